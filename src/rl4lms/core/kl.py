@@ -1,0 +1,39 @@
+"""KL estimators on sampled tokens, and the adaptive coefficient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def k1(log_ratio: Tensor) -> Tensor:
+    """Single-sample estimate of KL(p || q) from log p - log q on samples of p: unbiased, may be negative (Schulman, 2020)."""
+    return log_ratio
+
+
+def k3(log_ratio: Tensor) -> Tensor:
+    """Low-variance estimate of KL(p || q) from log p - log q on samples of p: exp(-x) - 1 + x >= 0, unbiased (Schulman, 2020)."""
+    return torch.expm1(-log_ratio) + log_ratio
+
+
+def exact_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """KL(p || q) in closed form over the last dimension, (..., V) to (...)."""
+    p, q = p_logits.float().log_softmax(-1), q_logits.float().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)
+
+
+class KLController:
+    """The weight of the KL term (Ziegler et al., 2019, section 2.2), with the target in nats per token.
+
+    e = clip(KL / target - 1, -0.2, 0.2);  kl_coef <- kl_coef (1 + 0.1 e). Without a target the coefficient is constant.
+    """
+
+    def __init__(self, kl_coef: float, kl_target: float | None = None) -> None:
+        self.kl_coef = kl_coef
+        self.kl_target = kl_target
+
+    def update(self, kl: float) -> None:
+        """Moves the coefficient after an iteration whose mean KL per token was `kl`."""
+        if self.kl_target is not None:
+            error = max(-0.2, min(0.2, kl / self.kl_target - 1))
+            self.kl_coef *= 1 + 0.1 * error

@@ -1,0 +1,99 @@
+"""Log-probabilities of chosen tokens, without ever keeping a tensor over the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rl4lms.core import token_masks
+
+# Logits of at most this many elements exist at a time: 64 MiB in float32.
+CHUNK_ELEMENTS = 1 << 24
+
+
+@dataclass(slots=True)
+class TokenLogprobs:
+    """What one pass over N tokens yields, each float32 (N,).
+
+    Attributes:
+        behaviour: log-prob of the token under the behaviour policy (temperature, and renormalised over its token mask).
+        full: log-prob under the full softmax at temperature 1.
+        entropy: of the behaviour policy, in nats.
+        kept_mass: probability that the tempered full softmax gives to the token mask; 1 without a mask.
+    """
+
+    behaviour: Tensor
+    full: Tensor
+    entropy: Tensor
+    kept_mass: Tensor
+
+
+def token_logprobs(logits: Tensor, token_ids: Tensor, temperature: float = 1.0, allowed: Tensor | None = None) -> TokenLogprobs:
+    """Log-probs of `token_ids` (N,) under `logits` (N, V).
+
+    With z = logits / temperature and A the allowed tokens, the behaviour policy is
+    log pi~(a) = z_a - log sum_{b in A} exp z_b for a in A and -inf outside (NLPO, Ramamurthy et al., 2023, equation of the masked policy).
+
+    Args:
+        logits: (N, V), any float type; computed in float32.
+        token_ids: (N,) int64.
+        temperature: positive.
+        allowed: (N, V) bool or None for the whole vocabulary.
+    """
+    logits = logits.float()
+    chosen = logits.gather(-1, token_ids[:, None])[:, 0]
+    full = chosen - logits.logsumexp(-1)
+    if temperature == 1 and allowed is None:
+        log_z = chosen - full
+        probs = (logits - log_z[:, None]).exp()
+        return TokenLogprobs(full, full, log_z - (probs * logits).sum(-1), torch.ones_like(full))
+    tempered = logits / temperature if temperature != 1 else logits
+    masked = tempered if allowed is None else tempered.masked_fill(~allowed, -torch.inf)
+    log_z = masked.logsumexp(-1)
+    behaviour = masked.gather(-1, token_ids[:, None])[:, 0] - log_z
+    probs = (masked - log_z[:, None]).exp()
+    # 0 * -inf outside the mask would be NaN, so the finite logits stand there.
+    entropy = log_z - (probs * tempered).sum(-1)
+    kept = torch.ones_like(full) if allowed is None else (log_z - tempered.logsumexp(-1)).exp()
+    return TokenLogprobs(behaviour, full, entropy, kept)
+
+
+def chunked_token_logprobs(
+    head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    token_ids: Tensor,
+    vocab_size: int,
+    temperature: float = 1.0,
+    packed_mask: Tensor | None = None,
+) -> TokenLogprobs:
+    """`token_logprobs` of a head applied to hidden states, chunk by chunk.
+
+    When gradients are on, a chunk's logits are recomputed in the backward pass, so that memory holds one chunk at a time.
+
+    Args:
+        head: maps (n, d) to logits (n, V).
+        hidden: (N, d).
+        token_ids: (N,).
+        vocab_size: V, to size the chunks.
+        temperature: positive.
+        packed_mask: (N, ceil(V / 8)) uint8 or None.
+    """
+    rows = max(1, CHUNK_ELEMENTS // vocab_size)
+
+    def run(h: Tensor, ids: Tensor, packed: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        logits = head(h)
+        allowed = None if packed is None else token_masks.unpack(packed, logits.shape[-1])
+        out = token_logprobs(logits, ids, temperature, allowed)
+        return out.behaviour, out.full, out.entropy, out.kept_mass
+
+    parts = []
+    for start in range(0, max(len(token_ids), 1), rows):
+        piece = slice(start, start + rows)
+        packed = None if packed_mask is None else packed_mask[piece]
+        args = (hidden[piece], token_ids[piece], packed)
+        parts.append(checkpoint(run, *args, use_reentrant=False) if torch.is_grad_enabled() else run(*args))
+    return TokenLogprobs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

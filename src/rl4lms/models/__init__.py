@@ -1,0 +1,1 @@
+"""Language models: loading, the policy, value functions, families, LoRA."""

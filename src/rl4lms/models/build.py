@@ -1,0 +1,139 @@
+"""Assembles the policies of a run from a config: the trained one, its frozen reference, NLPO's mask policy, the value function."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from rl4lms.config.model import LoraConfig, ModelConfig
+from rl4lms.errors import MissingExtraError, ModelError
+from rl4lms.models.families import check_family
+from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
+from rl4lms.models.policy import Policy
+
+
+@dataclass(slots=True)
+class Models:
+    """The policies of a run. `mask_policy` is None unless the algorithm has one."""
+
+    policy: Policy
+    ref_policy: Policy
+    mask_policy: Policy | None
+    tokenizer: PreTrainedTokenizerBase
+
+
+def build_models(
+    config: ModelConfig, device: torch.device, *, value: bool = True, mask: bool = False, lm: PreTrainedModel | None = None
+) -> Models:
+    """Builds the policies. Dropout is off everywhere: every module is in eval mode.
+
+    Args:
+        config: which model, and how.
+        device: where to.
+        value: whether the algorithm has a value function.
+        mask: whether it has a masking policy.
+        lm: an already loaded model to use instead of `config.path`.
+
+    Raises:
+        ModelError: the model is not supported, or the options contradict each other.
+    """
+    _refuse_contradictions(config, device)
+    lm = load_lm(config, device) if lm is None else lm.to(device).eval()
+    tokenizer = load_tokenizer(config)
+    tokens = special_tokens(lm, tokenizer)
+    autocast = DTYPES[config.autocast] if config.autocast else None
+
+    def wrap(model: PreTrainedModel, adapter: str | None = None) -> Policy:
+        return Policy(model, tokens, adapter, autocast)
+
+    check_family(lm, wrap(lm).family, 1e-3 if config.dtype == "float32" else 0.5)
+    if config.lora is not None:
+        names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
+        add_adapters(lm, config.lora, names)
+        policy, ref, mask_policy = wrap(lm, "policy"), wrap(lm, None), wrap(lm, "mask") if mask else None
+        if value:
+            policy.add_value(None, "value" if config.value == "separate" else None)
+        if mask_policy is not None:
+            copy_policy_weights(policy, mask_policy)
+    else:
+        policy, ref = wrap(lm), wrap(_frozen(lm))
+        mask_policy = wrap(_frozen(lm)) if mask else None
+        if value:
+            policy.add_value(copy.deepcopy(lm) if config.value == "separate" else None)
+    if config.gradient_checkpointing:
+        policy.checkpointed_layers = [layer for lm in (policy.lm, policy.value_lm) if lm is not None for layer in _checkpoint_gradients(lm)]
+    return Models(policy, ref, mask_policy, tokenizer)
+
+
+def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
+    if config.dtype == "float16" and config.lora is None:
+        raise ModelError("model.dtype: float16 weights cannot be trained (updates underflow); use float32 or bfloat16, with model.autocast")
+    if config.autocast and config.dtype != "float32":
+        raise ModelError(f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights")
+    if config.autocast == "float16" and device.type == "cpu":
+        raise ModelError("model.autocast: float16 is not supported on CPU; use bfloat16")
+
+
+def _frozen(lm: PreTrainedModel) -> PreTrainedModel:
+    return copy.deepcopy(lm).requires_grad_(False)
+
+
+def _checkpoint_gradients(lm: nn.Module) -> list[nn.Module]:
+    """Turns gradient checkpointing on and returns its layers, with their functional dropouts off."""
+    lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+    layers = [layer for layer in lm.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    for layer in layers:
+        for name, value in vars(layer).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(layer, name, 0.0)
+    return layers
+
+
+def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> None:
+    """Puts LoRA adapters on `lm` in place. The base weights are frozen; adapters start as the identity."""
+    try:
+        from peft import LoraConfig as PeftLoraConfig
+        from peft import inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as error:
+        raise MissingExtraError("peft", "peft") from error
+    lm.requires_grad_(False)
+    for name in names:
+        peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
+        inject_adapter_in_model(peft_config, lm, adapter_name=name)
+    lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]  # type: ignore[assignment]
+    for parameter_name, parameter in lm.named_parameters():
+        parameter.requires_grad_(any(f".{name}." in parameter_name for name in names if name != "mask"))
+    lm.eval()
+
+
+def policy_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
+    """Trainable parameters of the policy proper, by name."""
+    return [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and ".value." not in n]
+
+
+def value_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
+    """Trainable parameters of the value function beyond the policy's own."""
+    named = [(f"value_head.{n}", p) for n, p in policy.value_head.named_parameters()] if policy.value_head is not None else []
+    if policy.value_lm is not None:
+        # The value LM's output head takes part in nothing; where it is tied to the embeddings it is the embeddings.
+        named += [(f"value_lm.{n}", p) for n, p in policy.value_lm.named_parameters() if p.requires_grad]
+    return named + [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and ".value." in n]
+
+
+def copy_policy_weights(source: Policy, target: Policy) -> None:
+    """Copies the language model (or adapter) of one policy into another of the same shape, in place."""
+    if source.adapter is None:
+        theirs = dict(target.lm.named_parameters()) | dict(target.lm.named_buffers())
+        for name, value in [*source.lm.named_parameters(), *source.lm.named_buffers()]:
+            theirs[name].data.copy_(value.data)
+        return
+    named = dict(source.lm.named_parameters())
+    for name, value in named.items():
+        if f".{source.adapter}." in name:
+            named[name.replace(f".{source.adapter}.", f".{target.adapter}.")].data.copy_(value.data)

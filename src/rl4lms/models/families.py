@@ -1,0 +1,298 @@
+"""How each family of HuggingFace models is run: trunk, output head, positions, and cached decoding.
+
+The rest of the library sees two operations: hidden states of the positions that predict completion tokens, and the output head. The
+head is the model's *own* `forward` with its trunk replaced by a stub that hands over given hidden states, so that biases (Marian),
+scalings (tied T5), transforms (BERT) and soft caps (Gemma) are applied whatever the family. `check_family` compares the result with the
+plain forward of the model when it is loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
+from transformers.utils import ModelOutput
+
+from rl4lms.errors import ModelError
+
+_TRUNK_NAMES = ("model", "encoder", "decoder")
+
+
+class _Stub(nn.Module):
+    """Stands where a trunk was and returns the hidden states it was given."""
+
+    hidden: Tensor
+
+    def __init__(self, output: type[ModelOutput] = BaseModelOutputWithPastAndCrossAttentions) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, *args: Any, **kwargs: Any) -> ModelOutput:
+        return self.output(last_hidden_state=self.hidden)
+
+    @property
+    def decoder(self) -> _Stub:
+        # OPT's language model calls `self.model.decoder`.
+        return self
+
+
+def _with_stub(lm: PreTrainedModel, stub: _Stub, names: tuple[str, ...]) -> PreTrainedModel:
+    """A shallow copy of `lm` (shared parameters) whose named children are the stub."""
+    headed = copy.copy(lm)
+    headed.__dict__["_modules"] = {name: stub if name in names else child for name, child in lm._modules.items()}
+    return headed
+
+
+def _accepts(module: nn.Module, name: str) -> bool:
+    return name in inspect.signature(type(module).forward).parameters
+
+
+class _Positions:
+    """Position ids of a decoder-only trunk, from its tokens and mask alone.
+
+    RoBERTa counts from its pad id + 1 and gives tokens that equal the pad id the pad's position; every other family counts real tokens
+    from 0 (OPT adds its offset itself).
+    """
+
+    def __init__(self, trunk: PreTrainedModel) -> None:
+        self.skip: int | None = getattr(getattr(trunk, "embeddings", None), "padding_idx", None)
+        self.accepted = _accepts(trunk, "position_ids")
+
+    def counted(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Which tokens (B, L) advance the position."""
+        return mask if self.skip is None else mask & (ids != self.skip)
+
+    def __call__(self, ids: Tensor, mask: Tensor, before: Tensor | int = 0) -> Tensor:
+        """Positions (B, L) of tokens that follow `before` counted tokens."""
+        counted = self.counted(ids, mask)
+        index = counted.cumsum(-1) + before
+        if self.skip is None:
+            return (index - 1).clamp(min=0)
+        return torch.where(counted, index + self.skip, self.skip)
+
+
+@dataclass(slots=True)
+class DecodeState:
+    """What cached decoding carries from token to token, for B rows.
+
+    Attributes:
+        cache: keys and values of past tokens.
+        mask: (B, L + budget) attention mask over prompt and completion, the completion part all ones.
+        length: columns of `mask` in use.
+        counted: (B,) tokens that advanced the position so far.
+        encoder_hidden: (B, P, d) for encoder-decoders.
+    """
+
+    cache: Any
+    mask: Tensor
+    length: int
+    counted: Tensor
+    encoder_hidden: Tensor | None = None
+
+    def repeat(self, n: int) -> None:
+        """Repeats every row n times, consecutively."""
+        self.cache.batch_repeat_interleave(n)
+        self.mask, self.counted = self.mask.repeat_interleave(n, 0), self.counted.repeat_interleave(n, 0)
+        if self.encoder_hidden is not None:
+            self.encoder_hidden = self.encoder_hidden.repeat_interleave(n, 0)
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps the given rows, int64 (b,)."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.counted = self.mask[rows], self.counted[rows]
+        if self.encoder_hidden is not None:
+            self.encoder_hidden = self.encoder_hidden[rows]
+
+
+class CausalFamily:
+    """Decoder-only models, and encoders run as decoders. Prompts are padded on the left."""
+
+    padding_side = "left"
+
+    def __init__(self, lm: PreTrainedModel) -> None:
+        trunk = getattr(lm, lm.base_model_prefix, None)
+        if trunk is None or trunk is lm:
+            raise ModelError(f"{type(lm).__name__} has no separate trunk `{lm.base_model_prefix}`; this family is not supported")
+        self.trunk = trunk
+        self.positions = _Positions(trunk)
+        self._stub = _Stub()
+        self._headed = _with_stub(lm, self._stub, (lm.base_model_prefix,))
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (N, V) of hidden states (N, d), by the model's own head."""
+        self._stub.hidden = hidden[None]
+        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
+        return self._headed(input_ids=dummy, use_cache=False).logits[0]
+
+    def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
+        """Hidden states (B, T, d) whose logits predict each completion token."""
+        ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
+        mask = torch.cat([prompt_mask, completion_mask[:, :-1]], dim=1)
+        out = self._run(ids, mask, self.positions(ids, mask), None if bool(mask.all()) else mask)
+        return out.last_hidden_state[:, prompt_ids.shape[1] - 1 :]
+
+    def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
+        """Runs the prompt once; returns the state and the hidden states (B, d) that predict the first token."""
+        cache = DynamicCache(config=self.trunk.config)
+        out = self._run(
+            prompt_ids,
+            prompt_mask,
+            self.positions(prompt_ids, prompt_mask),
+            None if bool(prompt_mask.all()) else prompt_mask,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        ones = torch.ones(len(prompt_ids), budget, dtype=torch.bool, device=prompt_ids.device)
+        counted = self.positions.counted(prompt_ids, prompt_mask).sum(-1)
+        state = DecodeState(cache, torch.cat([prompt_mask, ones], dim=1), prompt_ids.shape[1], counted)
+        return state, out.last_hidden_state[:, -1]
+
+    def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
+        """Feeds one token (B,) per row; returns the hidden states (B, d) that predict the next."""
+        ids = token_ids[:, None]
+        state.length += 1
+        positions = self.positions(ids, torch.ones_like(ids, dtype=torch.bool), state.counted[:, None])
+        state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
+        mask = state.mask[:, : state.length]
+        out = self._run(ids, mask, positions, mask, past_key_values=state.cache, use_cache=True)
+        return out.last_hidden_state[:, -1]
+
+    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
+        if self.positions.accepted:
+            kwargs["position_ids"] = positions
+        else:  # ALiBi models derive positions from the mask, so they always need it
+            attention_mask = mask
+        kwargs.setdefault("use_cache", False)
+        return self.trunk(input_ids=ids, attention_mask=attention_mask, **kwargs)
+
+
+class EncoderDecoderFamily:
+    """Encoder-decoders. Prompts are padded on the right; completions follow the decoder's fixed first tokens.
+
+    `decoder_prefix` is the decoder start token, and the forced BOS where the generation config has one: both are given, not chosen, so
+    they belong to the state and not to the actions.
+    """
+
+    padding_side = "right"
+
+    def __init__(self, lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> None:
+        self.lm = lm
+        self.prefix = decoder_prefix
+        self.encoder = lm.get_encoder()
+        decoder = lm.get_decoder()
+        # BART's kin call one `model` that holds encoder and decoder; T5's call the two themselves.
+        self._stub = _Stub(Seq2SeqModelOutput if "model" in lm._modules else BaseModelOutputWithPastAndCrossAttentions)
+        if isinstance(decoder, PreTrainedModel) and hasattr(decoder, "get_output_embeddings") and lm.config.model_type == "encoder-decoder":
+            # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
+            self.decoder = getattr(decoder, decoder.base_model_prefix)
+            self._headed = _with_stub(decoder, self._stub, (decoder.base_model_prefix,))
+            self.positions: _Positions | None = _Positions(self.decoder)
+        else:
+            self.decoder = decoder
+            self._headed = _with_stub(lm, self._stub, _TRUNK_NAMES)
+            self.positions = None
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (N, V) of hidden states (N, d), by the model's own head."""
+        self._stub.hidden = hidden[None]
+        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
+        if self.positions is not None:
+            return self._headed(input_ids=dummy, use_cache=False).logits[0]
+        encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
+        return self._headed(input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False).logits[0]
+
+    def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
+        """Hidden states (B, T, d) whose logits predict each completion token."""
+        ids = torch.cat([self._start(len(prompt_ids), prompt_ids.device), completion_ids[:, :-1]], dim=1)
+        encoded = self._encode(prompt_ids, prompt_mask)
+        # Padding is on the right and attention is causal, so no decoder mask is needed: no real token sees a padded one.
+        out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), use_cache=False)
+        return out.last_hidden_state[:, len(self.prefix) - 1 :]
+
+    def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
+        """Runs the encoder and the decoder prefix once; returns the state and the hidden states (B, d) that predict the first token."""
+        encoded = self._encode(prompt_ids, prompt_mask)
+        ids = self._start(len(prompt_ids), prompt_ids.device)
+        cache = EncoderDecoderCache(DynamicCache(config=self.decoder.config), DynamicCache(config=self.decoder.config))
+        out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
+        return DecodeState(cache, prompt_mask, len(self.prefix), self._count(ids), encoded), out.last_hidden_state[:, -1]
+
+    def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
+        """Feeds one token (B,) per row; returns the hidden states (B, d) that predict the next."""
+        ids = token_ids[:, None]
+        positions = self._position_ids(ids, state.counted[:, None])
+        state.counted = state.counted + self._count(ids)
+        assert state.encoder_hidden is not None
+        out = self._decode(ids, state.encoder_hidden, state.mask, positions, past_key_values=state.cache, use_cache=True)
+        return out.last_hidden_state[:, -1]
+
+    def _start(self, batch: int, device: torch.device) -> Tensor:
+        return torch.tensor(self.prefix, dtype=torch.int64, device=device).expand(batch, -1)
+
+    def _count(self, ids: Tensor) -> Tensor:
+        ones = torch.ones_like(ids, dtype=torch.bool)
+        return (ones if self.positions is None else self.positions.counted(ids, ones)).sum(-1)
+
+    def _position_ids(self, ids: Tensor, before: Tensor | int) -> Tensor | None:
+        if self.positions is None or not self.positions.accepted:
+            return None
+        return self.positions(ids, torch.ones_like(ids, dtype=torch.bool), before)
+
+    def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
+        encoded = self.encoder(input_ids=prompt_ids, attention_mask=prompt_mask).last_hidden_state
+        # EncoderDecoderModel projects where encoder and decoder differ in width.
+        projection = getattr(self.lm, "enc_to_dec_proj", None)
+        return encoded if projection is None else projection(encoded)
+
+    def _decode(self, ids: Tensor, encoded: Tensor, prompt_mask: Tensor, positions: Tensor | None, **kwargs: Any) -> Any:
+        if positions is not None:
+            kwargs["position_ids"] = positions
+        return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
+
+
+Family = CausalFamily | EncoderDecoderFamily
+
+
+def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
+    """The family of a loaded model; `decoder_prefix` is ignored by decoder-only models."""
+    return EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
+
+
+@torch.no_grad()
+def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -> None:
+    """Compares trunk and head, on padded rows, with the model's own forward on each row alone.
+
+    Raises:
+        ModelError: they differ by more than `tolerance` in some log-probability, so training would not optimise this model.
+    """
+    device = next(lm.parameters()).device
+    vocab_size = lm.get_output_embeddings().weight.shape[0]
+    ids = torch.arange(3, 9, device=device)[None].expand(2, -1) % vocab_size
+    prompt_mask = torch.ones(2, 4, dtype=torch.bool, device=device)
+    prompt_mask[1, :2] = False
+    if family.padding_side == "right":
+        prompt_mask = prompt_mask.flip(-1)
+    completion, full = ids[:, 4:], torch.ones(2, 2, dtype=torch.bool, device=device)
+    hidden = family.hidden(ids[:, :4], prompt_mask, completion, full)
+    for row in range(2):
+        prompt = ids[row : row + 1, :4][:, prompt_mask[row]]
+        if isinstance(family, EncoderDecoderFamily):
+            start = torch.tensor([family.prefix], device=device)
+            target = torch.cat([start, completion[row : row + 1, :-1]], dim=1)
+            logits = lm(input_ids=prompt, decoder_input_ids=target, use_cache=False).logits[0]
+        else:
+            logits = lm(input_ids=torch.cat([prompt, completion[row : row + 1, :-1]], dim=1), use_cache=False).logits[0]
+        expected = logits[-2:].float().log_softmax(-1)
+        got = family.head(hidden[row]).float().log_softmax(-1)
+        error = float((expected - got).abs().max())
+        if not error <= tolerance:
+            raise ModelError(
+                f"{type(lm).__name__}: log-probabilities of padded rows differ from the model's own forward by {error:.2g} nats "
+                f"(allowed: {tolerance:g}). This model handles padding, positions or its output head in a way that is not supported."
+            )

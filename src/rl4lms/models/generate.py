@@ -1,0 +1,185 @@
+"""The sampler: batched, KV-cached, the same for every family.
+
+The distribution a token is drawn from is exactly the behaviour policy of the log-prob pass: EOS ban below the minimum length, NLPO's
+mask, temperature, top-k, top-p, in this order, renormalised over what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rl4lms.config.generation import SamplingConfig
+from rl4lms.core import token_masks
+from rl4lms.core.sampling import draw
+
+if TYPE_CHECKING:
+    from rl4lms.models.policy import Policy
+
+# Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
+_COMPACT_AT = 0.2
+
+
+@dataclass(slots=True)
+class MaskRule:
+    """NLPO's mask: the top-p set of a masking policy (Ramamurthy et al., 2023, section 4).
+
+    Attributes:
+        policy: the masking policy, run beside the sampled one with a cache of its own.
+        top_p: in (0, 1].
+        min_tokens_to_keep: lower bound of the set's size.
+    """
+
+    policy: Policy
+    top_p: float
+    min_tokens_to_keep: int
+
+
+@dataclass(slots=True)
+class Generation:
+    """Completions of a batch, one row per key.
+
+    Attributes:
+        completion_ids, completion_mask: (B, T), padded on the right; T is the longest completion.
+        terminated: (B,) bool, ended by an EOS.
+        logprobs: float32 (B, T), of the sampled tokens under the behaviour policy.
+        token_mask: (B, T, ceil(V/8)) packed support, None where it was always the whole vocabulary.
+    """
+
+    completion_ids: Tensor
+    completion_mask: Tensor
+    terminated: Tensor
+    logprobs: Tensor
+    token_mask: Tensor | None
+
+
+def support(
+    logits: Tensor, banned: Tensor | None, settings: SamplingConfig, mask_logits: Tensor | None, rule: MaskRule | None, eos: Tensor
+) -> Tensor | None:
+    """The tokens the behaviour policy may draw, (B, V) bool, or None for all; never empty in any row.
+
+    Args:
+        logits: (B, V) of the policy.
+        banned: (V,) bool or None; True on EOS ids below the minimum length.
+        settings: temperature, top-k, top-p.
+        mask_logits: (B, V) of the masking policy, with `rule`.
+        rule: NLPO's mask or None.
+        eos: (E,) ids.
+    """
+    truncated = settings.top_k > 0 or settings.top_p < 1
+    if banned is None and rule is None and not truncated:
+        return None
+    allowed = token_masks.allow_all(logits)
+    if banned is not None:
+        allowed &= ~banned
+    if rule is not None:
+        assert mask_logits is not None
+        nucleus = token_masks.top_p_mask(mask_logits.float(), rule.top_p, rule.min_tokens_to_keep, allowed)
+        nucleus[:, eos] = True
+        allowed &= nucleus
+    if truncated:
+        tempered = logits.float() / settings.temperature
+        if settings.top_k > 0:
+            allowed = token_masks.top_k_mask(tempered, settings.top_k, allowed)
+        if settings.top_p < 1:
+            allowed = token_masks.top_p_mask(tempered, settings.top_p, 1, allowed)
+    return allowed
+
+
+class _Decoder:
+    """One model decoding in step: its cache, its adapter, its logits."""
+
+    def __init__(self, policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
+        self.policy = policy
+        with policy.running():
+            self.state, hidden = policy.family.prefill(prompt_ids, prompt_mask, budget)
+            self.logits = policy.family.head(hidden)
+        if repeats > 1:
+            self.state.repeat(repeats)
+            self.logits = self.logits.repeat_interleave(repeats, 0)
+
+    def select(self, rows: Tensor) -> None:
+        self.state.select(rows)
+
+    def step(self, token_ids: Tensor) -> None:
+        with self.policy.running():
+            self.logits = self.policy.family.head(self.policy.family.step(self.state, token_ids))
+
+
+def generate(
+    policy: Policy,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    keys: Tensor,
+    *,
+    settings: SamplingConfig,
+    completions_per_prompt: int = 1,
+    mask_rule: MaskRule | None = None,
+) -> Generation:
+    """Samples `completions_per_prompt` completions of every prompt; the prompt (or encoder) pass is computed once per prompt.
+
+    Args:
+        policy: the policy to sample.
+        prompt_ids, prompt_mask: (N, P), padded on the family's side.
+        keys: (N * completions_per_prompt,) int64, one per completion, consecutive for one prompt.
+        settings: the sampling distribution; temperature 0 takes the most probable token of what is allowed.
+        completions_per_prompt: how many completions each prompt gets.
+        mask_rule: NLPO's mask, or None.
+
+    Returns:
+        A `Generation` of len(keys) rows.
+    """
+    batch, budget, vocab_size = len(keys), settings.max_new_tokens, policy.tokens.vocab_size
+    device = prompt_ids.device
+    eos = torch.tensor(policy.tokens.eos, dtype=torch.int64, device=device)
+    is_eos = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+    is_eos[eos] = True
+
+    ids = torch.full((batch, budget), policy.tokens.pad, dtype=torch.int64, device=device)
+    mask = torch.zeros(batch, budget, dtype=torch.bool, device=device)
+    logprobs = torch.zeros(batch, budget, device=device)
+    terminated = torch.zeros(batch, dtype=torch.bool, device=device)
+    restricted = settings.min_new_tokens > 0 or settings.top_k > 0 or settings.top_p < 1 or mask_rule is not None
+    packed = torch.zeros(batch, budget, (vocab_size + 7) // 8, dtype=torch.uint8, device=device) if restricted else None
+
+    decoders = [_Decoder(policy, prompt_ids, prompt_mask, budget, completions_per_prompt)]
+    if mask_rule is not None:
+        decoders.append(_Decoder(mask_rule.policy, prompt_ids, prompt_mask, budget, completions_per_prompt))
+    rows = torch.arange(batch, device=device)  # rows still in the batch
+    alive = torch.ones(batch, dtype=torch.bool, device=device)  # of those, not finished
+    length = 0
+    for t in range(budget):
+        logits = decoders[0].logits.float()
+        banned = is_eos if t < settings.min_new_tokens else None
+        allowed = support(logits, banned, settings, decoders[-1].logits if mask_rule else None, mask_rule, eos)
+        masked = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        if settings.temperature == 0:
+            token = masked.argmax(-1)
+        else:
+            masked = masked / settings.temperature if settings.temperature != 1 else masked
+            token = draw(masked, keys[rows], t)
+        written = rows[alive]
+        ids[written, t], mask[written, t] = token[alive], True
+        logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - masked.logsumexp(-1))[alive]
+        if packed is not None:
+            packed[written, t] = token_masks.pack(token_masks.allow_all(logits) if allowed is None else allowed)[alive]
+        length = t + 1
+        ended = alive & is_eos[token]
+        terminated[rows[ended]] = True
+        alive &= ~ended
+        left = int(alive.sum())
+        if left == 0 or length == budget:
+            break
+        if left <= (1 - _COMPACT_AT) * len(rows):
+            keep = alive.nonzero()[:, 0]
+            for decoder in decoders:
+                decoder.select(keep)
+            rows, token, alive = rows[keep], token[keep], alive[keep]
+        for decoder in decoders:
+            decoder.step(token)
+    return Generation(
+        ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], None if packed is None else packed[:, :length]
+    )

@@ -1,0 +1,137 @@
+"""Loading language models and tokenizers, and the token ids that matter in decoding."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    EncoderDecoderModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from rl4lms.config.model import ModelConfig
+from rl4lms.errors import MissingExtraError, ModelError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Encoders that can be run as decoders: those that transformers knows both as masked and as causal language models.
+_ENCODERS = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Token ids that decoding depends on.
+
+    Attributes:
+        eos: every id that ends a completion; empty where the model has none (then only the token budget ends it).
+        pad: id written into padded places; any id will do, since masks say what is real.
+        decoder_prefix: first decoder tokens of encoder-decoders.
+        vocab_size: V, the width of the output head, which may exceed the tokenizer.
+    """
+
+    eos: tuple[int, ...]
+    pad: int
+    decoder_prefix: tuple[int, ...]
+    vocab_size: int
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device, else MPS, else CPU.
+
+    Raises:
+        ModelError: the named device is not available.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, ok in available.items() if ok))
+    if not available[name]:
+        raise ModelError(f"device: {name} is not available here; available: {', '.join(k for k, ok in available.items() if ok)}")
+    return torch.device(name)
+
+
+def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
+    """Loads a causal or encoder-decoder LM from a folder or Hub id, in eval mode, from safetensors.
+
+    A PEFT adapter folder is loaded onto its base model and merged, so that what RL starts from is one plain model.
+
+    Raises:
+        ModelError: not a language model, or not loadable; the message names the path and the cause.
+    """
+    path = config.path
+    adapter = Path(path) / "adapter_config.json"
+    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else path
+    options = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    try:
+        hf_config = AutoConfig.from_pretrained(base, **options)
+        kind = ("encoder-decoder" if hf_config.is_encoder_decoder else "causal") if config.architecture == "auto" else config.architecture
+        if kind == "causal" and hf_config.model_type in _ENCODERS:
+            hf_config.is_decoder = True
+        loader = {"causal": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}[kind]
+        if hf_config.model_type == "encoder-decoder":
+            loader = EncoderDecoderModel
+        lm = loader.from_pretrained(base, config=hf_config, dtype=DTYPES[config.dtype], use_safetensors=True, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model.path: cannot load {base!r} as a language model: {str(error).strip().splitlines()[0]}") from error
+    if adapter.is_file():
+        lm = _merge_adapter(lm, path)
+    return lm.to(device).eval()
+
+
+def _merge_adapter(lm: PreTrainedModel, path: str) -> PreTrainedModel:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("peft", "peft") from error
+    return PeftModel.from_pretrained(lm, path).merge_and_unload()
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of the model, or the one the config names.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = config.tokenizer or config.path
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code, revision=config.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer") from error
+
+
+def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> SpecialTokens:
+    """Reads EOS, pad and decoder start ids: the generation config first, then the model config, then the tokenizer.
+
+    Raises:
+        ModelError: an encoder-decoder without a decoder start token.
+    """
+    vocab_size = lm.get_output_embeddings().weight.shape[0]
+
+    def first(name: str) -> int | list[int] | None:
+        for source in (lm.generation_config, lm.config, tokenizer):
+            value = getattr(source, name, None)
+            if value is not None:
+                return value
+        return None
+
+    eos = first("eos_token_id")
+    eos_ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
+    eos_ids = tuple(dict.fromkeys(i for i in eos_ids if 0 <= i < vocab_size))
+    tokenizer_pad = getattr(tokenizer, "pad_token_id", None)
+    pads = [p for p in (tokenizer_pad, first("pad_token_id"), *eos_ids, 0) if isinstance(p, int) and 0 <= p < vocab_size]
+    prefix: tuple[int, ...] = ()
+    if lm.config.is_encoder_decoder:
+        start = first("decoder_start_token_id")
+        start = first("bos_token_id") if start is None else start
+        if not isinstance(start, int):
+            raise ModelError(f"{type(lm).__name__} has no decoder_start_token_id: set it in its config.json or generation_config.json")
+        forced = getattr(lm.generation_config, "forced_bos_token_id", None)
+        prefix = (start,) if forced is None else (start, forced)
+    return SpecialTokens(eos_ids, pads[0], prefix, vocab_size)

@@ -1,0 +1,193 @@
+"""The policy: a language model with, optionally, a value function.
+
+`forward` is the log-prob pass and `generate` the only other entry; nothing outside calls the submodules, so that the module can be
+wrapped for distributed training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rl4lms.core.logprobs import chunked_token_logprobs
+from rl4lms.models.families import family_of
+from rl4lms.models.generate import Generation, generate
+from rl4lms.models.loading import SpecialTokens
+
+
+@dataclass(slots=True)
+class Pass:
+    """Result of one log-prob pass: float32 (B, T), zero on padding; None for what was not asked for.
+
+    Attributes:
+        logprobs: of the completion tokens under the behaviour policy.
+        full_logprobs: under the full softmax at temperature 1.
+        entropy: of the behaviour policy, nats.
+        kept_mass: probability of the token mask under the tempered full softmax.
+        values: the value function at the state before each token.
+    """
+
+    logprobs: Tensor | None = None
+    full_logprobs: Tensor | None = None
+    entropy: Tensor | None = None
+    kept_mass: Tensor | None = None
+    values: Tensor | None = None
+
+
+class ValueHead(nn.Module):
+    """A linear map from hidden states to one value. It starts at zero: the first advantages are the returns themselves."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, d) of any float type to float32 (N,)."""
+        return self.linear(hidden.to(self.linear.weight.dtype))[:, 0].float()
+
+
+class Policy(nn.Module):
+    """A language model as a policy over tokens.
+
+    Args:
+        lm: a causal or encoder-decoder LM; with LoRA, the model whose layers carry the adapters.
+        tokens: its special tokens.
+        adapter: name of the LoRA adapter this policy uses, `None` for the plain weights.
+        autocast: dtype of `torch.autocast` for every pass, or None.
+    """
+
+    value_lm: nn.Module | None
+    value_head: ValueHead | None
+
+    def __init__(
+        self, lm: PreTrainedModel, tokens: SpecialTokens, adapter: str | None = None, autocast: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.lm = lm
+        self.tokens = tokens
+        self.adapter = adapter
+        self.autocast = autocast
+        self.family = family_of(lm, tokens.decoder_prefix)
+        self.value_lm = None
+        self.value_adapter: str | None = None
+        self.value_family = self.family
+        self.value_head = None
+        # Layers that recompute their activations in the backward pass; HF ties this to `training`, which would also drop the KV cache.
+        self.checkpointed_layers: list[nn.Module] = []
+
+    def add_value(self, value_lm: PreTrainedModel | None, adapter: str | None = None) -> None:
+        """Adds a value head on the policy's own trunk (`value_lm` None), on another LM, or on another adapter of the same LM."""
+        config = self.lm.config
+        width = getattr(config, "hidden_size", None) or config.decoder.hidden_size
+        if getattr(config, "word_embed_proj_dim", None):
+            width = config.word_embed_proj_dim  # OPT's trunk may project its output
+        self.value_head = ValueHead(width).to(self.device)
+        self.value_adapter = adapter or self.adapter
+        if value_lm is not None:
+            self.value_lm = value_lm
+            self.value_family = family_of(value_lm, self.tokens.decoder_prefix)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.lm.parameters()).device
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether policy and value come from one forward pass."""
+        return self.value_head is not None and self.value_lm is None and self.value_adapter == self.adapter
+
+    @contextlib.contextmanager
+    def running(self, adapter: str | None = None) -> Iterator[None]:
+        """Autocast, and the LoRA adapter in use; the policy's own adapter is active again afterwards."""
+        for layer in self.checkpointed_layers:
+            layer.training = torch.is_grad_enabled()
+        precision: Any = contextlib.nullcontext()
+        if self.autocast is not None:
+            precision = torch.autocast(self.device.type, dtype=self.autocast)
+        with precision, use_adapter(self.lm, adapter if adapter is not None else self.adapter):
+            yield
+
+    def forward(
+        self,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        completion_ids: Tensor,
+        completion_mask: Tensor,
+        *,
+        temperature: float = 1.0,
+        token_mask: Tensor | None = None,
+        logprobs: bool = True,
+        values: bool = False,
+    ) -> Pass:
+        """The log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
+
+        Args:
+            prompt_ids, prompt_mask: (B, P), padded on the family's side.
+            completion_ids, completion_mask: (B, T), padded on the right.
+            temperature: of the behaviour policy, positive.
+            token_mask: (B, T, ceil(V/8)) packed support of the behaviour policy, or None for the whole vocabulary.
+            logprobs, values: which outputs are wanted.
+
+        Returns:
+            A `Pass`.
+        """
+        batch = (prompt_ids, prompt_mask, completion_ids, completion_mask)
+        out = Pass()
+        hidden = None
+        if logprobs:
+            with self.running():
+                hidden = self.family.hidden(*batch)
+                packed = None if token_mask is None else token_mask[completion_mask]
+                args = (hidden[completion_mask], completion_ids[completion_mask], self.tokens.vocab_size, temperature, packed)
+                tokens = chunked_token_logprobs(self.family.head, *args)
+            out.logprobs, out.full_logprobs = _scatter(tokens.behaviour, completion_mask), _scatter(tokens.full, completion_mask)
+            out.entropy, out.kept_mass = _scatter(tokens.entropy, completion_mask), _scatter(tokens.kept_mass, completion_mask)
+        if values:
+            if self.value_head is None:
+                raise RuntimeError("this policy has no value function")
+            with self.running(self.value_adapter):
+                if hidden is None or not self.shares_trunk:
+                    hidden = self.value_family.hidden(*batch)
+                out.values = _scatter(self.value_head(hidden[completion_mask]), completion_mask)
+        return out
+
+    def generate(self, prompt_ids: Tensor, prompt_mask: Tensor, keys: Tensor, **options: Any) -> Generation:
+        """Samples completions; see `rl4lms.models.generate.generate`."""
+        with torch.no_grad():
+            return generate(self, prompt_ids, prompt_mask, keys, **options)
+
+
+def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Puts (N,) values back where the (B, T) mask is True, zero elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+
+
+@contextlib.contextmanager
+def use_adapter(lm: nn.Module, adapter: str | None) -> Iterator[None]:
+    """Activates a LoRA adapter of `lm` (or none of them) and restores what was active; does nothing on models without adapters.
+
+    `peft` moves `requires_grad` along with the active adapter, so only the policy's own adapters must ever be left active.
+    """
+    layers = getattr(lm, "lora_layers", None)
+    if layers is None:
+        yield
+        return
+    before = [(layer.active_adapters, layer.disable_adapters) for layer in layers]
+    try:
+        for layer in layers:
+            # The public setters also change requires_grad, which belongs to the optimiser and not to a forward pass.
+            layer._disable_adapters = adapter is None
+            if adapter is not None:
+                layer._active_adapter = [adapter]
+        yield
+    finally:
+        for layer, (active, disabled) in zip(layers, before, strict=True):
+            layer._active_adapter, layer._disable_adapters = list(active), disabled

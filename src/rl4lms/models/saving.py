@@ -1,0 +1,60 @@
+"""Writing models as plain HuggingFace folders."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rl4lms.models.policy import Policy
+
+
+def named_tensors(policy: Policy) -> dict[str, Tensor]:
+    """What a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, only its adapters and value head."""
+    if policy.adapter is None:
+        return {name: p.data for name, p in policy.named_parameters()}
+    own = f".{policy.adapter}."
+    return {name: p.data for name, p in policy.named_parameters() if own in name or (p.requires_grad and policy.value_head is not None)}
+
+
+@torch.no_grad()
+def plain_lm(policy: Policy) -> PreTrainedModel:
+    """The policy's language model without adapters: itself, or a copy with the policy's LoRA adapter merged into its weights."""
+    if policy.adapter is None:
+        return policy.lm
+    state: dict[str, Tensor] = {}
+    for name, tensor in policy.lm.state_dict().items():
+        if ".lora_" not in name:
+            state[name.replace(".base_layer", "")] = tensor.clone()
+    for name, module in policy.lm.named_modules():
+        if hasattr(module, "get_delta_weight"):
+            state[f"{name}.weight"] += module.get_delta_weight(policy.adapter)
+    lm = type(policy.lm)(copy.deepcopy(policy.lm.config))
+    lm.load_state_dict(state)
+    lm.tie_weights()
+    lm.generation_config = copy.deepcopy(policy.lm.generation_config)
+    return lm.eval()
+
+
+def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
+    """Saves the language model, its tokenizer and a model card as an HF folder that `AutoModel...from_pretrained` loads.
+
+    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads; a separate value LM is
+    saved as an HF folder `value_lm` inside.
+    """
+    lm = plain_lm(policy)
+    lm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if policy.value_head is not None:
+        tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
+        save_file(tensors, folder / "value_head.safetensors")
+        kind = "shared" if policy.shares_trunk else "separate"
+        (folder / "value_head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")
+        if isinstance(policy.value_lm, PreTrainedModel):
+            policy.value_lm.save_pretrained(folder / "value_lm")

@@ -1,0 +1,68 @@
+"""Negative log-likelihood of texts under a language model: the measure behind both perplexities."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rl4lms.config.model import ModelConfig
+from rl4lms.core.padding import pad
+from rl4lms.errors import DataError
+from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
+from rl4lms.models.policy import Policy
+from rl4lms.types import ScoreTexts
+
+
+class TextScorer:
+    """Scores texts that follow prompts, token by token, under one policy.
+
+    The text is tokenised apart from its prompt, without special tokens, as completions are: what is scored is what was (or would be)
+    generated. No EOS is added.
+
+    Args:
+        policy: the language model.
+        tokenizer: its tokenizer.
+        batch_size: rows per pass.
+        max_tokens: prompt and text together are cut to this many tokens, the prompt first and from the left.
+    """
+
+    def __init__(self, policy: Policy, tokenizer: PreTrainedTokenizerBase, batch_size: int = 32, max_tokens: int = 512) -> None:
+        self._policy, self._tokenizer, self._batch_size = policy, tokenizer, batch_size
+        window = getattr(policy.lm.config, "max_position_embeddings", None) or max_tokens
+        self._max_tokens = min(max_tokens, window)
+
+    @torch.no_grad()
+    def __call__(self, prompts: list[str], texts: list[str]) -> tuple[list[float], list[int]]:
+        """Summed nats and token counts, one per row. A row whose text has no tokens gets (0, 0)."""
+        prompt_rows = self._encode_prompts(prompts)
+        rows = [ids[: self._max_tokens - 1] for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        nats, counts = [0.0] * len(texts), [len(row) for row in rows]
+        order = sorted((i for i in range(len(texts)) if rows[i]), key=lambda i: len(rows[i]) + len(prompt_rows[i]))
+        policy = self._policy
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            kept = [prompt_rows[i][-max(1, self._max_tokens - len(rows[i])) :] for i in batch]
+            prompt_ids, prompt_mask = pad(kept, policy.tokens.pad, policy.family.padding_side)
+            ids, mask = pad([rows[i] for i in batch], policy.tokens.pad, "right")
+            out = policy(*(t.to(policy.device) for t in (prompt_ids, prompt_mask, ids, mask)))
+            for i, value in zip(batch, out.full_logprobs.double().sum(-1).tolist(), strict=True):
+                nats[i] = -value
+        return nats, counts
+
+    def _encode_prompts(self, prompts: list[str]) -> list[list[int]]:
+        rows = self._tokenizer(prompts)["input_ids"]
+        start = next((t for t in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id) if t is not None), None)
+        if start is None and not all(rows):
+            raise DataError("an empty prompt cannot be scored: the tokenizer has neither a BOS nor an EOS token to start from")
+        return [row or [start] for row in rows]
+
+
+def load_scorer(path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512) -> ScoreTexts:
+    """A scorer for the language model in a folder or on the Hub.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    config = ModelConfig(path=path)
+    lm, tokenizer = load_lm(config, resolve_device(device)), load_tokenizer(config)
+    return TextScorer(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, batch_size, max_tokens)

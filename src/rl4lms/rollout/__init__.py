@@ -1,0 +1,1 @@
+"""Prompts to rollouts: tokenising prompts, sampling completions, and the log-prob pass over them."""

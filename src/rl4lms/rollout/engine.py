@@ -1,0 +1,156 @@
+"""The local generation engine: samples completions of a policy and runs the log-prob pass over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from rl4lms.config.data import PromptConfig
+from rl4lms.config.generation import SamplingConfig
+from rl4lms.core.padding import pad, trim
+from rl4lms.core.sampling import STREAMS, draw_keys
+from rl4lms.models.generate import Generation, MaskRule
+from rl4lms.models.policy import Pass, Policy
+from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.types import Rollout, Sample
+
+# Rows of one forward pass without gradients.
+_PASS_ROWS = 32
+
+
+@dataclass(slots=True)
+class LocalEngine:
+    """Turns prompts into rollouts in this process.
+
+    Attributes:
+        policy: the policy that is sampled.
+        tokenizer: decodes completions.
+        encoder: tokenises prompts.
+        seed: with the stream, step and draw index, determines every token.
+    """
+
+    policy: Policy
+    tokenizer: PreTrainedTokenizerBase
+    encoder: PromptEncoder
+    seed: int
+
+    @classmethod
+    def create(cls, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig, seed: int) -> LocalEngine:
+        """An engine with an encoder of its own."""
+        return cls(policy, tokenizer, PromptEncoder(tokenizer, policy.tokens, prompt), seed)
+
+    def rollout(
+        self,
+        samples: Sequence[Sample],
+        settings: SamplingConfig,
+        *,
+        stream: str,
+        step: int,
+        completions_per_prompt: int = 1,
+        mask_rule: MaskRule | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Rollout:
+        """Samples completions. Texts do not depend on `settings.batch_size`, which only bounds how many rows are decoded together.
+
+        Args:
+            samples: the prompts.
+            settings: the sampling distribution.
+            stream: `train` or `evaluation`.
+            step: of the training, so that iterations differ.
+            completions_per_prompt: completions of each prompt, consecutive in the result.
+            mask_rule: NLPO's mask.
+            progress: called with the number of rows that were finished.
+        """
+        n, policy = completions_per_prompt, self.policy
+        rows = self.encoder(samples)
+        keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
+        # Prompts of similar length are decoded together, so that little of a batch is padding.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        pieces: list[Generation] = []
+        for start in range(0, len(order), per_batch := max(1, settings.batch_size // n)):
+            batch = order[start : start + per_batch]
+            ids, mask = pad([rows[i] for i in batch], policy.tokens.pad, policy.family.padding_side)
+            pieces.append(
+                policy.generate(
+                    ids.to(policy.device),
+                    mask.to(policy.device),
+                    keys[batch].flatten().to(policy.device),
+                    settings=settings,
+                    completions_per_prompt=n,
+                    mask_rule=mask_rule,
+                )
+            )
+            if progress is not None:
+                progress(len(batch) * n)
+        back = torch.tensor(order).argsort()
+        back = (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)
+        completion_ids = _stack([p.completion_ids for p in pieces], policy.tokens.pad)[back]
+        completion_mask = _stack([p.completion_mask for p in pieces], False)[back]
+        masks = [p.token_mask for p in pieces if p.token_mask is not None]
+        prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side)
+        texts = [
+            self.tokenizer.decode(ids[mask], skip_special_tokens=True)
+            for ids, mask in zip(completion_ids.cpu(), completion_mask.cpu(), strict=True)
+        ]
+        return Rollout(
+            samples=[sample for sample in samples for _ in range(n)],
+            prompt_ids=prompt_ids.to(policy.device),
+            prompt_mask=prompt_mask.to(policy.device),
+            completion_ids=completion_ids,
+            completion_mask=completion_mask,
+            texts=texts,
+            terminated=torch.cat([p.terminated for p in pieces])[back],
+            token_mask=_stack(masks, 0)[back] if masks else None,
+            sampled_logprobs=_stack([p.logprobs for p in pieces], 0.0)[back],
+        )
+
+
+def _stack(tensors: list[Tensor], fill: float | bool) -> Tensor:
+    """Concatenates (B_i, T_i, ...) tensors along rows, padding T on the right."""
+    length = max(t.shape[1] for t in tensors)
+    out = []
+    for t in tensors:
+        padded = torch.full((t.shape[0], length, *t.shape[2:]), fill, dtype=t.dtype, device=t.device)
+        padded[:, : t.shape[1]] = t
+        out.append(padded)
+    return torch.cat(out)
+
+
+def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, **options: bool | float) -> Pass:
+    """The log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T."""
+    width = rollout.completion_ids.shape[1]
+    prompts = trim(rollout.prompt_ids[rows], rollout.prompt_mask[rows], policy.family.padding_side)
+    completions = trim(rollout.completion_ids[rows], rollout.completion_mask[rows], "right")
+    token_mask = rollout.token_mask[rows][:, completions] if rollout.token_mask is not None else None
+    out = policy(
+        rollout.prompt_ids[rows][:, prompts],
+        rollout.prompt_mask[rows][:, prompts],
+        rollout.completion_ids[rows][:, completions],
+        rollout.completion_mask[rows][:, completions],
+        token_mask=token_mask if options.pop("masked", True) else None,
+        **options,
+    )
+    missing = width - (completions.stop - completions.start)
+    for name in Pass.__slots__:
+        value = getattr(out, name)
+        if value is not None and missing:
+            setattr(out, name, torch.nn.functional.pad(value, (0, missing)))
+    return out
+
+
+@torch.no_grad()
+def score(policy: Policy, rollout: Rollout, **options: bool | float) -> Pass:
+    """`run_pass` over all rows without gradients, in batches of similar length."""
+    lengths = rollout.prompt_mask.sum(-1) + rollout.completion_mask.sum(-1)
+    order = lengths.argsort(stable=True)
+    parts = [run_pass(policy, rollout, rows, **dict(options)) for rows in order.split(_PASS_ROWS)]
+    back = order.argsort()
+    merged = Pass()
+    for name in Pass.__slots__:
+        if getattr(parts[0], name) is not None:
+            setattr(merged, name, torch.cat([getattr(part, name) for part in parts])[back])
+    return merged
