@@ -1,0 +1,39 @@
+"""Where prompts come from and how long they may be."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rl4lms.config.base import Block
+
+
+class DataConfig(Block):
+    """Prompts from files, without writing a task.
+
+    Files are JSONL, JSON, CSV or Parquet; anything else is a Hub id. Columns `prompt`, `references`, `completion` have a meaning; every
+    other column goes to rewards and metrics under its own name.
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    holdout: int = Field(
+        0, ge=0, description="rows taken off a shuffled `train` for each of validation and test where no file is named"
+    )
+    prompt_column: str = "prompt"
+    references_column: str = "references"
+    completion_column: str = "completion"
+    shuffle_seed: int = 0
+    limit: int | None = Field(None, ge=1, description="use at most this many rows of each split")
+
+
+class PromptConfig(Block):
+    """Tokenisation of prompts."""
+
+    max_tokens: int = Field(256, ge=1)
+    truncation_side: Literal["left", "right"] = "left"
+    add_special_tokens: bool = True
+    prefix: str = ""
+    suffix: str = ""

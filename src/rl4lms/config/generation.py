@@ -1,0 +1,45 @@
+"""How completions are sampled. The same settings define the behaviour policy in rollouts and in the ratio."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from rl4lms.config.base import Block
+
+
+class SamplingConfig(Block):
+    """The sampling distribution, in the order it is applied: EOS ban, mask, temperature, top-k, top-p."""
+
+    max_new_tokens: int = Field(48, ge=1)
+    min_new_tokens: int = Field(0, ge=0, description="EOS cannot be drawn before this many tokens")
+    temperature: float = Field(1.0, ge=0, description="0 decodes greedily (evaluation only)")
+    top_k: int = Field(0, ge=0, description="0 keeps every token")
+    top_p: float = Field(1.0, gt=0, le=1)
+    batch_size: int = Field(128, ge=1, description="rows decoded together; does not change the texts")
+
+    @model_validator(mode="after")
+    def _lengths(self) -> SamplingConfig:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens ({self.min_new_tokens}) is larger than max_new_tokens ({self.max_new_tokens})")
+        return self
+
+
+class RolloutConfig(SamplingConfig):
+    """Sampling during training."""
+
+    completions_per_prompt: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _must_sample(self) -> RolloutConfig:
+        if self.temperature == 0:
+            raise ValueError("temperature 0 is greedy decoding: rollouts must sample, use a positive temperature")
+        return self
+
+
+class EvalGenerationConfig(SamplingConfig):
+    """Decoding during evaluation."""
+
+    num_beams: int = Field(1, ge=1, description="more than 1 decodes with beam search through HF `generate`")
+    length_penalty: float = 1.0
+    completions_per_prompt: int = Field(1, ge=1)
+    mask: bool = Field(False, description="also decode inside NLPO's mask, reported as its own rows `masked/...`")

@@ -1,0 +1,35 @@
+"""Which language model is trained, and how its value function, precision and adapters are set up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rl4lms.config.base import Block
+
+
+class LoraConfig(Block):
+    """Low-rank adapters (`peft`). The base weights are frozen and serve as the reference."""
+
+    r: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class ModelConfig(Block):
+    """The policy.
+
+    `value`: `separate` copies the whole LM for the value function, as in the paper; `shared` puts a value head on the policy's trunk.
+    """
+
+    path: str = Field(min_length=1, description="Hub id, local folder, or asset:<name> of the task")
+    tokenizer: str | None = Field(None, description="Hub id or folder, if not that of the model")
+    architecture: Literal["auto", "causal", "encoder-decoder"] = "auto"
+    value: Literal["separate", "shared"] = "separate"
+    lora: LoraConfig | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights")
+    autocast: Literal["bfloat16", "float16"] | None = Field(None, description="torch.autocast for passes; weights keep `dtype`")
+    gradient_checkpointing: bool = False
+    trust_remote_code: bool = False
+    revision: str | None = None

@@ -1,0 +1,57 @@
+"""A recipe: everything a run needs, as one typed tree."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
+from rl4lms.config.base import Block, Component
+from rl4lms.config.data import DataConfig, PromptConfig
+from rl4lms.config.generation import RolloutConfig
+from rl4lms.config.model import ModelConfig
+from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
+
+
+class Recipe(Block):
+    """The root block. Either `task` or `data` says where prompts come from."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    output_dir: str | None = Field(None, description="run folder; defaults to runs/<name>-seed<seed>")
+
+    model: ModelConfig
+    task: Component | None = None
+    data: DataConfig | None = None
+    prompt: PromptConfig = PromptConfig()
+    supervised: SupervisedConfig | None = None
+    algorithm: Component = Component(name="ppo")
+    reward: Component | None = None
+    rollout: RolloutConfig = RolloutConfig()
+    kl: KLConfig = KLConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    push_to_hub: HubConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        """`model: gpt2` and `data: train.jsonl` are short for `model: {path: gpt2}` and `data: {train: train.jsonl}`."""
+        if isinstance(value, dict):
+            value = dict(value)
+            if isinstance(value.get("model"), str):
+                value["model"] = {"path": value["model"]}
+            if isinstance(value.get("data"), str):
+                value["data"] = {"train": value["data"]}
+        return value
+
+    @model_validator(mode="after")
+    def _prompts_from_somewhere(self) -> Recipe:
+        if (self.task is None) == (self.data is None):
+            raise ValueError("name exactly one of `task` and `data`: they say where prompts come from")
+        return self

@@ -1,0 +1,52 @@
+"""The loop: how long, how much data, how often to evaluate, save and report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rl4lms.config.base import Block, Component
+from rl4lms.config.generation import EvalGenerationConfig
+
+
+class TrainingConfig(Block):
+    """Length of the run and size of one iteration."""
+
+    iterations: int = Field(50, ge=0)
+    prompts_per_iteration: int = Field(64, ge=1)
+
+
+class EvaluationConfig(Block):
+    """Evaluation during and after training. Metrics are registered names with options."""
+
+    every: int = Field(10, ge=0, description="iterations; 0 evaluates before and after training only")
+    split: Literal["train", "validation", "test"] = "validation"
+    prompts: int = Field(128, ge=1)
+    metrics: list[Component] = []
+    generation: EvalGenerationConfig | None = Field(None, description="defaults to the rollout settings")
+    samples: int = Field(8, ge=0, description="texts written to samples/ at every evaluation")
+
+
+class CheckpointConfig(Block):
+    """Which checkpoints are kept. `best` names an evaluation key, such as `eval/reward`."""
+
+    every: int = Field(10, ge=0, description="iterations; 0 saves the final model only")
+    keep_last: int = Field(2, ge=1)
+    best: str | None = None
+    best_mode: Literal["max", "min"] = "max"
+
+
+class TrackingConfig(Block):
+    """Where metrics go besides `metrics.jsonl`. Nothing is sent anywhere unless named here."""
+
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    project: str = "rl4lms"
+    progress: bool = True
+
+
+class HubConfig(Block):
+    """Upload of the final model; off unless a repository is named."""
+
+    repo_id: str
+    private: bool = True

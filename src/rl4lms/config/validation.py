@@ -1,0 +1,99 @@
+"""What pydantic found wrong, in plain words."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from rl4lms.config.reader import KeyPath, shown
+from rl4lms.errors import did_you_mean
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text (quote it)"}
+_MESSAGES = {
+    "missing": "is required",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text (quote it)",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping",
+    "model_attributes_type": "should be a mapping",
+}
+
+
+def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | ValidationError) -> tuple[KeyPath, str] | None:
+    """The first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
+
+    Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count as wrong too.
+    """
+    if isinstance(outcome, BaseModel):
+        return _converted(values, outcome.model_dump(mode="json", by_alias=True), ())
+    errors = outcome.errors(include_url=False)
+    error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])  # a typo explains what is missing
+    path = _data_path(error["loc"], values, error["type"])
+    if error["type"] == "extra_forbidden":
+        return path, f"unknown key; {did_you_mean(str(path[-1]), _known_keys(model, path[:-1]))}"
+    reasons = [_reason(other) for other in errors if _data_path(other["loc"], values, other["type"]) == path]
+    needs_value = error["type"] in ("missing", "value_error")
+    return path, " or ".join(dict.fromkeys(reasons)) + ("" if needs_value else f", got {shown(error['input'])}")
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return _MESSAGES.get(error["type"], error["msg"].replace("Input should be", "should be").replace("String should", "should"))
+
+
+def _data_path(location: tuple[str | int, ...], values: Any, kind: str) -> KeyPath:
+    """A pydantic location without the parts that name union members and validators instead of keys."""
+    path: KeyPath = ()
+    for position, key in enumerate(location):
+        inside = key in values if isinstance(values, dict) else isinstance(values, list) and isinstance(key, int) and key < len(values)
+        if inside:
+            path, values = (*path, key), values[key]
+        elif kind == "missing" and position == len(location) - 1:
+            path = (*path, key)
+    return path
+
+
+def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The keys that could stand at `path` inside `model`."""
+    models = {model}
+    for key in path:
+        below: set[type[BaseModel]] = set()
+        for candidate in models:
+            field = _fields(candidate).get(str(key))
+            below |= {candidate} if field is None else _models(field.annotation)  # None: an index, or a key of a plain mapping
+        models = below
+    return sorted(key for candidate in models for key in _fields(candidate))
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _models(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for argument in typing.get_args(annotation) for model in _models(argument)}
+
+
+def _converted(given: Any, parsed: Any, path: KeyPath) -> tuple[KeyPath, str] | None:
+    if isinstance(given, dict) and isinstance(parsed, dict):
+        pairs = [(key, given[key], parsed[key]) for key in given if key in parsed]
+    elif isinstance(given, list) and isinstance(parsed, list):
+        pairs = list(zip(range(len(given)), given, parsed, strict=False))
+    else:
+        kinds = type(given), type(parsed)
+        if kinds[0] is kinds[1] or kinds == (int, float) or not all(kind in _KINDS for kind in kinds):
+            return None
+        return path, f"should be {_KINDS[kinds[1]]}, got {shown(given)}"
+    return next((problem for key, one, other in pairs if (problem := _converted(one, other, (*path, key)))), None)

@@ -1,0 +1,81 @@
+"""Errors meant for users: each says what is wrong, where, and what to do.
+
+Every class derives from `Rl4lmsError` and from the standard error that it refines, so `except ValueError` works as people expect. They
+can be pickled, because test runners and process pools send errors between processes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Rl4lmsError(Exception):
+    """Root of all errors that this library raises on purpose."""
+
+
+class ConfigError(Rl4lmsError, ValueError):
+    """A recipe, an override or an option that cannot be understood."""
+
+
+class DataError(Rl4lmsError, ValueError):
+    """Prompts, references or columns that are missing or malformed."""
+
+
+class ModelError(Rl4lmsError, ValueError):
+    """A model or tokenizer that cannot be loaded or used as asked."""
+
+
+class RewardError(Rl4lmsError, RuntimeError):
+    """A reward that failed, or returned something that is not a reward."""
+
+
+class CheckpointError(Rl4lmsError, RuntimeError):
+    """A checkpoint that is incomplete, damaged or from another run."""
+
+
+class NonFiniteError(Rl4lmsError, ArithmeticError):
+    """NaN or infinity in a reward, a loss or a gradient."""
+
+
+class MissingExtraError(Rl4lmsError, ImportError):
+    """An optional package that is needed now and is not installed.
+
+    Args:
+        package: what could not be imported.
+        extra: the extra of this library that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(package, extra)
+        self.package, self.extra = package, extra
+
+    def __str__(self) -> str:
+        return f'{self.package} is not installed; run: pip install "rl4lms[{self.extra}]"'
+
+
+class UnknownNameError(Rl4lmsError, KeyError):
+    """A name that no component is registered under.
+
+    Args:
+        kind: `reward`, `metric`, ...
+        name: what was asked for.
+        known: the names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = tuple(known)
+        super().__init__(kind, name, known)
+        self.kind, self.name, self.known = kind, name, known
+
+    def __str__(self) -> str:  # KeyError would show the repr of its arguments
+        return f"unknown {self.kind} {self.name!r}; {did_you_mean(self.name, self.known)}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known name, or all of them where none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "there are none"

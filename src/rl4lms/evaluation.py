@@ -1,0 +1,161 @@
+"""Evaluation: decode a split, score it with every metric, measure the distance from the reference policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from rl4lms import distributed
+from rl4lms.config.generation import EvalGenerationConfig
+from rl4lms.core.kl import k3
+from rl4lms.metrics import compute
+from rl4lms.models.generate import MaskRule
+from rl4lms.models.policy import Policy
+from rl4lms.models.scoring import TextScorer
+from rl4lms.rewards.call import score as call_reward
+from rl4lms.rollout.engine import LocalEngine, score
+from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample
+
+# Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that differences
+# between two of them come from the policy.
+_EVALUATION_STEP = 0
+
+
+@dataclass(slots=True)
+class EvalResult:
+    """One evaluation.
+
+    Attributes:
+        results: by key, without the `eval/` prefix.
+        samples: one record per completion: id, prompt, completion, references, and per-sample values.
+    """
+
+    results: dict[str, MetricResult]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def numbers(self, prefix: str = "eval/") -> dict[str, float]:
+        """Means by log key."""
+        return {prefix + key: result.mean for key, result in self.results.items()}
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """What stays the same over the evaluations of a run.
+
+    Attributes:
+        engine: samples the policy.
+        ref_policy: for the KL.
+        samples: the prompts.
+        settings: decoding.
+        metrics: each called with prompts, completions, references and the other columns.
+        reward: the training reward, reported as `reward` (and its parts); None where there is none.
+    """
+
+    engine: LocalEngine
+    ref_policy: Policy
+    samples: Sequence[Sample]
+    settings: EvalGenerationConfig
+    metrics: Sequence[Metric]
+    reward: Reward | None = None
+
+    def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
+        """Decodes and scores every prompt; with `mask_rule` inside NLPO's mask.
+
+        The KL is that of the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with truncation and mask in
+        `kl_behaviour_per_token`.
+        """
+        rollout = self._decode(mask_rule, progress)
+        columns = batch_columns(rollout)
+        results: dict[str, MetricResult] = {}
+        if self.reward is not None:
+            output = call_reward(self.reward, completion_ids=_id_rows(rollout), **columns)
+            totals = [None if s is None else sum(s) if isinstance(s, list | tuple) else s for s in output.scores]
+            results["reward"] = _summarise("reward", totals)
+            for name, part in output.parts.items():
+                results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
+        policy = self.engine.policy
+        scorer = TextScorer(policy, self.engine.tokenizer)
+        for metric in self.metrics:
+            for result in compute(metric, score_texts=scorer, **columns):
+                results[result.key] = result
+        results |= self._policy_numbers(rollout)
+        return EvalResult(results, _records(rollout, results))
+
+    def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
+        s = self.settings
+        return self.engine.rollout(
+            self.samples,
+            s,
+            stream="evaluation",
+            step=_EVALUATION_STEP,
+            completions_per_prompt=s.completions_per_prompt,
+            mask_rule=mask_rule,
+            progress=progress,
+        )
+
+    def _policy_numbers(self, rollout: Rollout) -> dict[str, MetricResult]:
+        temperature = self.settings.temperature or 1.0
+        here = score(self.engine.policy, rollout, temperature=temperature)
+        there = score(self.ref_policy, rollout, masked=False)
+        assert here.full_logprobs is not None and here.logprobs is not None and here.entropy is not None and there.full_logprobs is not None
+        mask = rollout.completion_mask
+        lengths = mask.sum(-1)
+        kl = (here.full_logprobs - there.full_logprobs) * mask
+        behaviour = (here.logprobs - there.full_logprobs) * mask
+        numbers = {
+            "kl_per_token": distributed.mean(kl, mask),
+            "kl_k3_per_token": distributed.mean(k3(kl), mask),
+            "kl_behaviour_per_token": distributed.mean(behaviour, mask),
+            "entropy": distributed.mean(here.entropy, mask),
+        }
+        results = {key: MetricResult(key, value, None, int(mask.sum())) for key, value in numbers.items()}
+        results["kl_per_sequence"] = _summarise("kl_per_sequence", kl.sum(-1).tolist())
+        results["kl_behaviour_per_sequence"] = _summarise("kl_behaviour_per_sequence", behaviour.sum(-1).tolist())
+        results["completion_tokens"] = _summarise("completion_tokens", lengths.double().tolist())
+        results["terminated"] = _summarise("terminated", rollout.terminated.double().tolist())
+        return results
+
+
+def batch_columns(rollout: Rollout) -> dict[str, Any]:
+    """What rewards and metrics are called with: `prompts`, `completions`, `references` and `columns` (every other column)."""
+    samples = rollout.samples
+    names = sorted({name for sample in samples for name in sample.meta})
+    return {
+        "prompts": [s.prompt for s in samples],
+        "completions": rollout.texts,
+        "references": [s.references for s in samples],
+        "columns": {name: [s.meta.get(name) for s in samples] for name in names},
+    }
+
+
+def _id_rows(rollout: Rollout) -> list[list[int]]:
+    pairs = zip(rollout.completion_ids.cpu(), rollout.completion_mask.cpu(), strict=True)
+    return [ids[mask].tolist() for ids, mask in pairs]
+
+
+def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
+    kept = [v for v in values if v is not None]
+    n = len(kept)
+    mean = sum(kept) / n if n else float("nan")
+    stderr = (sum((v - mean) ** 2 for v in kept) / (n - 1) / n) ** 0.5 if n > 1 else None
+    return MetricResult(key, mean, stderr, n, tuple(float("nan") if v is None else float(v) for v in values))
+
+
+def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
+    per_sample = {key: r.values for key, r in results.items() if r.values is not None and len(r.values) == len(rollout)}
+    return [
+        {"id": s.id, "prompt": s.prompt, "completion": text, "references": list(s.references)}
+        | {key: values[i] for key, values in per_sample.items()}
+        for i, (s, text) in enumerate(zip(rollout.samples, rollout.texts, strict=True))
+    ]
+
+
+@torch.no_grad()
+def sequence_kl(policy: Policy, ref_policy: Policy, rollout: Rollout) -> list[float]:
+    """Summed log-ratio of policy to reference for each completion, full softmax at temperature 1; nats."""
+    here, there = score(policy, rollout, masked=False), score(ref_policy, rollout, masked=False)
+    assert here.full_logprobs is not None and there.full_logprobs is not None
+    return ((here.full_logprobs - there.full_logprobs) * rollout.completion_mask).sum(-1).tolist()

@@ -1,0 +1,133 @@
+"""Calling metrics: arguments by name, results checked, mean and standard error added."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rl4lms import components, registry
+from rl4lms.config.base import Component
+from rl4lms.errors import DataError, NonFiniteError
+from rl4lms.types import Metric, MetricResult, ScoreTexts
+
+RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
+
+
+def build(metric: Component | str | Mapping[str, Any]) -> Metric:
+    """The metric of that name with these options.
+
+    Raises:
+        UnknownNameError: no metric has that name.
+        ConfigError: an option is unknown, missing or has a wrong value.
+    """
+    built: Metric = components.build(registry.metrics, metric)
+    return built
+
+
+def compute(
+    metric: Metric,
+    *,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[tuple[str, ...]],
+    columns: Mapping[str, list[Any]],
+    score_texts: ScoreTexts | None = None,
+) -> list[MetricResult]:
+    """Calls one metric on B rows.
+
+    Args:
+        metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
+        prompts, completions, references: (B,) texts.
+        columns: every other column of the data, (B,) each.
+        score_texts: scores texts under the policy; for metrics with `needs_policy`.
+
+    Returns:
+        One result per key, in the metric's order. The standard error treats rows as independent; it is None for a single row.
+
+    Raises:
+        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric returned something else
+            than numbers, one per row or one for all.
+        NonFiniteError: the metric returned NaN or infinity.
+    """
+    owner, n = f"metric {name_of(metric)!r}", len(completions)
+    if not n:
+        raise DataError(f"{owner}: there are no completions to measure")
+    check_columns(columns, RESERVED)
+    batch: dict[str, Any] = {"prompts": list(prompts), "completions": list(completions), "references": list(references), **columns}
+    for column, values in batch.items():
+        if len(values) != n:
+            raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")
+    if getattr(metric, "needs_policy", False):
+        if score_texts is None:
+            raise DataError(f"{owner} scores texts under the policy, and can be used in evaluations only")
+        batch["score_texts"] = score_texts
+    values = metric(**components.taken_arguments(owner, metric, batch))
+    if not isinstance(values, Mapping):
+        raise DataError(f"{owner} returned {type(values).__name__}; expected a mapping from key to numbers")
+    return [_result(owner, metric, key, value, n) for key, value in values.items()]
+
+
+def compute_all(metrics: Iterable[Metric], **batch: Any) -> list[MetricResult]:
+    """`compute` for several metrics.
+
+    Raises:
+        DataError: two metrics report the same key; also everything that `compute` raises.
+    """
+    results: dict[str, MetricResult] = {}
+    for metric in metrics:
+        for result in compute(metric, **batch):
+            if result.key in results:
+                raise DataError(f"two metrics report {result.key!r}; give one of them another name with its option `key`, or leave it out")
+            results[result.key] = result
+    return list(results.values())
+
+
+def check_columns(columns: Mapping[str, Any], reserved: frozenset[str]) -> None:
+    """Refuses data columns that would hide an argument.
+
+    Raises:
+        DataError: a column has a reserved name.
+    """
+    for name in columns:
+        if name in reserved:
+            raise DataError(f"the data has a column {name!r}, a name that is reserved for what rewards and metrics are given; rename it")
+
+
+def name_of(component: Any) -> str:
+    """What to call a function or an instance in messages."""
+    return str(getattr(component, "__name__", type(component).__name__))
+
+
+def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricResult:
+    if not isinstance(key, str) or not key:
+        raise DataError(f"{owner} returned the key {key!r}; keys are names")
+    better = getattr(metric, "higher_is_better", None)
+    if isinstance(better, Mapping):
+        better = better.get(key)
+    if hasattr(value, "tolist"):  # numpy and torch
+        value = value.tolist()
+    if _is_number(value):
+        return MetricResult(key, _finite(owner, key, value), None, n, None, better)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise DataError(f"{owner}: {key} is {type(value).__name__}; expected one number per row, or one for all")
+    if len(value) != n:
+        raise DataError(f"{owner}: {key} has {len(value)} values for {n} completions")
+    plain = [item.item() if hasattr(item, "item") else item for item in value]
+    for row, item in enumerate(plain):
+        if not _is_number(item):
+            raise DataError(f"{owner}: {key} of row {row} is {item!r}; expected a number")
+    numbers = tuple(_finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain))
+    stderr = statistics.stdev(numbers) / math.sqrt(n) if n > 1 else None
+    return MetricResult(key, statistics.fmean(numbers), stderr, n, numbers, better)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _finite(owner: str, what: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise NonFiniteError(f"{owner}: {what} is {value}")
+    return float(value)

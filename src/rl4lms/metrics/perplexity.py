@@ -1,0 +1,60 @@
+"""Two perplexities that must not be confused: of what the policy wrote, under a judge; and of human text, under the policy.
+
+The first is low for a policy that repeats one bland sentence, the second rises when a policy forgets the language. Reported together
+they show a collapse. The paper's perplexity is the second one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rl4lms.errors import DataError
+from rl4lms.types import ScoreTexts
+
+
+class Perplexity:
+    """Perplexity of completions given their prompts, under a fixed judge LM.
+
+    Keys: `perplexity`, exp(nats of all completions / tokens of all completions), left out where no completion has a token; and `nll`,
+    the nats of each completion. EOS is not scored.
+
+    Args:
+        model: Hub id or folder of the judge.
+        batch_size, max_tokens, device: see `rl4lms.models.scoring.load_scorer`.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, model: str, batch_size: int = 32, max_tokens: int = 512, device: str = "auto") -> None:
+        from rl4lms.models.scoring import load_scorer
+
+        self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens)
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float] | float]:
+        nats, counts = self._score(list(prompts), list(completions))
+        if not sum(counts):
+            return {"nll": nats}
+        return {"perplexity": math.exp(math.fsum(nats) / sum(counts)), "nll": nats}
+
+
+class ReferencePerplexity:
+    """Perplexity of the references given their prompts, under the policy that is being evaluated; all references count alike."""
+
+    higher_is_better = False
+    needs_policy = True
+
+    def __call__(
+        self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], score_texts: ScoreTexts, **columns: Any
+    ) -> dict[str, float]:
+        """
+        Raises:
+            DataError: no row has a reference with a token in it.
+        """
+        # Several completions of one prompt repeat its references, which then would cost more and tell nothing new.
+        rows = list(dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text))
+        nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows])
+        if not sum(counts):
+            raise DataError("reference_perplexity: the data has no references; leave the metric out")
+        return {"reference_perplexity": math.exp(math.fsum(nats) / sum(counts))}

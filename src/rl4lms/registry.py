@@ -1,0 +1,243 @@
+"""Names for components: rewards, metrics, tasks and algorithms.
+
+A registry maps a name to a target (a function or a class) and to the pydantic model of its options. Both may be lazy strings
+`module:attribute`, which are imported when first used, so naming a component costs nothing. Components come from three places: the
+built-in tables below, the decorators `@rl4lms.reward("name")` and `@rl4lms.metric("name")`, and entry points of installed packages
+(groups `rl4lms.rewards`, `rl4lms.metrics`, `rl4lms.tasks`, `rl4lms.algorithms`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered component.
+
+    Attributes:
+        name: what recipes call it.
+        kind: `reward`, `metric`, `task` or `algorithm`.
+        target: a function, a class, or a lazy `module:attribute` string.
+        config: the pydantic model of its options (or a lazy string); None where the target's signature says what the options are.
+        summary: one line for `rl4lms ls`.
+    """
+
+    name: str
+    kind: str
+    target: Callable[..., Any] | str
+    config: type[BaseModel] | str | None = None
+    summary: str = ""
+
+
+class Registry:
+    """Components of one kind by name.
+
+    Args:
+        kind: the word used in messages.
+        group: entry-point group in which other packages announce components.
+        builtins: the library's own components.
+    """
+
+    def __init__(self, kind: str, group: str, builtins: Mapping[str, Entry]) -> None:
+        self.kind, self.group = kind, group
+        self._entries = dict(builtins)
+
+    @overload
+    def register(
+        self, name: str, target: None = None, *, config: type[BaseModel] | str | None = None, summary: str = ""
+    ) -> Callable[[F], F]: ...
+    @overload
+    def register(
+        self, name: str, target: Callable[..., Any] | str, *, config: type[BaseModel] | str | None = None, summary: str = ""
+    ) -> Callable[..., Any] | str: ...
+    def register(
+        self,
+        name: str,
+        target: Callable[..., Any] | str | None = None,
+        *,
+        config: type[BaseModel] | str | None = None,
+        summary: str = "",
+    ) -> Any:
+        """Gives `target` a name; without `target` it is a decorator.
+
+        Registering the same function or class again replaces it, so that a notebook cell can be run twice.
+
+        Raises:
+            ConfigError: the name is malformed, or taken by something else.
+        """
+        if target is None:
+            return lambda decorated: self.register(name, decorated, config=config, summary=summary)
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} cannot name a {self.kind}: use letters, digits, '_', '-' and '.'")
+        entry = Entry(name, self.kind, target, config, summary or _first_line(target))
+        taken = self._entries.get(name)
+        if taken is not None and target_id(taken.target) != target_id(target):
+            raise ConfigError(f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name")
+        self._entries[name] = entry
+        return target
+
+    def entry(self, name: str) -> Entry:
+        """What `name` is registered as.
+
+        Raises:
+            UnknownNameError: nothing has that name.
+            ConfigError: an entry point of that name cannot be loaded, or two packages claim it.
+        """
+        points = self._entry_points().get(name, ())
+        if len(points) > 1:
+            raise ConfigError(f"the {self.kind} name {name!r} is claimed by several packages: {', '.join(points)}")
+        if points:
+            loaded = self._load(name, points[0])  # importing the module may run the decorator, which knows the config model
+            if name not in self._entries or self._load(name, self._entries[name].target) is not loaded:
+                self.register(name, loaded)
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self.names())
+        return self._entries[name]
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The function or class registered as `name`, imported if need be. Raises as `entry` does."""
+        target: Callable[..., Any] = self._load(name, self.entry(name).target)
+        return target
+
+    def config_model(self, name: str) -> type[BaseModel] | None:
+        """The pydantic model of the options, or None where the target's signature says what they are. Raises as `entry` does."""
+        config = self.entry(name).config
+        return None if config is None else self._load(name, config)
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        return sorted(self._entries.keys() | self._entry_points().keys())
+
+    def origin(self, name: str) -> str:
+        """Where a component comes from: `module:attribute`, or `file:line` for code that is not an importable module."""
+        target = self.entry(name).target
+        code = getattr(target, "__code__", None)
+        if code is not None and getattr(target, "__module__", None) == "__main__":
+            return f"{code.co_filename}:{code.co_firstlineno}"
+        return target_id(target)
+
+    def name_of(self, target: Callable[..., Any]) -> str | None:
+        """The name that an object is registered under, or None."""
+        return next((name for name, entry in self._entries.items() if entry.target is target), None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._entry_points()
+
+    @functools.cache  # noqa: B019 - registries live as long as the process
+    def _entry_points(self) -> dict[str, list[str]]:
+        """Names announced by installed packages, each with the `module:attribute` it stands for (several if packages disagree)."""
+        table: dict[str, list[str]] = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            value, claims = f"{point.module}:{point.attr}", table.setdefault(point.name, [])
+            if value not in claims:
+                claims.append(value)
+        return table
+
+    def _load(self, name: str, target: Any) -> Any:
+        """Imports a lazy `module:attribute`; objects pass through."""
+        if not isinstance(target, str):
+            return target
+        module, _, attribute = target.partition(":")
+        try:
+            return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+        except Rl4lmsError:
+            raise
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{self.kind} {name!r} cannot be loaded from {target}: {error}") from error
+
+
+def target_id(target: Callable[..., Any] | str) -> str:
+    """`module:qualified.name` of a target, the same for an object and for its lazy string."""
+    if isinstance(target, str):
+        return target
+    return f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
+
+
+def loadable(function: Callable[..., Any]) -> str:
+    """`file.py:name` of a function at the top of a Python file, which a recipe can name again; otherwise its `target_id`."""
+    code, name = getattr(function, "__code__", None), getattr(function, "__qualname__", "")
+    is_top = code is not None and name.isidentifier() and code.co_filename.endswith(".py")
+    return f"{code.co_filename}:{name}" if code is not None and is_top else target_id(function)
+
+
+def _first_line(target: Callable[..., Any] | str) -> str:
+    return "" if isinstance(target, str) else (inspect.getdoc(target) or "").partition("\n")[0]
+
+
+def _table(kind: str, rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Entry]:
+    return {
+        name: Entry(name, kind, f"rl4lms.{target}", f"rl4lms.config.{config}", summary) for name, (target, config, summary) in rows.items()
+    }
+
+
+algorithms = Registry(
+    "algorithm",
+    "rl4lms.algorithms",
+    _table(
+        "algorithm",
+        {
+            "ppo": ("algorithms.ppo:PPO", "algorithms:PPOConfig", "proximal policy optimisation"),
+            "nlpo": ("algorithms.nlpo:NLPO", "algorithms:NLPOConfig", "PPO inside a learned top-p mask"),
+            "supervised": ("algorithms.supervised:Supervised", "base:Block", "the warm start alone, no RL"),
+        },
+    ),
+)
+
+rewards = Registry(
+    "reward",
+    "rl4lms.rewards",
+    _table(
+        "reward",
+        {
+            "classifier": ("rewards.classifier:ClassifierReward", "rewards:ClassifierConfig", "score of a label by a classifier"),
+            "increasing_numbers": ("rewards.toy:IncreasingNumbers", "rewards:IncreasingNumbersConfig", "numbers that go up"),
+            "dates": ("rewards.toy:Dates", "rewards:DatesConfig", "dates in the text"),
+            "sum": ("rewards.combine:Sum", "rewards:SumConfig", "weighted sum of rewards, each part logged"),
+        },
+    ),
+)
+
+metrics = Registry(
+    "metric",
+    "rl4lms.metrics",
+    _table(
+        "metric",
+        {
+            "classifier": ("metrics.classifier:ClassifierMetric", "metrics:ClassifierConfig", "score of a label by a classifier"),
+            "increasing_numbers": ("metrics.toy:IncreasingNumbers", "metrics:IncreasingNumbersConfig", "numbers that go up"),
+            "dates": ("metrics.toy:Dates", "metrics:DatesConfig", "dates in the text"),
+            "perplexity": ("metrics.perplexity:Perplexity", "metrics:PerplexityConfig", "of the completions, under a judge LM"),
+            "reference_perplexity": (
+                "metrics.perplexity:ReferencePerplexity",
+                "metrics:ReferencePerplexityConfig",
+                "of the references, under the policy",
+            ),
+            "diversity": ("metrics.diversity:Diversity", "metrics:DiversityConfig", "distinct-n, MSTTR, entropies, length"),
+            "rouge": ("metrics.rouge:Rouge", "metrics:RougeConfig", "ROUGE against several references"),
+            "imdb_grammar": ("metrics.imdb_grammar:ImdbGrammar", "metrics:ImdbGrammarConfig", "derivable share and gold label"),
+        },
+    ),
+)
+
+tasks = Registry(
+    "task",
+    "rl4lms.tasks",
+    _table("task", {"imdb": ("tasks.imdb.task:ImdbTask", "tasks:ImdbConfig", "continue a movie review, positively")}),
+)

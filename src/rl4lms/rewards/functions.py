@@ -1,0 +1,63 @@
+"""Rewards from a Python file: `path/to/file.py:function`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rl4lms.errors import ConfigError, did_you_mean
+
+_PATH = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
+
+
+def is_path(name: str) -> bool:
+    """Whether a reward is named `path/to/file.py:function`."""
+    return _PATH.fullmatch(name) is not None
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function or class that `path/to/file.py:function` names. Relative paths start at the working directory.
+
+    An error that the file raises when it is executed is passed on as it is.
+
+    Raises:
+        ConfigError: there is no such file, or nothing callable of that name in it.
+    """
+    match = _PATH.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"{name!r} does not name a function in a file; write path/to/file.py:function")
+    file = Path(match["file"]).expanduser().resolve()
+    if not file.is_file():
+        raise ConfigError(f"reward {name!r}: there is no file {file}")
+    module = _module(file)
+    found: Any = getattr(module, match["function"], None)
+    if not callable(found):
+        own = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        raise ConfigError(f"reward {name!r}: {file.name} has no function {match['function']!r}; {did_you_mean(match['function'], own)}")
+    return found  # type: ignore[no-any-return]
+
+
+def _module(file: Path) -> ModuleType:
+    """The file as a module, executed once for each version of it."""
+    version = f"{file}\0{file.stat().st_mtime_ns}"
+    name = f"rl4lms_reward_{file.stem}_{hashlib.sha256(version.encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{file} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before execution: dataclasses and pickling look modules up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,134 @@
+"""From a config component to a reward: a registered reward, a function in a file, or a metric."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rl4lms import components, registry
+from rl4lms.config.base import Component
+from rl4lms.config.options import options_model, signature_model
+from rl4lms.errors import ConfigError, RewardError, UnknownNameError
+from rl4lms.metrics.compute import name_of
+from rl4lms.rewards import functions
+from rl4lms.types import Metric
+
+
+def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
+    """The reward that a component names.
+
+    A name is looked up among the rewards, then among the metrics; `path/to/file.py:function` loads a file. Functions and instances pass
+    through. A metric takes one more option here, `key`, which says which of its values is the reward.
+
+    Raises:
+        UnknownNameError: there is no such reward.
+        ConfigError: an option is wrong, a file has no such function, or the metric cannot be a reward.
+    """
+    if callable(reward):
+        return reward
+    component = Component.model_validate(reward)
+    if functions.is_path(component.name):
+        target = functions.load(component.name)
+        owner = f"reward {component.name!r}"
+        return _callable(components.bind(target, components.checked_options(owner, target, signature_model(target), component.options)))
+    if component.name in registry.rewards:
+        return _callable(components.build(registry.rewards, component))
+    if component.name in registry.metrics:
+        return _metric_as_reward(component)
+    raise UnknownNameError("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
+
+
+class MetricReward:
+    """A metric's per-row values as a reward.
+
+    Args:
+        metric: any metric that needs neither the policy nor gold knowledge.
+        name: what to call it in messages.
+        key: which values; needed where the metric has several per row.
+
+    Raises:
+        ConfigError: the metric cannot be a reward.
+    """
+
+    def __init__(self, metric: Metric, name: str, key: str | None = None) -> None:
+        refuse_as_reward(metric, name)
+        self.__name__ = name
+        self._metric, self._key = metric, key
+
+    def __call__(
+        self, *, prompts: Sequence[Any], completions: Sequence[Any], references: Sequence[Any] | None = None, **columns: Any
+    ) -> list[float]:
+        """
+        Raises:
+            RewardError: the metric has no such key, or no values per row.
+        """
+        batch = {
+            "prompts": [_text(prompt) for prompt in prompts],
+            "completions": [_text(completion) for completion in completions],
+            "references": [_several(texts) for texts in references] if references is not None else [()] * len(completions),
+            **columns,
+        }
+        owner = f"metric {self.__name__!r}"
+        values = {
+            key: value
+            for key, value in self._metric(**components.taken_arguments(owner, self._metric, batch)).items()
+            if not isinstance(value, int | float)
+        }
+        if not values:
+            raise RewardError(f"{owner} gives one value for a whole set of texts; a reward needs one per text")
+        if self._key is None and len(values) > 1:
+            raise RewardError(f"{owner} has several values per text; choose one with the option `key`: {', '.join(values)}")
+        key = self._key or next(iter(values))
+        if key not in values:
+            raise RewardError(f"{owner} has no values per text called {key!r}; it has: {', '.join(values)}")
+        return list(values[key])
+
+
+def as_trl_reward(metric: Component | str | Mapping[str, Any], key: str | None = None) -> Callable[..., list[float]]:
+    """A metric as a reward function for a TRL trainer: `GRPOTrainer(reward_funcs=as_trl_reward("rouge", key="rougeL"), ...)`.
+
+    Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used where there is one.
+
+    Raises:
+        ConfigError: the metric cannot be a reward, or an option is wrong.
+    """
+    component = Component.model_validate(metric)
+    return MetricReward(components.build(registry.metrics, component), component.name, key)
+
+
+def refuse_as_reward(metric: Any, name: str) -> None:
+    """
+    Raises:
+        ConfigError: the metric needs the policy, or is gold.
+    """
+    if getattr(metric, "needs_policy", False):
+        raise ConfigError(f"the metric {name!r} measures the policy itself, not its texts, and cannot be a reward")
+    if getattr(metric, "gold", False):
+        raise ConfigError(f"the metric {name!r} is gold: it judges what was trained, and is refused as a reward")
+
+
+def _metric_as_reward(component: Component) -> MetricReward:
+    name, options, key = component.name, component.options, None
+    target = registry.metrics.get(name)
+    refuse_as_reward(target, name)  # before a judge model is loaded
+    if "key" not in {field.alias or field_name for field_name, field in options_model(registry.metrics, name).model_fields.items()}:
+        key = options.pop("key", None)
+        if key is not None and not isinstance(key, str):
+            raise ConfigError(f"reward {name!r}, option 'key': should be text, got {key!r}")
+    return MetricReward(components.build(registry.metrics, Component(name=name, **options)), name, key)
+
+
+def _callable(reward: Any) -> Callable[..., Any]:
+    if not callable(reward) or inspect.isclass(reward):
+        raise ConfigError(f"reward {name_of(reward)!r} cannot be called on a batch")
+    return reward  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    """A text, or the contents of a conversation."""
+    return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

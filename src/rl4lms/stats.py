@@ -1,0 +1,154 @@
+"""Error bars, tests and correlations. Every random draw is seeded, so a reported interval can be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as scipy_stats
+
+from rl4lms.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic with its confidence interval.
+
+    Attributes:
+        value: the statistic of the data itself.
+        low, high: ends of the interval.
+        n: number of values (or pairs).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_stderr(values: ArrayLike) -> tuple[float, float | None]:
+    """The mean and its standard error, s / √n with the n - 1 estimate of s; the error is None for a single value."""
+    x = _finite(values)
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else None
+
+
+def iqm(values: ArrayLike) -> float:
+    """The interquartile mean: what is left after cutting ⌊n/4⌋ values off each end (Agarwal et al., 2021, arXiv 2108.13264)."""
+    return float(scipy_stats.trim_mean(_finite(values), 0.25))
+
+
+def bootstrap_ci(
+    values: ArrayLike, statistic: Callable[[Array], Any] = np.mean, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """Percentile bootstrap over independent values (Efron, 1979)."""
+    return stratified_bootstrap_ci([values], statistic, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def stratified_bootstrap_ci(
+    strata: Sequence[ArrayLike],
+    statistic: Callable[[Array], Any] = iqm,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Percentile bootstrap of a statistic over all values, resampled within each stratum (runs within each task; Agarwal et al., 2021).
+
+    Args:
+        strata: one sequence of values per stratum; lengths may differ.
+        statistic: from one array to a number.
+        confidence: mass of the interval, in (0, 1).
+        resamples: bootstrap samples.
+        seed: of the resampling.
+
+    Raises:
+        DataError: a stratum is empty or holds NaN or infinity.
+    """
+    groups, rng = [_finite(stratum) for stratum in strata], np.random.default_rng(seed)
+    draws = [statistic(np.concatenate([rng.choice(group, len(group)) for group in groups])) for _ in range(resamples)]
+    every = np.concatenate(groups)
+    return _estimate(float(statistic(every)), np.array(draws), confidence, len(every))
+
+
+def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value of the mean difference of paired values, by flipping the signs of differences.
+
+    Exact where there are at most `resamples` sign patterns, otherwise Monte Carlo with the observed pattern counted in, so never 0.
+
+    Raises:
+        DataError: the lengths differ, or a value is not finite.
+    """
+    first, second = _paired(a, b)
+    difference = first - second
+    n = len(difference)
+    exact = n < 63 and 2**n <= resamples
+    if exact:
+        signs = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        sums = (2.0 * signs - 1.0) @ difference
+    else:
+        rng = np.random.default_rng(seed)
+        sums = np.array([(2.0 * rng.integers(0, 2, n) - 1.0) @ difference for _ in range(resamples)])
+    as_extreme = int((np.abs(sums) >= abs(difference.sum()) - 1e-12 * np.abs(difference).sum()).sum())
+    return as_extreme / len(sums) if exact else (as_extreme + 1) / (len(sums) + 1)
+
+
+def correlation(
+    x: ArrayLike,
+    y: ArrayLike,
+    kind: Literal["pearson", "spearman", "kendall"] = "pearson",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Pearson's r, Spearman's ρ or Kendall's τ-b, with a percentile bootstrap over pairs.
+
+    Bootstrap samples in which one side is constant have no correlation and are left out.
+
+    Raises:
+        DataError: the lengths differ, there are fewer than three pairs, or one side is constant or not finite.
+    """
+    first, second = _paired(x, y)
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        raise DataError("a correlation needs at least three pairs and two different values on each side")
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(first), (resamples, len(first)))
+    draws = [_CORRELATIONS[kind](first[row], second[row]) for row in rows if np.ptp(first[row]) > 0 and np.ptp(second[row]) > 0]
+    return _estimate(_CORRELATIONS[kind](first, second), np.array(draws), confidence, len(first))
+
+
+def _pearson(x: Array, y: Array) -> float:
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+_CORRELATIONS: dict[str, Callable[[Array, Array], float]] = {
+    "pearson": _pearson,
+    "spearman": lambda x, y: _pearson(scipy_stats.rankdata(x), scipy_stats.rankdata(y)),
+    "kendall": lambda x, y: float(scipy_stats.kendalltau(x, y).statistic),
+}
+
+
+def _estimate(value: float, draws: Array, confidence: float, n: int) -> Estimate:
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence must lie between 0 and 1, got {confidence}")
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high), n)
+
+
+def _finite(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise DataError(f"statistics need a flat, non-empty list of finite numbers, got shape {array.shape}")
+    return array
+
+
+def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    first, second = _finite(a), _finite(b)
+    if len(first) != len(second):
+        raise DataError(f"values must come in pairs, got {len(first)} and {len(second)}")
+    return first, second

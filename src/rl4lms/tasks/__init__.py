@@ -1,0 +1,24 @@
+"""Benchmark tasks. A task declares prompts, references, the models it needs and its default settings; it trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rl4lms import components, registry
+from rl4lms.config.base import Component
+from rl4lms.types import Task
+
+__all__ = ["build"]
+
+
+def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
+    """The task of that name; `options` are added to those of the component.
+
+    Raises:
+        UnknownNameError: no task has that name.
+        ConfigError: an option is unknown or has a wrong value.
+    """
+    component = Component.model_validate(task)
+    built: Task = components.build(registry.tasks, Component(name=component.name, **(component.options | options)))
+    return built

@@ -1,0 +1,1 @@
+"""The task `imdb`: sentiment of movie reviews."""

@@ -1,0 +1,102 @@
+"""Real reviews for the full edition: from the Hub, or from local files in the formats people have them in.
+
+* a folder or a zip with `pos/*.txt` and `neg/*.txt`, under `train/` and `test/` (the layout of aclImdb) or without a split;
+* one JSONL or CSV file with columns `text` and `label`;
+* otherwise a Hub id with splits `train` and `test`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rl4lms.errors import DataError
+
+Row = tuple[str, bool]  # text, positive
+
+_LABELS = {"1": True, "pos": True, "positive": True, "0": False, "neg": False, "negative": False}
+
+
+def load(path: str) -> dict[str, list[Row]]:
+    """Labelled reviews by split: `train` and `test`, or `all` where the source has no split. Rows are in a fixed order.
+
+    Raises:
+        DataError: there is nothing of that name, it is in no known format, or a row has no text or no label.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        files = ((file.relative_to(local).as_posix(), file.read_bytes()) for file in sorted(local.rglob("*.txt")))
+        return _by_folder(files, path)
+    if local.is_file():
+        if local.suffix == ".zip":
+            with zipfile.ZipFile(local) as archive:
+                names = sorted(name for name in archive.namelist() if name.endswith(".txt"))
+                return _by_folder(((name, archive.read(name)) for name in names), path)
+        if local.suffix in {".jsonl", ".csv"}:
+            return {"all": list(_rows_of_file(local))}
+        raise DataError(f"{path}: cannot read {local.suffix or 'a file without suffix'}; use .jsonl, .csv, .zip or a folder")
+    if local.suffix or local.is_absolute() or path.startswith((".", "~")):
+        raise DataError(f"{path}: there is no such file or folder")
+    return _from_hub(path)
+
+
+def _by_folder(files: Iterable[tuple[str, bytes]], source: str) -> dict[str, list[Row]]:
+    splits: dict[str, list[Row]] = {}
+    for name, content in files:
+        folders = PurePosixPath(name).parts[:-1]
+        if not folders or folders[-1] not in ("pos", "neg"):  # aclImdb has unlabelled reviews and lists of addresses, too
+            continue
+        split = folders[-2] if len(folders) > 1 and folders[-2] in ("train", "test") else "all"
+        splits.setdefault(split, []).append((_decoded(content), folders[-1] == "pos"))
+    if set(splits) not in ({"all"}, {"train", "test"}):
+        found = ", ".join(sorted(splits)) or "none"
+        raise DataError(
+            f"{source}: expected pos/*.txt and neg/*.txt, either under both train/ and test/ or without a split; found splits: {found}"
+        )
+    return splits
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:  # older collections are in Latin-1, in which every byte means something
+        return content.decode("latin-1")
+
+
+def _rows_of_file(file: Path) -> Iterator[Row]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows: Iterable[Any] = csv.DictReader(stream) if file.suffix == ".csv" else (json.loads(line) for line in stream if line.strip())
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield _row(row, f"{file}, row {number}")
+        except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: {error}") from error
+
+
+def _row(row: Any, where: str) -> Row:
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"].strip():
+        raise DataError(f"{where}: needs a column `text` with a review in it")
+    label = str(row.get("label")).strip().lower()
+    if label not in _LABELS:
+        raise DataError(f"{where}: label {row.get('label')!r} is none of {', '.join(_LABELS)}")
+    return row["text"], _LABELS[label]
+
+
+def _from_hub(path: str) -> dict[str, list[Row]]:
+    import datasets
+
+    try:
+        splits = datasets.load_dataset(path)
+    except (OSError, ValueError) as error:  # no network, no such data set, no access
+        raise DataError(
+            f"the reviews {path!r} cannot be loaded from the Hub ({error}); "
+            "name a local folder, .zip, .jsonl or .csv with `path`, or use edition: mini"
+        ) from error
+    missing = {"train", "test"} - set(splits)
+    if missing:
+        raise DataError(f"{path}: has no split {' and '.join(sorted(missing))}; found {', '.join(splits)}")
+    return {name: [_row(row, f"{path}, {name} row {number}") for number, row in enumerate(splits[name])] for name in ("train", "test")}

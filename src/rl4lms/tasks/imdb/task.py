@@ -1,0 +1,153 @@
+"""The task `imdb`: continue the first half of a movie review so that the review becomes positive. See README.md beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from rl4lms.config.tasks import ImdbConfig
+from rl4lms.tasks.imdb import corpus, grammar, reviews
+from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
+
+HUB_ID = "stanfordnlp/imdb"
+_MINI_SIZES = {"train": 4000, "validation": 500, "test": 500}
+_FULL_TEST_SIZE = 5000  # as in the paper
+_VOCABULARY = "rl4lms.tasks.imdb.grammar:vocabulary"
+_PAIRS = "rl4lms.tasks.imdb.corpus:pairs"
+_LABELLED = "rl4lms.tasks.imdb.corpus:labelled"
+_BROKEN = 0.33
+
+
+class ImdbTask:
+    """Sentiment-controlled continuation of movie reviews (`rl4lms.types.Task`).
+
+    Args:
+        options: the fields of `rl4lms.config.tasks.ImdbConfig`.
+    """
+
+    name = "imdb"
+    version = 1
+
+    def __init__(self, **options: Any) -> None:
+        self.config = ImdbConfig(**options)
+        self.edition: str = self.config.edition
+        mini = self.edition == "mini"
+        self.models: Mapping[str, ModelSpec] = _mini_models(self.config.seed) if mini else {}
+        self.classifiers: Mapping[str, ClassifierSpec] = _mini_classifiers(self.config.seed) if mini else {}
+        self.defaults: Mapping[str, Any] = _mini_defaults() if mini else _full_defaults()
+        self._samples: dict[str, list[Sample]] = {}
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """Prompts of a split, in a fixed order: the first half of each review, with the second half as the reference.
+
+        `meta["sentiment"]` is the label of the whole review, `positive` or `negative`.
+
+        Raises:
+            DataError: real reviews that cannot be read, or too few of them.
+        """
+        if split not in self._samples:
+            texts = self._mini_texts(split) if self.edition == "mini" else self._full_texts[split]
+            self._samples[split] = [_sample(f"{split}-{number}", text, positive) for number, (text, positive) in enumerate(texts)]
+        return self._samples[split]
+
+    def supervised(self, split: Split) -> Sequence[Sample]:
+        """The samples of `samples(split)` whose review is positive: the warm start of the paper."""
+        return [sample for sample in self.samples(split) if sample.meta["sentiment"] == "positive"]
+
+    def _size(self, split: str) -> int | None:
+        size: int | None = getattr(self.config, f"{split}_size")
+        return size
+
+    def _mini_texts(self, split: str) -> list[tuple[str, bool]]:
+        found = (grammar.review(self.config.seed, i) for i in corpus.indices(split, self._size(split) or _MINI_SIZES[split]))
+        return [(review.text, review.positive) for review in found]
+
+    @cached_property
+    def _full_texts(self) -> dict[str, list[tuple[str, bool]]]:
+        """Shuffled with the seed *before* splitting, once, so that the splits are disjoint and the same in every call."""
+        splits = reviews.load(self.config.path or HUB_ID)
+        rows = splits.get("train") or splits["all"]
+        Random(f"imdb full {self.config.seed}").shuffle(rows)
+        cut = len(rows) * 8 // 10
+        train, held_out = rows[:cut], rows[cut:]
+        if "test" in splits:
+            validation, test = held_out, splits["test"]
+            Random(f"imdb full test {self.config.seed}").shuffle(test)
+        else:
+            middle = len(held_out) // 2
+            validation, test = held_out[:middle], held_out[middle:]
+        texts = {
+            "train": train[: self._size("train")],
+            "validation": validation[: self._size("validation")],
+            "test": test[: self._size("test") or _FULL_TEST_SIZE],
+        }
+        return {split: [(" ".join(text.split()), positive) for text, positive in part] for split, part in texts.items()}
+
+
+def _sample(sample_id: str, text: str, positive: bool) -> Sample:
+    prompt, rest = grammar.halves(text)
+    return Sample(sample_id, prompt, (rest,), {"sentiment": "positive" if positive else "negative"})
+
+
+def _mini_models(seed: int) -> dict[str, ModelSpec]:
+    gpt2 = {"hidden_size": 128, "layers": 2, "heads": 4, "max_positions": 96}
+    base_data = {"split": "base", "count": 20_000, "seed": seed, "broken": _BROKEN}
+    judge_data = {"split": "judge", "count": 20_000, "seed": seed}
+    return {
+        "base": ModelSpec("base", "gpt2", gpt2, _PAIRS, _VOCABULARY, base_data, steps=450, seed=seed),
+        "judge": ModelSpec("judge", "gpt2", gpt2, _PAIRS, _VOCABULARY, judge_data, steps=450, seed=seed + 1),
+        "base_t5": ModelSpec("base_t5", "t5", gpt2, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed),
+    }
+
+
+def _mini_classifiers(seed: int) -> dict[str, ClassifierSpec]:
+    labels = ("negative", "positive")
+    reward_data = {"split": "sentiment", "count": 25_600, "seed": seed, "broken": _BROKEN}
+    other_data = {"split": "evaluator", "count": 25_600, "seed": seed, "broken": _BROKEN}
+    reward = {"hidden_size": 64, "layers": 2, "heads": 4, "max_positions": 96}
+    other = {"hidden_size": 96, "layers": 2, "heads": 3, "max_positions": 96}
+    return {
+        "sentiment": ClassifierSpec(
+            "sentiment", reward, _LABELLED, _VOCABULARY, labels, reward_data, steps=400, learning_rate=2e-3, seed=seed
+        ),
+        "evaluator": ClassifierSpec(
+            "evaluator", other, _LABELLED, _VOCABULARY, labels, other_data, steps=400, learning_rate=2e-3, seed=seed + 1
+        ),
+    }
+
+
+def _mini_defaults() -> dict[str, Any]:
+    return {
+        "model": {"path": "asset:base"},
+        "prompt": {"max_tokens": 32},
+        "reward": {"name": "classifier", "model": "asset:sentiment", "label": "positive"},
+        "rollout": {"max_new_tokens": 24},
+        "kl": {"kl_coef": 0.1},
+        "optimizer": {"learning_rate": 3e-4},
+        "training": {"iterations": 40, "prompts_per_iteration": 64},
+        "evaluation": {
+            "metrics": [
+                {"name": "classifier", "model": "asset:evaluator", "label": "positive", "key": "sentiment"},
+                {"name": "imdb_grammar"},
+                {"name": "perplexity", "model": "asset:judge"},
+                {"name": "reference_perplexity"},
+                {"name": "diversity"},
+            ]
+        },
+    }
+
+
+def _full_defaults() -> dict[str, Any]:
+    """The setting of the paper (facts of its released configs): GPT-2 after IMDB, a DistilBERT reward, 48 new tokens."""
+    return {
+        "model": {"path": "lvwerra/gpt2-imdb"},
+        "prompt": {"max_tokens": 64},
+        "reward": {"name": "classifier", "model": "lvwerra/distilbert-imdb", "label": 1},
+        "rollout": {"max_new_tokens": 48, "min_new_tokens": 48, "top_k": 50},
+        "kl": {"kl_coef": 0.1, "kl_target": 0.1},
+        "optimizer": {"learning_rate": 1e-6},
+        "training": {"iterations": 50},
+        "evaluation": {"metrics": [{"name": "reference_perplexity"}, {"name": "diversity"}]},
+    }

@@ -1,0 +1,68 @@
+"""The model card of a trained model, and the record of the environment it was trained in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rl4lms.config import dump_recipe
+from rl4lms.config.recipe import Recipe
+from rl4lms.types import MetricResult
+
+_PACKAGES = ("rl4lms", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and, inside a git checkout, the commit."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    git = shutil.which("git")
+    commit = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False) if git else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "git_commit": commit.stdout.strip() or None if commit is not None else None,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def model_card(recipe: Recipe, results: Mapping[str, MetricResult], steps: int) -> str:
+    """Markdown with the front matter that the Hub reads."""
+    source = recipe.task.name if recipe.task is not None else "its own data"
+    rows = "\n".join(
+        f"| {key.removeprefix('eval/')} | {r.mean:.4g} | {'' if r.stderr is None else f'{r.stderr:.2g}'} | {r.n} |" for key, r in sorted(results.items())
+    )
+    reward = recipe.reward.name if recipe.reward is not None else "none"
+    return f"""---
+library_name: transformers
+tags: [rl4lms, {recipe.algorithm.name}]
+---
+
+# {recipe.name}
+
+`{recipe.model.path}` trained with `rl4lms`: algorithm `{recipe.algorithm.name}`, {steps} iterations on {source}, reward `{reward}`,
+seed {recipe.seed}.
+
+Evaluation on the {recipe.evaluation.split} split; standard errors are over completions of this one run.
+
+| metric | mean | standard error | n |
+|---|---|---|---|
+{rows}
+
+## Recipe
+
+```yaml
+{dump_recipe(recipe)}```
+"""

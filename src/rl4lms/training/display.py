@@ -1,0 +1,71 @@
+"""What a person sees while a run goes on: progress bars, and a few generated texts at every evaluation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+_SHOWN_TEXTS = 2
+
+
+class Display:
+    """Progress on standard error; silent when `enabled` is False. Use as a context manager.
+
+    Args:
+        enabled: whether to show anything.
+        texts: whether to print generated texts at evaluations.
+    """
+
+    def __init__(self, enabled: bool = True, texts: bool = True) -> None:
+        self.console = Console(file=sys.stderr, highlight=False)
+        self._texts = texts
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not enabled,
+        )
+        self._enabled = enabled
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def report(self, name: str, done: int, total: int, note: str = "") -> None:
+        """Moves the bar called `name`, making it if need be; a finished bar goes."""
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._bars[name], completed=done, total=total, note=note)
+        if done >= total:
+            self._progress.remove_task(self._bars.pop(name))
+
+    def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        """Progress of RL, with the numbers that people watch."""
+        note = f"score {numbers['rollout/score']:.3f}  KL {numbers['rollout/kl_per_sequence']:.2f}  {numbers['time/tokens_per_s']:.0f} tok/s"
+        self.report(name, done, total, note)
+
+    def evaluation(self, step: int, numbers: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> None:
+        """One line of numbers and a few texts."""
+        if not self._enabled:
+            return
+        shown = {key.removeprefix("eval/"): value for key, value in numbers.items() if "/masked/" not in key}
+        first = [key for key in ("reward", "kl_per_sequence", "perplexity", "reference_perplexity", "distinct_2") if key in shown]
+        line = "  ".join(f"{key} {shown[key]:.3f}" for key in first)
+        self.console.print(Text(f"step {step}  {line}", style="bold"))
+        for sample in samples[:_SHOWN_TEXTS] if self._texts else []:
+            text = Text.assemble("  ", (f"…{sample['prompt'][-60:]} ".replace("\n", " "), "dim"), sample["completion"].replace("\n", " "))
+            self.console.print(text)

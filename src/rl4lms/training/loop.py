@@ -1,0 +1,191 @@
+"""The training loop: eight numbered steps, the same for every algorithm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rl4lms import distributed
+from rl4lms.algorithms.base import Algorithm
+from rl4lms.config.recipe import Recipe
+from rl4lms.core.kl import KLController, k3
+from rl4lms.core.padding import place_last, unpad
+from rl4lms.errors import ConfigError, NonFiniteError
+from rl4lms.models.build import Models
+from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.call import score as call_reward
+from rl4lms.rollout.engine import LocalEngine, score
+from rl4lms.rollout.prompts import prompt_indices
+from rl4lms.training.checkpoint import Checkpoints, TrainState
+from rl4lms.training.optimizer import Schedule
+from rl4lms.training.tracking import RunLog
+from rl4lms.types import Experience, Reward, Rollout, Sample
+
+
+@dataclass(slots=True)
+class Loop:
+    """One run. Every collaborator is given; see `rl4lms.training.run` for how they are put together.
+
+    Attributes:
+        evaluate: called with the step; returns numbers with their `eval/` prefix.
+        after_step: called after every iteration with the step and its numbers, for progress display.
+    """
+
+    recipe: Recipe
+    models: Models
+    algorithm: Algorithm
+    engine: LocalEngine
+    reward: Reward
+    samples: Sequence[Sample]
+    schedule: Schedule
+    state: TrainState
+    checkpoints: Checkpoints
+    log: RunLog
+    evaluate: Callable[[int], dict[str, float]]
+    after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
+    should_stop: Callable[[], bool] = lambda: False
+    clock: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Iterates from `state.step` to the end; evaluates, logs and saves on the way."""
+        r = self.recipe
+        if self.state.step == 0:
+            self.log.log(0, self._evaluated(0))
+        while self.state.step < r.training.iterations and not self.should_stop():
+            try:
+                numbers = self.step(self.state.step)
+            except NonFiniteError as error:
+                last, _ = self.checkpoints.latest()
+                where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
+                raise NonFiniteError(f"{error} ({where})") from error
+            self.state.step = done = self.state.step + 1
+            # 7 track
+            last_one = done == r.training.iterations
+            due = last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
+            self.log.log(done, numbers | (self._evaluated(done) if due else {}))
+            # 8 save
+            is_best = self.state.best.get("step") == done
+            if last_one or is_best or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0):
+                self.checkpoints.save(self.state)
+            self.after_step(done, numbers)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One iteration; `step` counts from 0. Returns its numbers with their prefixes."""
+        r, models = self.recipe, self.models
+        learning_rate = self.schedule.set(step)
+        self.clock.clear()
+        # 1 prompts
+        samples = [self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)]
+        # 2 rollout, and the log-prob pass
+        with self._timed("rollout"):
+            n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
+            rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
+        with self._timed("pass"):
+            current = score(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
+            reference = score(models.ref_policy, rollout, masked=False)
+        assert current.logprobs is not None and current.full_logprobs is not None and reference.full_logprobs is not None
+        # 3 reward
+        with self._timed("reward"):
+            output = self._score(rollout)
+        scores, row_mask = place(output, rollout.completion_mask)
+        # 4 shaping
+        kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
+        kl_coef = self.state.kl_coef
+        experience = Experience(
+            rollout, current.logprobs, reference.full_logprobs, kl, scores, scores - kl_coef * kl, row_mask, values=current.values
+        )
+        # 5 advantages
+        self.algorithm.advantages(experience)
+        # 6 update
+        with self._timed("update"):
+            stats = self.algorithm.update(experience, step)
+        controller = KLController(kl_coef, r.kl.kl_target)
+        controller.update(distributed.mean(kl, rollout.completion_mask))
+        self.state.kl_coef = controller.kl_coef
+        numbers = {f"train/{name}": value for name, value in stats.items()} | {"train/learning_rate": learning_rate}
+        assert current.entropy is not None and current.kept_mass is not None
+        return numbers | self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
+
+    def _score(self, rollout: Rollout) -> RewardOutput:
+        names = sorted({name for sample in rollout.samples for name in sample.meta})
+        return call_reward(
+            self.reward,
+            prompts=[s.prompt for s in rollout.samples],
+            completions=rollout.texts,
+            completion_ids=unpad(rollout.completion_ids, rollout.completion_mask),
+            references=[s.references for s in rollout.samples],
+            columns={name: [s.meta.get(name) for s in rollout.samples] for name in names},
+        )
+
+    def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
+        mask, rollout, mean = e.rollout.completion_mask, e.rollout, distributed.mean
+        assert rollout.sampled_logprobs is not None
+        numbers = {
+            "score": mean(e.scores.sum(-1), e.row_mask),
+            "reward": mean(e.rewards.sum(-1), e.row_mask),
+            "kl_coef": self.state.kl_coef,
+            "kl_per_token": mean(e.kl, mask),
+            "kl_k3_per_token": mean(k3(e.kl), mask),
+            "kl_per_sequence": mean(e.kl.sum(-1)),
+            "kl_behaviour": mean(e.logprobs - e.ref_logprobs, mask),
+            "entropy": mean(entropy, mask),
+            "removed_mass": 1 - mean(kept_mass, mask),
+            "completion_tokens": mean(mask.sum(-1).float()),
+            "terminated": mean(rollout.terminated.float()),
+            "masked_rows": float((~e.row_mask).sum()),
+            "truncated_prompts": float(self.engine.encoder.truncated),
+            "sampler_error": float((rollout.sampled_logprobs - e.logprobs)[mask].abs().max()),
+        }
+        for name, part in output.parts.items():
+            values = [v for v in part if v is not None]
+            numbers[f"score/{name}"] = mean(torch.tensor(values)) if values else float("nan")
+        return {f"rollout/{name}": value for name, value in numbers.items()}
+
+    def _evaluated(self, step: int) -> dict[str, float]:
+        numbers = self.evaluate(step)
+        key, mode = self.recipe.checkpoint.best, self.recipe.checkpoint.best_mode
+        if key is not None:
+            value = numbers.get(key)
+            if value is None:
+                raise ConfigError(f"checkpoint.best: no evaluation key {key!r}; there are: {', '.join(sorted(numbers))}")
+            sign = 1 if mode == "max" else -1
+            if not self.state.best or sign * value > sign * self.state.best["value"]:
+                self.state.best = {"value": value, "step": step}
+        return numbers
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(self.clock, name)
+
+    def _times(self, rollout: Rollout) -> dict[str, float]:
+        total = sum(self.clock.values())
+        times = {f"time/{name}_s": seconds for name, seconds in self.clock.items()}
+        return times | {"time/iteration_s": total, "time/tokens_per_s": float(rollout.completion_mask.sum()) / total}
+
+
+class _Timer:
+    def __init__(self, clock: dict[str, float], name: str) -> None:
+        self._clock, self._name = clock, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *exc: object) -> None:
+        self._clock[self._name] = time.perf_counter() - self._start
+
+
+def place(output: RewardOutput, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores on tokens, float32 (B, T), and which rows have one, bool (B,): sequence scores on the last real token, dense ones in place."""
+    device = completion_mask.device
+    row_mask = torch.tensor([s is not None for s in output.scores], dtype=torch.bool, device=device)
+    if output.dense:
+        scores = torch.zeros(completion_mask.shape, dtype=torch.float32)
+        for i, row in enumerate(output.scores):
+            if row is not None:
+                scores[i, : len(row)] = torch.tensor(row, dtype=torch.float32)  # type: ignore[arg-type]
+        return scores.to(device) * completion_mask, row_mask
+    flat = torch.tensor([0.0 if s is None else s for s in output.scores], dtype=torch.float32, device=device)  # type: ignore[list-item]
+    return place_last(flat, completion_mask), row_mask

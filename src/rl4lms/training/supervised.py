@@ -1,0 +1,138 @@
+"""Supervised warm start by maximum likelihood, through the HF `Trainer`.
+
+The loss is that of the log-prob pass: completion tokens and the EOS that ends them, prompt tokens left out, for every family.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+
+from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.core.padding import pad
+from rl4lms.models.loading import special_tokens
+from rl4lms.models.policy import Policy
+from rl4lms.types import Sample
+
+
+class _Likelihood(nn.Module):
+    """Wraps a policy so that its forward returns a loss, as the `Trainer` expects."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor) -> dict[str, Tensor]:
+        out = self.policy(**batch)
+        assert out.full_logprobs is not None
+        count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
+        return {"loss": -out.full_logprobs.sum() / count}
+
+
+class _Progress(TrainerCallback):
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self._report = report
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._report(state.global_step, state.max_steps)
+
+
+def fit(
+    lm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Sample],
+    config: SupervisedConfig,
+    *,
+    prompt_ids: Sequence[Sequence[int]],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, float]]:
+    """Trains `lm` in place on `references[0]` of each sample; dropout is on, as the model's config says.
+
+    Args:
+        lm: a language model of any supported family.
+        tokenizer: its tokenizer.
+        samples: with at least one reference each.
+        config: the settings.
+        prompt_ids: token ids of each sample's prompt.
+        seed: of the data order and the dropout.
+        progress: called with (step, of).
+
+    Returns:
+        The `Trainer`'s log: one mapping with `step` and `loss` per line.
+    """
+    tokens = special_tokens(lm, tokenizer)
+    policy = Policy(lm, tokens)
+    targets = tokenizer([s.references[0] for s in samples], add_special_tokens=False)["input_ids"]
+    end = list(tokens.eos[:1])
+    rows = [
+        {"prompt": list(p), "target": [*t[: config.max_target_tokens - len(end)], *end]} for p, t in zip(prompt_ids, targets, strict=True)
+    ]
+
+    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
+        c_ids, c_mask = pad([row["target"] for row in batch], tokens.pad, "right")
+        labels = c_ids.masked_fill(~c_mask, -100)
+        return {"prompt_ids": p_ids, "prompt_mask": p_mask, "completion_ids": c_ids, "completion_mask": c_mask, "labels": labels}
+
+    # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output is kept.
+    scratch = tempfile.mkdtemp(prefix="rl4lms-supervised-")
+    try:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=config.epochs,
+            max_steps=config.max_steps or -1,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.lr_scheduler_type,
+            warmup_steps=config.warmup_steps,
+            weight_decay=config.weight_decay,
+            seed=seed,
+            data_seed=seed,
+            save_strategy="no",
+            report_to="none",
+            logging_steps=max(1, (config.max_steps or 200) // 20),
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            use_cpu=lm.device.type == "cpu",
+            dataloader_pin_memory=False,
+        )
+        trainer = _QuietTrainer(model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)  # type: ignore[arg-type]
+        trainer.model_accepts_loss_kwargs = True
+        if progress is not None:
+            trainer.add_callback(_Progress(progress))
+        trainer.train()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lm.eval()
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
+
+
+class _QuietTrainer(Trainer):
+    """The `Trainer` without its printed log lines; ours are in the run folder."""
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+
+
+def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the warm-started model as an HF folder, whole or not at all."""
+    temporary = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    lm.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds torch for fresh layers and dropout; sampling and data order have seeds of their own."""
+    torch.manual_seed(seed)

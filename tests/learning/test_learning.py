@@ -1,0 +1,59 @@
+"""Every algorithm learns a toy reward, on a decoder-only model and on an encoder-decoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rl4lms
+from tests.tiny import number_tokenizer, tiny_lm
+
+
+def number_model(folder: Path, family: str) -> Path:
+    tokenizer = number_tokenizer()
+    tiny_lm(family, vocab_size=len(tokenizer), width=64).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def number_prompts(path: Path) -> Path:
+    rows = [{"prompt": f"{i % 20} {(i * 7) % 20}"} for i in range(64)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str, Any]:
+    data = str(number_prompts(tmp_path / "numbers.jsonl"))
+    return {
+        "source": str(number_model(tmp_path / "lm", family)),
+        "output_dir": str(tmp_path / "run"),
+        "data": {"train": data, "validation": data},
+        "prompt": {"max_tokens": 16},
+        "reward": {"name": "increasing_numbers", "min_tokens": 8},
+        "algorithm": algorithm,
+        "rollout": {"max_new_tokens": 8, "min_new_tokens": 8},
+        "optimizer": {"learning_rate": 2e-3},
+        "kl": {"kl_coef": 0.01},
+        "training": {"iterations": 25, "prompts_per_iteration": 64},
+        "evaluation": {"every": 0, "prompts": 64},
+        "checkpoint": {"every": 0},
+        "progress": False,
+    }
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("algorithm", ["ppo", "nlpo"])
+def test_learns_increasing_numbers(tmp_path: Path, family: str, algorithm: str) -> None:
+    options = {"name": algorithm} | ({"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3} if algorithm == "nlpo" else {})
+    result = rl4lms.train(**settings(tmp_path, family, options))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    before, after = lines[0]["eval/reward"], lines[-1]["eval/reward"]
+    print(family, algorithm, before, after, [round(x.get("rollout/score", 0), 2) for x in lines])
+    assert before < 0.4
+    assert after > before + 0.3
+    assert result.metrics["eval/reward"] == after
+    assert lines[1]["rollout/sampler_error"] < 1e-4
+    assert abs(lines[1]["rollout/kl_per_token"]) < 1e-6
