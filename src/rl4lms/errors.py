@@ -74,7 +74,7 @@ class UnknownNameError(Rl4lmsError, KeyError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known name, or all of them where none is near."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"

@@ -111,10 +111,9 @@ class Registry:
             raise UnknownNameError(self.kind, name, self.names())
         return self._entries[name]
 
-    def get(self, name: str) -> Callable[..., Any]:
+    def get(self, name: str) -> Any:
         """The function or class registered as `name`, imported if need be. Raises as `entry` does."""
-        target: Callable[..., Any] = self._load(name, self.entry(name).target)
-        return target
+        return self._load(name, self.entry(name).target)
 
     def config_model(self, name: str) -> type[BaseModel] | None:
         """The pydantic model of the options, or None where the target's signature says what they are. Raises as `entry` does."""
@@ -231,7 +230,7 @@ metrics = Registry(
             ),
             "diversity": ("metrics.diversity:Diversity", "metrics:DiversityConfig", "distinct-n, MSTTR, entropies, length"),
             "rouge": ("metrics.rouge:Rouge", "metrics:RougeConfig", "ROUGE against several references"),
-            "imdb_grammar": ("metrics.imdb_grammar:ImdbGrammar", "metrics:ImdbGrammarConfig", "derivable share and gold label"),
+            "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "metrics:ImdbGrammarConfig", "derivable share and gold label"),
         },
     ),
 )

@@ -57,14 +57,15 @@ class PPO:
         if len(rows) == 0:
             return {"updates": 0.0}
         sums: dict[str, float] = {}
-        updates, stopped = 0, False
+        updates, stopped, first_ratio_error = 0, False, 0.0
         for epoch in range(c.n_epochs):
             order = permutation(len(rows), self.learner.seed, STREAMS["update"], step, epoch).to(rows.device)
             for minibatch in rows[order].split(c.minibatch_size):
                 stats = self._accumulate(e, minibatch)
+                ratio_error = stats.pop("ratio_error")
                 if updates == 0:
-                    self._check_first_ratio(stats.pop("ratio_error"), step)
-                stats.pop("ratio_error", None)
+                    self._check_first_ratio(ratio_error, step)
+                    first_ratio_error = ratio_error
                 stopped = c.target_kl is not None and stats["approx_kl"] > 1.5 * c.target_kl
                 if not stopped:
                     stats["grad_norm"] = self._optimizer_step(step)
@@ -79,7 +80,8 @@ class PPO:
         self.learner.optimizer.zero_grad(set_to_none=True)
         means = {name: value / sums["minibatches"] for name, value in sums.items() if name != "minibatches"}
         variance = explained_variance(e.values, e.returns, e.mask)
-        return {**means, "explained_variance": variance, "updates": float(updates), "early_stop": float(stopped)}
+        once = {"explained_variance": variance, "updates": float(updates), "early_stop": float(stopped)}
+        return {**means, **once, "first_ratio_error": first_ratio_error}
 
     def _accumulate(self, e: Experience, minibatch: Tensor) -> dict[str, float]:
         """Gradients of one minibatch, micro-batch by micro-batch; the result does not depend on how it is cut."""
@@ -95,7 +97,9 @@ class PPO:
             policy_loss, stats = ppo_policy_loss(out.logprobs, old, e.advantages[rows], mask, c.clip_range, count)
             v_loss = value_loss(out.values, e.returns[rows], mask, count, e.values[rows], c.clip_range_vf)
             entropy = (out.entropy * mask).sum() / count
-            loss = policy_loss + c.vf_coef * v_loss - c.ent_coef * entropy
+            loss = policy_loss + c.vf_coef * v_loss
+            if c.ent_coef:  # with a weight of 0 its backward pass would be wasted
+                loss = loss - c.ent_coef * entropy
             loss.backward()
             stats = {name: value / count for name, value in stats.items()}
             stats |= {"policy_loss": policy_loss, "value_loss": v_loss, "entropy": entropy, "loss": loss}

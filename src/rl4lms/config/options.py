@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
 
 from rl4lms.config.base import Block
-from rl4lms.registry import Registry
+from rl4lms.registry import Registry, metrics
 
 
 def options_model(registry: Registry, name: str) -> type[BaseModel]:
@@ -48,6 +48,18 @@ def signature_model(target: Callable[..., Any]) -> type[SignatureOptions]:
             # the alias lets a parameter be called `_x`, `copy` or `json`, which pydantic reserves
             fields[f"option_{position}"] = (_understood(annotation), Field(default, alias=parameter.name))
     return create_model(target.__name__ if is_class else "Options", __base__=SignatureOptions, **fields)  # type: ignore[call-overload]
+
+
+def reward_options_model(metric: str) -> type[BaseModel]:
+    """The options of a metric that is used as a reward: its own, and `key` for which of its values is the reward.
+
+    Raises:
+        UnknownNameError: there is no such metric.
+    """
+    model = options_model(metrics, metric)
+    if any("key" in (name, field.alias) for name, field in model.model_fields.items()):
+        return model
+    return create_model(model.__name__, __base__=model, key=(str | None, None))
 
 
 def _understood(annotation: Any) -> Any:

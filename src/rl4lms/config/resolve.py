@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from rl4lms import registry
 from rl4lms.config.base import Component
-from rl4lms.config.options import SignatureOptions, options_model
+from rl4lms.config.options import SignatureOptions, options_model, reward_options_model
 from rl4lms.config.reader import MAX_DEPTH, KeyPath, checked, dotted, located, read_file, read_text, resolve_plain, shown
 from rl4lms.config.recipe import Recipe
 from rl4lms.config.validation import first_problem
@@ -102,7 +102,7 @@ class _Draft:
                     metrics[index] = {"name": metric}
 
     def override(self, text: str) -> None:
-        place = f"override {text}"
+        place = "override " + text.replace("\n", "\\n")  # messages are one line
         key, equals, value = text.partition("=")
         keys = key.strip().split(".")
         if not equals or not all(keys):
@@ -131,7 +131,7 @@ class _Draft:
             return name
         if not isinstance(node, list):
             raise ConfigError(f"{place}: {dotted(path)} is {shown(node)}, it has no {name!r}")
-        if not name.isdecimal() or int(name[:9]) >= len(node):
+        if not re.fullmatch("[0-9]{1,9}", name) or int(name) >= len(node):
             raise ConfigError(f"{place}: {dotted(path)} is a list of {len(node)}, it has no {name!r}")
         return int(name)
 
@@ -203,20 +203,22 @@ class _Draft:
         return value
 
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
-        if kind is registry.rewards and ":" in component.name:
+        name, names = component.name, kind.names()
+        is_reward = kind is registry.rewards
+        if is_reward and ":" in name:
             return component  # `path/to/file.py:function`, which only runs when the reward is built
-        if kind is registry.rewards and component.name not in kind and component.name in registry.metrics:
-            kind = registry.metrics
+        if is_reward:
+            names += registry.metrics.names()  # any metric can be a reward
+        if name not in names:
+            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)))
         try:
-            model = options_model(kind, component.name)
-        except UnknownNameError as error:
-            self.fail((*path, "name"), str(error))
+            model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
         except ConfigError as error:
             self.fail(path, str(error))
         options = self.complete(self.validate(model, component.options, path), path, kind)
         # the defaults of a function may be any object: what was not given is not written down
         plain = options.model_dump(mode="json", by_alias=True, exclude_unset=isinstance(options, SignatureOptions))
-        return Component.model_validate(plain | {"name": component.name})
+        return Component.model_validate(plain | {"name": name})
 
 
 def _resolve(draft: _Draft, overrides: Iterable[str]) -> Recipe:

@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from rl4lms.metrics.compute import build, compute, compute_all
+from rl4lms.metrics.call import build, compute, compute_all
 
 __all__ = ["build", "compute", "compute_all"]

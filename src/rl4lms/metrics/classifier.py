@@ -114,12 +114,12 @@ def label_index(config: PretrainedConfig, model: str, label: str | int | None) -
     """
     names = {str(name): int(index) for index, name in (config.id2label or {}).items()}
     if label is None:
-        if config.num_labels != 1:
-            raise ConfigError(f"the classifier {model!r} has {config.num_labels} labels; say which with `label`: {', '.join(names)}")
+        if len(names) != 1:
+            raise ConfigError(f"the classifier {model!r} has {len(names)} labels; say which with `label`: {', '.join(names)}")
         return 0
     if isinstance(label, int):
-        if not 0 <= label < config.num_labels:
-            raise ConfigError(f"the classifier {model!r} has no label {label}; it has {config.num_labels}, counted from 0")
+        if not 0 <= label < len(names):
+            raise ConfigError(f"the classifier {model!r} has no label {label}; it has {len(names)}, counted from 0")
         return label
     if label in names:
         return names[label]

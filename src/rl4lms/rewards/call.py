@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from rl4lms import components
 from rl4lms.errors import RewardError
-from rl4lms.metrics.compute import check_columns, name_of
+from rl4lms.metrics.call import check_columns, name_of
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
 _TRL_EXTRAS = ("trainer_state", "log_extra", "log_metric")
@@ -48,7 +48,7 @@ class Composed(Protocol):
 
 
 def score(
-    reward: Callable[..., Any],
+    reward: Callable[..., Any] | Composed,
     *,
     prompts: Sequence[str],
     completions: Sequence[str],

@@ -41,7 +41,7 @@ def load(name: str) -> Callable[..., Any]:
     if not callable(found):
         own = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
         raise ConfigError(f"reward {name!r}: {file.name} has no function {match['function']!r}; {did_you_mean(match['function'], own)}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(file: Path) -> ModuleType:

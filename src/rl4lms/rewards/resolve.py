@@ -10,7 +10,7 @@ from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import options_model, signature_model
 from rl4lms.errors import ConfigError, RewardError, UnknownNameError
-from rl4lms.metrics.compute import name_of
+from rl4lms.metrics.call import name_of
 from rl4lms.rewards import functions
 from rl4lms.types import Metric
 
@@ -122,7 +122,7 @@ def _metric_as_reward(component: Component) -> MetricReward:
 def _callable(reward: Any) -> Callable[..., Any]:
     if not callable(reward) or inspect.isclass(reward):
         raise ConfigError(f"reward {name_of(reward)!r} cannot be called on a batch")
-    return reward  # type: ignore[no-any-return]
+    return reward
 
 
 def _text(value: Any) -> str:

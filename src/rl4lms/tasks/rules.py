@@ -7,10 +7,10 @@ Notation, one rule per line (an indented line continues the one above, `#` start
 
     CLAUSE<p> -> NP<n> BE<n> ADJ<p> @3 | i LIKE<p> it
 
-Words with a capital first letter are symbols, everything else is a word of the language. `@3` is a weight (1 where absent). `<n>` is
-a feature: the rule stands for one rule per value of every feature in it, weights included, so features carry agreement. Names that are not features
-(`ADJ<pos>`) are values. A linked feature takes a value that depends on another one (the opposite, say). A word that starts with `AN:`
-stands for its symbol with the right indefinite article in front: `AN:ADJ<p>` gives `a dull` and `an awful`. No rule is empty.
+Words with a capital first letter are symbols, everything else is a word of the language. `@3` is a weight (1 where absent). `<n>` is a
+feature: the rule stands for one rule per value of every feature in it, weights included, so features carry agreement. Names that are
+not features (`ADJ<pos>`) are values. A linked feature takes a value that depends on another one (the opposite, say). A word that starts
+with `AN:` stands for its symbol with the right indefinite article in front: `AN:ADJ<p>` gives `a dull` and `an awful`. No rule is empty.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class RuleTable:
 
     def lexicon(self, symbol: str) -> tuple[str, ...]:
         """The words that `symbol` stands for, where all of its alternatives are single words."""
-        return tuple(alternative[0] for alternative, _ in self._rules[symbol] if len(alternative) == 1 and alternative[0] not in self._rules)
+        return tuple(
+            alternative[0] for alternative, _ in self._rules[symbol] if len(alternative) == 1 and alternative[0] not in self._rules
+        )
 
     def write(self, symbol: str, rng: Random) -> list[str]:
         """A random expansion of `symbol`, as words. Uses only `rng.random()`, whose sequence Python keeps stable."""
@@ -116,10 +118,7 @@ class RuleTable:
             below = self._rules.get(part.removeprefix(_ARTICLE), [])
             if not below or any(len(alternative) != 1 or alternative[0] in self._rules for alternative, _ in below):
                 raise ValueError(f"{part}: an article needs a symbol whose alternatives are single words")
-            self._rules[part] = [
-                (("an" if alternative[0][0] in "aeiou" else "a", *alternative), weight)
-                for alternative, weight in below
-            ]
+            self._rules[part] = [(("an" if alternative[0][0] in "aeiou" else "a", *alternative), weight) for alternative, weight in below]
 
     def _check_symbols(self) -> None:
         for symbol, alternatives in self._rules.items():

@@ -1,12 +1,13 @@
 """What the mini edition's models are trained on. Every split has its own range of review indices, so none shares a review.
 
 The base model learns from mixed text, part of it broken, so that training has room above it. The judge reads clean text of its own
-split. The classifiers read whole reviews, second halves and single sentences, part of them broken: they will score what a model wrote.
+split. The classifiers read whole reviews and single sentences, part of them broken: they will score what a model wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
@@ -29,12 +30,16 @@ _OTHER_NUMBER = {
     for word, other in ((one, many), (many, one))
 }
 # Dropping one of these would change the sentiment and with it the label.
-_KEPT = {"not", "never", "hardly", "no", "lacked", "without", "far", "from", "anything", "but", "although", "despite", "even", "though"} | {
-    word
-    for symbol in ("ADJ", "QUALITY", "MOVED", "MOVE", "LIKED", "LIKE<sg>", "LIKE<pl>", "PRIZE")
-    for polarity in ("pos", "neg")
-    for word in TABLE.lexicon(f"{symbol}<{polarity}>")
-} | {"failed", "managed", "miss", "recommend", "gladly", "happily"}
+_KEPT = (
+    {"not", "never", "hardly", "no", "lacked", "without", "far", "from", "anything", "but", "although", "despite", "even", "though"}
+    | {
+        word
+        for symbol in ("ADJ", "QUALITY", "MOVED", "MOVE", "LIKED", "LIKE<sg>", "LIKE<pl>", "PRIZE")
+        for polarity in ("pos", "neg")
+        for word in TABLE.lexicon(f"{symbol}<{polarity}>")
+    }
+    | {"failed", "managed", "miss", "recommend", "gladly", "happily"}
+)
 
 
 def indices(split: str, count: int) -> range:
@@ -54,12 +59,13 @@ def pairs(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> list
 
 
 def labelled(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> list[tuple[str, str]]:
-    """(text, `positive` or `negative`): half of the rows are whole reviews, a quarter second halves, a quarter single sentences."""
+    """(text, `positive` or `negative`): whole reviews and single sentences in turn.
+
+    From whole reviews alone a small classifier hardly learns.
+    """
     rows = []
     for row, (text, positive) in enumerate(_texts(split, count, seed, broken)):
-        if row % 4 == 2:
-            text = grammar.halves(text)[1]
-        elif row % 4 == 3:
+        if row % 2:
             text, positive = _one_sentence(text, positive)
         rows.append((text, "positive" if positive else "negative"))
     return rows
@@ -107,7 +113,7 @@ def _pick(options: Sequence[T], rng: Random) -> T:
 def _shuffle(words: list[str], rng: Random) -> None:
     """Four neighbours of one clause in another order."""
     commas = [-1, *(position for position, word in enumerate(words) if word == ","), len(words)]
-    clauses = [(start + 1, end) for start, end in zip(commas, commas[1:], strict=False) if end - start > 3]
+    clauses = [(start + 1, end) for start, end in pairwise(commas) if end - start > 3]
     if not clauses:
         return
     start, end = _pick(clauses, rng)

@@ -13,33 +13,34 @@ from __future__ import annotations
 from rl4lms.tasks.rules import RuleTable
 
 _RULES = """
-REVIEW<p> -> PLOT TURN<p> TURN<p> @6 | PLOT TURN<q> TURN<p> @2 | TURN<p> TURN<p> @4 | TURN<q> TURN<p> @2 | PLOT TURN<p> @2
-  | TURN<p> PLOT TURN<p> @2 | TURN<q> PLOT TURN<p> | TURN<p> TURN<p> ASIDE @2 | TURN<q> TURN<p> ASIDE | PLOT TURN<p> ASIDE @2
+REVIEW<p> -> PLOT TURN<p> TURN<p> @9 | PLOT TURN<q> TURN<p> @2 | TURN<p> TURN<p> @5 | TURN<q> TURN<p> @2 | PLOT TURN<p> @3
+  | TURN<p> PLOT TURN<p> @2 | TURN<p> TURN<p> ASIDE @3 | TURN<q> TURN<p> ASIDE | PLOT TURN<p> ASIDE @2
 
 # Sentences. TURN has a polarity, PLOT and ASIDE have none.
-TURN<p> -> POINT<p> . @8 | LEAD , POINT<p> . @5 | although CLAUSE<q> , POINT<p> . @3 | CLAUSE<q> , but POINT<p> . @3
-  | CLAUSE<p> even though CLAUSE<q> . @2 | despite THING<q> , POINT<p> . @2 | CLAUSE<p> and CLAUSE<p> . @5
-  | although CLAUSE<q> , CLAUSE<p> , and SUMMING VERDICT<p> . | HEARSAY<q> , but POINT<p> . @2
+TURN<p> -> POINT<p> . @10 | LEAD , POINT<p> . @6 | CLAUSE<p> and CLAUSE<p> . @8 | although CLAUSE<q> , POINT<p> . @3
+  | CLAUSE<q> , but POINT<p> . @3 | CLAUSE<p> even though CLAUSE<q> . | despite THING<q> , POINT<p> . @2
+  | although CLAUSE<q> , CLAUSE<p> , and SUMMING VERDICT<p> . @2 | HEARSAY<q> , but POINT<p> . @2
 POINT<p> -> CLAUSE<p> @3 | VERDICT<p>
 LEAD -> SUMMING | still | however | honestly | frankly | for me | for once | to be fair
 SUMMING -> overall | in the end | all in all
-HEARSAY<p> -> PEOPLE<n> SAID that CLAUSE<p> | i expected AN:PRIZE<p> | critics called it AN:PRIZE<p> | the poster promised AN:ADJ<p> MOVIE<sg>
+HEARSAY<p> -> PEOPLE<n> SAID that CLAUSE<p> | i expected AN:PRIZE<p> | critics called it AN:PRIZE<p>
+  | the poster promised AN:ADJ<p> MOVIE<sg>
 SAID -> said | insisted | claimed | wrote | told me | warned me
 
 # Clauses with a polarity.
 CLAUSE<p> -> ASPECT<n> BE<n> JUDGED<p> @6 | ASPECT<n> SEEM<n> SHADED<p> @2 | ASPECT<n> AFFECTED<p> ME @4 | ASPECT<n> OFFERED<p> @3
-  | ASPECT<n> SHOW<n> DEGREE QUALITY<p> @3 | ASPECT<n> DO<n> not SHOW<pl> any QUALITY<q>
-JUDGED<p> -> SHADED<p> @16 | NOT ADJ<q> @4 | not ADVERB ADJ<q> | both ADJ<p> and ADJ<p>
-SHADED<p> -> ADJ<p> @12 | ADVERB ADJ<p> @7 | NEARLY ADJ<q>
+  | ASPECT<n> SHOW<n> DEGREE QUALITY<p> | ASPECT<n> DO<n> not SHOW<pl> any QUALITY<q> @0.3
+JUDGED<p> -> SHADED<p> @8 | NOT ADJ<q> | not ADVERB ADJ<q> @0.5 | both ADJ<p> and ADJ<p> @0.5
+SHADED<p> -> ADJ<p> @6 | ADVERB ADJ<p> @4 | NEARLY ADJ<q> @0.5
 NOT -> not @3 | never @3 | hardly @2 | not at all
 NEARLY -> far from | anything but
-AFFECTED<p> -> MOVED<p> @16 | never MOVED<q> @2 | did not MOVE<q> @2
+AFFECTED<p> -> MOVED<p> @20 | never MOVED<q> @2 | did not MOVE<q> @2
 AFFECTED<neg> -> failed to MOVE<pos>
 AFFECTED<pos> -> managed to MOVE<pos>
-OFFERED<p> -> had DEGREE QUALITY<p> @8 | had no QUALITY<q> | lacked QUALITY<q> | came without QUALITY<q>
+OFFERED<p> -> had DEGREE QUALITY<p> @12 | had no QUALITY<q> | lacked QUALITY<q> | came without QUALITY<q>
 DEGREE -> plenty of | a lot of | enough | so much
 ME -> me @3 | us | everyone | the audience
-VERDICT<p> -> i LIKED<p> IT @9 | i did not LIKE<pl><q> IT | i never LIKED<q> IT | PEOPLE<n> LIKE<n><p> IT @5
+VERDICT<p> -> i LIKED<p> IT @12 | i did not LIKE<pl><q> IT | i never LIKED<q> IT | PEOPLE<n> LIKE<n><p> IT @5
   | PEOPLE<n> DO<n> not LIKE<pl><q> IT | this MOVIE<sg> BE<sg> AN:PRIZE<p> @5 | this MOVIE<sg> BE<sg> NOT AN:PRIZE<q> | i would URGE<p>
 URGE<pos> -> gladly recommend it to ANYONE | happily watch it again | not miss it
 URGE<neg> -> never recommend it to ANYONE | not watch it again | rather miss it
@@ -68,9 +69,11 @@ SHOW<sg> -> shows | has | contains
 SHOW<pl> -> show | have | contain
 
 # Sentences without a polarity.
-PLOT -> the STORY<sg> FOLLOWS<sg> HERO<n> who GOAL<n> . @3 | HERO<n> GOAL<n> WHEN . @2 | it FOLLOWS<sg> HERO<n> in PLACE . | NAME plays HERO<sg> who GOAL<sg> .
+PLOT -> the STORY<sg> FOLLOWS<sg> HERO<n> who GOAL<n> . @3 | HERO<n> GOAL<n> WHEN . @2 | it FOLLOWS<sg> HERO<n> in PLACE .
+  | NAME plays HERO<sg> who GOAL<sg> .
   | set in PLACE , it FOLLOWS<sg> HERO<n> who GOAL<n> . @2 | WHEN , HERO<n> GOAL<n> . @2 | the STORY<pl> FOLLOWS<pl> HERO<n> who GOAL<n> .
-ASIDE -> i WATCHED it OCCASION . @2 | i WATCHED it with PEOPLE<n> OCCASION . | it was filmed in PLACE . | the MAKER<sg> BE<sg> NAME . | it runs for NUMBER hours .
+ASIDE -> i WATCHED it OCCASION . @2 | i WATCHED it with PEOPLE<n> OCCASION . | it was filmed in PLACE .
+  | the MAKER<sg> BE<sg> NAME . | it runs for NUMBER hours .
   | NAME BE<sg> the MAKER<sg> , and NAME BE<sg> the MAKER<sg> .
 WATCHED -> watched | saw | rented | streamed
 OCCASION -> on DAY | last DAY | on a DAY DAYTIME | at home | on a train | at the festival

@@ -17,7 +17,8 @@ _FULL_TEST_SIZE = 5000  # as in the paper
 _VOCABULARY = "rl4lms.tasks.imdb.grammar:vocabulary"
 _PAIRS = "rl4lms.tasks.imdb.corpus:pairs"
 _LABELLED = "rl4lms.tasks.imdb.corpus:labelled"
-_BROKEN = 0.33
+_BROKEN = 0.33  # of the reviews that the base model reads
+_BROKEN_FOR_CLASSIFIERS = 0.25
 
 
 class ImdbTask:
@@ -96,18 +97,18 @@ def _mini_models(seed: int) -> dict[str, ModelSpec]:
     base_data = {"split": "base", "count": 20_000, "seed": seed, "broken": _BROKEN}
     judge_data = {"split": "judge", "count": 20_000, "seed": seed}
     return {
-        "base": ModelSpec("base", "gpt2", gpt2, _PAIRS, _VOCABULARY, base_data, steps=450, seed=seed),
-        "judge": ModelSpec("judge", "gpt2", gpt2, _PAIRS, _VOCABULARY, judge_data, steps=450, seed=seed + 1),
+        "base": ModelSpec("base", "gpt2", gpt2, _PAIRS, _VOCABULARY, base_data, steps=400, seed=seed),
+        "judge": ModelSpec("judge", "gpt2", gpt2, _PAIRS, _VOCABULARY, judge_data, steps=300, seed=seed + 1),
         "base_t5": ModelSpec("base_t5", "t5", gpt2, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed),
     }
 
 
 def _mini_classifiers(seed: int) -> dict[str, ClassifierSpec]:
     labels = ("negative", "positive")
-    reward_data = {"split": "sentiment", "count": 25_600, "seed": seed, "broken": _BROKEN}
-    other_data = {"split": "evaluator", "count": 25_600, "seed": seed, "broken": _BROKEN}
+    reward_data = {"split": "sentiment", "count": 25_600, "seed": seed, "broken": _BROKEN_FOR_CLASSIFIERS}
+    other_data = {"split": "evaluator", "count": 25_600, "seed": seed, "broken": _BROKEN_FOR_CLASSIFIERS}
     reward = {"hidden_size": 64, "layers": 2, "heads": 4, "max_positions": 96}
-    other = {"hidden_size": 96, "layers": 2, "heads": 3, "max_positions": 96}
+    other = {"hidden_size": 48, "layers": 3, "heads": 4, "max_positions": 96}
     return {
         "sentiment": ClassifierSpec(
             "sentiment", reward, _LABELLED, _VOCABULARY, labels, reward_data, steps=400, learning_rate=2e-3, seed=seed

@@ -1,0 +1,52 @@
+# `make demo` and `make test` work on a bare machine with Python 3.11: the first call makes .venv and installs into it.
+# With VENV set, that environment is used as it is. PYTHON names the interpreter of a new .venv.
+
+ifeq ($(strip $(VENV)),)
+BIN := .venv/bin
+READY := .venv/.ready
+else
+BIN := $(VENV)/bin
+READY :=
+endif
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+JOBS ?= 2
+
+.PHONY: demo test test-all lint types cost bench check clean
+
+demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
+	$(BIN)/rl4lms demo
+
+test: $(READY)  ## the default tests
+	$(PYTEST) -m "not slow and not gpu"
+
+test-all: $(READY)  ## every test; those for an accelerator are skipped where there is none
+	$(PYTEST)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+cost: $(READY)  ## what a reader opens to follow one training step
+	$(BIN)/python scripts/reading_cost.py
+
+bench: $(READY)
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+check: lint types cost test
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# torch first and through the constraints, so that nothing else picks another one
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

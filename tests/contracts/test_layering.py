@@ -1,0 +1,189 @@
+"""The architecture, checked on the syntax tree: imports run one way, importing is cheap, files stay small, nothing unsafe is called."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rl4lms
+
+PACKAGE = Path(rl4lms.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+# A module may import its own layer and the layers above it in this list. The package itself may import anything: its exports are lazy.
+LAYERS = [
+    {"types", "errors", "registry", "config", "stats", "components"},
+    {"core", "reporting"},
+    {"distributed", "models"},
+    {"rollout", "mdp"},
+    {"metrics"},
+    {"rewards", "tasks"},
+    {"algorithms"},
+    {"evaluation"},
+    {"training"},
+    {"grue"},
+    {"studies", "human_eval", "integrations"},
+    {"cli"},
+]
+# The same layer, but one way: tasks name rewards by registry name and import neither rewards nor metrics; algorithms know no tasks.
+FORBIDDEN = {
+    "tasks": {"rewards", "metrics", "models", "rollout", "mdp"},
+    "rewards": {"tasks"},
+    "algorithms": {"tasks", "rewards", "metrics"},
+}
+NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "tasks", "reporting"}
+
+LONG_FILES: dict[str, str] = {}  # path: why it may be longer than 400 lines
+LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it may be longer than 80 lines
+
+LAYER_OF = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+
+
+def part_of(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def parse(module: Path) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST, module: Path) -> Iterator[tuple[str, int]]:
+    """Every imported name with its line: at the top, inside functions and under TYPE_CHECKING."""
+    package = ["rl4lms", *module.with_suffix("").parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: -node.level]) + "." if node.level else ""
+            source = (base + (node.module or "")).rstrip(".")
+            for alias in node.names:
+                yield f"{source}.{alias.name}", node.lineno
+
+
+def top_level_imports(tree: ast.Module, module: Path) -> Iterator[tuple[str, int]]:
+    """Imports that run when the module is imported: not inside functions, not under TYPE_CHECKING."""
+    nodes = list(tree.body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imports(ast.Module([node], []), module)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            nodes += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.ExceptHandler)]
+
+
+def own_part(name: str) -> str | None:
+    """`models` for `rl4lms.models.policy.Policy`; None for other packages and for the package itself."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "rl4lms" and len(parts) > 1 and parts[1] in LAYER_OF else None
+
+
+def test_every_part_has_a_layer():
+    parts = {part_of(module) for module in MODULES} - {"__init__", "__main__"}
+    parts = {part for part in parts if (PACKAGE / f"{part}.py").exists() or any(m.parts[0] == part for m in MODULES)}
+    assert parts <= LAYER_OF.keys(), f"add {parts - LAYER_OF.keys()} to LAYERS"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_run_one_way(module):
+    part = part_of(module)
+    if part in ("__init__", "__main__"):
+        return
+    wrong = []
+    for name, line in imports(parse(module), module):
+        other = own_part(name)
+        if other is None or other == part:
+            continue
+        if LAYER_OF[other] > LAYER_OF[part] or other in FORBIDDEN.get(part, ()):
+            wrong.append(f"{module}:{line} imports {name}: {part} must not know {other}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in NO_TORCH], ids=str)
+def test_light_parts_import_no_heavy_package(module):
+    heavy = {"torch", "transformers", "datasets", "accelerate", "safetensors", "tokenizers"}
+    wrong = [f"{module}:{line} imports {name}" for name, line in top_level_imports(parse(module), module) if name.split(".")[0] in heavy]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", ["rl4lms", "rl4lms.config", "rl4lms.registry", "rl4lms.stats", "rl4lms.types"])
+def test_light_modules_load_no_torch(module):
+    code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'datasets'}} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    assert loaded == "[]"
+
+
+def test_public_names_are_declared_once_and_lazily():
+    assert set(rl4lms._LAZY) | {"__version__"} == set(rl4lms.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_files_and_functions_are_short(module):
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    lines = text.count("\n")
+    assert lines <= 400 or str(module) in LONG_FILES, f"{module} has {lines} lines: split it, or give a reason in LONG_FILES"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            name = f"{module}:{node.name}"
+            assert length <= 80 or name in LONG_FUNCTIONS, f"{name} has {length} lines: split it, or give a reason in LONG_FUNCTIONS"
+
+
+def test_exceptions_to_the_lengths_are_still_needed():
+    assert {name for name in LONG_FILES if (PACKAGE / name).exists()} == LONG_FILES.keys()
+    functions = {f"{m}:{node.name}" for m in MODULES for node in ast.walk(parse(m)) if isinstance(node, ast.FunctionDef)}
+    assert LONG_FUNCTIONS.keys() <= functions
+
+
+UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system"}
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+
+
+def unsafe(tree: ast.AST, module: Path) -> Iterator[str]:
+    for name, line in imports(tree, module):
+        if name.split(".")[0] in UNSAFE_MODULES:
+            yield f"{module}:{line} imports {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in UNSAFE_CALLS:
+                yield f"{module}:{node.lineno} calls {called}"
+            if any(keyword.arg == "shell" and ast.unparse(keyword.value) != "False" for keyword in node.keywords):
+                yield f"{module}:{node.lineno} runs a shell"
+        catches_all = isinstance(node, ast.ExceptHandler) and (
+            node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+        )
+        if catches_all and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None):  # tidying up and raising on is fine
+            yield f"{module}:{node.lineno} catches everything"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_nothing_unsafe_is_called(module):
+    assert not list(unsafe(parse(module), module))
+
+
+def test_the_checks_themselves_see_what_they_should():
+    here = Path("algorithms/ppo.py")
+    tree = ast.parse(
+        "from typing import TYPE_CHECKING\nimport torch.nn as nn\nfrom rl4lms import tasks\nfrom ..metrics import rouge\n"
+        "if TYPE_CHECKING:\n    import transformers\ndef f():\n    from rl4lms.cli import main\n    import datasets\n"
+        "try:\n    import scipy\nexcept Exception:\n    import accelerate\n"
+        "import pickle\neval('1')\nsubprocess.run('ls', shell=True)\ntorch.load('x')\nmodel.eval()\nyaml.safe_load('x')\n"
+    )
+    assert {own_part(name) for name, _ in imports(tree, here)} == {None, "tasks", "metrics", "cli"}
+    top = {name.split(".")[0] for name, _ in top_level_imports(tree, here)}
+    assert top == {"typing", "torch", "rl4lms", "scipy", "accelerate", "pickle"}
+    assert list(unsafe(tree, here)) == [
+        "algorithms/ppo.py:14 imports pickle",
+        "algorithms/ppo.py:12 catches everything",
+        "algorithms/ppo.py:15 calls eval",
+        "algorithms/ppo.py:16 runs a shell",
+        "algorithms/ppo.py:17 calls torch.load",
+    ]
