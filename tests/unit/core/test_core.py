@@ -1,0 +1,234 @@
+"""The maths: sampling, masks, KL, whitening, padding, each against something independent."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from rl4lms.core import token_masks
+from rl4lms.core.advantages import masked_mean, whiten
+from rl4lms.core.kl import KLController, exact_kl, k1, k3
+from rl4lms.core.logprobs import chunked_token_logprobs, token_logprobs
+from rl4lms.core.losses import ppo_policy_loss, value_loss
+from rl4lms.core.padding import pad, place_last, trim, unpad
+from rl4lms.core.sampling import derive_key, draw, draw_keys, exponential_noise, permutation
+
+
+class TestSampling:
+    def test_draws_follow_the_distribution(self) -> None:
+        probs = np.array([0.5, 0.3, 0.15, 0.0499, 0.0001])
+        keys = draw_keys(3, 0, 0, torch.arange(20_000))
+        logits = torch.tensor(probs).log().float().expand(len(keys), 5)
+        counts = sum(np.bincount(draw(logits, keys, t).numpy(), minlength=5) for t in range(20))
+        assert stats.chisquare(counts, probs * counts.sum()).pvalue > 1e-3
+
+    def test_rare_tokens_of_a_large_vocabulary_are_drawn_with_their_own_probability(self) -> None:
+        """A flat tail of 10,000 tokens that holds 1 % of the mass."""
+        probs = np.concatenate([[0.99], np.full(10_000, 1e-6)])
+        keys = draw_keys(1, 0, 0, torch.arange(2000))
+        logits = torch.tensor(probs).log().float().expand(len(keys), -1)
+        drawn = torch.cat([draw(logits, keys, t) for t in range(5)])
+        rare = int((drawn > 0).sum())
+        assert stats.binomtest(rare, len(drawn), 0.01).pvalue > 1e-3
+        assert len(set(drawn[drawn > 0].tolist())) > 0.9 * rare  # spread over the tail
+
+    def test_noise_is_exponential_and_independent_between_rows_positions_and_tokens(self) -> None:
+        keys = draw_keys(0, 0, 7, torch.arange(64))
+        first, second = exponential_noise(keys, 0, 2000), exponential_noise(keys, 1, 2000)
+        assert stats.kstest(first.flatten().numpy(), "expon").pvalue > 1e-3
+        assert float(first.min()) > 0
+        for a, b in ((first, second), (first[:-1], first[1:]), (first[:, :-1], first[:, 1:])):
+            correlation = np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1]
+            assert abs(correlation) < 4 / math.sqrt(a.numel())
+
+    def test_noise_is_a_pure_function_of_its_counters(self) -> None:
+        keys = draw_keys(5, 1, 2, torch.tensor([0, 9, 4]))
+        alone = draw_keys(5, 1, 2, torch.tensor([4]))
+        assert torch.equal(exponential_noise(keys, 3, 50)[2:], exponential_noise(alone, 3, 50))
+        assert len({derive_key(a, b) for a in range(50) for b in range(50)}) == 2500
+        assert derive_key(1, 2) != derive_key(2, 1)
+
+    def test_banned_tokens_are_never_drawn(self) -> None:
+        logits = torch.tensor([[0.0, -torch.inf, 1.0]]).expand(5000, -1)
+        assert set(draw(logits, draw_keys(0, 0, 0, torch.arange(5000)), 0).tolist()) == {0, 2}
+
+    def test_permutation_is_one_and_is_reproducible(self) -> None:
+        order = permutation(100, 3, 1)
+        assert sorted(order.tolist()) == list(range(100))
+        assert torch.equal(order, permutation(100, 3, 1))
+        assert not torch.equal(order, permutation(100, 3, 2))
+
+
+class TestTokenMasks:
+    @given(st.integers(1, 70), st.integers(0, 2**32 - 1))
+    def test_pack_round_trips_and_counts(self, vocab_size: int, seed: int) -> None:
+        mask = torch.from_numpy(np.random.default_rng(seed).random((3, 4, vocab_size)) < 0.5)
+        packed = token_masks.pack(mask)
+        assert packed.shape == (3, 4, math.ceil(vocab_size / 8))
+        assert torch.equal(token_masks.unpack(packed, vocab_size), mask)
+        assert torch.equal(token_masks.size(packed), mask.sum(-1))
+        ids = torch.randint(vocab_size, (3, 4))
+        assert torch.equal(token_masks.contains(packed, ids), mask.gather(-1, ids[..., None])[..., 0])
+
+    @given(st.floats(0.01, 1.0), st.integers(1, 5), st.integers(0, 2**32 - 1))
+    def test_top_p_is_the_smallest_sufficient_set(self, top_p: float, at_least: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        logits = torch.from_numpy(rng.normal(size=(6, 30)) * 3).float()
+        kept = token_masks.top_p_mask(logits, top_p, at_least)
+        probs = logits.double().softmax(-1)
+        for row in range(6):
+            inside, outside = probs[row][kept[row]], probs[row][~kept[row]]
+            assert len(inside) >= at_least
+            assert float(inside.sum()) >= top_p - 1e-5
+            if len(outside):
+                assert float(inside.min()) >= float(outside.max()) - 1e-9
+            if len(inside) > at_least:  # without its last token it would not do
+                assert float(inside.sum() - inside.min()) < top_p + 1e-5
+
+    def test_search_beyond_the_first_candidates_gives_the_same_set(self) -> None:
+        """A flat distribution needs far more than the first 256 candidates."""
+        logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5000)) * 0.1).float()
+        kept = token_masks.top_p_mask(logits, 0.9)
+        order = logits.softmax(-1).sort(descending=True)
+        needed = (order.values.cumsum(-1) < 0.9).sum(-1) + 1
+        assert (kept.sum(-1) - needed).abs().max() <= 2  # float rounding of a cumulative sum over 5,000 terms
+
+    def test_never_empty_and_never_outside_what_is_allowed(self) -> None:
+        logits = torch.randn(8, 12)
+        allowed = torch.zeros(8, 12, dtype=torch.bool)
+        allowed[:, 7] = True
+        for kept in (token_masks.top_p_mask(logits, 1e-6, 5, allowed), token_masks.top_k_mask(logits, 3, allowed)):
+            assert torch.equal(kept, allowed)
+
+    def test_top_p_of_one_keeps_everything_whatever_rounding_does(self) -> None:
+        assert token_masks.top_p_mask(torch.tensor([[100.0, 0.0, -100.0]]), 1.0).all()
+
+    def test_top_p_must_be_positive(self) -> None:
+        with pytest.raises(ValueError, match="top_p"):
+            token_masks.top_p_mask(torch.zeros(1, 3), 0.0)
+
+
+class TestLogprobs:
+    def test_equals_torch_distributions(self) -> None:
+        logits, ids = torch.randn(20, 11) * 3, torch.randint(11, (20,))
+        out = token_logprobs(logits, ids)
+        reference = torch.distributions.Categorical(logits=logits)
+        assert torch.allclose(out.full, reference.log_prob(ids), atol=1e-5)
+        assert torch.allclose(out.entropy, reference.entropy(), atol=1e-5)
+        tempered = torch.distributions.Categorical(logits=logits / 0.4)
+        assert torch.allclose(token_logprobs(logits, ids, 0.4).behaviour, tempered.log_prob(ids), atol=1e-5)
+
+    def test_chunks_and_recomputation_do_not_change_values_or_gradients(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from rl4lms.core import logprobs as module
+
+        torch.manual_seed(0)
+        weight = torch.randn(30, 8, requires_grad=True)
+        hidden = torch.randn(25, 8, requires_grad=True)
+        ids, packed = torch.randint(30, (25,)), token_masks.pack(torch.rand(25, 30) < 0.9)
+        plain = token_logprobs(hidden @ weight.T, ids, 0.7, token_masks.unpack(packed, 30) | torch.nn.functional.one_hot(ids, 30).bool())
+        packed = token_masks.pack(token_masks.unpack(packed, 30) | torch.nn.functional.one_hot(ids, 30).bool())
+        expected = torch.autograd.grad((plain.behaviour + plain.entropy + plain.full).sum(), (weight, hidden))
+        monkeypatch.setattr(module, "CHUNK_ELEMENTS", 30 * 4)
+        out = chunked_token_logprobs(lambda h: h @ weight.T, hidden, ids, 30, 0.7, packed)
+        got = torch.autograd.grad((out.behaviour + out.entropy + out.full).sum(), (weight, hidden))
+        assert torch.allclose(out.behaviour, plain.behaviour, atol=1e-6)
+        for a, b in zip(got, expected, strict=True):
+            assert torch.isfinite(a).all()
+            assert torch.allclose(a, b, atol=1e-4)
+
+    def test_no_tokens(self) -> None:
+        out = chunked_token_logprobs(lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9)
+        assert out.behaviour.shape == (0,)
+
+
+class TestKL:
+    def test_estimators_agree_with_the_closed_form(self) -> None:
+        torch.manual_seed(0)
+        p_logits, q_logits = torch.randn(6), torch.randn(6)
+        p, q = p_logits.softmax(-1).double().numpy(), q_logits.softmax(-1).double().numpy()
+        expected = float(stats.entropy(p, q))
+        assert float(exact_kl(p_logits, q_logits)) == pytest.approx(expected, abs=1e-6)
+        ids = torch.distributions.Categorical(logits=p_logits).sample((200_000,))
+        log_ratio = (p_logits.log_softmax(-1) - q_logits.log_softmax(-1))[ids]
+        for estimate in (k1(log_ratio), k3(log_ratio)):
+            assert float(estimate.mean()) == pytest.approx(expected, abs=5 * float(estimate.std()) / math.sqrt(len(ids)))
+        assert (k3(log_ratio) >= 0).all()
+        assert k3(log_ratio).std() < k1(log_ratio).std()
+
+    def test_controller_moves_by_at_most_two_percent_toward_the_target(self) -> None:
+        """Ziegler et al. (2019), section 2.2, by hand: e = clip(KL / target - 1, +-0.2), beta (1 + 0.1 e)."""
+        controller = KLController(0.2, kl_target=0.1)
+        controller.update(0.11)
+        assert controller.kl_coef == pytest.approx(0.2 * 1.01)
+        controller.update(5.0)
+        assert controller.kl_coef == pytest.approx(0.2 * 1.01 * 1.02)
+        controller.update(-3.0)
+        assert controller.kl_coef == pytest.approx(0.2 * 1.01 * 1.02 * 0.98)
+
+    def test_fixed_coefficient_stays(self) -> None:
+        controller = KLController(0.3)
+        controller.update(99.0)
+        assert controller.kl_coef == 0.3
+
+
+class TestWhitening:
+    @given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 2**32 - 1))
+    def test_mean_is_zero_and_deviation_one_over_real_tokens(self, rows: int, columns: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        values, mask = torch.from_numpy(rng.normal(3, 5, (rows, columns))), torch.from_numpy(rng.random((rows, columns)) < 0.7)
+        mask[0, :2] = True
+        out = whiten(values, mask)
+        assert out[mask].mean().abs() < 1e-9
+        assert out[mask].std().item() == pytest.approx(1, abs=1e-6)
+        assert not out[~mask].any()
+
+    def test_one_value_or_equal_values_become_zero(self) -> None:
+        assert not whiten(torch.tensor([[4.0, 9.0]]), torch.tensor([[True, False]])).any()
+        assert not whiten(torch.full((2, 2), 3.0), torch.ones(2, 2, dtype=torch.bool)).any()
+
+    def test_masked_mean_of_nothing(self) -> None:
+        assert masked_mean(torch.ones(2, 2), torch.zeros(2, 2, dtype=torch.bool)) == 0
+
+
+class TestLosses:
+    def test_gradient_accumulation_adds_up(self) -> None:
+        torch.manual_seed(0)
+        logprobs = torch.randn(6, 5, requires_grad=True)
+        old, advantages, returns, mask = torch.randn(6, 5), torch.randn(6, 5), torch.randn(6, 5), torch.rand(6, 5) < 0.8
+        count = mask.sum()
+        whole = ppo_policy_loss(logprobs, old, advantages, mask, 0.2, count)[0] + value_loss(logprobs, returns, mask, count)
+        expected = torch.autograd.grad(whole, logprobs)[0]
+        total = torch.zeros_like(logprobs)
+        for rows in torch.arange(6).split(4):
+            part = ppo_policy_loss(logprobs[rows], old[rows], advantages[rows], mask[rows], 0.2, count)[0]
+            part = part + value_loss(logprobs[rows], returns[rows], mask[rows], count)
+            total += torch.autograd.grad(part, logprobs)[0]
+        assert torch.allclose(total, expected, atol=1e-6)
+
+    def test_clipping_stops_the_gradient_of_what_went_far_enough(self) -> None:
+        """Ratio 1.5 with a positive advantage is clipped, with a negative one it is not."""
+        old, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+        logprobs = torch.full((1, 2), math.log(1.5), requires_grad=True)
+        loss, sums = ppo_policy_loss(logprobs, old, torch.tensor([[1.0, -1.0]]), mask, 0.2, torch.tensor(2))
+        assert loss.item() == pytest.approx(-(1.2 - 1.5) / 2)
+        assert torch.autograd.grad(loss, logprobs)[0].tolist()[0] == pytest.approx([0.0, 0.75])
+        assert sums["clip_fraction"] == 2
+
+
+class TestPadding:
+    @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=4), st.sampled_from(["left", "right"]))
+    def test_round_trip(self, rows: list[list[int]], side: str) -> None:
+        ids, mask = pad(rows, 7, side)  # type: ignore[arg-type]
+        assert unpad(ids, mask) == rows
+        kept = trim(ids, mask, side)  # type: ignore[arg-type]
+        assert unpad(ids[:, kept], mask[:, kept]) == rows
+
+    def test_place_last(self) -> None:
+        mask = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
+        assert place_last(torch.tensor([5.0, -1.0, 9.0]), mask).tolist() == [[0, 5, 0], [-1, 0, 0], [0, 0, 0]]
