@@ -74,7 +74,7 @@ def test_no_sentence_has_two_labels():
         ("the plot was superb .", 1.0),
         ("the plot was not superb .", 0.0),
         ("the plot was never boring .", 1.0),
-        ("the jokes are far from funny .".replace("the jokes", "these jokes"), 0.0),
+        ("these jokes are far from funny .", 0.0),
         ("although the plot was dull , the acting was superb .", 1.0),
         ("although the acting was superb , the plot was dull .", 0.0),
         ("the acting was superb , but the plot was dull .", 0.0),

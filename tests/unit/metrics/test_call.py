@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from rl4lms.errors import ConfigError, DataError, NonFiniteError
+from rl4lms.metrics import build, compute, compute_all
+
+BATCH = {"prompts": ["p", "q", "r"], "completions": ["a", "bb", "cccc"], "references": [("x",), (), ("y", "z")], "columns": {"topic": [1, 2, 3]}}
+
+
+def length(completions):
+    return {"length": [len(text) for text in completions]}
+
+
+def test_mean_and_standard_error():
+    (result,) = compute(length, **BATCH)
+    assert (result.key, result.n, result.values) == ("length", 3, (1.0, 2.0, 4.0))
+    assert result.mean == pytest.approx(7 / 3)
+    assert result.stderr == pytest.approx(statistics.stdev([1, 2, 4]) / math.sqrt(3))
+
+
+def test_a_corpus_value_and_a_single_row_have_no_standard_error():
+    (corpus,) = compute(lambda completions: {"all": 2.5}, **BATCH)
+    assert (corpus.mean, corpus.stderr, corpus.values, corpus.n) == (2.5, None, None, 3)
+    (single,) = compute(length, prompts=["p"], completions=["ab"], references=[()], columns={})
+    assert (single.mean, single.stderr, single.values) == (2.0, None, (2.0,))
+
+
+def test_arguments_are_passed_by_name():
+    seen = {}
+
+    def metric(references, topic, **columns):
+        seen.update(references=references, topic=topic, **columns)
+        return {}
+
+    assert compute(metric, **BATCH) == []
+    assert seen == {"references": BATCH["references"], "topic": [1, 2, 3], "prompts": BATCH["prompts"], "completions": BATCH["completions"]}
+
+
+@pytest.mark.parametrize("values", [np.array([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]), [np.float32(1), torch.tensor(2), 4], (True, 2, 4.0)])
+def test_numbers_of_other_libraries(values):
+    (result,) = compute(lambda completions: {"x": values}, **BATCH)
+    assert result.values == (1.0, 2.0, 4.0)
+    assert all(type(value) is float for value in result.values)
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        ({"x": [1.0, 2.0]}, DataError, "x has 2 values for 3"),
+        ({"x": [1.0, None, 2.0]}, DataError, "row 1 is None"),
+        ({"x": [1.0, "2", 2.0]}, DataError, "row 1 is '2'"),
+        ({"x": "abc"}, DataError, "x is str"),
+        ({"x": [1.0, float("nan"), 2.0]}, NonFiniteError, "row 1 is nan"),
+        ({"x": float("inf")}, NonFiniteError, "x is inf"),
+        ({1: [1.0, 2.0, 3.0]}, DataError, "key 1"),
+        ([1.0, 2.0, 3.0], DataError, "mapping"),
+    ],
+)
+def test_other_results_are_refused(returned, error, message):
+    def broken(completions):
+        return returned
+
+    with pytest.raises(error, match=message) as caught:
+        compute(broken, **BATCH)
+    assert "'broken'" in str(caught.value)
+
+
+def test_wrong_batches_are_refused():
+    with pytest.raises(DataError, match="topic has 1 rows"):
+        compute(length, **BATCH | {"columns": {"topic": [1]}})
+    with pytest.raises(DataError, match="reserved"):
+        compute(length, **BATCH | {"columns": {"references": [1, 2, 3]}})
+    with pytest.raises(DataError, match="no completions"):
+        compute(length, prompts=[], completions=[], references=[], columns={})
+    with pytest.raises(DataError, match="needs the data column 'answer'"):
+        compute(lambda completions, answer: {}, **BATCH)
+    with pytest.raises(DataError, match="evaluations only"):
+        compute(build("reference_perplexity"), **BATCH)
+
+
+def test_two_metrics_with_one_key():
+    with pytest.raises(DataError, match="two metrics report 'length'"):
+        compute_all([length, length], **BATCH)
+    assert [result.key for result in compute_all([length, build("dates")], **BATCH)] == ["length", "dates"]
+
+
+def test_higher_is_better():
+    def metric(completions):
+        return {"up": 1.0, "down": 1.0, "neither": 1.0}
+
+    metric.higher_is_better = {"up": True, "down": False}
+    assert [result.higher_is_better for result in compute(metric, **BATCH)] == [True, False, None]
+    assert compute(build("dates"), **BATCH)[0].higher_is_better is True
+
+
+def test_build_checks_options():
+    assert build({"name": "diversity", "window": 5})(completions=["a b c d e"]).keys() >= {"msttr-5"}
+    with pytest.raises(ConfigError, match="did you mean 'window'"):
+        build({"name": "diversity", "windw": 5})
+    with pytest.raises(ConfigError, match="window"):
+        build({"name": "diversity", "window": 0})
