@@ -55,6 +55,8 @@ class Loop:
         r = self.recipe
         if self.state.step == 0:
             self.log.log(0, self._evaluated(0))
+            if self.state.best:  # the untrained model may turn out to be the best
+                self.checkpoints.save(self.state)
         while self.state.step < r.training.iterations and not self.should_stop():
             try:
                 numbers = self.step(self.state.step)

@@ -284,7 +284,7 @@ def _resume(loop: Loop, display: Display) -> None:
         display.console.print(line)
     if step is not None:
         loop.checkpoints.load(step, loop.state)
-    loop.log.cut_after(loop.state.step if step is not None else -1)
+    loop.log.cut_after(loop.state.step or -1)  # the evaluation before training is logged anew
     display.console.print(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
 
 
@@ -305,7 +305,7 @@ def _finish(recipe: Recipe, folder: Path, loop: Loop, evaluated: Mapping[str, Ev
         "python": platform.python_version(),
         "eval": {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in sorted(numbers.items())},
     }
-    if loop.state.best and loop.state.step:
+    if loop.state.best:
         load_policy(loop.checkpoints.path(int(loop.state.best["step"])) / "policy.safetensors", models.policy)
         save_model(models.policy, models.tokenizer, folder / "best", card)
     temporary = folder / "result.json.writing"

@@ -1,0 +1,115 @@
+"""A run that was killed and resumed ends with the weights and metrics of one that was not."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rl4lms.config import dump_recipe
+from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.training.checkpoint import verify
+from rl4lms.training.run import run
+from tests.runs import metric_lines, small_recipe, weights_hash
+
+LENGTH = {"training": {"iterations": 8, "prompts_per_iteration": 16}, "evaluation": {"every": 3, "prompts": 8}}
+
+
+def start(recipe_file: Path, resume: bool) -> subprocess.Popen[bytes]:
+    code = "import sys, torch, rl4lms; torch.set_num_threads(1); rl4lms.train(sys.argv[1], resume=sys.argv[2] == '1', progress=False)"
+    return subprocess.Popen([sys.executable, "-c", code, str(recipe_file), str(int(resume))], stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(
+    ("family", "algorithm", "extra"),
+    [
+        ("gpt2", {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 3}, {"kl": {"kl_coef": 0.1, "kl_target": 0.05}}),
+        ("t5-untied", {"name": "ppo"}, {"model": {"value": "shared"}, "checkpoint": {"every": 2, "best": "eval/reward"}}),
+    ],
+)
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, family: str, algorithm: dict[str, object], extra: dict[str, object]) -> None:
+    settings = {**LENGTH, "algorithm": algorithm, "checkpoint": {"every": 2}, **extra}
+    whole = small_recipe(tmp_path, family, output_dir=str(tmp_path / "whole"), **settings)
+    run(whole)
+    recipe = small_recipe(tmp_path, family, output_dir=str(tmp_path / "killed"), **settings)
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(dump_recipe(recipe))
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    rng = random.Random(family)
+    for attempt in range(2):
+        process = start(recipe_file, resume=attempt > 0)
+        wanted = 3 if attempt == 0 else 6  # lines after which the process dies, at some moment of the next iteration
+        while process.poll() is None and (not metrics.is_file() or len(metrics.read_text().splitlines()) < wanted):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
+    last = start(recipe_file, resume=True)
+    _, errors = last.communicate()
+    assert last.returncode == 0, errors.decode()[-2000:]
+    assert metric_lines(tmp_path / "killed") == metric_lines(tmp_path / "whole")
+    assert weights_hash(tmp_path / "killed" / "model") == weights_hash(tmp_path / "whole" / "model")
+    ours, theirs = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("killed", "whole"))
+    assert ours == theirs
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path)
+    run(recipe)
+    before = (metric_lines(tmp_path / "run"), weights_hash(tmp_path / "run" / "model"))
+    run(recipe, resume=True)
+    assert (metric_lines(tmp_path / "run"), weights_hash(tmp_path / "run" / "model")) == before
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = small_recipe(tmp_path)
+    run(recipe)
+    reference = (metric_lines(tmp_path / "run"), weights_hash(tmp_path / "run" / "model"))
+    newest = tmp_path / "run" / "checkpoints" / "step-000003"
+    data = bytearray((newest / "policy.safetensors").read_bytes())
+    data[len(data) // 2] ^= 1
+    (newest / "policy.safetensors").write_bytes(bytes(data))
+    assert "checksum" in (verify(newest) or "")
+    run(recipe, resume=True)
+    assert "step-000003 is not usable" in capsys.readouterr().err
+    assert (metric_lines(tmp_path / "run"), weights_hash(tmp_path / "run" / "model")) == reference
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    run(small_recipe(tmp_path))
+    changed = small_recipe(tmp_path, algorithm={"name": "ppo", "clip_range": 0.3})
+    with pytest.raises(CheckpointError, match=r"algorithm\.clip_range: .* in the checkpoint, 0\.3 now"):
+        run(changed, resume=True)
+
+
+def test_a_used_folder_is_not_overwritten(tmp_path: Path) -> None:
+    run(small_recipe(tmp_path))
+    with pytest.raises(ConfigError, match="--resume"):
+        run(small_recipe(tmp_path))
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        run(small_recipe(tmp_path, output_dir=str(tmp_path / "elsewhere")), resume=True)
+
+
+def test_keeps_the_last_checkpoints_and_the_best(tmp_path: Path) -> None:
+    recipe = small_recipe(
+        tmp_path,
+        training={"iterations": 5, "prompts_per_iteration": 8},
+        evaluation={"every": 1, "prompts": 8},
+        checkpoint={"every": 1, "keep_last": 2, "best": "eval/kl_per_token", "best_mode": "min"},
+    )
+    result = run(recipe)
+    kept = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    best = json.loads((result.folder / "result.json").read_text())["best"]
+    values = [line["eval/kl_per_token"] for line in metric_lines(tmp_path / "run")]
+    assert best["value"] == min(values)
+    assert best["step"] == values.index(min(values))
+    assert set(kept) == {"step-000004", "step-000005", f"step-{int(best['step']):06d}"}
+    assert best["step"] == 0  # nothing is nearer to the reference than the reference
+    assert weights_hash(result.folder / "best") == weights_hash(tmp_path / "lm-gpt2")
