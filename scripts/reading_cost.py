@@ -25,7 +25,14 @@ MAX_FILES, MAX_LINES = 4, 600
 # path inside the package (a folder or a file): why it is not counted
 NOT_COUNTED = {
     "core": "pure functions of tensors, each named in the code and documented with its equation",
+    "models/families.py": "how each HF family is run: behind `Policy.forward` and `Policy.generate`, held to HF's own logits by tests",
+    "models/generate.py": "the sampler: behind `Policy.generate`, held to the log-prob pass by tests",
+    "rollout/prompts.py": "tokenisation of prompts: texts in, ids out",
+    "types.py": "the data, documented field by field",
+    "distributed.py": "leaf functions that do nothing on one process",
     "rewards": "the reward is a plug-in",
+    "metrics": "a reward's checks of its columns",
+    "components.py": "how a plug-in is called: only the parameters it names",
     "training/tracking.py": "the tracker is a plug-in",
 }
 

@@ -14,21 +14,13 @@ from rl4lms.core import token_masks
 from rl4lms.rollout.engine import score
 from rl4lms.training.loop import Loop
 from rl4lms.types import Rollout
-from tests.runs import small_loop
+from tests.runs import run_steps, small_loop
 
 EVERYTHING = {"temperature": 0.7, "top_k": 15, "top_p": 0.95, "min_new_tokens": 3}
 
 
 def weights(loop: Loop) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in loop.models.policy.named_parameters()}
-
-
-def run_steps(loop: Loop, n: int) -> list[dict[str, float]]:
-    numbers = []
-    for step in range(n):
-        numbers.append(loop.step(step))
-        loop.state.step = step + 1
-    return numbers
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])

@@ -35,6 +35,17 @@ def trim(ids: Tensor, mask: Tensor, side: Side) -> slice:
     return slice(ids.shape[1] - length, None) if side == "left" else slice(0, length)
 
 
+def stack(tensors: Sequence[Tensor], fill: float | bool) -> Tensor:
+    """Concatenates (B_i, T_i, ...) tensors along rows into (sum of B_i, max of T_i, ...), filling the second dimension on the right."""
+    length = max(t.shape[1] for t in tensors)
+    whole = tensors[0].new_full((sum(len(t) for t in tensors), length, *tensors[0].shape[2:]), fill)
+    start = 0
+    for t in tensors:
+        whole[start : start + len(t), : t.shape[1]] = t
+        start += len(t)
+    return whole
+
+
 def place_last(values: Tensor, mask: Tensor) -> Tensor:
     """Puts one value per row (B,) on the row's last real token; float32 (B, T), zero elsewhere. Rows of `mask` are padded on the right."""
     placed = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)

@@ -7,6 +7,8 @@ last-digit differences between batch shapes unless two tokens are almost tied.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,20 @@ def permutation(n: int, *counters: int) -> Tensor:
     """A permutation of range(n), int64 (n,), that is a pure function of the counters."""
     generator = torch.Generator().manual_seed(derive_key(*counters))
     return torch.randperm(n, generator=generator)
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(size: int, seed: int, epoch: int) -> list[int]:
+    return permutation(size, seed, STREAMS["data"], epoch).tolist()
+
+
+def prompt_indices(size: int, seed: int, step: int, n: int) -> list[int]:
+    """Indices into a data set of `size` rows for iteration `step`: epochs of seeded permutations, laid end to end.
+
+    A pure function of its arguments, so that there is no sampler state to save.
+    """
+    places = range(step * n, (step + 1) * n)
+    return [_epoch_order(size, seed, place // size)[place % size] for place in places]
 
 
 def _mix32(x: Tensor) -> Tensor:

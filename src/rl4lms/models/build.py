@@ -10,10 +10,11 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from rl4lms.config.model import LoraConfig, ModelConfig
-from rl4lms.errors import MissingExtraError, ModelError
+from rl4lms.config.model import ModelConfig
+from rl4lms.errors import ModelError
 from rl4lms.models.families import check_family
 from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
+from rl4lms.models.lora import add_adapters
 from rl4lms.models.policy import Policy
 
 
@@ -92,24 +93,6 @@ def _checkpoint_gradients(lm: nn.Module) -> list[nn.Module]:
             if "drop" in name and isinstance(value, float):
                 setattr(layer, name, 0.0)
     return layers
-
-
-def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> None:
-    """Puts LoRA adapters on `lm` in place. The base weights are frozen; adapters start as the identity."""
-    try:
-        from peft import LoraConfig as PeftLoraConfig
-        from peft import inject_adapter_in_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
-    lm.requires_grad_(False)
-    for name in names:
-        peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
-        inject_adapter_in_model(peft_config, lm, adapter_name=name)
-    lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]  # type: ignore[assignment]
-    for parameter_name, parameter in lm.named_parameters():
-        parameter.requires_grad_(any(f".{name}." in parameter_name for name in names if name != "mask"))
-    lm.eval()
 
 
 def policy_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:

@@ -100,10 +100,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ModelError: there is none.
     """
     path = config.tokenizer or config.path
+    missing = f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer"
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code, revision=config.revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code, revision=config.revision)
     except (OSError, ValueError) as error:
-        raise ModelError(f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer") from error
+        raise ModelError(missing) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty tokenizer where there are no files
+        raise ModelError(missing)
+    return tokenizer
 
 
 def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> SpecialTokens:
@@ -132,6 +136,6 @@ def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | Non
         start = first("bos_token_id") if start is None else start
         if not isinstance(start, int):
             raise ModelError(f"{type(lm).__name__} has no decoder_start_token_id: set it in its config.json or generation_config.json")
-        forced = getattr(lm.generation_config, "forced_bos_token_id", None)
-        prefix = (start,) if forced is None else (start, forced)
+        forced = first("forced_bos_token_id")
+        prefix = (start, forced) if isinstance(forced, int) else (start,)
     return SpecialTokens(eos_ids, pads[0], prefix, vocab_size)

@@ -19,6 +19,7 @@ from rl4lms.core.logprobs import chunked_token_logprobs
 from rl4lms.models.families import family_of
 from rl4lms.models.generate import Generation, generate
 from rl4lms.models.loading import SpecialTokens
+from rl4lms.models.lora import use_adapter
 
 
 @dataclass(slots=True)
@@ -112,7 +113,8 @@ class Policy(nn.Module):
         precision: Any = contextlib.nullcontext()
         if self.autocast is not None:
             precision = torch.autocast(self.device.type, dtype=self.autocast)
-        with precision, use_adapter(self.lm, adapter if adapter is not None else self.adapter):
+        adapters = use_adapter(self.lm, adapter or self.adapter) if hasattr(self.lm, "lora_layers") else contextlib.nullcontext()
+        with precision, adapters:
             yield
 
     def forward(
@@ -168,26 +170,3 @@ class Policy(nn.Module):
 def _scatter(values: Tensor, mask: Tensor) -> Tensor:
     """Puts (N,) values back where the (B, T) mask is True, zero elsewhere."""
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
-
-
-@contextlib.contextmanager
-def use_adapter(lm: nn.Module, adapter: str | None) -> Iterator[None]:
-    """Activates a LoRA adapter of `lm` (or none of them) and restores what was active; does nothing on models without adapters.
-
-    `peft` moves `requires_grad` along with the active adapter, so only the policy's own adapters must ever be left active.
-    """
-    layers = getattr(lm, "lora_layers", None)
-    if layers is None:
-        yield
-        return
-    before = [(layer.active_adapters, layer.disable_adapters) for layer in layers]
-    try:
-        for layer in layers:
-            # The public setters also change requires_grad, which belongs to the optimiser and not to a forward pass.
-            layer._disable_adapters = adapter is None
-            if adapter is not None:
-                layer._active_adapter = [adapter]
-        yield
-    finally:
-        for layer, (active, disabled) in zip(layers, before, strict=True):
-            layer._active_adapter, layer._disable_adapters = list(active), disabled

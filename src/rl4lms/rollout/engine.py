@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import SamplingConfig
-from rl4lms.core.padding import pad, trim
+from rl4lms.core.padding import pad, stack, trim
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
@@ -88,8 +88,8 @@ class LocalEngine:
                 progress(len(batch) * n)
         back = torch.tensor(order).argsort()
         back = (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)
-        completion_ids = _stack([p.completion_ids for p in pieces], policy.tokens.pad)[back]
-        completion_mask = _stack([p.completion_mask for p in pieces], False)[back]
+        completion_ids = stack([p.completion_ids for p in pieces], policy.tokens.pad)[back]
+        completion_mask = stack([p.completion_mask for p in pieces], False)[back]
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
         prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side)
         texts = [
@@ -104,20 +104,9 @@ class LocalEngine:
             completion_mask=completion_mask,
             texts=texts,
             terminated=torch.cat([p.terminated for p in pieces])[back],
-            token_mask=_stack(masks, 0)[back] if masks else None,
-            sampled_logprobs=_stack([p.logprobs for p in pieces], 0.0)[back],
+            token_mask=stack(masks, 0)[back] if masks else None,
+            sampled_logprobs=stack([p.logprobs for p in pieces], 0.0)[back],
         )
-
-
-def _stack(tensors: list[Tensor], fill: float | bool) -> Tensor:
-    """Concatenates (B_i, T_i, ...) tensors along rows, padding T on the right."""
-    length = max(t.shape[1] for t in tensors)
-    out = []
-    for t in tensors:
-        padded = torch.full((t.shape[0], length, *t.shape[2:]), fill, dtype=t.dtype, device=t.device)
-        padded[:, : t.shape[1]] = t
-        out.append(padded)
-    return torch.cat(out)
 
 
 def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, **options: bool | float) -> Pass:

@@ -1,32 +1,16 @@
-"""Which prompts an iteration sees, and their token ids."""
+"""Token ids of prompts."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
 from rl4lms.config.data import PromptConfig
-from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import DataError
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.types import Sample
-
-
-@lru_cache(maxsize=4)
-def _epoch_order(size: int, seed: int, epoch: int) -> list[int]:
-    return permutation(size, seed, STREAMS["data"], epoch).tolist()
-
-
-def prompt_indices(size: int, seed: int, step: int, n: int) -> list[int]:
-    """Indices into a data set of `size` rows for iteration `step`: epochs of seeded permutations, laid end to end.
-
-    A pure function of its arguments, so that there is no sampler state to save.
-    """
-    places = range(step * n, (step + 1) * n)
-    return [_epoch_order(size, seed, place // size)[place % size] for place in places]
 
 
 class PromptEncoder:

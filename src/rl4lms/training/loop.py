@@ -14,12 +14,12 @@ from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
 from rl4lms.core.padding import place_last, unpad
+from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.models.build import Models
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.call import score as call_reward
 from rl4lms.rollout.engine import LocalEngine, score
-from rl4lms.rollout.prompts import prompt_indices
 from rl4lms.training.checkpoint import Checkpoints, TrainState
 from rl4lms.training.optimizer import Schedule
 from rl4lms.training.tracking import RunLog
@@ -58,8 +58,9 @@ class Loop:
             if self.state.best:  # the untrained model may turn out to be the best
                 self.checkpoints.save(self.state)
         while self.state.step < r.training.iterations and not self.should_stop():
+            learning_rate = self.schedule.set(self.state.step)
             try:
-                numbers = self.step(self.state.step)
+                numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
             except NonFiniteError as error:
                 last, _ = self.checkpoints.latest()
                 where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
@@ -78,7 +79,6 @@ class Loop:
     def step(self, step: int) -> dict[str, float]:
         """One iteration; `step` counts from 0. Returns its numbers with their prefixes."""
         r, models = self.recipe, self.models
-        learning_rate = self.schedule.set(step)
         self.clock.clear()
         # 1 prompts
         samples = [self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)]
@@ -108,7 +108,7 @@ class Loop:
         controller = KLController(kl_coef, r.kl.kl_target)
         controller.update(distributed.mean(kl, rollout.completion_mask))
         self.state.kl_coef = controller.kl_coef
-        numbers = {f"train/{name}": value for name, value in stats.items()} | {"train/learning_rate": learning_rate}
+        numbers = {f"train/{name}": value for name, value in stats.items()}
         assert current.entropy is not None and current.kept_mass is not None
         return numbers | self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
 
