@@ -65,7 +65,8 @@ def tiny_lm(family: str, vocab_size: int = 40, width: int = 32, layers: int = 2,
     elif family == "mt5":
         lm = MT5ForConditionalGeneration(MT5Config(**t5, **_IDS))
     elif family == "bart":
-        lm = BartForConditionalGeneration(BartConfig(decoder_start_token_id=EOS, forced_bos_token_id=BOS, **bart, **_IDS))
+        lm = BartForConditionalGeneration(BartConfig(decoder_start_token_id=EOS, **bart, **_IDS))
+        lm.generation_config.forced_bos_token_id = BOS
     elif family == "marian":
         lm = MarianMTModel(MarianConfig(decoder_start_token_id=PAD, **bart, **_IDS))
         lm.final_logits_bias.normal_()

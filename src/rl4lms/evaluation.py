@@ -11,7 +11,7 @@ import torch
 from rl4lms import distributed
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.kl import k3
-from rl4lms.metrics import compute
+from rl4lms.metrics import compute_all
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
@@ -78,9 +78,7 @@ class Evaluator:
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
         scorer = TextScorer(policy, self.engine.tokenizer)
-        for metric in self.metrics:
-            for result in compute(metric, score_texts=scorer, **columns):
-                results[result.key] = result
+        results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
         results |= self._policy_numbers(rollout)
         return EvalResult(results, _records(rollout, results))
 

@@ -20,10 +20,10 @@ LAYERS = [
     {"types", "errors", "registry", "config", "stats", "components"},
     {"core", "reporting"},
     {"distributed", "models"},
-    {"rollout", "mdp"},
+    {"rollout"},
     {"metrics"},
     {"rewards", "tasks"},
-    {"algorithms"},
+    {"algorithms", "mdp"},  # the environment calls rewards as the loop does; nothing imports it
     {"evaluation"},
     {"training"},
     {"grue"},

@@ -28,7 +28,25 @@ def check(completions: list[str], references: list[tuple[str, ...]], stemmer: bo
 @pytest.mark.parametrize("stemmer", [True, False])
 def test_random_texts_with_ties_lines_and_odd_characters(stemmer):
     rng = random.Random(0)
-    words = ["the", "running", "runs", "ran", "cat", "cats", "Dog", "x-ray", "U.S.", "état", "42", "\n", "\n", "dying", "skies", "news", "a"]
+    words = [
+        "the",
+        "running",
+        "runs",
+        "ran",
+        "cat",
+        "cats",
+        "Dog",
+        "x-ray",
+        "U.S.",
+        "état",
+        "42",
+        "\n",
+        "\n",
+        "dying",
+        "skies",
+        "news",
+        "a",
+    ]
 
     def text() -> str:
         return " ".join(rng.choice(words) for _ in range(rng.randrange(0, 25)))

@@ -72,7 +72,7 @@ def chunked_token_logprobs(
 ) -> TokenLogprobs:
     """`token_logprobs` of a head applied to hidden states, chunk by chunk.
 
-    When gradients are on, a chunk's logits are recomputed in the backward pass, so that memory holds one chunk at a time.
+    When gradients are on and there are several chunks, their logits are recomputed in the backward pass: memory holds one at a time.
 
     Args:
         head: maps (n, d) to logits (n, V).
@@ -90,10 +90,10 @@ def chunked_token_logprobs(
         out = token_logprobs(logits, ids, temperature, allowed)
         return out.behaviour, out.full, out.entropy, out.kept_mass
 
-    parts = []
+    parts, recompute = [], torch.is_grad_enabled() and len(token_ids) > rows
     for start in range(0, max(len(token_ids), 1), rows):
         piece = slice(start, start + rows)
         packed = None if packed_mask is None else packed_mask[piece]
         args = (hidden[piece], token_ids[piece], packed)
-        parts.append(checkpoint(run, *args, use_reentrant=False) if torch.is_grad_enabled() else run(*args))
+        parts.append(checkpoint(run, *args, use_reentrant=False) if recompute else run(*args))
     return TokenLogprobs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -10,7 +10,12 @@ import torch
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.metrics import build, compute, compute_all
 
-BATCH = {"prompts": ["p", "q", "r"], "completions": ["a", "bb", "cccc"], "references": [("x",), (), ("y", "z")], "columns": {"topic": [1, 2, 3]}}
+BATCH = {
+    "prompts": ["p", "q", "r"],
+    "completions": ["a", "bb", "cccc"],
+    "references": [("x",), (), ("y", "z")],
+    "columns": {"topic": [1, 2, 3]},
+}
 
 
 def length(completions):
@@ -42,7 +47,9 @@ def test_arguments_are_passed_by_name():
     assert seen == {"references": BATCH["references"], "topic": [1, 2, 3], "prompts": BATCH["prompts"], "completions": BATCH["completions"]}
 
 
-@pytest.mark.parametrize("values", [np.array([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]), [np.float32(1), torch.tensor(2), 4], (True, 2, 4.0)])
+@pytest.mark.parametrize(
+    "values", [np.array([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]), [np.float32(1), torch.tensor(2), 4], (True, 2, 4.0)]
+)
 def test_numbers_of_other_libraries(values):
     (result,) = compute(lambda completions: {"x": values}, **BATCH)
     assert result.values == (1.0, 2.0, 4.0)

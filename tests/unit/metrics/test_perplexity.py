@@ -66,14 +66,15 @@ def test_reference_perplexity_needs_references():
 def test_under_a_real_model(tmp_path):
     """Against log-softmax of the model's own logits, one unpadded row at a time."""
     torch = pytest.importorskip("torch")
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     from tests.unit.metrics.words import word_tokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     words = ["a", "b", "c", "d", "e"]
     tokenizer = word_tokenizer(words)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32, eos_token_id=1, bos_token_id=1))
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32, eos_token_id=1, bos_token_id=1)
+    )
     with torch.no_grad():
         model.transformer.wte.weight.mul_(20)
     model.eval().save_pretrained(tmp_path)

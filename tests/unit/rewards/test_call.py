@@ -91,7 +91,7 @@ def test_reserved_columns(name):
 
 
 def test_missing_columns_and_wrong_lengths():
-    with pytest.raises(DataError, match="needs the data column 'question'.*answer"):
+    with pytest.raises(DataError, match=r"needs the data column 'question'.*answer"):
         call(lambda completions, question: [0, 0])
     with pytest.raises(RewardError, match="answer has 1 rows for 2"):
         call(lambda completions: [0, 0], columns={"answer": [1]})

@@ -30,7 +30,9 @@ def combined(*parts):
 
 
 def test_weights_and_parts():
-    reward = combined({"reward": "dates", "weight": 2}, {"reward": {"name": "increasing_numbers", "min_tokens": 8}, "weight": -1, "key": "up"})
+    reward = combined(
+        {"reward": "dates", "weight": 2}, {"reward": {"name": "increasing_numbers", "min_tokens": 8}, "weight": -1, "key": "up"}
+    )
     output = score(reward, **BATCH)
     assert output.scores == [pytest.approx(2 - 3 / 4), 0.0]
     assert not output.dense

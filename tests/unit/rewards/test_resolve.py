@@ -73,7 +73,9 @@ def test_unknown_names_look_among_metrics_too():
 
 
 def test_a_function_in_a_file(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text("def longest(completions, *, scale=1, **columns):\n    return [scale * len(c) for c in completions]\n")
+    (tmp_path / "mine.py").write_text(
+        "def longest(completions, *, scale=1, **columns):\n    return [scale * len(c) for c in completions]\n"
+    )
     name = f"{tmp_path}/mine.py:longest"
     assert score(build(name), **BATCH).scores == [5.0, 7.0]
     assert score(build({"name": name, "scale": 2}), **BATCH).scores == [10.0, 14.0]
@@ -89,7 +91,9 @@ def test_a_function_in_a_file(tmp_path, monkeypatch):
 
 def test_a_class_in_a_file_and_a_changed_file(tmp_path):
     file = tmp_path / "mine.py"
-    source = "class R:\n    def __init__(self, by=1):\n        self.by = by\n    def __call__(self, completions):\n        return [{}] * 2\n"
+    source = (
+        "class R:\n    def __init__(self, by=1):\n        self.by = by\n    def __call__(self, completions):\n        return [{}] * 2\n"
+    )
     file.write_text(source.format("self.by"))
     assert score(build({"name": f"{file}:R", "by": 4}), **BATCH).scores == [4.0, 4.0]
     file.write_text(source.format("-self.by"))

@@ -26,6 +26,10 @@ def table(text: str) -> RuleTable:
     return RuleTable(text, FEATURES, LINKED)
 
 
+def accepts(rules: RuleTable, text: str) -> bool:
+    return rules.accepts("S", text.split())
+
+
 @pytest.mark.parametrize(
     ("text", "good", "bad"),
     [
@@ -55,7 +59,7 @@ def test_everything_that_is_written_is_accepted_and_nothing_is_left_out():
 
 def test_words_and_lexicon():
     rules = table(AGREEMENT)
-    assert rules.words == set("the dog dogs is are not nice mean".split())
+    assert rules.words == {"the", "dog", "dogs", "is", "are", "not", "nice", "mean"}
     assert rules.lexicon("DOG<pl>") == ("dogs",)
 
 
@@ -68,16 +72,16 @@ def test_weights():
 
 def test_articles_follow_the_word():
     rules = table("S -> it is AN:ADJ film\nADJ -> dull | awful")
-    assert rules.accepts("S", "it is a dull film".split())
-    assert rules.accepts("S", "it is an awful film".split())
-    assert not rules.accepts("S", "it is an dull film".split())
-    assert not rules.accepts("S", "it is a awful film".split())
+    assert accepts(rules, "it is a dull film")
+    assert accepts(rules, "it is an awful film")
+    assert not accepts(rules, "it is an dull film")
+    assert not accepts(rules, "it is a awful film")
 
 
 def test_ambiguous_prefixes_are_all_followed():
     rules = table("S -> A B | A\nA -> x | x x | x x x\nB -> x end")
-    assert rules.accepts("S", "x x x end".split())
-    assert not rules.accepts("S", "x x x x x end".split())
+    assert accepts(rules, "x x x end")
+    assert not accepts(rules, "x x x x x end")
 
 
 @pytest.mark.parametrize(

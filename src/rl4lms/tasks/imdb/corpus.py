@@ -53,9 +53,13 @@ def indices(split: str, count: int) -> range:
     return SPLITS[split][:count]
 
 
-def pairs(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> list[tuple[str, str]]:
-    """(first half, second half) of `count` reviews of both sentiments; a share `broken` of them has errors in it."""
-    return [grammar.halves(text) for text, _ in _texts(split, count, seed, broken)]
+def pairs(*, split: str, count: int, seed: int = 0, broken: float = 0.0, whole: bool = False) -> list[tuple[str, str]]:
+    """(first half, second half) of `count` reviews of both sentiments; a share `broken` of them has errors in it.
+
+    With `whole`, the first part is one word only: a decoder then learns from every other word, in half the steps.
+    """
+    texts = [text for text, _ in _texts(split, count, seed, broken)]
+    return [(text.partition(" ")[0], text.partition(" ")[2]) for text in texts] if whole else [grammar.halves(text) for text in texts]
 
 
 def labelled(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> list[tuple[str, str]]:

@@ -93,13 +93,14 @@ def _sample(sample_id: str, text: str, positive: bool) -> Sample:
 
 
 def _mini_models(seed: int) -> dict[str, ModelSpec]:
-    gpt2 = {"hidden_size": 128, "layers": 2, "heads": 4, "max_positions": 96}
+    shape = {"hidden_size": 96, "layers": 2, "heads": 4, "max_positions": 96}
     base_data = {"split": "base", "count": 20_000, "seed": seed, "broken": _BROKEN}
-    judge_data = {"split": "judge", "count": 20_000, "seed": seed}
+    judge_data = {"split": "judge", "count": 20_000, "seed": seed, "whole": True}
+    decoder = {"steps": 600, "batch_size": 32, "learning_rate": 3e-3}
     return {
-        "base": ModelSpec("base", "gpt2", gpt2, _PAIRS, _VOCABULARY, base_data, steps=400, seed=seed),
-        "judge": ModelSpec("judge", "gpt2", gpt2, _PAIRS, _VOCABULARY, judge_data, steps=300, seed=seed + 1),
-        "base_t5": ModelSpec("base_t5", "t5", gpt2, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed),
+        "base": ModelSpec("base", "gpt2", shape, _PAIRS, _VOCABULARY, base_data | {"whole": True}, seed=seed, **decoder),
+        "judge": ModelSpec("judge", "gpt2", shape, _PAIRS, _VOCABULARY, judge_data, seed=seed + 1, **decoder),
+        "base_t5": ModelSpec("base_t5", "t5", {**shape, "hidden_size": 128}, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed),
     }
 
 
@@ -111,10 +112,10 @@ def _mini_classifiers(seed: int) -> dict[str, ClassifierSpec]:
     other = {"hidden_size": 48, "layers": 3, "heads": 4, "max_positions": 96}
     return {
         "sentiment": ClassifierSpec(
-            "sentiment", reward, _LABELLED, _VOCABULARY, labels, reward_data, steps=400, learning_rate=2e-3, seed=seed
+            "sentiment", reward, _LABELLED, _VOCABULARY, labels, reward_data, steps=800, batch_size=32, learning_rate=1e-3, seed=seed
         ),
         "evaluator": ClassifierSpec(
-            "evaluator", other, _LABELLED, _VOCABULARY, labels, other_data, steps=400, learning_rate=2e-3, seed=seed + 1
+            "evaluator", other, _LABELLED, _VOCABULARY, labels, other_data, steps=800, batch_size=32, learning_rate=1e-3, seed=seed + 1
         ),
     }
 
