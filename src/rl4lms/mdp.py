@@ -50,7 +50,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         DataError: there are no samples.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own signature
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}
 
     def __init__(
         self,
@@ -83,10 +83,10 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
             return gymnasium.spaces.Box(0, high, (length,), np.int64)
 
         p, v = self.prompt.max_tokens, tokens.vocab_size
-        boxes = {"prompt_ids": ids(p, v - 1), "prompt_mask": ids(p, 1)}
+        boxes: dict[str, gymnasium.Space[Any]] = {"prompt_ids": ids(p, v - 1), "prompt_mask": ids(p, 1)}
         boxes |= {"completion_ids": ids(max_new_tokens, v - 1), "completion_mask": ids(max_new_tokens, 1)}
-        self.observation_space = gymnasium.spaces.Dict(boxes)  # type: ignore[arg-type]
-        self.action_space = gymnasium.spaces.Discrete(v)  # type: ignore[assignment]
+        self.observation_space = gymnasium.spaces.Dict(boxes)  # type: ignore[assignment]
+        self.action_space = gymnasium.spaces.Discrete(v)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode on a random sample, or on `options["index"]`."""
@@ -113,7 +113,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         terminated = is_eos or (cut and self.time_limit == "terminated")
         return self._observation(), score - self.kl_coef * kl, terminated, cut and not terminated, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The prompt and the text so far."""
         return f"{self.sample.prompt} ▸ {self._text()}" if self.render_mode == "ansi" else None
 

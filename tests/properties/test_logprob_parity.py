@@ -124,3 +124,27 @@ def test_texts_do_not_depend_on_the_batch(family: str) -> None:
         return rows
 
     assert texts(1) == texts(40) == texts(7)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens"), [pytest.param(128, 12, id="small"), pytest.param(1000, 48, id="full", marks=pytest.mark.slow)]
+)
+@torch.no_grad()
+def test_batch_1_and_batch_64_give_the_same_tokens_at_a_large_vocabulary(texts: int, tokens: int) -> None:
+    lm = tiny_lm("gpt2", vocab_size=50_257, width=64)
+    policy = Policy(lm, special_tokens(lm, None))
+    settings = SamplingConfig(max_new_tokens=tokens)
+    prompts = [[3 + (i * 31) % 40_000, 7 + i, 5][: 1 + i % 3] for i in range(texts)]
+    keys = draw_keys(11, 0, 0, torch.arange(texts))
+
+    def sample(size: int) -> list[list[int]]:
+        rows = []
+        for start in range(0, texts, size):
+            ids, mask = pad(prompts[start : start + size], policy.tokens.pad, "left")
+            out = policy.generate(ids, mask, keys[start : start + size], settings=settings)
+            rows += [i[m].tolist() for i, m in zip(out.completion_ids, out.completion_mask, strict=True)]
+        return rows
+
+    same = sum(a == b for a, b in zip(sample(1), sample(64), strict=True))
+    print(f"identical texts: {same} of {texts}")
+    assert same >= 0.99 * texts

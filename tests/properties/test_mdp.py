@@ -56,9 +56,10 @@ def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     index_of = {sample.id: i for i, sample in enumerate(loop.samples)}
     for row, sample in enumerate(e.rollout.samples):
         observation, _ = env.reset(options={"index": index_of[sample.id]})
-        assert observation["prompt_ids"][observation["prompt_mask"] == 1].tolist() == e.rollout.prompt_ids[row][
-            e.rollout.prompt_mask[row]
-        ].tolist()
+        assert (
+            observation["prompt_ids"][observation["prompt_mask"] == 1].tolist()
+            == e.rollout.prompt_ids[row][e.rollout.prompt_mask[row]].tolist()
+        )
         ids = e.rollout.completion_ids[row][e.rollout.completion_mask[row]].tolist()
         for t, token in enumerate(ids):
             observation, paid, terminated, truncated, info = env.step(token)

@@ -33,7 +33,9 @@ def start(recipe_file: Path, resume: bool) -> subprocess.Popen[bytes]:
         ("t5-untied", {"name": "ppo"}, {"model": {"value": "shared"}, "checkpoint": {"every": 2, "best": "eval/reward"}}),
     ],
 )
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, family: str, algorithm: dict[str, object], extra: dict[str, object]) -> None:
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, family: str, algorithm: dict[str, object], extra: dict[str, object]
+) -> None:
     settings = {**LENGTH, "algorithm": algorithm, "checkpoint": {"every": 2}, **extra}
     whole = small_recipe(tmp_path, family, output_dir=str(tmp_path / "whole"), **settings)
     run(whole)

@@ -64,11 +64,11 @@ class PPO:
                 stats = self._accumulate(e, minibatch)
                 ratio_error = stats.pop("ratio_error")
                 if updates == 0:
-                    self._check_first_ratio(ratio_error, step)
+                    self._check_first_ratio(ratio_error)
                     first_ratio_error = ratio_error
                 stopped = c.target_kl is not None and stats["approx_kl"] > 1.5 * c.target_kl
                 if not stopped:
-                    stats["grad_norm"] = self._optimizer_step(step)
+                    stats["grad_norm"] = self._optimizer_step()
                     updates += 1
                 for name, value in stats.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -109,18 +109,18 @@ class PPO:
             sums["ratio_error"] = torch.maximum(sums.get("ratio_error", error), error)
         return dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
 
-    def _check_first_ratio(self, error: float, step: int) -> None:
+    def _check_first_ratio(self, error: float) -> None:
         policy = self.learner.policy
         if not error <= _RATIO_TOLERANCE[policy.autocast or policy.lm.dtype]:
             raise NonFiniteError(
-                f"iteration {step}: the first ratio of new to old probabilities differs from 1 by {error:.3g}. "
+                f"the first ratio of new to old probabilities differs from 1 by {error:.3g}. "
                 "Sampling and training see different policies; run `rl4lms doctor` on this recipe."
             )
 
-    def _optimizer_step(self, step: int) -> float:
+    def _optimizer_step(self) -> float:
         settings = self.learner.settings
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm))
         if not torch.isfinite(torch.tensor(norm)):
-            raise NonFiniteError(f"iteration {step}: the gradient norm is {norm}; no optimiser step was taken")
+            raise NonFiniteError(f"the gradient norm is {norm}; no optimiser step was taken")
         self.learner.optimizer.step()
         return norm

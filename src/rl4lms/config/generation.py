@@ -43,3 +43,9 @@ class EvalGenerationConfig(SamplingConfig):
     length_penalty: float = 1.0
     completions_per_prompt: int = Field(1, ge=1)
     mask: bool = Field(False, description="also decode inside NLPO's mask, reported as its own rows `masked/...`")
+
+    @model_validator(mode="after")
+    def _beams(self) -> EvalGenerationConfig:
+        if self.num_beams > 1 and (self.completions_per_prompt > 1 or self.mask):
+            raise ValueError("beam search gives one completion per prompt and knows no mask; use num_beams 1 with these settings")
+        return self

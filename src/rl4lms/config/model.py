@@ -13,7 +13,7 @@ class LoraConfig(Block):
     """Low-rank adapters (`peft`). The base weights are frozen and serve as the reference."""
 
     r: int = Field(8, ge=1)
-    alpha: float = Field(16.0, gt=0)
+    alpha: int = Field(16, ge=1)
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
 
 

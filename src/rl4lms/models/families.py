@@ -19,6 +19,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
 from transformers.utils import ModelOutput
 
+from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 
 _TRUNK_NAMES = ("model", "encoder", "decoder")
@@ -113,7 +114,7 @@ class DecodeState:
 class CausalFamily:
     """Decoder-only models, and encoders run as decoders. Prompts are padded on the left."""
 
-    padding_side = "left"
+    padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel) -> None:
         trunk = getattr(lm, lm.base_model_prefix, None)
@@ -179,7 +180,7 @@ class EncoderDecoderFamily:
     they belong to the state and not to the actions.
     """
 
-    padding_side = "right"
+    padding_side: Side = "right"
 
     def __init__(self, lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> None:
         self.lm = lm

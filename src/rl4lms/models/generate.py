@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rl4lms.config.generation import SamplingConfig
+from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
 from rl4lms.core.sampling import draw
 
@@ -109,6 +109,33 @@ class _Decoder:
             self.logits = self.policy.family.head(self.policy.family.step(self.state, token_ids))
 
 
+@torch.no_grad()
+def beam_search(policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+    """Decodes by beam search through HF `generate`, which has it; evaluation only, since beams have no log-probs to train on.
+
+    Args:
+        policy: the policy to decode.
+        prompt_ids, prompt_mask: (B, P), padded on the family's side.
+        settings: `num_beams`, `length_penalty` and the lengths are used.
+
+    Returns:
+        A `Generation` of B rows whose `logprobs` are zero.
+    """
+    options = {"num_beams": settings.num_beams, "length_penalty": settings.length_penalty, "do_sample": False}
+    options |= {"max_new_tokens": settings.max_new_tokens, "min_new_tokens": settings.min_new_tokens}
+    prefix = policy.tokens.decoder_prefix
+    if prefix:
+        options["decoder_input_ids"] = torch.tensor([prefix], device=prompt_ids.device).expand(len(prompt_ids), -1)
+    ends = {"eos_token_id": list(policy.tokens.eos) or None, "pad_token_id": policy.tokens.pad}
+    with policy.running():
+        out = policy.lm.generate(input_ids=prompt_ids, attention_mask=prompt_mask.long(), **options, **ends)
+    ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
+    is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
+    before = is_eos.cumsum(-1) - is_eos.long()  # EOS tokens before this one: the first belongs to the text, what follows is padding
+    mask = before == 0
+    return Generation(ids, mask, (is_eos & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
+
+
 def generate(
     policy: Policy,
     prompt_ids: Tensor,
@@ -180,6 +207,4 @@ def generate(
             rows, token, alive = rows[keep], token[keep], alive[keep]
         for decoder in decoders:
             decoder.step(token)
-    return Generation(
-        ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], None if packed is None else packed[:, :length]
-    )
+    return Generation(ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], None if packed is None else packed[:, :length])

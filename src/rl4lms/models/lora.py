@@ -26,7 +26,7 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
     for name in names:
         peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
         inject_adapter_in_model(peft_config, lm, adapter_name=name)
-    lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]  # type: ignore[assignment]
+    lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
     for parameter_name, parameter in lm.named_parameters():
         parameter.requires_grad_(any(f".{name}." in parameter_name for name in names if name != "mask"))
     lm.eval()

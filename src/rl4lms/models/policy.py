@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.logprobs import chunked_token_logprobs
 from rl4lms.models.families import family_of
-from rl4lms.models.generate import Generation, generate
+from rl4lms.models.generate import Generation, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
 
@@ -68,9 +69,7 @@ class Policy(nn.Module):
     value_lm: nn.Module | None
     value_head: ValueHead | None
 
-    def __init__(
-        self, lm: PreTrainedModel, tokens: SpecialTokens, adapter: str | None = None, autocast: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, lm: PreTrainedModel, tokens: SpecialTokens, adapter: str | None = None, autocast: torch.dtype | None = None) -> None:
         super().__init__()
         self.lm = lm
         self.tokens = tokens
@@ -165,6 +164,10 @@ class Policy(nn.Module):
         """Samples completions; see `rl4lms.models.generate.generate`."""
         with torch.no_grad():
             return generate(self, prompt_ids, prompt_mask, keys, **options)
+
+    def beam_search(self, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+        """Decodes by beam search; see `rl4lms.models.generate.beam_search`."""
+        return beam_search(self, prompt_ids, prompt_mask, settings)
 
 
 def _scatter(values: Tensor, mask: Tensor) -> Tensor:

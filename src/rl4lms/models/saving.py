@@ -15,7 +15,7 @@ from rl4lms.models.policy import Policy
 
 
 def named_tensors(policy: Policy) -> dict[str, Tensor]:
-    """What a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, only its adapters and value head."""
+    """What a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, its adapters and value head."""
     if policy.adapter is None:
         return {name: p.data for name, p in policy.named_parameters()}
     own = f".{policy.adapter}."

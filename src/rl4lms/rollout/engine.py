@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from rl4lms.config.data import PromptConfig
-from rl4lms.config.generation import SamplingConfig
+from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core.padding import pad, stack, trim
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
@@ -74,16 +74,12 @@ class LocalEngine:
         for start in range(0, len(order), per_batch := max(1, settings.batch_size // n)):
             batch = order[start : start + per_batch]
             ids, mask = pad([rows[i] for i in batch], policy.tokens.pad, policy.family.padding_side)
-            pieces.append(
-                policy.generate(
-                    ids.to(policy.device),
-                    mask.to(policy.device),
-                    keys[batch].flatten().to(policy.device),
-                    settings=settings,
-                    completions_per_prompt=n,
-                    mask_rule=mask_rule,
-                )
-            )
+            ids, mask = ids.to(policy.device), mask.to(policy.device)
+            if isinstance(settings, EvalGenerationConfig) and settings.num_beams > 1:
+                pieces.append(policy.beam_search(ids, mask, settings))
+            else:
+                options = {"settings": settings, "completions_per_prompt": n, "mask_rule": mask_rule}
+                pieces.append(policy.generate(ids, mask, keys[batch].flatten().to(policy.device), **options))
             if progress is not None:
                 progress(len(batch) * n)
         back = torch.tensor(order).argsort()

@@ -27,7 +27,7 @@ from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
 Report = Callable[[str, int, int], None]
 PREFIX = "asset:"
 # Raised when the way assets are built changes, so that old caches are not taken for new ones.
-_BUILDER_VERSION = 1
+_BUILDER_VERSION = 2
 _SPECIAL = ["<pad>", "</s>", "<s>", "<unk>"]
 
 
@@ -73,8 +73,8 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
         spec: what to build.
         report: called with (asset name, step, of) while training.
     """
-    rows = _load(spec.data)(**spec.data_options)
-    words = _load(spec.vocabulary)()
+    rows = load_target(spec.data)(**spec.data_options)
+    words = load_target(spec.vocabulary)()
     folder = cache_folder() / f"{spec.name}-{fingerprint(spec, rows, words)}"
     if (folder / "asset.json").is_file():
         return folder
@@ -88,7 +88,12 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
             shape = ClassifierShape(**spec.shape)
             classifier = build_classifier(shape, tokenizer, spec.labels)
             texts, labels = [text for text, _ in rows], [spec.labels.index(label) for _, label in rows]
-            options = {"steps": spec.steps, "batch_size": spec.batch_size, "learning_rate": spec.learning_rate, "seed": spec.seed}
+            options: dict[str, Any] = {
+                "steps": spec.steps,
+                "batch_size": spec.batch_size,
+                "learning_rate": spec.learning_rate,
+                "seed": spec.seed,
+            }
             fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
             save_supervised(classifier, tokenizer, temporary / "model")
         else:
@@ -139,6 +144,7 @@ def build_lm(spec: ModelSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
     return lm
 
 
-def _load(target: str) -> Callable[..., Any]:
+def load_target(target: str) -> Callable[..., Any]:
+    """The function that a spec names as `module:function`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -20,7 +20,7 @@ _PACKAGES = ("rl4lms", "torch", "transformers", "tokenizers", "safetensors", "nu
 
 def environment() -> dict[str, Any]:
     """Versions, device and, inside a git checkout, the commit."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
@@ -42,7 +42,8 @@ def model_card(recipe: Recipe, results: Mapping[str, MetricResult], steps: int) 
     """Markdown with the front matter that the Hub reads."""
     source = recipe.task.name if recipe.task is not None else "its own data"
     rows = "\n".join(
-        f"| {key.removeprefix('eval/')} | {r.mean:.4g} | {'' if r.stderr is None else f'{r.stderr:.2g}'} | {r.n} |" for key, r in sorted(results.items())
+        f"| {key.removeprefix('eval/')} | {r.mean:.4g} | {'' if r.stderr is None else f'{r.stderr:.2g}'} | {r.n} |"
+        for key, r in sorted(results.items())
     )
     reward = recipe.reward.name if recipe.reward is not None else "none"
     return f"""---

@@ -96,7 +96,7 @@ class Checkpoints:
 
     def latest(self) -> tuple[int | None, list[str]]:
         """The newest checkpoint that is complete and undamaged, and a line about every newer one that is not."""
-        complaints = []
+        complaints: list[str] = []
         for step in reversed(self.steps()):
             problem = verify(self.path(step))
             if problem is None:

@@ -55,7 +55,9 @@ class Display:
 
     def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         """Progress of RL, with the numbers that people watch."""
-        note = f"score {numbers['rollout/score']:.3f}  KL {numbers['rollout/kl_per_sequence']:.2f}  {numbers['time/tokens_per_s']:.0f} tok/s"
+        note = (
+            f"score {numbers['rollout/score']:.3f}  KL {numbers['rollout/kl_per_sequence']:.2f}  {numbers['time/tokens_per_s']:.0f} tok/s"
+        )
         self.report(name, done, total, note)
 
     def evaluation(self, step: int, numbers: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> None:
@@ -69,3 +71,13 @@ class Display:
         for sample in samples[:_SHOWN_TEXTS] if self._texts else []:
             text = Text.assemble("  ", (f"…{sample['prompt'][-60:]} ".replace("\n", " "), "dim"), sample["completion"].replace("\n", " "))
             self.console.print(text)
+
+
+def quiet_libraries() -> None:
+    """Turns off the progress bars and notices that `transformers` and `datasets` print; ours say what matters."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()

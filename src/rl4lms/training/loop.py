@@ -15,7 +15,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
 from rl4lms.core.padding import place_last, unpad
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, NonFiniteError
+from rl4lms.errors import ConfigError, NonFiniteError, RewardError
 from rl4lms.models.build import Models
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.call import score as call_reward
@@ -61,10 +61,10 @@ class Loop:
             learning_rate = self.schedule.set(self.state.step)
             try:
                 numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
-            except NonFiniteError as error:
+            except (NonFiniteError, RewardError) as error:
                 last, _ = self.checkpoints.latest()
                 where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
-                raise NonFiniteError(f"{error} ({where})") from error
+                raise type(error)(f"iteration {self.state.step}: {error} ({where})") from error
             self.state.step = done = self.state.step + 1
             # 7 track
             last_one = done == r.training.iterations
@@ -105,12 +105,13 @@ class Loop:
         # 6 update
         with self._timed("update"):
             stats = self.algorithm.update(experience, step)
-        controller = KLController(kl_coef, r.kl.kl_target)
-        controller.update(distributed.mean(kl, rollout.completion_mask))
-        self.state.kl_coef = controller.kl_coef
-        numbers = {f"train/{name}": value for name, value in stats.items()}
         assert current.entropy is not None and current.kept_mass is not None
-        return numbers | self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
+        numbers = {f"train/{name}": value for name, value in stats.items()}
+        numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
+        controller = KLController(kl_coef, r.kl.kl_target)
+        controller.update(numbers["rollout/kl_per_token"])
+        self.state.kl_coef = controller.kl_coef
+        return numbers
 
     def _score(self, rollout: Rollout) -> RewardOutput:
         names = sorted({name for sample in rollout.samples for name in sample.meta})
@@ -189,5 +190,5 @@ def place(output: RewardOutput, completion_mask: Tensor) -> tuple[Tensor, Tensor
             if row is not None:
                 scores[i, : len(row)] = torch.tensor(row, dtype=torch.float32)  # type: ignore[arg-type]
         return scores.to(device) * completion_mask, row_mask
-    flat = torch.tensor([0.0 if s is None else s for s in output.scores], dtype=torch.float32, device=device)  # type: ignore[list-item]
+    flat = torch.tensor([0.0 if s is None else s for s in output.scores], dtype=torch.float32, device=device)
     return place_last(flat, completion_mask), row_mask

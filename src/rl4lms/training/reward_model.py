@@ -51,7 +51,9 @@ def build_classifier(shape: ClassifierShape, tokenizer: PreTrainedTokenizerBase,
         intermediate_size=4 * shape.hidden_size,
         max_position_embeddings=shape.max_positions,
         pad_token_id=tokenizer.pad_token_id,
-        hidden_dropout_prob=0.1,
+        # With dropout, a model this small stays on the plateau at chance for most of a short training.
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )
@@ -107,7 +109,7 @@ def fit_classifier(
             dataloader_pin_memory=False,
         )
         collator = DataCollatorWithPadding(tokenizer)
-        trainer = _QuietTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)  # type: ignore[arg-type]
+        trainer = _QuietTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
         if progress is not None:
             trainer.add_callback(_Progress(progress))
         trainer.train()
@@ -214,7 +216,8 @@ def train_reward_model(
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
     model.to(resolve_device(device))
-    options = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "epochs": epochs, "max_tokens": max_tokens}
+    options: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "epochs": epochs}
+    options["max_tokens"] = max_tokens
     fit_classifier(model, tokenizer, data.texts, [values.index(v) for v in data.labels], **options, progress=progress)
     result: dict[str, Any] = {"labels": names, "train_rows": len(data.texts)}
     if test is not None:

@@ -142,7 +142,9 @@ def eval_settings(recipe: Recipe) -> EvalGenerationConfig:
     return EvalGenerationConfig(**{name: getattr(recipe.rollout, name) for name in SamplingConfig.model_fields})
 
 
-def assemble(recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None) -> tuple[Loop, dict[str, EvalResult]]:
+def assemble(
+    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None
+) -> tuple[Loop, dict[str, EvalResult]]:
     """Builds everything a run needs; the second result fills with the latest evaluation (`eval/`, `eval/masked/`)."""
     display = display or Display(enabled=False)
     task = task_of(recipe)

@@ -105,7 +105,7 @@ def fit(
             use_cpu=lm.device.type == "cpu",
             dataloader_pin_memory=False,
         )
-        trainer = _QuietTrainer(model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)  # type: ignore[arg-type]
+        trainer = _QuietTrainer(model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)
         trainer.model_accepts_loss_kwargs = True
         if progress is not None:
             trainer.add_callback(_Progress(progress))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.unit.metrics.words import word_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
 from rl4lms.errors import ConfigError, ModelError
@@ -10,6 +9,7 @@ from rl4lms.metrics import build
 from rl4lms.metrics.classifier import ClassifierScorer
 from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import score
+from tests.unit.metrics.words import word_tokenizer
 
 WORDS = [f"w{number}" for number in range(30)]
 PROMPTS = ["w0 w1", "w2", "w3 w4 w5 w6"]

@@ -66,8 +66,9 @@ def test_reference_perplexity_needs_references():
 def test_under_a_real_model(tmp_path):
     """Against log-softmax of the model's own logits, one unpadded row at a time."""
     torch = pytest.importorskip("torch")
-    from tests.unit.metrics.words import word_tokenizer
     from transformers import GPT2Config, GPT2LMHeadModel
+
+    from tests.unit.metrics.words import word_tokenizer
 
     torch.manual_seed(0)
     words = ["a", "b", "c", "d", "e"]

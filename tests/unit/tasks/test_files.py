@@ -55,7 +55,7 @@ def test_holdout_is_shuffled_and_disjoint(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl")
     task = FileTask(DataConfig(train=path, holdout=3))
     splits = {name: [s.prompt for s in task.samples(name)] for name in ("train", "validation", "test")}  # type: ignore[arg-type]
-    assert sorted(sum(splits.values(), [])) == sorted(f"p{i}" for i in range(10))
+    assert sorted(prompt for prompts in splits.values() for prompt in prompts) == sorted(f"p{i}" for i in range(10))
     assert (len(splits["train"]), len(splits["validation"]), len(splits["test"])) == (4, 3, 3)
     assert splits["test"] != ["p7", "p8", "p9"]
     again = FileTask(DataConfig(train=path, holdout=3))

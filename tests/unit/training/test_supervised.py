@@ -60,7 +60,10 @@ def test_only_the_saved_model_enters_the_run_folder_and_rl_starts_from_it(tmp_pa
     data = tmp_path / "targets.jsonl"
     data.write_text("".join(json.dumps({"prompt": s.prompt, "completion": s.references[0]}) + "\n" for s in TEXTS))
     recipe = small_recipe(
-        tmp_path, data={"train": str(data), "validation": str(data)}, supervised={"max_steps": 5, "batch_size": 8}, training={"iterations": 1}
+        tmp_path,
+        data={"train": str(data), "validation": str(data)},
+        supervised={"max_steps": 5, "batch_size": 8},
+        training={"iterations": 1},
     )
     result = rl4lms.train(recipe, progress=False)
     written = {path.name for path in (result.folder / "supervised").iterdir()}

@@ -1,0 +1,147 @@
+"""What the loop promises beyond learning: placing, masking out, stopping, precision, schedules, trackers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rl4lms.config.algorithms import OptimizerConfig
+from rl4lms.core.sampling import prompt_indices
+from rl4lms.errors import ConfigError, NonFiniteError, RewardError
+from rl4lms.rewards.call import RewardOutput
+from rl4lms.training.loop import place
+from rl4lms.training.optimizer import Schedule
+from rl4lms.training.run import run
+from tests.runs import run_steps, small_loop, small_recipe
+
+
+def test_sequence_scores_stand_on_the_last_real_token_and_dense_ones_in_place() -> None:
+    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    scores, rows = place(RewardOutput([2.0, None, -1.0], dense=False, parts={}), mask)
+    assert scores.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, -1]]
+    assert rows.tolist() == [True, False, True]
+    scores, rows = place(RewardOutput([[1.0, 2.0], None, [3.0, 4.0, 5.0]], dense=True, parts={}), mask)
+    assert scores.tolist() == [[1, 2, 0], [0, 0, 0], [3, 4, 5]]
+    assert rows.tolist() == [True, False, True]
+
+
+def test_rows_without_a_reward_take_part_in_nothing(tmp_path: Path) -> None:
+    """Weights after an update equal those of an update on the other rows alone."""
+
+    def half(completions: list[str], **columns: Any) -> list[float | None]:
+        return [None if i % 2 else float(len(text)) for i, text in enumerate(completions)]
+
+    masked = small_loop(tmp_path, algorithm={"name": "ppo", "n_epochs": 1, "minibatch_size": 64})
+    masked.reward = half
+    seen = []
+    update = masked.algorithm.update
+    masked.algorithm.update = lambda e, step: seen.append(e) or update(e, step)  # type: ignore[method-assign,func-returns-value]
+    numbers = masked.step(0)
+    e = seen[0]
+    assert numbers["rollout/masked_rows"] == 8
+    assert not e.advantages[~e.row_mask].any()
+    assert e.advantages[e.mask].mean().abs() < 1e-5
+    assert numbers["rollout/score"] == pytest.approx(float(e.scores.sum(-1)[e.row_mask].mean()))
+
+
+def test_every_reward_none_is_not_an_update(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path)
+    loop.reward = lambda completions, **columns: [None] * len(completions)
+    before = [p.clone() for p in loop.models.policy.parameters()]
+    assert loop.step(0)["train/updates"] == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, loop.models.policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_in_a_reward_stops_the_run(tmp_path: Path, value: float) -> None:
+    loop = small_loop(tmp_path)
+    loop.reward = lambda completions, **columns: [value] * len(completions)
+    with pytest.raises(RewardError, match=rf"iteration 0: .*row 0 is {value}.*no checkpoint was written yet"):
+        loop.run()
+
+
+def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_checkpoint(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, training={"iterations": 4, "prompts_per_iteration": 8})
+    accumulate = loop.algorithm._accumulate
+
+    def poison(experience: Any, minibatch: torch.Tensor) -> dict[str, float]:
+        stats = accumulate(experience, minibatch)
+        if loop.state.step == 2:
+            next(loop.models.policy.parameters()).grad[0] = math.nan
+        return stats
+
+    loop.algorithm._accumulate = poison  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match=r"iteration 2: the gradient norm is nan.*last good checkpoint: .*step-000002"):
+        loop.run()
+    assert all(torch.isfinite(p).all() for p in loop.models.policy.parameters())
+
+
+def test_target_kl_stops_the_update_before_a_step(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2})
+    numbers = loop.step(0)
+    assert numbers["train/early_stop"] == 1
+    assert 0 < numbers["train/updates"] < 16
+
+
+def test_adaptive_kl_moves_the_coefficient(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, kl={"kl_coef": 0.2, "kl_target": 10.0})
+    numbers = run_steps(loop, 3)
+    assert [n["rollout/kl_coef"] for n in numbers] == pytest.approx([0.2, 0.2 * 0.98, 0.2 * 0.98**2])
+
+
+@pytest.mark.parametrize("precision", [{"autocast": "bfloat16"}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+def test_lower_precision_trains(tmp_path: Path, family: str, precision: dict[str, str]) -> None:
+    options = {"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 1}
+    loop = small_loop(tmp_path, family, model=precision, algorithm=options, optimizer={"learning_rate": 1e-3})
+    for numbers in run_steps(loop, 2):
+        assert all(math.isfinite(value) for value in numbers.values())
+        assert numbers["rollout/sampler_error"] < 0.5
+        assert numbers["train/updates"] == 4
+
+
+def test_schedules_by_their_hugging_face_names() -> None:
+    def rates(name: str, warmup: int) -> list[float]:
+        optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": 2.0, "base_lr": 2.0}], lr=2.0)
+        config = OptimizerConfig(learning_rate=2.0, lr_scheduler_type=name, warmup_iterations=warmup)  # type: ignore[arg-type]
+        schedule = Schedule(optimizer, config, 4)
+        return [schedule.set(step) for step in range(4)]
+
+    assert rates("constant", 0) == [2, 2, 2, 2]
+    assert rates("constant_with_warmup", 2) == [1, 2, 2, 2]
+    assert rates("linear", 0) == [2, 1.5, 1, 0.5]
+    assert rates("cosine", 0) == pytest.approx([1 + math.cos(math.pi * t / 4) for t in range(4)])
+
+
+def test_every_prompt_is_seen_once_per_epoch() -> None:
+    seen = [i for step in range(5) for i in prompt_indices(20, 0, step, 8)]
+    assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
+    assert seen[:20] != seen[20:] != list(range(20))
+    assert prompt_indices(20, 1, 0, 8) != prompt_indices(20, 0, 0, 8)
+
+
+def test_tensorboard_on_request(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run(small_recipe(tmp_path, tracking={"report_to": ["tensorboard"], "progress": False}))
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_a_window_that_is_too_small_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"need 96 positions, but the model has 80; lower prompt\.max_tokens"):
+        small_loop(tmp_path, prompt={"max_tokens": 90})
+
+
+def test_unknown_best_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no evaluation key 'eval/nothing'; there are: eval/"):
+        run(small_recipe(tmp_path, checkpoint={"best": "eval/nothing"}))
+
+
+def test_truncated_prompts_are_counted(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, prompt={"max_tokens": 1})
+    numbers = loop.step(0)
+    expected = sum(len(loop.samples[i].prompt.split()) > 1 for i in prompt_indices(len(loop.samples), 0, 0, 16))
+    assert numbers["rollout/truncated_prompts"] == expected > 0
