@@ -14,7 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import hypothesis
 import pytest
+
+# A shared machine can stall for longer than any deadline; what is tested is values.
+hypothesis.settings.register_profile("rl4lms", deadline=None)
+hypothesis.settings.load_profile("rl4lms")
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

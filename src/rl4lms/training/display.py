@@ -36,14 +36,17 @@ class Display:
             disable=not enabled,
         )
         self._enabled = enabled
+        self._live = enabled and self.console.is_terminal  # in a file, bars would only leave blank lines
         self._bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> Display:
-        self._progress.start()
+        if self._live:
+            self._progress.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
+        if self._live:
+            self._progress.stop()
 
     def report(self, name: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar called `name`, making it if need be; a finished bar goes."""

@@ -127,7 +127,7 @@ def _mini_defaults() -> dict[str, Any]:
         "reward": {"name": "classifier", "model": "asset:sentiment", "label": "positive"},
         "rollout": {"max_new_tokens": 24},
         "kl": {"kl_coef": 0.1},
-        "optimizer": {"learning_rate": 3e-4},
+        "optimizer": {"learning_rate": 4e-4, "value_learning_rate": 1e-3},
         "training": {"iterations": 40, "prompts_per_iteration": 64},
         "evaluation": {
             "metrics": [

@@ -1,0 +1,343 @@
+"""Every verb, run in this process; and what only a process of its own shows: speed, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rl4lms.cli import common
+from rl4lms.cli.main import app
+from rl4lms.config import dump_recipe, read_recipe
+from rl4lms.training.run import run
+from tests.runs import small_recipe
+
+VERBS = ["train", "evaluate", "generate", "reward train", "ls", "show", "demo", "doctor"]
+
+
+def call(*words: object, columns: int = 80, text: str | None = None):
+    return CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, [str(word) for word in words], input=text)
+
+
+def process(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rl4lms", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "COLUMNS": "80"}, cwd=cwd)
+
+
+def recipe_file(tmp_path: Path, **settings) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(small_recipe(tmp_path, **settings)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a finished NLPO run."""
+    folder = tmp_path_factory.mktemp("nlpo")
+    algorithm = {"name": "nlpo", "mask_top_p": 0.5, "mask_update_every": 1, "minibatch_size": 8}
+    return run(small_recipe(folder, algorithm=algorithm, training={"iterations": 2, "prompts_per_iteration": 8})).folder
+
+
+# --- help, errors
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_and_fits_80_columns(verb):
+    result = call(*verb.split(), "--help")
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"rl4lms {verb}" in " ".join(result.output.split())
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+
+
+def test_help_names_every_verb():
+    output = call("--help").output
+    assert all(verb.split()[0] in output for verb in VERBS)
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = "import sys, rl4lms.cli.main; print({'torch', 'transformers', 'pydantic', 'numpy', 'matplotlib', 'jinja2'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip() == "set()"
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert process("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 1.5  # 0.3 s on an idle machine; tests share theirs
+
+
+def test_version():
+    assert call("--version").output.strip() == __import__("rl4lms").__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "imdb-mini-npo"], "did you mean 'imdb-mini-nlpo'?"),
+        (["train", "missing.yaml"], "missing.yaml"),
+        (["train", "imdb-mini-ppo", "training.iteration=3"], "did you mean 'iterations'?"),
+        (["train", "imdb-mini-ppo", "--resume", "output_dir=nothing"], "no run to resume there"),
+        (["evaluate", "gpt2"], "--task NAME or --data FILE"),
+        (["evaluate", "imdb-mini-ppo", "--masked"], "name the folder of an NLPO run"),
+        (["generate", "no/such/model", "a prompt"], "no/such/model"),
+        (["generate", "gpt2", "a prompt", "--file", "prompts.txt"], "choose one"),
+        (["generate", "gpt2", "--file", "missing.txt"], "missing.txt"),
+        (["reward", "train", "--base", "x", "--train", "missing.csv", "--output", "out"], "missing.csv: no such file"),
+        (["show", "nlp"], "did you mean 'nlpo'?"),
+        (["doctor", "missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_mistakes_are_one_plain_message_and_exit_code_2(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*words)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("error: ")
+    assert len(lines) == 1
+    assert "Traceback" not in result.output
+
+
+def test_errors_reach_a_shell_the_same_way(tmp_path):
+    result = process("train", "imdb-mini-ppo", "optimizer.learning_rate=fast", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: override optimizer.learning_rate=fast: optimizer.learning_rate: should be a number, got 'fast'\n"
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(common, "recipe_names", lambda: 1 / 0)
+    assert isinstance(call("show", "nlpo").exception, ZeroDivisionError)
+
+
+def test_interrupted_training_says_how_to_resume(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rl4lms.training.run.run", interrupted)
+    result = call("train", recipe_file(tmp_path))
+    assert result.exit_code == 130
+    assert f"rl4lms train {tmp_path / 'run'} --resume" in result.output
+
+
+# --- train
+
+
+def test_train_writes_a_run_and_resumes_it(tmp_path):
+    path = recipe_file(tmp_path)
+    first = call("train", path, "training.iterations=1", "--quiet")
+    assert first.exit_code == 0, first.output
+    folder = tmp_path / "run"
+    assert str(folder) in first.output
+    assert json.loads((folder / "result.json").read_text())["iterations"] == 1
+    again = call("train", path, "--quiet")
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    more = call("train", folder, "training.iterations=2", "--resume")
+    assert more.exit_code == 0, more.output
+    assert json.loads((folder / "result.json").read_text())["iterations"] == 2
+    assert "reward" in more.output
+    assert "± std. error" in more.output
+
+
+def test_a_run_folder_without_resume_is_refused(finished):
+    result = call("train", finished)
+    assert result.exit_code == 2
+    assert "--resume" in result.output
+
+
+def test_dry_run_counts_and_trains_nothing(tmp_path):
+    rollout = {"max_new_tokens": 6, "completions_per_prompt": 3}
+    path = recipe_file(tmp_path, rollout=rollout, supervised={"epochs": 2, "batch_size": 10}, model={"path": str(tmp_path / "lm-gpt2"), "value": "shared"})
+    result = call("train", path, "--dry-run")
+    assert result.exit_code == 0, result.output
+    lines = dict(line[2:].split("  ", 1) for line in result.output.splitlines() if line.startswith("# ") and "  " in line)
+    lines = {name: value.strip() for name, value in lines.items()}
+    assert lines["one iteration"] == "16 prompts x 3 = 48 completions, up to 288 tokens"
+    assert lines["updates"] == "4 epochs x 3 minibatches = 12 per iteration"
+    assert lines["tokens in all"] == "up to 864 in 3 iterations"
+    assert lines["warm start"] == "64 texts, 14 steps of 10"
+    assert lines["evaluations"] == "2, each of 8 validation prompts, up to 6 new tokens"
+    assert "2 copies (policy, reference)" in lines["parameters"]
+    assert not (tmp_path / "run").exists()
+    written = tmp_path / "printed.yaml"
+    written.write_text(result.output)  # what it prints is a recipe
+    assert read_recipe(written) == read_recipe(path)
+
+
+def test_dry_run_counts_an_asset_without_building_it(cache_dir):
+    before = set(cache_dir.iterdir())
+    result = call("train", "imdb-mini-nlpo", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "4 copies (policy, reference, value, mask)" in result.output
+    assert set(cache_dir.iterdir()) == before
+
+
+# --- evaluate, generate
+
+
+def test_evaluate_a_run_gives_the_numbers_it_ended_with(finished, tmp_path):
+    output = tmp_path / "numbers.json"
+    result = call("evaluate", finished, "--split", "validation", "--output", output, "--quiet")
+    assert result.exit_code == 0, result.output
+    then, now = json.loads((finished / "result.json").read_text())["eval"], json.loads(output.read_text())
+    assert now["results"]["reward"]["mean"] == pytest.approx(then["eval/reward"]["mean"], abs=1e-9)
+    assert now["results"]["reward"]["stderr"] == pytest.approx(then["eval/reward"]["stderr"], abs=1e-9)
+    assert now["results"]["kl_per_token"]["mean"] == pytest.approx(then["eval/kl_per_token"]["mean"], abs=1e-5)
+    assert then["eval/kl_per_token"]["mean"] != 0
+    assert len(now["samples"]) == 8
+
+
+def test_evaluate_inside_the_mask_differs(finished, tmp_path):
+    numbers = []
+    for number, words in enumerate(([], ["--masked"])):
+        output = tmp_path / f"{number}.json"
+        result = call("evaluate", finished, "--split", "validation", "--output", output, "--quiet", *words)
+        assert result.exit_code == 0, result.output
+        numbers.append(json.loads(output.read_text())["results"])
+    assert numbers[1]["entropy"]["mean"] < numbers[0]["entropy"]["mean"]
+
+
+def test_evaluate_a_recipe_is_its_model_before_training(tmp_path):
+    path = recipe_file(tmp_path)
+    result = call("evaluate", path, "--split", "validation", "--prompts", 4, "--output", tmp_path / "out.json", "--quiet")
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert results["kl_per_token"]["mean"] == 0
+    assert results["reward"]["n"] == 4
+
+
+def test_evaluate_a_model_on_a_file(tmp_path):
+    small_recipe(tmp_path)
+    result = call("evaluate", tmp_path / "lm-gpt2", "--data", tmp_path / "numbers.jsonl", "--metric", "diversity", "--prompts", 4, "--quiet", "prompt.max_tokens=8")
+    assert result.exit_code == 0, result.output
+    assert "distinct-1" in result.output
+
+
+def test_generate_is_reproducible_and_speaks_json(finished):
+    words = ["generate", finished, "1 2", "3", "-n", 2, "--seed", 5, "--max-new-tokens", 4, "--jsonl"]
+    first, second = call(*words), call(*words)
+    assert first.exit_code == 0, first.output
+    rows = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [row["prompt"] for row in rows] == ["1 2", "1 2", "3", "3"]
+    assert all(len(row["completion"].split()) <= 4 for row in rows)
+    assert first.stdout == second.stdout
+    assert call(*[*words[:-1], "--seed", 6, "--jsonl"]).stdout != first.stdout
+
+
+def test_generate_reads_files_and_standard_input(finished, tmp_path):
+    (tmp_path / "p.txt").write_text("1 2\n\n3\n")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "1 2"}\n{"prompt": "3"}\n')
+    outputs = {
+        call("generate", finished / "model", "--file", tmp_path / "p.txt", "--temperature", 0).stdout,
+        call("generate", finished / "model", "--file", tmp_path / "p.jsonl", "--temperature", 0).stdout,
+        call("generate", finished / "model", "--temperature", 0, text="1 2\n3\n").stdout,
+    }
+    assert len(outputs) == 1
+    assert [line.startswith(prompt) for line, prompt in zip(outputs.pop().splitlines(), ("1 2", "3"), strict=True)] == [True, True]
+
+
+# --- reward train
+
+
+def test_reward_train_makes_a_classifier(tmp_path):
+    from tests.tiny import tiny_lm, word_tokenizer
+
+    base = tmp_path / "base"
+    tiny_lm("bert").save_pretrained(base)
+    word_tokenizer().save_pretrained(base)
+    rows = [{"text": f"w{3 + i % 5} w9", "label": 1} for i in range(24)] + [{"text": f"w{20 + i % 5} w9", "label": 0} for i in range(24)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = tmp_path / "classifier"
+    options = ["--label-names", "bad,good", "--epochs", 20, "--learning-rate", 3e-3, "--batch-size", 16, "--quiet"]
+    result = call("reward", "train", "--base", base, "--train", data, "--test", data, "--output", output, *options)
+    assert result.exit_code == 0, result.output
+    assert "bad, good" in result.output
+    config = json.loads((output / "config.json").read_text())
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    assert json.loads((output / "reward_model.json").read_text())["result"]["accuracy"] == 1.0
+    again = call("reward", "train", "--base", base, "--train", data, "--output", output, *options)
+    assert again.exit_code == 2
+    assert "not empty" in again.output
+
+
+# --- ls, show
+
+
+def test_ls_lists_everything_with_a_summary():
+    output = call("ls").output
+    for name in ("classifier", "perplexity", "imdb", "nlpo", "imdb-mini-nlpo"):
+        assert name in output
+    assert max(len(line) for line in output.splitlines()) <= 80
+    assert "imdb-mini-ppo" not in call("ls", "rewards").output
+
+
+def test_ls_names_where_outside_components_come_from(monkeypatch):
+    from rl4lms import registry
+
+    monkeypatch.setattr(registry.rewards, "_entries", dict(registry.rewards._entries))
+
+    @registry.rewards.register("brevity")
+    def brevity(completions, *, target_words: int = 20, **columns):
+        """Rewards short texts."""
+
+    output = call("ls", "rewards", columns=140).output
+    assert "Rewards short texts." in output
+    assert "brevity" in output
+    assert __name__ in output
+    shown = call("show", "brevity").output
+    assert "target_words" in shown
+    assert "20" in shown
+
+
+def test_show_explains_options():
+    output = " ".join(call("show", "nlpo").output.split())
+    assert "mask_top_p" in output
+    assert "0.9" in output
+    assert "Ramamurthy et al., 2023" in output
+    for name in common.recipe_names():
+        assert call("show", name).output.startswith("#")
+
+
+def test_show_a_task_gives_card_and_prompts():
+    output = call("show", "imdb", columns=200).output
+    assert "# imdb" in output
+    from rl4lms.tasks import build
+
+    assert all(sample.prompt in output for sample in build("imdb").samples("train")[:3])
+
+
+# --- recipes
+
+
+@pytest.mark.parametrize("name", common.recipe_names())
+def test_packaged_recipes_load_and_say_what_they_are(name):
+    path = common.find_recipe(name)
+    recipe = read_recipe(path)
+    assert recipe.name == name
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert head[0].endswith(".")
+    for word in ("Hardware", "Time", f"rl4lms train {name}", "Override"):
+        assert any(word in line for line in head), word
+    override = next(line.split("Override", 1)[1].split()[3:] for line in head if "Override" in line)
+    assert read_recipe(path, override) != recipe
+
+
+def test_the_full_edition_has_the_settings_of_the_paper():
+    ppo, nlpo = read_recipe(common.find_recipe("imdb-ppo")), read_recipe(common.find_recipe("imdb-nlpo"))
+    for recipe in (ppo, nlpo):
+        assert recipe.optimizer.learning_rate == 1e-6
+        assert (recipe.kl.kl_coef, recipe.kl.kl_target) == (0.1, 0.1)
+        assert (recipe.rollout.min_new_tokens, recipe.rollout.max_new_tokens, recipe.rollout.top_k) == (48, 48, 50)
+        assert recipe.prompt.max_tokens == 64
+        assert recipe.algorithm.options["n_epochs"] == 5
+        assert recipe.training.iterations == 50
+    assert nlpo.algorithm.options["mask_top_p"] == 0.9
+    assert nlpo.algorithm.options["mask_update_every"] == 5
