@@ -33,5 +33,6 @@ def all_sum(value: Tensor) -> Tensor:
 def mean(values: Tensor, mask: Tensor | None = None) -> float:
     """Mean over the True entries of all processes; NaN where there are none."""
     mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    total, count = all_sum(torch.stack([values.double()[mask].sum(), mask.sum().double()])).tolist()
+    kind = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
+    total, count = all_sum(torch.stack([values.to(kind)[mask].sum(), mask.sum().to(kind)])).tolist()
     return total / count if count else float("nan")

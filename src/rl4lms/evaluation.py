@@ -112,8 +112,8 @@ class Evaluator:
         results = {key: MetricResult(key, value, None, int(mask.sum())) for key, value in numbers.items()}
         results["kl_per_sequence"] = _summarise("kl_per_sequence", kl.sum(-1).tolist())
         results["kl_behaviour_per_sequence"] = _summarise("kl_behaviour_per_sequence", behaviour.sum(-1).tolist())
-        results["completion_tokens"] = _summarise("completion_tokens", lengths.double().tolist())
-        results["terminated"] = _summarise("terminated", rollout.terminated.double().tolist())
+        results["completion_tokens"] = _summarise("completion_tokens", lengths.tolist())
+        results["terminated"] = _summarise("terminated", rollout.terminated.tolist())
         return results
 
 

@@ -45,7 +45,7 @@ class TextScorer:
             prompt_ids, prompt_mask = pad(kept, policy.tokens.pad, policy.family.padding_side)
             ids, mask = pad([rows[i] for i in batch], policy.tokens.pad, "right")
             out = policy(*(t.to(policy.device) for t in (prompt_ids, prompt_mask, ids, mask)))
-            for i, value in zip(batch, out.full_logprobs.double().sum(-1).tolist(), strict=True):
+            for i, value in zip(batch, out.full_logprobs.cpu().double().sum(-1).tolist(), strict=True):
                 nats[i] = -value
         return nats, counts
 

@@ -1,0 +1,94 @@
+"""What a run leaves behind, what it refuses, and that nothing leaves the machine unless asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import rl4lms
+from rl4lms.config import read_recipe
+from rl4lms.errors import ConfigError
+from rl4lms.training.run import run
+from tests.runs import number_prompts, save_tiny, small_recipe
+
+
+def longest(completions: list[str], **columns: Any) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
+def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None:
+    result = run(small_recipe(tmp_path))
+    names = {path.name for path in result.folder.iterdir()}
+    assert names == {"config.resolved.yaml", "env.json", "metrics.jsonl", "samples", "checkpoints", "model", "result.json"}
+    environment = json.loads((result.folder / "env.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"] == torch.__version__
+    summary = json.loads((result.folder / "result.json").read_text())
+    assert summary["iterations"] == 3
+    assert summary["eval"]["eval/reward"]["n"] == 8
+    assert summary["eval"]["eval/reward"]["stderr"] > 0
+    card = (result.model / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers")
+    assert "clip_range: 0.2" in card
+    recipe = read_recipe(result.folder / "config.resolved.yaml", [f"output_dir={tmp_path / 'again'}"])
+    again = run(recipe)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (result.model, again.model))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_python_entry_takes_a_model_and_a_function(tmp_path: Path) -> None:
+    data = str(number_prompts(tmp_path / "prompts.jsonl"))
+    result = rl4lms.train(
+        str(save_tiny(tmp_path / "lm", "gpt2")),
+        data={"train": data, "validation": data},
+        reward=longest,
+        prompt={"max_tokens": 8},
+        rollout={"max_new_tokens": 4},
+        training={"iterations": 1, "prompts_per_iteration": 4},
+        evaluation={"prompts": 4},
+        output_dir=str(tmp_path / "run"),
+        progress=False,
+    )
+    assert result.metrics["eval/reward"] > 0
+
+
+def test_settings_beside_a_recipe_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"overrides=\['algorithm="):
+        rl4lms.train(tmp_path / "recipe.yaml", algorithm="ppo")
+
+
+def test_rl_without_a_reward_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="reward: none is named"):
+        run(small_recipe(tmp_path, reward=None))
+
+
+def test_the_hub_is_used_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class Api:
+        def create_repo(self, repo_id: str, **options: Any) -> None:
+            calls.append(("create", {"repo_id": repo_id, **options}))
+
+        def upload_folder(self, **options: Any) -> None:
+            calls.append(("upload", options))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    run(small_recipe(tmp_path))
+    assert calls == []
+    result = run(small_recipe(tmp_path, output_dir=str(tmp_path / "shared"), push_to_hub={"repo_id": "me/model"}))
+    assert calls == [
+        ("create", {"repo_id": "me/model", "private": True, "exist_ok": True}),
+        ("upload", {"repo_id": "me/model", "folder_path": result.folder / "model"}),
+    ]
+
+
+def test_parts_of_a_sum_are_logged(tmp_path: Path) -> None:
+    parts = [{"reward": {"name": "increasing_numbers", "min_tokens": 6}, "weight": 2.0}, {"reward": "dates", "weight": 0.5}]
+    result = run(small_recipe(tmp_path, reward={"name": "sum", "parts": parts}))
+    line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
+    assert line["rollout/score"] == pytest.approx(2 * line["rollout/score/increasing_numbers"] + 0.5 * line["rollout/score/dates"], abs=1e-6)
+    assert "eval/reward/increasing_numbers" in result.metrics
