@@ -90,5 +90,7 @@ def test_parts_of_a_sum_are_logged(tmp_path: Path) -> None:
     parts = [{"reward": {"name": "increasing_numbers", "min_tokens": 6}, "weight": 2.0}, {"reward": "dates", "weight": 0.5}]
     result = run(small_recipe(tmp_path, reward={"name": "sum", "parts": parts}))
     line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
-    assert line["rollout/score"] == pytest.approx(2 * line["rollout/score/increasing_numbers"] + 0.5 * line["rollout/score/dates"], abs=1e-6)
+    assert line["rollout/score"] == pytest.approx(
+        2 * line["rollout/score/increasing_numbers"] + 0.5 * line["rollout/score/dates"], abs=1e-6
+    )
     assert "eval/reward/increasing_numbers" in result.metrics
