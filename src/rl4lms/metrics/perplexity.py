@@ -54,7 +54,7 @@ class ReferencePerplexity:
         """
         # Several completions of one prompt repeat its references, which then would cost more and tell nothing new.
         rows = list(dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text))
-        nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows])
+        nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):
             raise DataError("reference_perplexity: the data has no references; leave the metric out")
         return {"reference_perplexity": math.exp(math.fsum(nats) / sum(counts))}

@@ -94,9 +94,9 @@ def _sample(sample_id: str, text: str, positive: bool) -> Sample:
 
 def _mini_models(seed: int) -> dict[str, ModelSpec]:
     shape = {"hidden_size": 96, "layers": 2, "heads": 4, "max_positions": 96}
-    base_data = {"split": "base", "count": 20_000, "seed": seed, "broken": _BROKEN}
-    judge_data = {"split": "judge", "count": 20_000, "seed": seed, "whole": True}
-    decoder = {"steps": 600, "batch_size": 32, "learning_rate": 3e-3}
+    base_data = {"split": "base", "count": 19_200, "seed": seed, "broken": _BROKEN}
+    judge_data = {"split": "judge", "count": 19_200, "seed": seed, "whole": True}
+    decoder: dict[str, Any] = {"steps": 600, "batch_size": 32, "learning_rate": 3e-3}
     return {
         "base": ModelSpec("base", "gpt2", shape, _PAIRS, _VOCABULARY, base_data | {"whole": True}, seed=seed, **decoder),
         "judge": ModelSpec("judge", "gpt2", shape, _PAIRS, _VOCABULARY, judge_data, seed=seed + 1, **decoder),
@@ -127,7 +127,7 @@ def _mini_defaults() -> dict[str, Any]:
         "reward": {"name": "classifier", "model": "asset:sentiment", "label": "positive"},
         "rollout": {"max_new_tokens": 24},
         "kl": {"kl_coef": 0.1},
-        "optimizer": {"learning_rate": 4e-4, "value_learning_rate": 1e-3},
+        "optimizer": {"learning_rate": 3e-4, "value_learning_rate": 1e-3},
         "training": {"iterations": 40, "prompts_per_iteration": 64},
         "evaluation": {
             "metrics": [

@@ -1,0 +1,105 @@
+"""What several verbs share: finding recipes, quiet libraries, tables of results. Imports nothing heavy at the top."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rl4lms.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rl4lms.config.recipe import Recipe
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+CONFIG_FILE = "config.resolved.yaml"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe file, or the packaged recipe of that name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)  # the reader says what is wrong with it
+    path = RECIPES / f"{name}.yaml"
+    if path.is_file() and Path(name).name == name:
+        return path
+    if is_run(Path(name)):
+        raise ConfigError(f"{name} is the folder of a run; add --resume to continue it")
+    raise ConfigError(f"{name}: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; {did_you_mean(name, recipe_names())}")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether this is the folder of a run."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Reads a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
+
+    Raises:
+        ConfigError: it cannot be understood.
+    """
+    from rl4lms.config import read_recipe
+
+    if not is_run(path):
+        return read_recipe(path, overrides)
+    return read_recipe(path / CONFIG_FILE, overrides).model_copy(update={"output_dir": str(path)})
+
+
+def quiet() -> None:
+    """Turns off what other libraries print; see `quiet_libraries`."""
+    from rl4lms.training.display import quiet_libraries
+
+    quiet_libraries()
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that does not colour numbers; in a pipe it keeps 80 columns."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr if stderr else sys.stdout, highlight=False)
+
+
+def number(value: float) -> str:
+    """Four significant digits, as people write them: 1234.5 -> 1234, 0.012345 -> 0.01234, 0 -> 0."""
+    if value == 0:
+        return "0"
+    return f"{value:.4g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.3e}"
+
+
+def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Results by key (`mean`, `stderr`, `n`) as a rich table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("metric")
+    for name in ("mean", "± std. error", "n"):
+        table.add_column(name, justify="right")
+    for key, result in results.items():
+        stderr = result["stderr"]
+        table.add_row(Text(key), number(result["mean"]), "" if stderr is None else f"± {number(stderr)}", str(result["n"]))
+    return table
+
+
+def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """The recipe with some settings replaced, read again from its YAML so that every rule applies."""
+    import tempfile
+
+    from rl4lms.config import dump_recipe, read_recipe
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(dump_recipe(recipe), encoding="utf-8")
+        return read_recipe(path, overrides)

@@ -1,0 +1,86 @@
+"""`rl4lms evaluate`: the metrics of a task for a trained model, a model before training, or any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rl4lms.config.recipe import Recipe
+
+EPILOG = "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked"
+
+
+def evaluate(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|RECIPE|MODEL",
+            help="A run folder (its trained model), a recipe (its model before training), or any model with --task or --data.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the run or recipe.")
+    ] = None,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which prompts.")] = "test",
+    prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts. [default: as the recipe says]", show_default=False)] = None,
+    masked: Annotated[bool, typer.Option("--masked", help="Decode inside the mask that an NLPO run ended with.")] = False,
+    task: Annotated[str | None, typer.Option(help="For a model: the task whose prompts and metrics to use.")] = None,
+    data: Annotated[Path | None, typer.Option(help="For a model: a file with prompts.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Use these metrics instead (repeat the option).")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write numbers and completions to this JSON file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Decode prompts and score the completions; prints mean and standard error over completions."""
+    from rl4lms.cli import common
+
+    extra = list(overrides or ())
+    if prompts is not None:
+        extra.append(f"evaluation.prompts={prompts}")
+    if metric:
+        extra.append(f"evaluation.metrics=[{', '.join(metric)}]")
+    recipe, folder = _recipe(target, extra, task, data)
+    common.quiet()
+    from rl4lms.training.display import Display
+    from rl4lms.training.evaluate_run import evaluate as run_evaluation
+    from rl4lms.training.evaluate_run import write_json
+
+    with Display(not quiet, texts=False) as display:
+        total = recipe.evaluation.prompts
+        done = 0
+
+        def progress(rows: int) -> None:
+            nonlocal done
+            done += rows
+            display.report("decoding", min(done, total), total)
+
+        result = run_evaluation(recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress)
+    results = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in result.results.items()}
+    where = ", decoded inside the mask" if masked else ""
+    common.console().print(common.results_table(f"{target} on the {split} split{where}", results))
+    if output is not None:
+        about = {"target": target, "task": recipe.task.name if recipe.task else "data", "split": split, "masked": masked}
+        write_json(output, result, about)
+        print(f"written to {output}")
+
+
+def _recipe(target: str, overrides: list[str], task: str | None, data: Path | None) -> tuple[Recipe, Path | None]:
+    """The settings, and the run folder if it is one."""
+    from rl4lms.cli import common
+    from rl4lms.config import recipe_from_dict
+    from rl4lms.errors import ConfigError
+
+    folder = Path(target)
+    if common.is_run(folder):
+        return common.read(folder, overrides), folder
+    if target.endswith((".yaml", ".yml")) or target in common.recipe_names():
+        return common.read(common.find_recipe(target), overrides), None
+    if (task is None) == (data is None):
+        raise ConfigError(f"{target} is taken for a model: say what to evaluate it on with either --task NAME or --data FILE")
+    where = {"task": task} if task is not None else {"data": {"train": str(data), "validation": str(data), "test": str(data)}}
+    settings = recipe_from_dict({"model": target, **where})
+    if not overrides:
+        return settings, None
+    return common.override(settings, overrides), None

@@ -1,0 +1,129 @@
+"""`rl4lms generate`: completions of a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rl4lms.config.recipe import Recipe
+
+EPILOG = 'Example:  rl4lms generate runs/imdb-mini-nlpo-seed0 "the plot was dull , but" -n 3'
+
+
+def generate(
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run folder, a model folder or a Hub id.")],
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="Texts to continue. Without any, one per line of standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl.")] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="Completions of each prompt.")] = 1,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="[default: as the run, else 48]", show_default=False)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="0 is greedy. [default: as the run, else 1]", show_default=False)
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=0, help="0 keeps all. [default: as the run, else 0]", show_default=False)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="[default: as the run, else 1]", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same texts.")] = 0,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per completion.")] = False,
+) -> None:
+    """Sample completions of prompts."""
+    from rl4lms.cli import common
+
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    texts = _prompts(prompts or [], file)
+    run = common.read(Path(model)) if common.is_run(Path(model)) else None
+    common.quiet()
+    from rich.text import Text
+
+    out = common.console()
+    for prompt, completions in zip(
+        texts, _sample(model, run, texts, {k: v for k, v in given.items() if v is not None}, number, seed), strict=True
+    ):
+        for text, ended in completions:
+            if as_json:
+                print(json.dumps({"prompt": prompt, "completion": text, "terminated": ended}, ensure_ascii=False))
+            else:
+                out.print(Text.assemble((prompt, "dim"), "" if text[:1].isspace() or not prompt else " ", text), soft_wrap=True)
+
+
+def _prompts(given: list[str], file: Path | None) -> list[str]:
+    from rl4lms.errors import ConfigError, DataError
+
+    if file is not None and given:
+        raise ConfigError("prompts were given both as arguments and with --file; choose one")
+    if file is not None and file.suffix == ".jsonl":
+        from rl4lms.tasks.files import read_rows
+
+        rows = list(read_rows(str(file)))
+        for number, row in rows:
+            if not isinstance(row.get("prompt"), str):
+                raise DataError(f"{file}, row {number}: no text in a column 'prompt'")
+        return [row["prompt"] for _, row in rows]
+    if file is not None:
+        given = file.read_text(encoding="utf-8").splitlines()
+    elif not given:
+        if sys.stdin.isatty():
+            raise ConfigError(
+                'no prompt: give one as an argument, with --file, or on standard input, such as: echo "a text" | rl4lms generate …'
+            )
+        given = sys.stdin.read().splitlines()
+    texts = [line for line in given if line]
+    if not texts:
+        raise DataError("there are no prompts")
+    return texts
+
+
+def _sample(
+    model: str, run: Recipe | None, prompts: list[str], given: dict[str, float | int], number: int, seed: int
+) -> list[list[tuple[str, bool]]]:
+    """For each prompt its completions, and whether each ended by itself."""
+    from rl4lms.config import ModelConfig, PromptConfig, SamplingConfig
+    from rl4lms.errors import CheckpointError
+    from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
+    from rl4lms.models.policy import Policy
+    from rl4lms.rollout.engine import LocalEngine
+    from rl4lms.training.run import eval_settings
+    from rl4lms.types import Sample
+
+    if run is not None:
+        path = Path(model) / "model"
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"{model}: the run has no model yet; finish it with: rl4lms train {model} --resume")
+        usual = eval_settings(run).model_dump(include=set(SamplingConfig.model_fields))
+        config, prompt = run.model.model_copy(update={"path": str(path), "tokenizer": None, "lora": None, "revision": None}), run.prompt
+    else:
+        config, prompt, usual = ModelConfig(path=model), None, {}
+    settings = _checked(SamplingConfig, usual | given)
+    lm, tokenizer = load_lm(config, resolve_device("auto")), load_tokenizer(config)
+    if prompt is None:
+        window = getattr(lm.config, "max_position_embeddings", None)
+        room = 1024 if window is None else window - (0 if lm.config.is_encoder_decoder else settings.max_new_tokens)
+        prompt = PromptConfig(max_tokens=max(1, room))
+    engine = LocalEngine.create(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, prompt, seed)
+    samples = [Sample(str(i), text) for i, text in enumerate(prompts)]
+    rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
+    if engine.encoder.truncated:
+        print(f"note: {engine.encoder.truncated} of {len(prompts)} prompts were cut to {prompt.max_tokens} tokens", file=sys.stderr)
+    rows = list(zip(rollout.texts, rollout.terminated.tolist(), strict=True))
+    return [rows[i * number : (i + 1) * number] for i in range(len(prompts))]
+
+
+def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:
+    from pydantic import ValidationError
+
+    from rl4lms.errors import ConfigError
+
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+if TYPE_CHECKING:
+    from rl4lms.config import SamplingConfig

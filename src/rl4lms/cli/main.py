@@ -1,0 +1,77 @@
+"""The command `rl4lms`: its verbs, and how errors reach people."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import rl4lms
+from rl4lms.cli import demo, doctor, evaluate, generate, ls, reward, show, train
+from rl4lms.errors import Rl4lmsError
+
+
+class _Group(TyperGroup):
+    """Turns errors meant for users into one plain message and exit code 2; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Rl4lmsError as error:
+            print(f"error: {error}", file=sys.stderr)
+        except BrokenPipeError:  # `rl4lms ls | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except OSError as error:
+            if error.filename is None or error.errno not in _FILE_ERRORS:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+        raise typer.Exit(2)
+
+
+_FILE_ERRORS = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
+
+app = typer.Typer(
+    cls=_Group,
+    help="Reinforcement learning for language models, with any reward.",
+    epilog="First steps:  rl4lms demo  ·  rl4lms ls  ·  rl4lms train imdb-mini-nlpo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train", epilog=train.EPILOG)(train.train)
+app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("generate", epilog=generate.EPILOG)(generate.generate)
+rewards = typer.Typer(help="Train reward models.", no_args_is_help=True)
+rewards.command("train", epilog=reward.EPILOG)(reward.train)
+app.add_typer(rewards, name="reward")
+app.command("ls", epilog=ls.EPILOG)(ls.ls)
+app.command("show", epilog=show.EPILOG)(show.show)
+app.command("demo", epilog=demo.EPILOG)(demo.demo)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(rl4lms.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,65 @@
+"""`rl4lms train`: from a recipe to a trained model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1"
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume.")
+    ],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Train a language model as a recipe says."""
+    from rl4lms.cli import common
+
+    is_run = resume and common.is_run(Path(recipe))
+    settings = common.read(Path(recipe) if is_run else common.find_recipe(recipe), overrides or ())
+    if dry_run:
+        _dry_run(settings)
+        return
+    common.quiet()
+    from rl4lms.training.run import run, run_folder
+
+    try:
+        result = run(settings, resume=resume, progress=False if quiet else None)
+    except KeyboardInterrupt:
+        folder = run_folder(settings)
+        print(f"interrupted; continue from the last checkpoint with:\n  rl4lms train {folder} --resume", file=sys.stderr)
+        raise typer.Exit(130) from None
+    out = common.console()
+    if not quiet:
+        out.print(common.results_table(f"Evaluation on the {settings.evaluation.split} split", _results(result.folder)))
+    out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
+
+
+def _results(folder: Path) -> dict[str, dict[str, float]]:
+    import json
+
+    results: dict[str, dict[str, float]] = json.loads((folder / "result.json").read_text(encoding="utf-8"))["eval"]
+    return {key.removeprefix("eval/"): value for key, value in results.items()}
+
+
+def _dry_run(settings: object) -> None:
+    from rl4lms.cli import common
+    from rl4lms.config import Recipe, dump_recipe
+    from rl4lms.training.dry_run import describe
+
+    assert isinstance(settings, Recipe)
+    common.quiet()
+    lines = describe(settings)
+    print(dump_recipe(settings), end="")
+    print("\n# What this amounts to")
+    width = max(len(line.name) for line in lines)
+    for line in lines:
+        print(f"# {line.name:<{width}}  {line.value}")
