@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -77,10 +78,11 @@ class Evaluator:
             for name, part in output.parts.items():
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
-        scorer = TextScorer(policy, self.engine.tokenizer)
+        scorer = TextScorer(policy, self.engine.tokenizer, encode_prompts=self.engine.encoder.encode)
         results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
         results |= self._policy_numbers(rollout)
-        return EvalResult(results, _records(rollout, results))
+        n = self.settings.completions_per_prompt
+        return EvalResult({key: _by_prompt(result, n) for key, result in results.items()}, _records(rollout, results))
 
     def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
         s = self.settings
@@ -142,11 +144,21 @@ def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
     return MetricResult(key, mean, stderr, n, tuple(float("nan") if v is None else float(v) for v in values))
 
 
+def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResult:
+    """The result with its error over prompts: several completions of one prompt are not independent."""
+    if completions_per_prompt == 1 or result.values is None or len(result.values) % completions_per_prompt:
+        return result
+    groups = [result.values[i : i + completions_per_prompt] for i in range(0, len(result.values), completions_per_prompt)]
+    means = [sum(kept) / len(kept) for group in groups if (kept := [v for v in group if v == v])]
+    stderr = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
+    return replace(result, stderr=stderr, n=len(means))
+
+
 def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
     per_sample = {key: r.values for key, r in results.items() if r.values is not None and len(r.values) == len(rollout)}
     return [
         {"id": s.id, "prompt": s.prompt, "completion": text, "references": list(s.references)}
-        | {key: values[i] for key, values in per_sample.items()}
+        | {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
         for i, (s, text) in enumerate(zip(rollout.samples, rollout.texts, strict=True))
     ]
 

@@ -23,10 +23,12 @@ def weights(loop: Loop) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in loop.models.policy.named_parameters()}
 
 
+@pytest.mark.parametrize("ent_coef", [0.0, 0.01])
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
-def test_top_p_of_one_is_ppo_to_the_last_bit(tmp_path: Path, family: str) -> None:
-    ppo = small_loop(tmp_path, family, algorithm={"name": "ppo"})
-    nlpo = small_loop(tmp_path, family, algorithm={"name": "nlpo", "mask_top_p": 1.0, "mask_update_every": 2})
+def test_top_p_of_one_is_ppo_to_the_last_bit(tmp_path: Path, family: str, ent_coef: float) -> None:
+    ppo = small_loop(tmp_path, family, algorithm={"name": "ppo", "ent_coef": ent_coef})
+    options = {"name": "nlpo", "mask_top_p": 1.0, "mask_update_every": 2, "ent_coef": ent_coef}
+    nlpo = small_loop(tmp_path, family, algorithm=options)
     a, b = run_steps(ppo, 3), run_steps(nlpo, 3)
     assert [x["rollout/score"] for x in a] == [x["rollout/score"] for x in b]
     for (name, ours), theirs in zip(weights(ppo).items(), weights(nlpo).values(), strict=True):
@@ -121,6 +123,15 @@ def test_kl_of_the_reward_is_zero_at_step_zero_under_any_truncation(tmp_path: Pa
     numbers = loop.step(0)
     assert abs(numbers["rollout/kl_per_token"]) < 1e-6
     assert numbers["rollout/kl_behaviour"] > 0.1  # what truncation did, logged beside it
+
+
+def test_the_mask_bites_even_under_a_smaller_top_k(tmp_path: Path) -> None:
+    """A5: with the original's minimum of 100 tokens the nucleus was inert; here it is not, and what it removes is logged."""
+    plain = small_loop(tmp_path, algorithm={"name": "ppo"}, rollout={"top_k": 12}).step(0)
+    options = {"name": "nlpo", "mask_top_p": 0.6}
+    masked = small_loop(tmp_path, algorithm=options, rollout={"top_k": 12}, output_dir=str(tmp_path / "masked")).step(0)
+    assert masked["train/mask_size"] < 12
+    assert masked["rollout/removed_mass"] > plain["rollout/removed_mass"] + 0.05
 
 
 def test_every_generated_token_is_trained_on(tmp_path: Path) -> None:

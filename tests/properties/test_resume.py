@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rl4lms.config import dump_recipe
-from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.errors import CheckpointError, ConfigError, DataError
 from rl4lms.training.checkpoint import verify
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe, weights_hash
@@ -89,6 +90,44 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     changed = small_recipe(tmp_path, algorithm={"name": "ppo", "clip_range": 0.3})
     with pytest.raises(CheckpointError, match=r"algorithm\.clip_range: .* in the checkpoint, 0\.3 now"):
         run(changed, resume=True)
+
+
+def test_another_reward_file_or_data_file_of_the_same_name_is_noticed(tmp_path: Path) -> None:
+    code = tmp_path / "rewards.py"
+    code.write_text("def good(completions, **columns):\n    return [float(len(c)) for c in completions]\n")
+    run(small_recipe(tmp_path, reward={"name": f"{code}:good"}))
+    code.write_text("def good(completions, **columns):\n    return [-1.0 for c in completions]\n")
+    with pytest.raises(CheckpointError, match=r"sha256 of .*rewards\.py"):
+        run(small_recipe(tmp_path, reward={"name": f"{code}:good"}), resume=True)
+
+
+def test_nothing_is_started_over_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path)
+    run(recipe)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    for folder in (tmp_path / "run" / "checkpoints").iterdir():
+        (folder / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint is usable"):
+        run(recipe, resume=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_pruning_never_removes_what_was_just_saved(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, checkpoint={"every": 1, "keep_last": 1})
+    run(recipe)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copytree(checkpoints / "step-000003", checkpoints / "step-000009")
+    (checkpoints / "step-000009" / "manifest.json").unlink()
+    longer = small_recipe(tmp_path, checkpoint={"every": 1, "keep_last": 1}, training={"iterations": 4, "prompts_per_iteration": 16})
+    run(longer, resume=True)
+    assert [path.name for path in checkpoints.iterdir()] == ["step-000004"]
+    assert "iterations: 4" in (tmp_path / "run" / "config.resolved.yaml").read_text()
+
+
+def test_a_start_that_failed_can_be_repeated(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run(small_recipe(tmp_path, data={"train": str(tmp_path / "none.jsonl")}))
+    run(small_recipe(tmp_path))
 
 
 def test_a_used_folder_is_not_overwritten(tmp_path: Path) -> None:

@@ -80,17 +80,18 @@ def number(value: float) -> str:
 
 def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Any:
     """Results by key (`mean`, `stderr`, `n`) as a rich table."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("metric")
     for name in ("mean", "± std. error", "n"):
         table.add_column(name, justify="right")
     for key, result in results.items():
         stderr = result["stderr"]
         table.add_row(Text(key), number(result["mean"]), "" if stderr is None else f"± {number(stderr)}", str(result["n"]))
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:

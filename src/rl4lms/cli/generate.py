@@ -107,8 +107,8 @@ def _sample(
     engine = LocalEngine.create(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, prompt, seed)
     samples = [Sample(str(i), text) for i, text in enumerate(prompts)]
     rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
-    if engine.encoder.truncated:
-        print(f"note: {engine.encoder.truncated} of {len(prompts)} prompts were cut to {prompt.max_tokens} tokens", file=sys.stderr)
+    if truncated := engine.encoder.truncated(samples):
+        print(f"note: {truncated} of {len(prompts)} prompts were cut to {prompt.max_tokens} tokens", file=sys.stderr)
     rows = list(zip(rollout.texts, rollout.terminated.tolist(), strict=True))
     return [rows[i * number : (i + 1) * number] for i in range(len(prompts))]
 

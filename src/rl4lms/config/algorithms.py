@@ -15,6 +15,12 @@ class KLConfig(Block):
     kl_coef: float = Field(0.1, ge=0)
     kl_target: float | None = Field(None, gt=0)
 
+    @model_validator(mode="after")
+    def _can_adapt(self) -> KLConfig:
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError("kl_target has no effect with kl_coef 0: the controller multiplies the coefficient")
+        return self
+
 
 class PPOConfig(Block):
     """Proximal policy optimisation (Schulman et al., 2017)."""
@@ -46,7 +52,7 @@ class SupervisedConfig(Block):
     max_steps: int | None = Field(None, ge=1, description="overrides epochs")
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
-    lr_scheduler_type: str = "linear"
+    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = "linear"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     gradient_accumulation_steps: int = Field(1, ge=1)

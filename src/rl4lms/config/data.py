@@ -19,7 +19,12 @@ class DataConfig(Block):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    holdout: int = Field(0, ge=0, description="rows taken off a shuffled `train` for each of validation and test where no file is named")
+    holdout: int | None = Field(
+        None,
+        ge=0,
+        description="rows taken off a shuffled `train` for each of validation and test where no file is named. null: a tenth, at most 128, "
+        "if there is no validation file, else none; 0: none",
+    )
     prompt_column: str = "prompt"
     references_column: str = "references"
     completion_column: str = "completion"

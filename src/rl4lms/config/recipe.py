@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
 from rl4lms.config.base import Block, Component
 from rl4lms.config.data import DataConfig, PromptConfig
-from rl4lms.config.generation import RolloutConfig
+from rl4lms.config.generation import RolloutConfig, SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
 
@@ -48,6 +48,11 @@ class Recipe(Block):
                 value["model"] = {"path": value["model"]}
             if isinstance(value.get("data"), str):
                 value["data"] = {"train": value["data"]}
+            # What an evaluation leaves unsaid about decoding, it takes from the rollout.
+            rollout, evaluation = value.get("rollout"), value.get("evaluation")
+            if isinstance(rollout, dict) and isinstance(evaluation, dict) and isinstance(evaluation.get("generation"), dict):
+                shared = {key: rollout[key] for key in SamplingConfig.model_fields if key in rollout}
+                value["evaluation"] = {**evaluation, "generation": {**shared, **evaluation["generation"]}}
         return value
 
     @model_validator(mode="after")

@@ -46,20 +46,25 @@ def token_logprobs(logits: Tensor, token_ids: Tensor, temperature: float = 1.0, 
     """
     logits = logits.float()
     chosen = logits.gather(-1, token_ids[:, None])[:, 0]
-    full = chosen - logits.logsumexp(-1)
+    log_z = logits.logsumexp(-1)
+    full = chosen - log_z
     if temperature == 1 and allowed is None:
-        log_z = chosen - full
-        probs = (logits - log_z[:, None]).exp()
-        return TokenLogprobs(full, full, log_z - (probs * logits).sum(-1), torch.ones_like(full))
+        return TokenLogprobs(full, full, _entropy(logits, log_z, None), torch.ones_like(full))
+    # The same operations in the same order as above: with an all-ones mask even the gradients agree to the last bit.
     tempered = logits / temperature if temperature != 1 else logits
     masked = tempered if allowed is None else tempered.masked_fill(~allowed, -torch.inf)
+    chosen = masked.gather(-1, token_ids[:, None])[:, 0]
     log_z = masked.logsumexp(-1)
-    behaviour = masked.gather(-1, token_ids[:, None])[:, 0] - log_z
-    probs = (masked - log_z[:, None]).exp()
-    # 0 * -inf outside the mask would be NaN, so the finite logits stand there.
-    entropy = log_z - (probs * tempered).sum(-1)
+    behaviour = chosen - log_z
+    entropy = _entropy(masked, log_z, allowed)
     kept = torch.ones_like(full) if allowed is None else (log_z - tempered.logsumexp(-1)).exp()
     return TokenLogprobs(behaviour, full, entropy, kept)
+
+
+def _entropy(logits: Tensor, log_z: Tensor, allowed: Tensor | None) -> Tensor:
+    """Entropy (N,) of softmax(logits): log Z - sum of p * logit over what is allowed (0 * -inf would be NaN elsewhere)."""
+    probs = (logits - log_z[:, None]).exp()
+    return log_z - (probs * (logits if allowed is None else logits.masked_fill(~allowed, 0.0))).sum(-1)
 
 
 def chunked_token_logprobs(

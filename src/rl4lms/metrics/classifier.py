@@ -27,7 +27,7 @@ class ClassifierScorer:
         device: where to run.
 
     Raises:
-        ModelError: the model or its tokenizer cannot be loaded.
+        ModelError: the model or its tokenizer cannot be loaded, or the folder lacks weights of a classifier.
         ConfigError: the classifier has no such label.
     """
 
@@ -47,10 +47,16 @@ class ClassifierScorer:
         from rl4lms.models.loading import resolve_device
 
         try:
-            self._model: Any = AutoModelForSequenceClassification.from_pretrained(model)
+            loaded: tuple[Any, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(model, output_loading_info=True)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side)
         except (OSError, ValueError) as error:
             raise ModelError(f"the classifier {model!r} cannot be loaded: {error}") from error
+        self._model, info = loaded
+        if info["missing_keys"]:  # they would be random
+            raise ModelError(
+                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(sorted(info['missing_keys']))}; "
+                "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
+            )
         self._device = resolve_device(device)
         self._model.to(self._device).eval().requires_grad_(False)
         self.label_index = label_index(self._model.config, model, label)

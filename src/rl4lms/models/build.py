@@ -14,7 +14,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.families import check_family
 from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
-from rl4lms.models.lora import add_adapters
+from rl4lms.models.lora import add_adapters, belongs_to
 from rl4lms.models.policy import Policy
 
 
@@ -76,6 +76,9 @@ def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
         raise ModelError("model.dtype: float16 weights cannot be trained (updates underflow); use float32 or bfloat16, with model.autocast")
     if config.autocast and config.dtype != "float32":
         raise ModelError(f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights")
+    if config.lora is not None and config.gradient_checkpointing and config.value == "separate":
+        # Activations are recomputed after the forward pass, when the policy's adapter is active again: the value's would be wrong.
+        raise ModelError("model.gradient_checkpointing: not with model.lora and model.value: separate; use model.value: shared")
     if config.autocast == "float16" and device.type == "cpu":
         raise ModelError("model.autocast: float16 is not supported on CPU; use bfloat16")
 
@@ -97,7 +100,7 @@ def _checkpoint_gradients(lm: nn.Module) -> list[nn.Module]:
 
 def policy_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
     """Trainable parameters of the policy proper, by name."""
-    return [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and ".value." not in n]
+    return [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and not belongs_to(n, "value")]
 
 
 def value_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
@@ -106,7 +109,7 @@ def value_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
     if policy.value_lm is not None:
         # The value LM's output head takes part in nothing; where it is tied to the embeddings it is the embeddings.
         named += [(f"value_lm.{n}", p) for n, p in policy.value_lm.named_parameters() if p.requires_grad]
-    return named + [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and ".value." in n]
+    return named + [(n, p) for n, p in policy.lm.named_parameters() if p.requires_grad and belongs_to(n, "value")]
 
 
 def copy_policy_weights(source: Policy, target: Policy) -> None:
@@ -118,5 +121,5 @@ def copy_policy_weights(source: Policy, target: Policy) -> None:
         return
     named = dict(source.lm.named_parameters())
     for name, value in named.items():
-        if f".{source.adapter}." in name:
+        if belongs_to(name, source.adapter):
             named[name.replace(f".{source.adapter}.", f".{target.adapter}.")].data.copy_(value.data)

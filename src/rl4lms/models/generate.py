@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
@@ -121,14 +122,22 @@ def beam_search(policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, setting
     Returns:
         A `Generation` of B rows whose `logprobs` are zero.
     """
-    options = {"num_beams": settings.num_beams, "length_penalty": settings.length_penalty, "do_sample": False}
-    options |= {"max_new_tokens": settings.max_new_tokens, "min_new_tokens": settings.min_new_tokens}
     prefix = policy.tokens.decoder_prefix
+    # A config of our own: the model's may hold penalties and lengths that the settings do not name.
+    config = GenerationConfig(
+        num_beams=settings.num_beams,
+        length_penalty=settings.length_penalty,
+        max_new_tokens=settings.max_new_tokens,
+        min_new_tokens=settings.min_new_tokens,
+        eos_token_id=list(policy.tokens.eos) or None,
+        pad_token_id=policy.tokens.pad,
+        decoder_start_token_id=prefix[0] if prefix else None,
+    )
+    inputs = {"input_ids": prompt_ids, "attention_mask": prompt_mask.long()}
     if prefix:
-        options["decoder_input_ids"] = torch.tensor([prefix], device=prompt_ids.device).expand(len(prompt_ids), -1)
-    ends = {"eos_token_id": list(policy.tokens.eos) or None, "pad_token_id": policy.tokens.pad}
+        inputs["decoder_input_ids"] = torch.tensor([prefix], device=prompt_ids.device).expand(len(prompt_ids), -1)
     with policy.running():
-        out = policy.lm.generate(input_ids=prompt_ids, attention_mask=prompt_mask.long(), **options, **ends)
+        out = policy.lm.generate(**inputs, generation_config=config)
     ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
     is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
     before = is_eos.cumsum(-1) - is_eos.long()  # EOS tokens before this one: the first belongs to the text, what follows is padding

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -77,9 +78,13 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
         loader = {"causal": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}[kind]
         if hf_config.model_type == "encoder-decoder":
             loader = EncoderDecoderModel
-        lm = loader.from_pretrained(base, config=hf_config, dtype=DTYPES[config.dtype], use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
+        loaded = {"dtype": DTYPES[config.dtype], "use_safetensors": True, "output_loading_info": True}
+        lm, info = loader.from_pretrained(base, config=hf_config, **loaded, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model.path: cannot load {base!r} as a language model: {str(error).strip().splitlines()[0]}") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelError(f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random")
     if adapter.is_file():
         lm = _merge_adapter(lm, path)
     return lm.to(device).eval()
@@ -139,3 +144,23 @@ def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | Non
         forced = first("forced_bos_token_id")
         prefix = (start, forced) if isinstance(forced, int) else (start,)
     return SpecialTokens(eos_ids, pads[0], prefix, vocab_size)
+
+
+def position_windows(lm: PreTrainedModel) -> tuple[int | None, ...]:
+    """How many tokens fit: (prompt and completion,) for decoder-only models, (prompt, completion) for encoder-decoders.
+
+    None where positions are relative and nothing limits them.
+    """
+
+    def window(config: object) -> int | None:
+        positions = getattr(config, "max_position_embeddings", None)
+        # RoBERTa's kin count positions from their pad id + 1.
+        offset = config.pad_token_id + 1 if positions and "roberta" in getattr(config, "model_type", "") else 0  # type: ignore[attr-defined]
+        return positions - offset if positions else None
+
+    config = lm.config
+    if not config.is_encoder_decoder:
+        return (window(config),)
+    prefix = len(special_tokens(lm, None).decoder_prefix)
+    encoder, decoder = window(getattr(config, "encoder", config)), window(getattr(config, "decoder", config))
+    return encoder, None if decoder is None else decoder - prefix + 1

@@ -6,12 +6,14 @@ The base without any adapter is the model that RL starts from, hence the referen
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
+import torch
 from transformers import PreTrainedModel
 
 from rl4lms.config.model import LoraConfig
-from rl4lms.errors import MissingExtraError
+from rl4lms.errors import MissingExtraError, ModelError
 
 
 def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> None:
@@ -25,11 +27,22 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
     lm.requires_grad_(False)
     for name in names:
         peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
-        inject_adapter_in_model(peft_config, lm, adapter_name=name)
+        try:
+            inject_adapter_in_model(peft_config, lm, adapter_name=name)
+        except ValueError as error:
+            raise ModelError(f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}") from error
     lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
     for parameter_name, parameter in lm.named_parameters():
-        parameter.requires_grad_(any(f".{name}." in parameter_name for name in names if name != "mask"))
+        trained = any(belongs_to(parameter_name, name) for name in names if name != "mask")
+        parameter.requires_grad_(trained)
+        if trained and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()  # adapters of a low-precision base would lose small updates
     lm.eval()
+
+
+def belongs_to(parameter_name: str, adapter: str) -> bool:
+    """Whether a parameter is part of an adapter: `….lora_A.<adapter>.weight`. (BERT has modules that are called `value`.)"""
+    return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter_name) is not None
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ class Policy(nn.Module):
                 hidden = self.family.hidden(*batch)
                 packed = None if token_mask is None else token_mask[completion_mask]
                 args = (hidden[completion_mask], completion_ids[completion_mask], self.tokens.vocab_size, temperature, packed)
-                tokens = chunked_token_logprobs(self.family.head, *args)
+                tokens = chunked_token_logprobs(self._head, *args)
             out.logprobs, out.full_logprobs = _scatter(tokens.behaviour, completion_mask), _scatter(tokens.full, completion_mask)
             out.entropy, out.kept_mass = _scatter(tokens.entropy, completion_mask), _scatter(tokens.kept_mass, completion_mask)
         if values:
@@ -159,6 +159,11 @@ class Policy(nn.Module):
                     hidden = self.value_family.hidden(*batch)
                 out.values = _scatter(self.value_head(hidden[completion_mask]), completion_mask)
         return out
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        """Logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after `forward` has ended."""
+        with self.running():
+            return self.family.head(hidden)
 
     def generate(self, prompt_ids: Tensor, prompt_mask: Tensor, keys: Tensor, **options: Any) -> Generation:
         """Samples completions; see `rl4lms.models.generate.generate`."""

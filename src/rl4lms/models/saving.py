@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rl4lms.models.lora import belongs_to
 from rl4lms.models.policy import Policy
 
 
@@ -18,8 +19,8 @@ def named_tensors(policy: Policy) -> dict[str, Tensor]:
     """What a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, its adapters and value head."""
     if policy.adapter is None:
         return {name: p.data for name, p in policy.named_parameters()}
-    own = f".{policy.adapter}."
-    return {name: p.data for name, p in policy.named_parameters() if own in name or (p.requires_grad and policy.value_head is not None)}
+    named = policy.named_parameters()
+    return {n: p.data for n, p in named if belongs_to(n, policy.adapter) or (p.requires_grad and policy.value_head is not None)}
 
 
 @torch.no_grad()
@@ -44,8 +45,8 @@ def plain_lm(policy: Policy) -> PreTrainedModel:
 def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
     """Saves the language model, its tokenizer and a model card as an HF folder that `AutoModel...from_pretrained` loads.
 
-    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads; a separate value LM is
-    saved as an HF folder `value_lm` inside.
+    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads: the policy's trunk, an
+    adapter of its own (in the same file), or a separate value LM, saved as an HF folder `value_lm` inside.
     """
     lm = plain_lm(policy)
     lm.save_pretrained(folder)
@@ -54,7 +55,9 @@ def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path,
     if policy.value_head is not None:
         tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
         save_file(tensors, folder / "value_head.safetensors")
-        kind = "shared" if policy.shares_trunk else "separate"
+        if policy.value_adapter != policy.adapter:
+            tensors |= {n: p.detach().contiguous() for n, p in policy.lm.named_parameters() if belongs_to(n, str(policy.value_adapter))}
+        kind = "shared" if policy.shares_trunk else "adapter" if policy.value_lm is None else "separate"
         (folder / "value_head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")
         if isinstance(policy.value_lm, PreTrainedModel):
             policy.value_lm.save_pretrained(folder / "value_lm")

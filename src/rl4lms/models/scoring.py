@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -24,18 +26,36 @@ class TextScorer:
         tokenizer: its tokenizer.
         batch_size: rows per pass.
         max_tokens: prompt and text together are cut to this many tokens, the prompt first and from the left.
+        encode_prompts: token ids of prompts, such as `PromptEncoder.encode`, with a recipe's prefix, suffix and truncation; None encodes
+            them as the tokenizer does by itself.
     """
 
-    def __init__(self, policy: Policy, tokenizer: PreTrainedTokenizerBase, batch_size: int = 32, max_tokens: int = 512) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 32,
+        max_tokens: int = 512,
+        encode_prompts: Callable[[list[str]], list[list[int]]] | None = None,
+    ) -> None:
         self._policy, self._tokenizer, self._batch_size = policy, tokenizer, batch_size
+        self._encode_prompts = encode_prompts or self._plain_prompts
         window = getattr(policy.lm.config, "max_position_embeddings", None) or max_tokens
         self._max_tokens = min(max_tokens, window)
 
     @torch.no_grad()
     def __call__(self, prompts: list[str], texts: list[str]) -> tuple[list[float], list[int]]:
-        """Summed nats and token counts, one per row. A row whose text has no tokens gets (0, 0)."""
+        """Summed nats and token counts, one per row. A row whose text has no tokens gets (0, 0).
+
+        Raises:
+            DataError: the tokenizer gives ids that the model does not know.
+        """
+        if not texts:
+            return [], []
         prompt_rows = self._encode_prompts(prompts)
         rows = [ids[: self._max_tokens - 1] for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        self._check_ids("prompt", prompt_rows, self._policy.lm.get_input_embeddings().weight.shape[0])
+        self._check_ids("text", rows, self._policy.tokens.vocab_size)
         nats, counts = [0.0] * len(texts), [len(row) for row in rows]
         order = sorted((i for i in range(len(texts)) if rows[i]), key=lambda i: len(rows[i]) + len(prompt_rows[i]))
         policy = self._policy
@@ -49,7 +69,15 @@ class TextScorer:
                 nats[i] = -value
         return nats, counts
 
-    def _encode_prompts(self, prompts: list[str]) -> list[list[int]]:
+    def _check_ids(self, what: str, rows: list[list[int]], known: int) -> None:
+        for number, row in enumerate(rows, 1):
+            if row and max(row) >= known:
+                raise DataError(
+                    f"{what} {number} cannot be scored: token id {max(row)} is outside the model's vocabulary of {known}; "
+                    "the tokenizer has tokens that the model was not resized for"
+                )
+
+    def _plain_prompts(self, prompts: list[str]) -> list[list[int]]:
         rows = self._tokenizer(prompts)["input_ids"]
         start = next((t for t in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id) if t is not None), None)
         if start is None and not all(rows):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rl4lms import components
-from rl4lms.errors import RewardError
+from rl4lms.errors import RewardError, Rl4lmsError
 from rl4lms.metrics.call import check_columns, name_of
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
@@ -66,7 +68,7 @@ def score(
 
     Raises:
         DataError: lengths differ, a column has a reserved name, or the reward needs a column that is not there.
-        RewardError: the result has the wrong length or type, or is not finite.
+        RewardError: the reward raised an error, or its result has the wrong length or type, or is not finite.
     """
     owner, n = f"reward {name_of(reward)!r}", len(completions)
     check_columns(columns, RESERVED)
@@ -86,10 +88,19 @@ def score(
         )
     named = inspect.signature(reward).parameters
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in named}
-    returned = reward(**components.taken_arguments(owner, reward, {**batch, **extras}))
-    if inspect.isawaitable(returned):
-        returned = _wait(returned)
-    return checked(owner, returned, [len(ids) for ids in batch["completion_ids"]])
+    arguments = components.taken_arguments(owner, reward, {**batch, **extras})
+    return checked(owner, _returned(owner, reward, arguments), [len(ids) for ids in batch["completion_ids"]])
+
+
+def _returned(owner: str, reward: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    try:
+        returned = reward(**arguments)
+        return _wait(returned) if inspect.isawaitable(returned) else returned
+    except Rl4lmsError:
+        raise
+    except Exception as error:  # a reward is anybody's code and may raise anything
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise RewardError(f"{owner} raised {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})") from error
 
 
 def checked(owner: str, returned: Any, lengths: Sequence[int]) -> RewardOutput:

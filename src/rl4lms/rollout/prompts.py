@@ -14,40 +14,70 @@ from rl4lms.types import Sample
 
 
 class PromptEncoder:
-    """Tokenises prompts with an explicit maximum length and truncation side, whatever the tokenizer's own settings say."""
+    """Tokenises prompts with an explicit maximum length and truncation side, whatever the tokenizer's own settings say.
+
+    What is cut is the prompt: prefix, suffix and special tokens stay.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: SpecialTokens, config: PromptConfig) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.truncation_side = config.truncation_side
         self._tokens = tokens
         self._config = config
-        self.truncated = 0
 
     def __call__(self, samples: Sequence[Sample]) -> list[list[int]]:
-        """Token ids of each prompt. An empty prompt becomes one BOS (or EOS) token. `truncated` counts the prompts that were cut.
+        """Token ids of each prompt. An empty prompt becomes one BOS (or EOS) token.
 
         Raises:
-            DataError: an id outside the model's vocabulary, or an empty prompt where the tokenizer has neither BOS nor EOS.
+            DataError: an id outside the model's vocabulary, an empty prompt where the tokenizer has neither BOS nor EOS, or a prefix and
+                suffix that leave no room.
         """
-        config = self._config
-        texts = [config.prefix + sample.prompt + config.suffix for sample in samples]
-        options = {"add_special_tokens": config.add_special_tokens, "return_attention_mask": False, "verbose": False}
-        rows: list[list[int]] = self._tokenizer(texts, **options)["input_ids"]
-        for i, row in enumerate(rows):
-            if len(row) > config.max_tokens:
-                self.truncated += 1
-                rows[i] = self._tokenizer(texts[i], truncation=True, max_length=config.max_tokens, **options)["input_ids"]
-            elif not row:
-                rows[i] = [self._first_token(samples[i])]
-            if max(rows[i]) >= self._tokens.vocab_size:
+        rows = self.encode([sample.prompt for sample in samples])
+        for sample, row in zip(samples, rows, strict=True):
+            if max(row) >= self._tokens.vocab_size:
                 raise DataError(
-                    f"prompt {samples[i].id!r}: token id {max(rows[i])} is outside the model's vocabulary of {self._tokens.vocab_size}; "
+                    f"prompt {sample.id!r}: token id {max(row)} is outside the model's vocabulary of {self._tokens.vocab_size}; "
                     "the tokenizer has tokens that the model was not resized for"
                 )
         return rows
 
-    def _first_token(self, sample: Sample) -> int:
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of bare prompt texts."""
+        rows = self._ids(prompts)
+        return [
+            (row or [self._first_token()]) if len(row) <= self._config.max_tokens else self._cut(prompt)
+            for prompt, row in zip(prompts, rows, strict=True)
+        ]
+
+    def truncated(self, samples: Sequence[Sample]) -> int:
+        """How many of the prompts are longer than `max_tokens`."""
+        return sum(len(row) > self._config.max_tokens for row in self._ids([sample.prompt for sample in samples]))
+
+    def _ids(self, prompts: Sequence[str], **options: bool | int) -> list[list[int]]:
+        c = self._config
+        texts = [c.prefix + prompt + c.suffix for prompt in prompts]
+        options |= {"add_special_tokens": c.add_special_tokens, "return_attention_mask": False, "verbose": False}
+        rows: list[list[int]] = self._tokenizer(texts, **options)["input_ids"]
+        return rows
+
+    def _cut(self, prompt: str) -> list[int]:
+        c = self._config
+        if not c.prefix and not c.suffix:
+            return self._ids([prompt], truncation=True, max_length=c.max_tokens)[0]
+        pieces = self._tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        keep = len(pieces)
+        while keep >= 0:  # tokens merge differently at the new edge, so the length is checked rather than computed
+            shorter = ""
+            if keep:
+                shorter = prompt[pieces[-keep][0] :] if c.truncation_side == "left" else prompt[: pieces[keep - 1][1]]
+            row = self._ids([shorter])[0]
+            if len(row) <= c.max_tokens:
+                return row
+            keep -= max(1, len(row) - c.max_tokens) if keep else 1
+        raise DataError(f"prompt.max_tokens: {c.max_tokens} leaves no room for prefix and suffix")
+
+    def _first_token(self) -> int:
         for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
             if token is not None:
                 return token
-        raise DataError(f"prompt {sample.id!r} has no tokens, and the tokenizer has no BOS or EOS token to start from")
+        raise DataError("a prompt has no tokens, and the tokenizer has no BOS or EOS token to start from")

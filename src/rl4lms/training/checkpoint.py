@@ -89,10 +89,16 @@ class Checkpoints:
         return final
 
     def _prune(self, state: TrainState) -> None:
-        keep = {*self.steps()[-self.keep_last :], int(state.best.get("step", -1))}
+        keep = {*self.steps()[-self.keep_last :], int(state.best.get("step", -1)), state.step}
         for step in self.steps():
             if step not in keep:
                 shutil.rmtree(self.path(step))
+
+    def drop_after(self, step: int) -> None:
+        """Removes checkpoints newer than `step`: damaged ones, which a resumed run writes anew."""
+        for newer in self.steps():
+            if newer > step:
+                shutil.rmtree(self.path(newer))
 
     def latest(self) -> tuple[int | None, list[str]]:
         """The newest checkpoint that is complete and undamaged, and a line about every newer one that is not."""

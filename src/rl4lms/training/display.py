@@ -68,7 +68,7 @@ class Display:
         if not self._enabled:
             return
         shown = {key.removeprefix("eval/"): value for key, value in numbers.items() if "/masked/" not in key}
-        first = [key for key in ("reward", "kl_per_sequence", "perplexity", "reference_perplexity", "distinct_2") if key in shown]
+        first = [key for key in ("reward", "kl_per_sequence", "perplexity", "reference_perplexity", "distinct-2") if key in shown]
         line = "  ".join(f"{key} {shown[key]:.3f}" for key in first)
         self.console.print(Text(f"step {step}  {line}", style="bold"))
         for sample in samples[:_SHOWN_TEXTS] if self._texts else []:

@@ -102,8 +102,9 @@ def _data(recipe: Recipe, loop: Loop | None) -> Iterator[Verdict]:
     some = samples[:_PROMPTS_READ]
     encoder = PromptEncoder(loop.models.tokenizer, loop.models.policy.tokens, recipe.prompt)
     longest = max(len(row) for row in encoder(some))
-    share = encoder.truncated / len(some)
-    figure = f"{encoder.truncated} of {len(some)} cut; longest {longest} of {recipe.prompt.max_tokens} tokens"
+    truncated = encoder.truncated(some)
+    share = truncated / len(some)
+    figure = f"{truncated} of {len(some)} cut; longest {longest} of {recipe.prompt.max_tokens} tokens"
     if share > 0.05:
         side = recipe.prompt.truncation_side
         why = (

@@ -52,6 +52,14 @@ class Loop:
 
     def run(self) -> None:
         """Iterates from `state.step` to the end; evaluates, logs and saves on the way."""
+        try:
+            self._iterate()
+        except (NonFiniteError, RewardError) as error:
+            last, _ = self.checkpoints.latest()
+            where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
+            raise type(error)(f"iteration {self.state.step}: {error} ({where})") from error
+
+    def _iterate(self) -> None:
         r = self.recipe
         if self.state.step == 0:
             self.log.log(0, self._evaluated(0))
@@ -59,17 +67,14 @@ class Loop:
                 self.checkpoints.save(self.state)
         while self.state.step < r.training.iterations and not self.should_stop():
             learning_rate = self.schedule.set(self.state.step)
-            try:
-                numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
-            except (NonFiniteError, RewardError) as error:
-                last, _ = self.checkpoints.latest()
-                where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
-                raise type(error)(f"iteration {self.state.step}: {error} ({where})") from error
-            self.state.step = done = self.state.step + 1
+            numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
+            done = self.state.step + 1
             # 7 track
             last_one = done == r.training.iterations
             due = last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
-            self.log.log(done, numbers | (self._evaluated(done) if due else {}))
+            evaluated = self._evaluated(done) if due else {}
+            self.state.step = done
+            self.log.log(done, numbers | evaluated)
             # 8 save
             is_best = self.state.best.get("step") == done
             if last_one or is_best or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0):
@@ -109,7 +114,8 @@ class Loop:
         numbers = {f"train/{name}": value for name, value in stats.items()}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
         controller = KLController(kl_coef, r.kl.kl_target)
-        controller.update(numbers["rollout/kl_per_token"])
+        if bool(row_mask.any()):
+            controller.update(numbers["rollout/kl_per_token"])
         self.state.kl_coef = controller.kl_coef
         return numbers
 
@@ -125,7 +131,7 @@ class Loop:
         )
 
     def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
-        mask, rollout, mean = e.rollout.completion_mask, e.rollout, distributed.mean
+        mask, rollout, mean = e.mask, e.rollout, distributed.mean
         assert rollout.sampled_logprobs is not None
         numbers = {
             "score": mean(e.scores.sum(-1), e.row_mask),
@@ -133,15 +139,15 @@ class Loop:
             "kl_coef": self.state.kl_coef,
             "kl_per_token": mean(e.kl, mask),
             "kl_k3_per_token": mean(k3(e.kl), mask),
-            "kl_per_sequence": mean(e.kl.sum(-1)),
+            "kl_per_sequence": mean(e.kl.sum(-1), e.row_mask),
             "kl_behaviour": mean(e.logprobs - e.ref_logprobs, mask),
             "entropy": mean(entropy, mask),
             "removed_mass": 1 - mean(kept_mass, mask),
-            "completion_tokens": mean(mask.sum(-1).float()),
+            "completion_tokens": mean(rollout.completion_mask.sum(-1).float()),
             "terminated": mean(rollout.terminated.float()),
             "masked_rows": float((~e.row_mask).sum()),
-            "truncated_prompts": float(self.engine.encoder.truncated),
-            "sampler_error": float((rollout.sampled_logprobs - e.logprobs)[mask].abs().max()),
+            "truncated_prompts": float(self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])),
+            "sampler_error": float((rollout.sampled_logprobs - e.logprobs)[rollout.completion_mask].abs().max()),
         }
         for name, part in output.parts.items():
             values = [v for v in part if v is not None]

@@ -23,9 +23,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from rl4lms.errors import DataError, ModelError
+from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.models.loading import resolve_device
-from rl4lms.tasks.files import read_rows
+from rl4lms.tasks.files import read_rows, read_text
 from rl4lms.training.supervised import _Progress, _QuietTrainer, save_supervised
 
 _MAX_TOKENS = 512
@@ -72,9 +72,10 @@ def fit_classifier(
     steps: int | None = None,
     epochs: float = 1.0,
     max_tokens: int = _MAX_TOKENS,
+    group_by_length: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Trains a classifier in place: AdamW, linear decay with 6 % warm-up, batches of similar length.
+    """Trains a classifier in place: AdamW, linear decay with 6 % warm-up.
 
     Args:
         model, tokenizer: a sequence classifier and its tokenizer.
@@ -83,7 +84,11 @@ def fit_classifier(
         steps: length; `epochs` where None.
         epochs: passes over the data.
         max_tokens: texts are cut to this length on the right.
+        group_by_length: whether texts of similar length share a batch, which saves padding.
         progress: called with (step, of).
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
     """
     window = min(max_tokens, model.config.max_position_embeddings)
     encoded = tokenizer(list(texts), truncation=True, max_length=window)["input_ids"]
@@ -101,7 +106,7 @@ def fit_classifier(
             weight_decay=0.01,
             seed=seed,
             data_seed=seed,
-            train_sampling_strategy="group_by_length",
+            train_sampling_strategy="group_by_length" if group_by_length else "random",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
@@ -109,7 +114,7 @@ def fit_classifier(
             dataloader_pin_memory=False,
         )
         collator = DataCollatorWithPadding(tokenizer)
-        trainer = _QuietTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+        trainer = _QuietTrainer("classifier", model=model, args=arguments, train_dataset=rows, data_collator=collator)
         if progress is not None:
             trainer.add_callback(_Progress(progress))
         trainer.train()
@@ -147,7 +152,7 @@ def read_labelled(path: str, text_column: str = "text", label_column: str = "lab
     """
     texts, labels = [], []
     if path.endswith(".tsv"):
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             text, tab, label = line.rpartition("\t")
             if not tab:
                 raise DataError(f"{path}:{number}: expected text<TAB>label")
@@ -188,7 +193,7 @@ def train_reward_model(
     Args:
         base: Hub id or folder of the pretrained model.
         train, test: labelled data, see `read_labelled`; the test set is only reported.
-        output: folder to write.
+        output: folder to write; there must be nothing in it.
         text_column, label_column: names of the columns.
         label_names: names to save for the sorted labels of the data, such as `negative positive` for 0 and 1.
         epochs, batch_size, learning_rate, max_tokens, seed, device: the training.
@@ -198,8 +203,12 @@ def train_reward_model(
         `accuracy` and `n` on the test set where there is one, and the labels.
 
     Raises:
+        ConfigError: there is something in the output folder.
         DataError, ModelError: data or base model cannot be used.
+        NonFiniteError: the loss became NaN or infinite.
     """
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise ConfigError(f"{output}: there is something already; name another output folder")
     data = read_labelled(train, text_column, label_column)
     values = sorted(set(data.labels))
     names = list(label_names or values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 import rl4lms
 from rl4lms import registry
@@ -23,7 +25,7 @@ from rl4lms.errors import CheckpointError, ConfigError
 from rl4lms.evaluation import EvalResult, Evaluator
 from rl4lms.metrics import build as build_metric
 from rl4lms.models.build import Models, build_models
-from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
+from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
 from rl4lms.models.saving import save_model
 from rl4lms.rewards import build as build_reward
 from rl4lms.rollout.engine import LocalEngine
@@ -42,7 +44,7 @@ from rl4lms.types import Reward, Sample, Task
 
 CONFIG_FILE = "config.resolved.yaml"
 # Settings that a resumed run may change: they do not move the numbers.
-_FREE = ("name", "output_dir", "device", "tracking", "checkpoint", "push_to_hub", "training.iterations")
+_FREE = ("name", "output_dir", "device", "tracking", "checkpoint.every", "checkpoint.keep_last", "push_to_hub", "training.iterations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,14 @@ def train(
         Rl4lmsError: what went wrong, where, and what to do.
     """
     reward = settings.get("reward") if callable(settings.get("reward")) else None
+    is_file = str(source).endswith((".yaml", ".yml"))
+    if settings and (is_file or isinstance(source, Recipe)):
+        raise ConfigError(f"settings beside a recipe: pass them as overrides of the file, such as overrides=['{next(iter(settings))}=...']")
+    if overrides and not is_file:
+        raise ConfigError("overrides belong to a recipe file; beside a model, pass settings by keyword, such as seed=1")
     if isinstance(source, Recipe):
         recipe = source
-    elif str(source).endswith((".yaml", ".yml")):
-        if settings:
-            raise ConfigError(f"settings beside a recipe file: pass them as overrides, such as overrides=['{next(iter(settings))}=...']")
+    elif is_file:
         recipe = read_recipe(source, overrides)
     else:
         recipe = recipe_from_dict({"model": str(source), **settings})
@@ -109,6 +114,7 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
         loop, evaluated = assemble(recipe, folder, reward=reward, display=display)
         if resume:
             _resume(loop, display)
+            (folder / CONFIG_FILE).write_text(dump_recipe(recipe), encoding="utf-8")  # what may change on resume may have changed
         loop.run()
         loop.log.close()
         if not evaluated:  # resumed after the last iteration
@@ -147,7 +153,7 @@ def assemble(
 ) -> tuple[Loop, dict[str, EvalResult]]:
     """Builds everything a run needs; the second result fills with the latest evaluation (`eval/`, `eval/masked/`)."""
     display = display or Display(enabled=False)
-    task = task_of(recipe)
+    task, fingerprint = task_of(recipe), _fingerprint(recipe)
     recipe = with_assets(recipe, task, display)
     device = resolve_device(recipe.device)
     algorithm_class = registry.algorithms.get(recipe.algorithm.name)
@@ -156,6 +162,9 @@ def assemble(
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
     if recipe.supervised is not None or only_supervised:
         recipe = _warm_start(recipe, task, folder, device, display)
+    settings = recipe.evaluation.generation
+    if settings is not None and settings.mask and not algorithm_class.needs_mask_policy:
+        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm.name} has no mask to decode in; leave it out")
     if reward is None and recipe.reward is not None:
         reward = build_reward(recipe.reward)
     if reward is None and not only_supervised:
@@ -163,7 +172,7 @@ def assemble(
 
     seed_everything(recipe.seed)
     models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
-    check_window(recipe, models)
+    check_window(recipe, models.policy.lm)
     optimizer = build_optimizer(models.policy, recipe.optimizer)
     learner = Learner(models.policy, optimizer, recipe.optimizer, recipe.rollout.temperature, recipe.seed, models.mask_policy)
     options_model = registry.algorithms.config_model(recipe.algorithm.name)
@@ -196,7 +205,7 @@ def assemble(
         samples=task.samples("train") if not only_supervised else (),
         schedule=Schedule(optimizer, recipe.optimizer, recipe.training.iterations),
         state=TrainState(models.policy, optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef),
-        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, _fingerprint(recipe)),
+        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint),
         log=log,
         evaluate=evaluate,
         after_step=lambda step, numbers: display.iteration(recipe.algorithm.name, step, recipe.training.iterations, numbers),
@@ -212,23 +221,21 @@ def build_evaluator(recipe: Recipe, task: Task, models: Models, reward: Reward |
     return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward)
 
 
-def check_window(recipe: Recipe, models: Models) -> None:
+def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:
     """Refuses lengths beyond the model's positions.
 
     Raises:
-        ConfigError: prompt (and completion, for decoder-only models) do not fit.
+        ConfigError: the prompt, the completion or (for decoder-only models) both together do not fit.
     """
-    config = models.policy.lm.config
-    window = getattr(config, "max_position_embeddings", None)
-    if window is None:  # relative positions
-        return
     longest = max(recipe.rollout.max_new_tokens, eval_settings(recipe).max_new_tokens)
-    needed = longest if config.is_encoder_decoder else recipe.prompt.max_tokens + longest
-    if needed > window:
-        raise ConfigError(
-            f"prompt.max_tokens {recipe.prompt.max_tokens} and max_new_tokens {longest} need {needed} positions, "
-            f"but the model has {window}; lower prompt.max_tokens"
-        )
+    prompt, windows = recipe.prompt.max_tokens, position_windows(lm)
+    needs = {"prompt": prompt, "completion": longest} if lm.config.is_encoder_decoder else {"prompt and completion": prompt + longest}
+    for (part, needed), window in zip(needs.items(), windows, strict=True):
+        if window is not None and needed > window:
+            raise ConfigError(
+                f"prompt.max_tokens {prompt} and max_new_tokens {longest}: the {part} can need {needed} positions, "
+                f"but the model has {window}; lower {'max_new_tokens' if part == 'completion' else 'prompt.max_tokens'}"
+            )
 
 
 def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, display: Display) -> Recipe:
@@ -239,6 +246,7 @@ def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, 
         return started
     seed_everything(recipe.seed)
     lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
+    check_window(recipe, lm)
     samples: Sequence[Sample] = task.supervised("train")
     prompt_ids = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)(samples)
     config = recipe.supervised or SupervisedConfig()
@@ -261,10 +269,16 @@ def _fingerprint(recipe: Recipe) -> dict[str, Any]:
         return {path: value}
 
     settings = flat(recipe.model_dump(mode="json"), "")
-    # Folders of assets and of the warm start differ between machines; what they hold does not.
-    settings = {k: v for k, v in settings.items() if not (isinstance(v, str) and Path(v).is_absolute()) and k != "model.path"}
     if recipe.optimizer.lr_scheduler_type in ("linear", "cosine"):
         settings["training.iterations"] = recipe.training.iterations
+    # Files that a path names may change while the path stays.
+    files = [recipe.data.train, recipe.data.validation, recipe.data.test] if recipe.data is not None else []
+    if recipe.reward is not None and ":" in recipe.reward.name:
+        files.append(recipe.reward.name.rpartition(":")[0])
+    for path in files:
+        if path is not None and Path(path).is_file():
+            with open(path, "rb") as file:
+                settings[f"sha256 of {path}"] = hashlib.file_digest(file, "sha256").hexdigest()
     return settings
 
 
@@ -272,7 +286,9 @@ def _open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     config = folder / CONFIG_FILE
     if resume and not config.is_file():
         raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    # A run that failed before its first evaluation left nothing to lose.
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not resume and not present <= {CONFIG_FILE, "env.json", "samples", "checkpoints"}:
         raise ConfigError(f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir")
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -284,8 +300,13 @@ def _resume(loop: Loop, display: Display) -> None:
     step, complaints = loop.checkpoints.latest()
     for line in complaints:
         display.console.print(line)
+    if step is None and complaints:
+        raise CheckpointError(
+            f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued; " + "; ".join(complaints)
+        )
     if step is not None:
         loop.checkpoints.load(step, loop.state)
+        loop.checkpoints.drop_after(step)
     loop.log.cut_after(loop.state.step or -1)  # the evaluation before training is logged anew
     display.console.print(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
 

@@ -5,6 +5,7 @@ The loss is that of the log-prob pass: completion tokens and the EOS that ends t
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.core.padding import pad
-from rl4lms.models.loading import special_tokens
+from rl4lms.errors import ConfigError, DataError, NonFiniteError
+from rl4lms.models.loading import SpecialTokens, position_windows, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.types import Sample
 
@@ -67,14 +69,17 @@ def fit(
 
     Returns:
         The `Trainer`'s log: one mapping with `step` and `loss` per line.
+
+    Raises:
+        DataError: a target has token ids that the model does not know.
+        ConfigError: a prompt and its target do not fit into the model's positions.
+        NonFiniteError: the loss or a weight became NaN or infinite; `lm` is of no use then.
     """
     tokens = special_tokens(lm, tokenizer)
     policy = Policy(lm, tokens)
     targets = tokenizer([s.references[0] for s in samples], add_special_tokens=False)["input_ids"]
-    end = list(tokens.eos[:1])
-    rows = [
-        {"prompt": list(p), "target": [*t[: config.max_target_tokens - len(end)], *end]} for p, t in zip(prompt_ids, targets, strict=True)
-    ]
+    rows = _rows(prompt_ids, targets, config.max_target_tokens, tokens)
+    _check_rows(samples, rows, lm, tokens)
 
     def collate(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:
         p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
@@ -105,7 +110,7 @@ def fit(
             use_cpu=lm.device.type == "cpu",
             dataloader_pin_memory=False,
         )
-        trainer = _QuietTrainer(model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)
+        trainer = _QuietTrainer("warm start", model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)
         trainer.model_accepts_loss_kwargs = True
         if progress is not None:
             trainer.add_callback(_Progress(progress))
@@ -113,11 +118,66 @@ def fit(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         lm.eval()
+    if not all(parameter.isfinite().all() for parameter in lm.parameters()):
+        raise NonFiniteError("warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate")
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
 
 
+def _rows(
+    prompts: Sequence[Sequence[int]], targets: Sequence[list[int]], longest: int, tokens: SpecialTokens
+) -> list[dict[str, list[int]]]:
+    """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text was cut."""
+    rows, end = [], list(tokens.eos[:1])
+    for prompt, target in zip(prompts, targets, strict=True):
+        whole = [*target, *end]
+        rows.append({"prompt": list(prompt), "target": whole if len(whole) <= longest else target[:longest]})
+    cut = sum(len(target) + len(end) > longest for target in targets)
+    if cut:
+        logging.getLogger(__name__).warning(
+            "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS is learnt from them",
+            cut,
+            len(rows),
+            longest,
+        )
+    return rows
+
+
+def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]], lm: PreTrainedModel, tokens: SpecialTokens) -> None:
+    windows = position_windows(lm)
+    for sample, row in zip(samples, rows, strict=True):
+        largest = max(row["target"], default=0)
+        if largest >= tokens.vocab_size:
+            raise DataError(
+                f"warm start: the target of {sample.id!r} has token id {largest}, outside the model's vocabulary of {tokens.vocab_size}; "
+                "the tokenizer has tokens that the model was not resized for"
+            )
+        prompt, target = len(row["prompt"]), len(row["target"])
+        needs = {"prompt": prompt, "target": target} if len(windows) == 2 else {"prompt and target": prompt + target}
+        for (part, needed), window in zip(needs.items(), windows, strict=True):
+            if window is not None and needed > window:
+                raise ConfigError(
+                    f"warm start: {part} of {sample.id!r} have {needed} tokens, but the model has only {window} positions; "
+                    "lower prompt.max_tokens or supervised.max_target_tokens"
+                )
+
+
 class _QuietTrainer(Trainer):
-    """The `Trainer` without its printed log lines; ours are in the run folder."""
+    """The `Trainer` without its printed log lines (ours are in the run folder), which stops at a loss that is not finite.
+
+    Args:
+        what: is trained; named in messages.
+        options: those of the `Trainer`.
+    """
+
+    def __init__(self, what: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._what = what
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise NonFiniteError(f"{self._what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate")
+        return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         self.state.log_history.append({**logs, "step": self.state.global_step})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertModel, GPT2Config, GPT2ForSequenceClassification
 
 from rl4lms.errors import ConfigError, ModelError
 from rl4lms.metrics import build
@@ -93,6 +93,15 @@ def test_a_decoder_with_one_output_and_no_pad_token(tmp_path):
     for output, expected in (("logit", logits), ("probability", logits.sigmoid())):
         scorer = ClassifierScorer(str(tmp_path), output=output, device="cpu")
         assert scorer.scores([PROMPTS[1], PROMPTS[0]], [COMPLETIONS[1], COMPLETIONS[0]]) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("pooler", [True, False])
+def test_a_folder_without_a_classification_head(bert, tmp_path, pooler):
+    _, model, tokenizer = bert
+    BertModel(model.config, add_pooling_layer=pooler).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"has no classification head.*classifier\.bias, classifier\.weight"):
+        ClassifierScorer(str(tmp_path), label="positive", device="cpu")
 
 
 def test_wrong_labels_and_models(bert, tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rl4lms.errors import DataError
-from rl4lms.metrics import build, compute
+from rl4lms.metrics import build, compute, compute_all
 from rl4lms.metrics.perplexity import Perplexity
 
 
@@ -16,6 +16,7 @@ class Judge:
         self.calls = []
 
     def __call__(self, prompts, texts):
+        prompts[0]  # tokenizers cannot be called on nothing
         self.calls.append((prompts, texts))
         counts = [len(text.split()) for text in texts]
         return [count * math.log(8 if len(prompt) > 1 else 2) for prompt, count in zip(prompts, counts, strict=True)], counts
@@ -46,6 +47,11 @@ def test_empty_completions_have_no_perplexity(judge):
     (nll,) = compute(Perplexity(model="judge"), **batch(completions=["", ""]))
     assert nll.key == "nll"
     assert nll.values == (0.0, 0.0)
+
+
+def test_two_judges(judge):
+    metrics = [Perplexity(model="judge"), Perplexity(model="other", key="strict")]
+    assert [result.key for result in compute_all(metrics, **batch())] == ["perplexity", "nll", "strict", "strict_nll"]
 
 
 def test_reference_perplexity_scores_every_reference_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,22 @@ class TestLoading:
         with pytest.raises(ModelError, match=r"model\.tokenizer"):
             load_tokenizer(ModelConfig(path=str(tmp_path)))
 
+    def test_a_model_without_its_head_is_refused(self, tmp_path: Path) -> None:
+        tiny_lm("bert").bert.save_pretrained(tmp_path)
+        with pytest.raises(ModelError, match=r"lacks weights of a language model, such as cls\."):
+            load_lm(ModelConfig(path=str(tmp_path)), CPU)
+
+    def test_damaged_weights_are_named(self, tmp_path: Path) -> None:
+        tiny_lm("gpt2").save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors").write_bytes(b"not safetensors at all")
+        with pytest.raises(ModelError, match=r"model\.path: cannot load"):
+            load_lm(ModelConfig(path=str(tmp_path)), CPU)
+
+    def test_unknown_lora_targets_are_named(self, tmp_path: Path) -> None:
+        config = ModelConfig(path=str(save_tiny(tmp_path, "gpt2")), lora=LoraConfig(target_modules=["nothing"]))
+        with pytest.raises(ModelError, match=r"model\.lora\.target_modules"):
+            build_models(config, CPU)
+
     def test_an_encoder_becomes_a_decoder(self, tmp_path: Path) -> None:
         lm = tiny_lm("bert")
         lm.config.is_decoder = False
@@ -88,9 +105,10 @@ class TestLoading:
             ({"dtype": "float16"}, "float16 weights cannot be trained"),
             ({"dtype": "bfloat16", "autocast": "bfloat16"}, "expects float32 weights"),
             ({"autocast": "float16"}, "not supported on CPU"),
+            ({"lora": {"r": 2}, "gradient_checkpointing": True}, "use model.value: shared"),
         ],
     )
-    def test_contradictions_are_refused(self, tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    def test_contradictions_are_refused(self, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
         with pytest.raises(ModelError, match=message):
             build_models(ModelConfig(path=str(save_tiny(tmp_path, "gpt2")), **settings), CPU)
 
@@ -102,7 +120,7 @@ class TestLoading:
             build_models(ModelConfig(path=str(save_tiny(tmp_path, "gpt2"))), CPU)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "t5-untied", "bart"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "roberta", "t5-untied", "bart", "bert2bert"])
 class TestLora:
     def config(self, tmp_path: Path, family: str, **options: str) -> ModelConfig:
         return ModelConfig(path=str(save_tiny(tmp_path / "lm", family)), lora=LoraConfig(r=4), **options)
@@ -138,6 +156,23 @@ class TestLora:
         assert any(".mask." in n for n in changed)  # refreshed after the second iteration
         assert numbers[0]["train/first_ratio_error"] < 1e-4
         assert abs(numbers[0]["rollout/kl_per_token"]) < 1e-6
+
+    def test_recomputed_chunks_have_the_same_gradients(self, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The head runs again in the backward pass, when the forward pass and its adapter are over."""
+        gradients = []
+        for elements in (1 << 24, 60):
+            monkeypatch.setattr("rl4lms.core.logprobs.CHUNK_ELEMENTS", elements)
+            models = build_models(self.config(tmp_path, family), CPU, mask=True)
+            torch.manual_seed(1)
+            with torch.no_grad():
+                for _, parameter in [*policy_parameters(models.policy), *value_parameters(models.policy)]:
+                    parameter.normal_(std=0.1)
+            out = models.policy(*batch(models.policy), values=True)
+            (out.logprobs.sum() + out.values.sum()).backward()
+            gradients.append({n: p.grad for n, p in models.policy.named_parameters() if p.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], atol=1e-4), name
 
     def test_merged_model_is_a_plain_folder_with_the_same_distribution(self, tmp_path: Path, family: str) -> None:
         models = build_models(self.config(tmp_path, family, value="shared"), CPU)

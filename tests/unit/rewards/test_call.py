@@ -97,12 +97,26 @@ def test_missing_columns_and_wrong_lengths():
         call(lambda completions: [0, 0], columns={"answer": [1]})
 
 
-def test_errors_of_the_reward_are_passed_on():
-    def reward(completions):
-        raise ZeroDivisionError("mine")
+def test_errors_of_the_reward_name_it_and_the_place():
+    def mine(completions):
+        raise ZeroDivisionError("by nothing")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        call(reward)
+    async def later(completions):
+        return {}["key"]
+
+    with pytest.raises(RewardError, match=r"reward 'mine' raised ZeroDivisionError: by nothing \(test_call\.py, line \d+\)") as caught:
+        call(mine)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(RewardError, match=r"reward 'later' raised KeyError: 'key' \(test_call\.py"):
+        call(later)
+
+
+def test_errors_meant_for_users_stay_what_they_are():
+    def mine(completions):
+        raise DataError("no such column")
+
+    with pytest.raises(DataError, match=r"^no such column$"):
+        call(mine)
 
 
 # --- what may come back -------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def test_mini_samples():
     assert len({sample.id for sample in samples["train"]}) == 50
     first = samples["train"][0]
     assert not first.references[0].startswith(first.prompt)
+    assert not first.references[0].startswith(" ")
     assert samples["train"] == ImdbTask(train_size=50).samples("train")
     assert samples["train"] != ImdbTask(train_size=50, seed=1).samples("train")
 
@@ -105,6 +106,8 @@ def check_acl(task) -> None:
             words = f"{sample.prompt} {sample.references[0]}".split()
             assert [word.rpartition("w")[2] for word in words] == list("0123456")  # the reference continues the prompt
             assert len(sample.prompt.split()) == 3
+            # byte-level tokenizers would otherwise glue the last word of the prompt to the first of the target
+            assert sample.references[0][:1] == " " != sample.references[0][1:2]
             assert sample.meta["sentiment"] == ("positive" if "pos" in sample.prompt else "negative")
     assert 0 < sum(s.meta["sentiment"] == "positive" for s in samples["validation"]) < 8  # shuffled before splitting
     assert len(task.supervised("test")) == 10

@@ -11,7 +11,7 @@ import torch
 
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, NonFiniteError, RewardError
+from rl4lms.errors import ConfigError, DataError, NonFiniteError, RewardError
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.training.loop import place
 from rl4lms.training.optimizer import Schedule
@@ -30,7 +30,7 @@ def test_sequence_scores_stand_on_the_last_real_token_and_dense_ones_in_place() 
 
 
 def test_rows_without_a_reward_take_part_in_nothing(tmp_path: Path) -> None:
-    """Weights after an update equal those of an update on the other rows alone."""
+    """No mean, no whitening, no advantage; and what those rows said changes nothing: other tokens there give the same weights."""
 
     def half(completions: list[str], **columns: Any) -> list[float | None]:
         return [None if i % 2 else float(len(text)) for i, text in enumerate(completions)]
@@ -46,6 +46,13 @@ def test_rows_without_a_reward_take_part_in_nothing(tmp_path: Path) -> None:
     assert not e.advantages[~e.row_mask].any()
     assert e.advantages[e.mask].mean().abs() < 1e-5
     assert numbers["rollout/score"] == pytest.approx(float(e.scores.sum(-1)[e.row_mask].mean()))
+    assert numbers["rollout/kl_per_token"] == pytest.approx(float(e.kl[e.mask].mean()), abs=1e-7)
+    other = small_loop(tmp_path, algorithm={"name": "ppo", "n_epochs": 1, "minibatch_size": 64}, output_dir=str(tmp_path / "other"))
+    e.rollout.completion_ids[~e.row_mask] = 5
+    e.logprobs[~e.row_mask] = 0.0
+    other.algorithm.update(e, 0)
+    for (name, ours), theirs in zip(masked.models.policy.named_parameters(), other.models.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_every_reward_none_is_not_an_update(tmp_path: Path) -> None:
@@ -87,10 +94,17 @@ def test_target_kl_stops_the_update_before_a_step(tmp_path: Path) -> None:
     assert 0 < numbers["train/updates"] < 16
 
 
-def test_adaptive_kl_moves_the_coefficient(tmp_path: Path) -> None:
+def test_adaptive_kl_follows_the_kl_per_token(tmp_path: Path) -> None:
+    """A7: the mean over every generated token, not per sequence; the clip is not reached in the second step."""
     loop = small_loop(tmp_path, kl={"kl_coef": 0.2, "kl_target": 10.0})
+    first = run_steps(loop, 2)[1]["rollout/kl_per_token"]
+    loop = small_loop(tmp_path, kl={"kl_coef": 0.2, "kl_target": first * 1.1}, output_dir=str(tmp_path / "second"))
     numbers = run_steps(loop, 3)
-    assert [n["rollout/kl_coef"] for n in numbers] == pytest.approx([0.2, 0.2 * 0.98, 0.2 * 0.98**2])
+    kl = numbers[1]["rollout/kl_per_token"]
+    assert numbers[1]["rollout/kl_coef"] == pytest.approx(0.2 * 0.98)  # KL was 0 at first
+    assert kl == pytest.approx(first, rel=0.05)
+    expected = numbers[1]["rollout/kl_coef"] * (1 + 0.1 * (kl / (first * 1.1) - 1))
+    assert numbers[2]["rollout/kl_coef"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("precision", [{"autocast": "bfloat16"}, {"dtype": "bfloat16"}])
@@ -98,10 +112,13 @@ def test_adaptive_kl_moves_the_coefficient(tmp_path: Path) -> None:
 def test_lower_precision_trains(tmp_path: Path, family: str, precision: dict[str, str]) -> None:
     options = {"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 1}
     loop = small_loop(tmp_path, family, model=precision, algorithm=options, optimizer={"learning_rate": 1e-3})
+    before = {name: p.detach().clone() for name, p in loop.models.policy.named_parameters()}
     for numbers in run_steps(loop, 2):
         assert all(math.isfinite(value) for value in numbers.values())
         assert numbers["rollout/sampler_error"] < 0.5
         assert numbers["train/updates"] == 4
+    changed = sum(int((before[name] != p).sum()) for name, p in loop.models.policy.named_parameters())
+    assert changed > 0.3 * sum(p.numel() for p in loop.models.policy.parameters())
 
 
 def test_schedules_by_their_hugging_face_names() -> None:
@@ -130,9 +147,45 @@ def test_tensorboard_on_request(tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
-def test_a_window_that_is_too_small_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"need 96 positions, but the model has 80; lower prompt\.max_tokens"):
-        small_loop(tmp_path, prompt={"max_tokens": 90})
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("gpt2", {"prompt": {"max_tokens": 90}}, r"prompt and completion can need 96 positions, but the model has 80; lower prompt"),
+        ("roberta", {"prompt": {"max_tokens": 74}}, r"can need 80 positions, but the model has 79"),
+        ("bart", {"prompt": {"max_tokens": 90}}, r"the prompt can need 90 positions, but the model has 80"),
+        ("bert2bert", {"prompt": {"max_tokens": 90}}, r"the prompt can need 90 positions, but the model has 80"),
+        ("bart", {"rollout": {"max_new_tokens": 80}}, r"the completion can need 80 positions, but the model has 79; lower max_new_tokens"),
+    ],
+)
+def test_a_window_that_is_too_small_is_named(tmp_path: Path, family: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small_loop(tmp_path, family, **settings)
+
+
+def test_relative_positions_have_no_window(tmp_path: Path) -> None:
+    small_loop(tmp_path, "t5", prompt={"max_tokens": 500})
+
+
+def test_decoding_in_a_mask_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.generation\.mask: ppo has no mask"):
+        small_loop(tmp_path, evaluation={"generation": {"mask": True}})
+
+
+def test_evaluation_decodes_as_the_rollout_unless_it_says_otherwise(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, rollout={"max_new_tokens": 6, "top_k": 5}, evaluation={"generation": {"temperature": 0.5}})
+    assert recipe.evaluation.generation is not None
+    assert (recipe.evaluation.generation.max_new_tokens, recipe.evaluation.generation.top_k) == (6, 5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_truncation_spares_prefix_and_suffix(tmp_path: Path, side: str) -> None:
+    loop = small_loop(tmp_path, prompt={"max_tokens": 4, "truncation_side": side, "prefix": "7 ", "suffix": " 9"})
+    ids = loop.engine.encoder.encode(["1 2 3 4 5", "6"])
+    kept = ["4", "5"] if side == "left" else ["1", "2"]
+    assert loop.models.tokenizer.convert_ids_to_tokens(ids[0]) == ["7", *kept, "9"]
+    assert loop.models.tokenizer.convert_ids_to_tokens(ids[1]) == ["7", "6", "9"]
+    with pytest.raises(DataError, match="no room"):
+        small_loop(tmp_path, prompt={"max_tokens": 1, "prefix": "7 ", "suffix": " 9"}).engine.encoder.encode(["1 2"])
 
 
 def test_unknown_best_key_is_named(tmp_path: Path) -> None:
@@ -141,7 +194,7 @@ def test_unknown_best_key_is_named(tmp_path: Path) -> None:
 
 
 def test_truncated_prompts_are_counted(tmp_path: Path) -> None:
-    loop = small_loop(tmp_path, prompt={"max_tokens": 1})
-    numbers = loop.step(0)
-    expected = sum(len(loop.samples[i].prompt.split()) > 1 for i in prompt_indices(len(loop.samples), 0, 0, 16))
-    assert numbers["rollout/truncated_prompts"] == expected > 0
+    loop = small_loop(tmp_path, prompt={"max_tokens": 1}, rollout={"completions_per_prompt": 2})
+    for step, numbers in enumerate(run_steps(loop, 2)):  # per iteration: a resumed run logs the same
+        expected = sum(len(loop.samples[i].prompt.split()) > 1 for i in prompt_indices(len(loop.samples), 0, step, 16))
+        assert numbers["rollout/truncated_prompts"] == expected > 0

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from rl4lms.config.base import Component
-from rl4lms.errors import DataError, ModelError
+from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError
 from rl4lms.rewards import build
-from rl4lms.training.reward_model import predict, read_labelled, train_reward_model
+from rl4lms.training.reward_model import fit_classifier, predict, read_labelled, train_reward_model
 from tests.tiny import number_tokenizer
 
 
@@ -81,7 +81,48 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     tsv.write_text("no tab here\n")
     with pytest.raises(DataError, match=r"bad\.tsv:1: expected text<TAB>label"):
         read_labelled(str(tsv))
+    tsv.write_bytes("café\t1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"bad\.tsv: not UTF-8 text"):
+        read_labelled(str(tsv))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_already_stays(tmp_path: Path) -> None:
+    folder, file = tmp_path / "thesis", tmp_path / "notes"
+    folder.mkdir()
+    (folder / "chapter.txt").write_text("years of work")
+    file.write_text("more work")
+    for output in (folder, file):
+        with pytest.raises(ConfigError, match=rf"{output.name}: there is something already"):
+            train_reward_model(str(tmp_path / "no-base"), str(tmp_path / "no-data.jsonl"), output)
+    assert (folder / "chapter.txt").read_text() == "years of work"
+    assert file.read_text() == "more work"
+
+
+def test_a_diverging_training_saves_nothing(tmp_path: Path) -> None:
+    train = labelled(tmp_path / "train.jsonl", 40, 0)
+    with pytest.raises(NonFiniteError, match="classifier: the loss is"):
+        train_reward_model(encoder(tmp_path / "base"), train, tmp_path / "reward", learning_rate=1e30, batch_size=4, device="cpu")
+    assert not (tmp_path / "reward").exists()
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_batches_of_similar_length_are_a_choice(tmp_path: Path, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    base = encoder(tmp_path / "base")
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2), AutoTokenizer.from_pretrained(base)
+    forward = model.forward
+
+    def watched(input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
+        seen.append(int((input_ids != 0).sum(-1).unique().numel()))
+        return forward(input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(model, "forward", watched)
+    texts = [" ".join(["3"] * (1 + 9 * (i % 2))) for i in range(200)]
+    options = {"batch_size": 4, "learning_rate": 1e-3, "seed": 0}
+    fit_classifier(model, tokenizer, texts, [i % 2 for i in range(200)], group_by_length=grouped, **options)
+    mixed = sum(lengths == 2 for lengths in seen) / len(seen)
+    assert mixed < 0.2 if grouped else mixed > 0.5
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 import rl4lms
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.core.padding import pad
+from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.training.supervised import _Likelihood, fit
@@ -54,6 +56,71 @@ def test_learns_its_targets_and_to_stop(family: str) -> None:
     out = lm.generate(input_ids=ids, **options)
     texts = tokenizer.batch_decode(out if lm.config.is_encoder_decoder else out[:, ids.shape[1] :], skip_special_tokens=True)
     assert texts == [s.references[0] for s in TEXTS[:5]]
+
+
+def run_fit(lm: PreTrainedModel, samples: list[Sample], **settings: object) -> None:
+    tokenizer = number_tokenizer()
+    prompts = tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]
+    config = SupervisedConfig(**{"max_steps": 1, "batch_size": 20, "learning_rate": 1e-2, **settings})
+    fit(lm, tokenizer, samples, config, prompt_ids=prompts, seed=0)
+
+
+def test_no_eos_is_learnt_where_a_target_was_cut(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    run_fit(lm, TEXTS, max_steps=80, max_target_tokens=2)
+    assert caplog.messages[0].startswith("warm start: 40 of 40 targets are longer than supervised.max_target_tokens=2")
+    tokenizer = number_tokenizer()
+    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=2, do_sample=False)
+    assert tokenizer.decode(out[0, 1:]) == "4 5"
+
+
+def test_a_target_that_just_fits_keeps_its_eos(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    run_fit(lm, TEXTS, max_steps=80, max_target_tokens=3)
+    assert not [message for message in caplog.messages if "warm start" in message]
+    tokenizer = number_tokenizer()
+    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=3, do_sample=False)
+    assert tokenizer.decode(out[0, 1:]) == "4 5 </s>"
+
+
+def test_targets_outside_the_vocabulary_are_named() -> None:
+    with pytest.raises(DataError, match=r"the target of 'b' has token id 18, outside the model's vocabulary of 10"):
+        run_fit(tiny_lm("gpt2", vocab_size=10), [Sample("a", "1", ("2 3",)), Sample("b", "1", ("2 15",))])
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "target", "message"),
+    [
+        ("gpt2", 60, 20, "prompt and target of 'a' have 81 tokens, but the model has only 80 positions"),
+        ("gpt2", 60, 19, None),
+        ("bart", 60, 60, None),
+        ("bart", 81, 5, "prompt of 'a' have 81 tokens, but the model has only 80 positions"),
+        ("bart", 5, 90, "target of 'a' have 91 tokens"),
+        ("t5", 200, 100, None),
+    ],
+)
+def test_rows_beyond_the_positions_are_refused_before_training(family: str, prompt: int, target: int, message: str | None) -> None:
+    sample = Sample("a", " ".join(["1"] * prompt), (" ".join(["2"] * target),))  # EOS comes on top
+    lm = tiny_lm(family, vocab_size=len(number_tokenizer()))
+    if message is None:
+        run_fit(lm, [sample])
+    else:
+        with pytest.raises(ConfigError, match=message):
+            run_fit(lm, [sample])
+
+
+def test_a_diverging_warm_start_saves_nothing(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, supervised={"max_steps": 5, "batch_size": 8, "learning_rate": 1e30})
+    with pytest.raises(NonFiniteError, match=r"warm start: the loss is (nan|inf) at step 2"):
+        rl4lms.train(recipe, progress=False)
+    assert not (tmp_path / "run" / "supervised").exists()
+
+
+def test_weights_that_the_last_step_ruined() -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    lm.transformer.ln_f.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(NonFiniteError, match="warm start: a weight of the model is nan or infinite"):
+        run_fit(lm, TEXTS, max_steps=1)
 
 
 def test_only_the_saved_model_enters_the_run_folder_and_rl_starts_from_it(tmp_path: Path) -> None:

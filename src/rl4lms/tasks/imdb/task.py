@@ -43,6 +43,7 @@ class ImdbTask:
     def samples(self, split: Split) -> Sequence[Sample]:
         """Prompts of a split, in a fixed order: the first half of each review, with the second half as the reference.
 
+        References of the full edition begin with the space after the prompt: byte-level tokenizers make it a part of the next word.
         `meta["sentiment"]` is the label of the whole review, `positive` or `negative`.
 
         Raises:
@@ -50,7 +51,8 @@ class ImdbTask:
         """
         if split not in self._samples:
             texts = self._mini_texts(split) if self.edition == "mini" else self._full_texts[split]
-            self._samples[split] = [_sample(f"{split}-{number}", text, positive) for number, (text, positive) in enumerate(texts)]
+            rows = enumerate(texts)
+            self._samples[split] = [self._sample(f"{split}-{number}", text, positive) for number, (text, positive) in rows]
         return self._samples[split]
 
     def supervised(self, split: Split) -> Sequence[Sample]:
@@ -86,10 +88,11 @@ class ImdbTask:
         }
         return {split: [(" ".join(text.split()), positive) for text, positive in part] for split, part in texts.items()}
 
-
-def _sample(sample_id: str, text: str, positive: bool) -> Sample:
-    prompt, rest = grammar.halves(text)
-    return Sample(sample_id, prompt, (rest,), {"sentiment": "positive" if positive else "negative"})
+    def _sample(self, sample_id: str, text: str, positive: bool) -> Sample:
+        prompt, rest = grammar.halves(text)
+        if prompt and self.edition == "full":
+            rest = f" {rest}"
+        return Sample(sample_id, prompt, (rest,), {"sentiment": "positive" if positive else "negative"})
 
 
 def _mini_models(seed: int) -> dict[str, ModelSpec]:
