@@ -28,7 +28,7 @@ class ModelConfig(Block):
     architecture: Literal["auto", "causal", "encoder-decoder"] = "auto"
     value: Literal["separate", "shared"] = "separate"
     lora: LoraConfig | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="below float32 small updates are lost: prefer `autocast`")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights; small updates need float32, see `autocast`")
     autocast: Literal["bfloat16", "float16"] | None = Field(None, description="torch.autocast for passes; weights keep `dtype`")
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False

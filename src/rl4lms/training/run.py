@@ -302,7 +302,7 @@ def _resume(loop: Loop, display: Display) -> None:
         display.console.print(line)
     if step is None and complaints:
         raise CheckpointError(
-            f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued; " + "; ".join(complaints)
+            f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(complaints)
         )
     if step is not None:
         loop.checkpoints.load(step, loop.state)
