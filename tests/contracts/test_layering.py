@@ -160,7 +160,9 @@ def unsafe(tree: ast.AST, module: Path) -> Iterator[str]:
         catches_all = isinstance(node, ast.ExceptHandler) and (
             node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
         )
-        if catches_all and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None):  # tidying up and raising on is fine
+        last = node.body[-1] if catches_all else None
+        # Tidying up and raising on is fine, and so is naming what failed with the cause attached.
+        if catches_all and not (isinstance(last, ast.Raise) and (last.exc is None or last.cause is not None)):
             yield f"{module}:{node.lineno} catches everything"
 
 

@@ -52,6 +52,7 @@ class PerplexityConfig(JudgeConfig):
     """Perplexity of completions under a judge LM."""
 
     model: str = Field(min_length=1, description="Hub id, local folder, or asset:<name> of the task")
+    key: str = Field("perplexity", min_length=1, description="name of the result in logs; any but the default also names `<key>_nll`")
 
 
 class ReferencePerplexityConfig(Block):

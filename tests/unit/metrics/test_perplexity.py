@@ -50,7 +50,7 @@ def test_empty_completions_have_no_perplexity(judge):
 
 
 def test_two_judges(judge):
-    metrics = [Perplexity(model="judge"), Perplexity(model="other", key="strict")]
+    metrics = [build({"name": "perplexity", "model": "judge"}), build({"name": "perplexity", "model": "other", "key": "strict"})]
     assert [result.key for result in compute_all(metrics, **batch())] == ["perplexity", "nll", "strict", "strict_nll"]
 
 
