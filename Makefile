@@ -17,7 +17,7 @@ JOBS ?= 2
 .PHONY: demo test test-all lint types cost bench check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
-	$(BIN)/rl4lms demo
+	$(BIN)/rl4lms demo --force
 
 test: $(READY)  ## the default tests
 	$(PYTEST) -m "not slow and not gpu"

@@ -19,7 +19,7 @@ T = TypeVar("T")
 RANGE = 100_000
 SPLITS = {
     name: range(number * RANGE, (number + 1) * RANGE)
-    for number, name in enumerate(("base", "judge", "sentiment", "evaluator", "train", "validation", "test"))
+    for number, name in enumerate(("base", "judge", "sentiment", "evaluator", "train", "validation", "development", "test"))
 }
 
 _NUMBERED = ("BE", "DO", "SHOW", "THIS", "MOVIE", "MOMENT", "PERSON", "FOLLOWS", "RETURN", "SEARCH", "FIND", "MEET", "WANT")
