@@ -18,7 +18,7 @@ def test_models_and_prompts_use_different_splits():
     task = ImdbTask()
     specs = [task.models["base"], task.models["judge"], *task.classifiers.values()]
     splits = [spec.data_options["split"] for spec in specs]
-    assert sorted([*splits, "train", "validation", "test"]) == sorted(corpus.SPLITS)
+    assert sorted([*splits, "train", "validation", "development", "test"]) == sorted(corpus.SPLITS)
     one, other = task.classifiers["sentiment"], task.classifiers["evaluator"]
     assert one.seed != other.seed
     assert one.shape != other.shape
