@@ -4,7 +4,7 @@
 
 Decodings: `full` (temperature 1, no mask; what the targets are about), `nucleus` (each policy inside its own top-p 0.9 set, at least one
 token, EOS always allowed) and `mask` (inside the masking policy that NLPO trained with; the base inside the same mask beside it). Writes
-`<output>.json` and `<output>.md`. Prompts are the test split, which no run has seen; the base is decoded with the same random numbers.
+`<output>.json` and `<output>.tables.md`. Prompts are the test split, which no run has seen; the base is decoded with the same random numbers.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def main() -> None:
         for row in rows.values():
             del row["samples"]
     a.output.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    a.output.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    a.output.with_suffix(".tables.md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
 
 
