@@ -27,7 +27,7 @@ from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
 Report = Callable[[str, int, int], None]
 PREFIX = "asset:"
 # Raised when the way assets are built changes, so that old caches are not taken for new ones.
-_BUILDER_VERSION = 2
+_BUILDER_VERSION = 3
 _PROBED_ROWS = 300
 _SPECIAL = ["<pad>", "</s>", "<s>", "<unk>"]
 
@@ -145,10 +145,12 @@ def build_lm(spec: ModelSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
         config = GPT2Config(vocab_size=v, n_embd=d, n_layer=n, n_head=heads, n_positions=spec.shape["max_positions"], **off, **ids)
         return GPT2LMHeadModel(config)
     sizes = {"d_model": d, "d_kv": d // heads, "d_ff": 4 * d, "num_layers": n, "num_heads": heads, "vocab_size": v}
-    lm = T5ForConditionalGeneration(T5Config(**sizes, dropout_rate=0.0, decoder_start_token_id=ids["pad_token_id"], **ids))
+    options = {"dropout_rate": 0.0, "decoder_start_token_id": ids["pad_token_id"], "tie_word_embeddings": False}
+    lm = T5ForConditionalGeneration(T5Config(**sizes, **options, **ids))
     with torch.no_grad():
-        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training.
+        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training; a tied head is scaled down.
         lm.shared.weight.normal_(std=0.05)
+        lm.lm_head.weight.normal_(std=0.02)
     return lm
 
 
