@@ -4,7 +4,7 @@
 
 Decodings: `full` (temperature 1, no mask; what the targets are about), `nucleus` (each policy inside its own top-p 0.9 set, at least one
 token, EOS always allowed) and `mask` (inside the masking policy that NLPO trained with; the base inside the same mask beside it). Writes
-`<output>.json` and `<output>.tables.md`. Prompts are the test split, which no run has seen; the base is decoded with the same random numbers.
+`<output>.json` and `<output>.tables.md`. Prompts are the test split, which no run has seen; the base draws the same random numbers.
 """
 
 from __future__ import annotations
