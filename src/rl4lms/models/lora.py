@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -28,7 +29,10 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
     for name in names:
         peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
         try:
-            inject_adapter_in_model(peft_config, lm, adapter_name=name)
+            with warnings.catch_warnings():
+                # Several adapters on one model, and GPT-2's transposed layers, are meant here.
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`|fan_in_fan_out is set to False")
+                inject_adapter_in_model(peft_config, lm, adapter_name=name)
         except ValueError as error:
             raise ModelError(f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}") from error
     lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
