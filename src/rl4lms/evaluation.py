@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from rl4lms import distributed
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.kl import k3
@@ -16,7 +14,7 @@ from rl4lms.metrics import compute_all
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
-from rl4lms.rewards.call import score as call_reward
+from rl4lms.rewards.call import score_rollout
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample
 
@@ -69,12 +67,11 @@ class Evaluator:
         `kl_behaviour_per_token`.
         """
         rollout = self._decode(mask_rule, progress)
-        columns = batch_columns(rollout)
+        columns = rollout.columns()
         results: dict[str, MetricResult] = {}
         if self.reward is not None:
-            output = call_reward(self.reward, completion_ids=_id_rows(rollout), **columns)
-            totals = [None if s is None else sum(s) if isinstance(s, list | tuple) else s for s in output.scores]
-            results["reward"] = _summarise("reward", totals)
+            output = score_rollout(self.reward, rollout)
+            results["reward"] = _summarise("reward", output.totals())
             for name, part in output.parts.items():
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
@@ -119,23 +116,6 @@ class Evaluator:
         return results
 
 
-def batch_columns(rollout: Rollout) -> dict[str, Any]:
-    """What rewards and metrics are called with: `prompts`, `completions`, `references` and `columns` (every other column)."""
-    samples = rollout.samples
-    names = sorted({name for sample in samples for name in sample.meta})
-    return {
-        "prompts": [s.prompt for s in samples],
-        "completions": rollout.texts,
-        "references": [s.references for s in samples],
-        "columns": {name: [s.meta.get(name) for s in samples] for name in names},
-    }
-
-
-def _id_rows(rollout: Rollout) -> list[list[int]]:
-    pairs = zip(rollout.completion_ids.cpu(), rollout.completion_mask.cpu(), strict=True)
-    return [ids[mask].tolist() for ids, mask in pairs]
-
-
 def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
     kept = [v for v in values if v is not None]
     n = len(kept)
@@ -161,11 +141,3 @@ def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict
         | {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
         for i, (s, text) in enumerate(zip(rollout.samples, rollout.texts, strict=True))
     ]
-
-
-@torch.no_grad()
-def sequence_kl(policy: Policy, ref_policy: Policy, rollout: Rollout) -> list[float]:
-    """Summed log-ratio of policy to reference for each completion, full softmax at temperature 1; nats."""
-    here, there = score(policy, rollout, masked=False), score(ref_policy, rollout, masked=False)
-    assert here.full_logprobs is not None and there.full_logprobs is not None
-    return ((here.full_logprobs - there.full_logprobs) * rollout.completion_mask).sum(-1).tolist()

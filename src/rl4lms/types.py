@@ -60,6 +60,16 @@ class Rollout:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def columns(self) -> dict[str, Any]:
+        """What rewards and metrics are called with: `prompts`, `completions`, `references`, and `columns`, every other column by name."""
+        names = sorted({name for sample in self.samples for name in sample.meta})
+        return {
+            "prompts": [sample.prompt for sample in self.samples],
+            "completions": self.texts,
+            "references": [sample.references for sample in self.samples],
+            "columns": {name: [sample.meta.get(name) for sample in self.samples] for name in names},
+        }
+
 
 @dataclass(slots=True)
 class Experience:

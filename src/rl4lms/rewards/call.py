@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rl4lms import components
+from rl4lms.core.padding import unpad
 from rl4lms.errors import RewardError, Rl4lmsError
 from rl4lms.metrics.call import check_columns, name_of
+from rl4lms.types import Rollout
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
 _TRL_EXTRAS = ("trainer_state", "log_extra", "log_metric")
@@ -101,6 +103,11 @@ def _returned(owner: str, reward: Callable[..., Any], arguments: Mapping[str, An
     except Exception as error:  # a reward is anybody's code and may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise RewardError(f"{owner} raised {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})") from error
+
+
+def score_rollout(reward: Callable[..., Any] | Composed, rollout: Rollout) -> RewardOutput:
+    """`score` on the completions of a rollout."""
+    return score(reward, completion_ids=unpad(rollout.completion_ids, rollout.completion_mask), **rollout.columns())
 
 
 def checked(owner: str, returned: Any, lengths: Sequence[int]) -> RewardOutput:

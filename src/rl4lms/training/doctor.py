@@ -13,6 +13,7 @@ import torch
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import Rl4lmsError
+from rl4lms.rewards.call import score_rollout
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.training.display import Display
 from rl4lms.training.loop import Loop
@@ -145,7 +146,7 @@ def _eos(recipe: Recipe, loop: Loop, rollout: Rollout) -> Verdict:
 def _reward(loop: Loop, rollout: Rollout) -> Iterator[Verdict]:
     start = time.perf_counter()
     try:
-        output = loop._score(rollout)
+        output = score_rollout(loop.reward, rollout)
     except Rl4lmsError as error:
         yield Verdict("reward", "fail", type(error).__name__, str(error))
         return

@@ -13,12 +13,11 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
-from rl4lms.core.padding import place_last, unpad
+from rl4lms.core.padding import place_last
 from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import ConfigError, NonFiniteError, RewardError
 from rl4lms.models.build import Models
-from rl4lms.rewards.call import RewardOutput
-from rl4lms.rewards.call import score as call_reward
+from rl4lms.rewards.call import RewardOutput, score_rollout
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.training.checkpoint import Checkpoints, TrainState
 from rl4lms.training.optimizer import Schedule
@@ -47,7 +46,6 @@ class Loop:
     log: RunLog
     evaluate: Callable[[int], dict[str, float]]
     after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
-    should_stop: Callable[[], bool] = lambda: False
     clock: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -65,7 +63,7 @@ class Loop:
             self.log.log(0, self._evaluated(0))
             if self.state.best:  # the untrained model may turn out to be the best
                 self.checkpoints.save(self.state)
-        while self.state.step < r.training.iterations and not self.should_stop():
+        while self.state.step < r.training.iterations:
             learning_rate = self.schedule.set(self.state.step)
             numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
             done = self.state.step + 1
@@ -97,7 +95,7 @@ class Loop:
         assert current.logprobs is not None and current.full_logprobs is not None and reference.full_logprobs is not None
         # 3 reward
         with self._timed("reward"):
-            output = self._score(rollout)
+            output = score_rollout(self.reward, rollout)
         scores, row_mask = place(output, rollout.completion_mask)
         # 4 shaping
         kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
@@ -118,17 +116,6 @@ class Loop:
             controller.update(numbers["rollout/kl_per_token"])
         self.state.kl_coef = controller.kl_coef
         return numbers
-
-    def _score(self, rollout: Rollout) -> RewardOutput:
-        names = sorted({name for sample in rollout.samples for name in sample.meta})
-        return call_reward(
-            self.reward,
-            prompts=[s.prompt for s in rollout.samples],
-            completions=rollout.texts,
-            completion_ids=unpad(rollout.completion_ids, rollout.completion_mask),
-            references=[s.references for s in rollout.samples],
-            columns={name: [s.meta.get(name) for s in rollout.samples] for name in names},
-        )
 
     def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,13 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    TrainingArguments,
 )
 
 from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.models.loading import resolve_device
 from rl4lms.tasks.files import read_rows, read_text
-from rl4lms.training.supervised import _Progress, _QuietTrainer, save_supervised
+from rl4lms.training.hf_trainer import run_trainer
+from rl4lms.training.supervised import save_supervised
 
 _MAX_TOKENS = 512
 
@@ -94,32 +92,24 @@ def fit_classifier(
     encoded = tokenizer(list(texts), truncation=True, max_length=window)["input_ids"]
     rows = [{"input_ids": ids, "labels": label} for ids, label in zip(encoded, labels, strict=True)]
     total = steps or int(np.ceil(len(rows) / batch_size) * epochs)
-    scratch = tempfile.mkdtemp(prefix="rl4lms-classifier-")
     try:
-        arguments = TrainingArguments(
-            output_dir=scratch,
+        run_trainer(
+            "classifier",
+            model,
+            rows,
+            DataCollatorWithPadding(tokenizer),
+            device=model.device,
+            seed=seed,
+            progress=progress,
             max_steps=total,
             per_device_train_batch_size=batch_size,
             learning_rate=learning_rate,
             lr_scheduler_type="linear",
             warmup_steps=int(0.06 * total),
             weight_decay=0.01,
-            seed=seed,
-            data_seed=seed,
             train_sampling_strategy="group_by_length" if group_by_length else "random",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=model.device.type == "cpu",
-            dataloader_pin_memory=False,
         )
-        collator = DataCollatorWithPadding(tokenizer)
-        trainer = _QuietTrainer("classifier", model=model, args=arguments, train_dataset=rows, data_collator=collator)
-        if progress is not None:
-            trainer.add_callback(_Progress(progress))
-        trainer.train()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         model.eval()
 
 
@@ -132,7 +122,7 @@ def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: S
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         inputs = tokenizer([texts[i] for i in batch], truncation=True, max_length=window, padding=True, return_tensors="pt")
-        out[batch] = model(**inputs.to(model.device)).logits.double().softmax(-1).cpu().numpy()
+        out[batch] = model(**inputs.to(model.device)).logits.cpu().double().softmax(-1).numpy()
     return out
 
 
@@ -214,6 +204,10 @@ def train_reward_model(
     names = list(label_names or values)
     if len(names) != len(values):
         raise DataError(f"{train} has the labels {', '.join(values)}, but {len(names)} label names were given: {', '.join(names)}")
+    held = None if test is None else read_labelled(test, text_column, label_column)
+    unknown = sorted(set(held.labels) - set(values)) if held is not None else []
+    if unknown:
+        raise DataError(f"{test}: labels that the training data does not have: {', '.join(unknown)}")
     torch.manual_seed(seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
@@ -229,11 +223,7 @@ def train_reward_model(
     options["max_tokens"] = max_tokens
     fit_classifier(model, tokenizer, data.texts, [values.index(v) for v in data.labels], **options, progress=progress)
     result: dict[str, Any] = {"labels": names, "train_rows": len(data.texts)}
-    if test is not None:
-        held = read_labelled(test, text_column, label_column)
-        unknown = sorted(set(held.labels) - set(values))
-        if unknown:
-            raise DataError(f"{test}: labels that the training data does not have: {', '.join(unknown)}")
+    if held is not None:
         truth = np.array([values.index(v) for v in held.labels])
         result |= {"accuracy": float((predict(model, tokenizer, held.texts).argmax(-1) == truth).mean()), "n": len(truth)}
     save_supervised(model, tokenizer, output)

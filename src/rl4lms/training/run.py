@@ -38,7 +38,7 @@ from rl4lms.training.checkpoint import Checkpoints, TrainState, load_policy
 from rl4lms.training.display import Display
 from rl4lms.training.loop import Loop
 from rl4lms.training.optimizer import Schedule, build_optimizer
-from rl4lms.training.supervised import fit, save_supervised, seed_everything
+from rl4lms.training.supervised import fit, save_supervised
 from rl4lms.training.tracking import RunLog
 from rl4lms.types import Reward, Sample, Task
 
@@ -170,7 +170,7 @@ def assemble(
     if reward is None and not only_supervised:
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
 
-    seed_everything(recipe.seed)
+    torch.manual_seed(recipe.seed)
     models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
     check_window(recipe, models.policy.lm)
     optimizer = build_optimizer(models.policy, recipe.optimizer)
@@ -244,7 +244,7 @@ def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, 
     started = recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(target), "tokenizer": None})})
     if (target / "config.json").is_file():
         return started
-    seed_everything(recipe.seed)
+    torch.manual_seed(recipe.seed)
     lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
     check_window(recipe, lm)
     samples: Sequence[Sample] = task.supervised("train")

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import SpecialTokens, position_windows, special_tokens
 from rl4lms.models.policy import Policy
+from rl4lms.training.hf_trainer import run_trainer
 from rl4lms.types import Sample
 
 
@@ -36,14 +34,6 @@ class _Likelihood(nn.Module):
         assert out.full_logprobs is not None
         count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
         return {"loss": -out.full_logprobs.sum() / count}
-
-
-class _Progress(TrainerCallback):
-    def __init__(self, report: Callable[[int, int], None]) -> None:
-        self._report = report
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._report(state.global_step, state.max_steps)
 
 
 def fit(
@@ -87,11 +77,16 @@ def fit(
         labels = c_ids.masked_fill(~c_mask, -100)
         return {"prompt_ids": p_ids, "prompt_mask": p_mask, "completion_ids": c_ids, "completion_mask": c_mask, "labels": labels}
 
-    # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output is kept.
-    scratch = tempfile.mkdtemp(prefix="rl4lms-supervised-")
     try:
-        arguments = TrainingArguments(
-            output_dir=scratch,
+        log = run_trainer(
+            "warm start",
+            _Likelihood(policy),
+            rows,
+            collate,
+            device=lm.device,
+            seed=seed,
+            progress=progress,
+            model_accepts_loss_kwargs=True,
             num_train_epochs=config.epochs,
             max_steps=config.max_steps or -1,
             per_device_train_batch_size=config.batch_size,
@@ -100,27 +95,14 @@ def fit(
             lr_scheduler_type=config.lr_scheduler_type,
             warmup_steps=config.warmup_steps,
             weight_decay=config.weight_decay,
-            seed=seed,
-            data_seed=seed,
-            save_strategy="no",
-            report_to="none",
             logging_steps=max(1, (config.max_steps or 200) // 20),
-            disable_tqdm=True,
             remove_unused_columns=False,
-            use_cpu=lm.device.type == "cpu",
-            dataloader_pin_memory=False,
         )
-        trainer = _QuietTrainer("warm start", model=_Likelihood(policy), args=arguments, train_dataset=rows, data_collator=collate)
-        trainer.model_accepts_loss_kwargs = True
-        if progress is not None:
-            trainer.add_callback(_Progress(progress))
-        trainer.train()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         lm.eval()
     if not all(parameter.isfinite().all() for parameter in lm.parameters()):
         raise NonFiniteError("warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate")
-    return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in log if "loss" in entry]
 
 
 def _rows(
@@ -161,28 +143,6 @@ def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]],
                 )
 
 
-class _QuietTrainer(Trainer):
-    """The `Trainer` without its printed log lines (ours are in the run folder), which stops at a loss that is not finite.
-
-    Args:
-        what: is trained; named in messages.
-        options: those of the `Trainer`.
-    """
-
-    def __init__(self, what: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._what = what
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().training_step(*args, **kwargs)
-        if not loss.isfinite():
-            raise NonFiniteError(f"{self._what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate")
-        return loss
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        self.state.log_history.append({**logs, "step": self.state.global_step})
-
-
 def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes the warm-started model as an HF folder, whole or not at all."""
     temporary = folder.with_name(folder.name + ".writing")
@@ -191,8 +151,3 @@ def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds torch for fresh layers and dropout; sampling and data order have seeds of their own."""
-    torch.manual_seed(seed)

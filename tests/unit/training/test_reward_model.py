@@ -77,6 +77,12 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         train_reward_model(base, train, tmp_path / "out", label_names=["a"])
     with pytest.raises(ModelError, match="cannot load"):
         train_reward_model(str(tmp_path / "nothing"), train, tmp_path / "out")
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "1", "label": "good"}\n{"text": "2", "label": "odd"}\n')
+    steps: list[int] = []
+    with pytest.raises(DataError, match="labels that the training data does not have: odd"):
+        train_reward_model(base, train, tmp_path / "out", test=str(other), progress=lambda step, of: steps.append(step))
+    assert not steps  # found before the training, not after it
     tsv = tmp_path / "bad.tsv"
     tsv.write_text("no tab here\n")
     with pytest.raises(DataError, match=r"bad\.tsv:1: expected text<TAB>label"):

@@ -1,0 +1,89 @@
+"""The HF `Trainer` as warm start and reward models use it: quiet, without files of its own, stopping at a loss that is not finite."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from rl4lms.errors import NonFiniteError
+
+
+class _Progress(TrainerCallback):
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self._report = report
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._report(state.global_step, state.max_steps)
+
+
+class _QuietTrainer(Trainer):
+    """The `Trainer` without its printed log lines; ours are in the run folder."""
+
+    what: str
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise NonFiniteError(f"{self.what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate")
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+
+
+def run_trainer(
+    what: str,
+    model: nn.Module,
+    rows: Sequence[Any],
+    collate: Callable[[list[Any]], Any],
+    *,
+    device: torch.device,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+    model_accepts_loss_kwargs: bool | None = None,
+    **arguments: Any,
+) -> list[dict[str, Any]]:
+    """Trains `model` in place.
+
+    Args:
+        what: is trained; named in messages.
+        model: returns a loss.
+        rows, collate: the data, and how rows become a batch.
+        device: where the model is.
+        seed: of data order and dropout.
+        progress: called with (step, of).
+        model_accepts_loss_kwargs: whether the model divides by `num_items_in_batch` itself; the `Trainer` guesses when None.
+        arguments: of `TrainingArguments`.
+
+    Returns:
+        The `Trainer`'s log.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
+    """
+    # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output is kept.
+    with tempfile.TemporaryDirectory(prefix="rl4lms-trainer-", ignore_cleanup_errors=True) as scratch:
+        settings = TrainingArguments(
+            output_dir=scratch,
+            seed=seed,
+            data_seed=seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=False,
+            **arguments,
+        )
+        trainer = _QuietTrainer(model=model, args=settings, train_dataset=rows, data_collator=collate)
+        trainer.what = what
+        if model_accepts_loss_kwargs is not None:
+            trainer.model_accepts_loss_kwargs = model_accepts_loss_kwargs
+        if progress is not None:
+            trainer.add_callback(_Progress(progress))
+        trainer.train()
+    return trainer.state.log_history
