@@ -1,12 +1,15 @@
-"""Speed of the three parts of an iteration: rollout, log-prob pass, update; rollout against HF `generate` at the same batch.
+"""Speed and memory of a training iteration: rollout, log-prob passes, update; and the rollout against HF `generate`.
 
-    python benchmarks/bench.py [--workload A|B|C] [--threads 1] [--repeats 3]
+    python benchmarks/bench.py [--workload A B C D] [--variant ppo separate nlpo bf16 lora] [--threads 1] [--repeats 1]
 
-Workloads have random weights and no EOS. A: GPT-2-small's shape, 64 prompts of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the
-same batch. C: T5-small's shape, 64 prompts of 256 tokens. All generate 48 tokens and update with minibatches of 16, 4 epochs, float32.
-*Efficiency* is the floating-point work that one PPO iteration with a shared trunk needs (15 forward-equivalents: one rollout, one policy
-and one reference pass, four epochs of three) over CPU seconds times this machine's float32 matmul rate, measured in the same run. The
-last line of the output is one JSON object with every figure.
+Every workload and variant runs in a fresh process: `Loop.step` of a recipe, as `rl4lms train` runs it. A: GPT-2-small's shape, 64 prompts
+of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the same batch. C: T5-small's shape, 64 prompts of 256 tokens. D: B with 256
+prompts and completions of geometric length. All generate at most 48 tokens and update with minibatches of 16 in 4 epochs; float32 and a
+shared trunk unless the variant says otherwise.
+
+*Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, measured before and after in
+the same process. The work is 15 forward passes, whatever the code really runs (one rollout, a policy and a reference pass, four epochs of
+three), and for a separate value LM 13 more of the blocks. The last line of the output is one JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -16,143 +19,174 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--workload", choices=["A", "B", "C"], default="B")
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--repeats", type=int, default=3)
-arguments = parser.parse_args()
-os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-import torch  # noqa: E402 - the thread count must be set before
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, T5Config, T5ForConditionalGeneration  # noqa: E402
-
-from rl4lms.algorithms.base import Learner  # noqa: E402
-from rl4lms.algorithms.ppo import PPO  # noqa: E402
-from rl4lms.config.algorithms import OptimizerConfig, PPOConfig  # noqa: E402
-from rl4lms.config.generation import SamplingConfig  # noqa: E402
-from rl4lms.core.padding import place_last  # noqa: E402
-from rl4lms.core.sampling import draw_keys  # noqa: E402
-from rl4lms.models.generate import MaskRule  # noqa: E402
-from rl4lms.models.loading import special_tokens  # noqa: E402
-from rl4lms.models.policy import Policy  # noqa: E402
-from rl4lms.rollout.engine import score  # noqa: E402
-from rl4lms.training.optimizer import build_optimizer  # noqa: E402
-from rl4lms.types import Experience, Rollout, Sample  # noqa: E402
-
-PROMPTS, NEW_TOKENS = 64, 48
+COLUMNS = ("rollout", "pass", "update", "iteration", "wall", "tok/s", "efficiency", "GB", "vs HF", "vs PPO")
 
 
-def model(workload: str) -> tuple[PreTrainedModel, int]:
-    """The workload's model and its prompt length."""
-    torch.manual_seed(0)
-    if workload == "C":
-        sizes = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128}
-        return T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0, eos_token_id=None)).eval(), 256
-    width, layers, heads, vocabulary = {"A": (768, 12, 12, 50257), "B": (256, 4, 4, 4096)}[workload]
-    config = GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, bos_token_id=None, eos_token_id=None)
-    return GPT2LMHeadModel(config).eval(), 64
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", nargs="+", choices=["A", "B", "C", "D"], default=["A", "B", "C", "D"])
+    parser.add_argument("--variant", nargs="+", choices=["ppo", "separate", "nlpo", "bf16", "lora"], default=None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=1, help="iterations that are measured, after a warm-up; medians are shown")
+    parser.add_argument("--one", action="store_true", help="measure in this process (what the fresh processes are started with)")
+    return parser.parse_args()
 
 
-def timed(work: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """Median wall and CPU seconds, and the last result; one warm-up."""
+def variants_of(workload: str) -> list[str]:
+    """What is measured where `--variant` is not given."""
+    return {"A": ["ppo", "separate", "nlpo", "bf16", "lora"], "B": ["ppo", "separate", "nlpo", "bf16"], "C": ["ppo", "nlpo"], "D": ["ppo"]}[
+        workload
+    ]
+
+
+def timed(work: Callable[[], Any], repeats: int) -> float:
+    """Median CPU seconds after one warm-up."""
     work()
-    walls, cpus, result = [], [], None
+    seconds = []
     for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    return statistics.median(walls), statistics.median(cpus), result
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds)
 
 
-def matmul_rate() -> float:
-    """Float32 GFLOP per CPU second of a 1792 x 768 by 768 x 3072 product, median of 20."""
+def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, Any]:
+    """All figures of one workload and variant."""
+    import torch
+    from workloads import VARIANTS, WORKLOADS, forced_lengths, forward_flop, recipe, write_inputs
+
+    from rl4lms.config import recipe_from_dict
+    from rl4lms.models import generate
+    from rl4lms.training import loop as loop_module
+    from rl4lms.training.run import assemble
+
+    torch.set_num_threads(threads)
+    workload, cpu_seconds = WORKLOADS[name], dict[str, float]()
+
+    class CpuTimer(loop_module._Timer):
+        """The loop's own clock, which counts wall seconds, with CPU seconds beside it."""
+
+        def __enter__(self) -> None:
+            super().__enter__()
+            self._cpu = time.process_time()
+
+        def __exit__(self, *exc: object) -> None:
+            super().__exit__(*exc)
+            cpu_seconds[self._name] = time.process_time() - self._cpu
+
+    loop_module._Timer = CpuTimer  # type: ignore[misc]
+    if workload.prompt_tokens is None:
+        generate.draw = forced_lengths(generate.draw, eos=1)
     a, b = torch.randn(1792, 768), torch.randn(768, 3072)
-    _, cpu, _ = timed(lambda: a @ b, 20)
-    return 2 * 1792 * 768 * 3072 / cpu / 1e9
+    flop = 2 * 1792 * 768 * 3072
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = write_inputs(workload, Path(folder))
+        loop, _ = assemble(recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run")
+    rates = [flop / timed(lambda: a @ b, 20)]
+    warm_up = loop.engine.rollout(loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.algorithm.mask_rule())
+    steps: list[dict[str, float]] = []
+    for step in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        numbers = loop.step(step)
+        whole = {"iteration": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        steps.append(whole | cpu_seconds | {"tokens": numbers["rollout/completion_tokens"] * workload.prompts})
+    rates.append(flop / timed(lambda: a @ b, 20))
+    figures = {key: statistics.median(s[key] for s in steps) for key in steps[0]}
+    rate = statistics.mean(rates)
+    prompt_tokens = sum(len(row) for row in loop.engine.encoder(loop.samples[: workload.prompts]))
+    blocks, head = forward_flop(loop.models.policy.lm, prompt_tokens, int(figures["tokens"]))
+    needed = 15 * (blocks + head) + VARIANTS[variant][1] * blocks
+    out: dict[str, Any] = {
+        "workload": name,
+        "variant": variant,
+        "threads": threads,
+        "rollout_cpu_s": figures["rollout"],
+        "pass_cpu_s": figures["pass"],
+        "update_cpu_s": figures["update"],
+        "iteration_cpu_s": figures["iteration"],
+        "iteration_wall_s": figures["wall"],
+        "completion_tokens": figures["tokens"],
+        "prompt_tokens": prompt_tokens,
+        "tokens_per_wall_s": figures["tokens"] / figures["wall"],
+        "cpu_s_per_1000_real_tokens": 1000 * figures["iteration"] / (prompt_tokens + figures["tokens"]),
+        "tflop": needed / 1e12,
+        "matmul_gflop_per_cpu_s": [r / 1e9 for r in rates],
+        "efficiency": needed / rate / figures["iteration"],
+        "max_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "torch": torch.__version__,
+    }
+    if variant in ("ppo", "bf16") and workload.prompt_tokens is not None:
+        out["rollout_over_hf_generate"] = figures["rollout"] / hf_generate(loop, workload.prompts, warm_up.prompt_ids[0].numel())
+    return out
 
 
-def forward_flop(lm: PreTrainedModel, prompt_tokens: int, completion_tokens: int) -> float:
-    """Work of one forward pass: blocks on all tokens, output layer on completion tokens."""
-    head = 2 * lm.config.hidden_size * lm.config.vocab_size * completion_tokens
-    if not lm.config.is_encoder_decoder:
-        blocks = sum(p.numel() for p in lm.transformer.h.parameters())
-        return 2 * blocks * (prompt_tokens + completion_tokens) + head
-    encoder = sum(p.numel() for p in lm.encoder.block.parameters())
-    cross = sum(p.numel() for n, p in lm.decoder.block.named_parameters() if "EncDecAttention.k" in n or "EncDecAttention.v" in n)
-    decoder = sum(p.numel() for p in lm.decoder.block.parameters()) - cross
-    return 2 * (encoder + cross) * prompt_tokens + 2 * decoder * completion_tokens + head
+def hf_generate(loop: Any, prompts: int, length: int) -> float:
+    """CPU seconds of HF `generate` on a batch of the same shape, sampling as many tokens."""
+    import torch
+
+    policy, new = loop.models.policy, loop.recipe.rollout.max_new_tokens
+    ids = torch.randint(3, policy.lm.config.vocab_size, (prompts, length))
+    options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": True, "top_k": 0, "pad_token_id": 0}
+    start = time.process_time()
+    with torch.no_grad(), policy.precision():
+        policy.lm.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+    return time.process_time() - start
+
+
+def table(results: list[dict[str, Any]]) -> None:
+    """Prints the results; times in CPU seconds but for `wall`."""
+    ppo = {r["workload"]: r for r in results if r["variant"] == "ppo"}
+    print(f"{'':11s}" + "".join(f"{column:>11s}" for column in COLUMNS))
+    for r in results:
+        cells = [r["rollout_cpu_s"], r["pass_cpu_s"], r["update_cpu_s"], r["iteration_cpu_s"], r["iteration_wall_s"]]
+        cells += [r["tokens_per_wall_s"], r["efficiency"], r["max_rss_gb"], r.get("rollout_over_hf_generate")]
+        cells.append(r["iteration_cpu_s"] / ppo[r["workload"]]["iteration_cpu_s"] if r["workload"] in ppo else None)
+        print(f"{r['workload'] + ' ' + r['variant']:11s}" + "".join(f"{'':>11s}" if c is None else f"{c:11.3g}" for c in cells))
 
 
 def main() -> None:
-    """Measures and prints."""
-    torch.set_num_threads(arguments.threads)
-    lm, length = model(arguments.workload)
-    rate_before = matmul_rate()
-    policy, ref_policy = Policy(lm, special_tokens(lm, None)), Policy(model(arguments.workload)[0], special_tokens(lm, None))
-    policy.add_value(None)
-    ids = torch.randint(3, lm.config.vocab_size, (PROMPTS, length))
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    keys, settings = draw_keys(0, 0, 0, torch.arange(PROMPTS)), SamplingConfig(max_new_tokens=NEW_TOKENS)
-    figures: dict[str, float] = {}
+    """Measures, or starts the processes that do."""
+    args = arguments()
+    if args.one:
+        print(json.dumps(measure(args.workload[0], args.variant[0], args.threads, args.repeats)))
+        return
+    results = []
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+    bf16 = native_bf16()
+    for workload in args.workload:
+        for variant in args.variant or variants_of(workload):
+            if variant == "bf16" and not bf16:
+                print(f"{workload} bf16: skipped, this CPU has neither avx512_bf16 nor AMX")
+                continue
+            settings = ["--workload", workload, "--variant", variant, "--threads", str(args.threads), "--repeats", str(args.repeats)]
+            done = subprocess.run([sys.executable, __file__, "--one", *settings], env=environment, stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                sys.exit(f"{workload} {variant} failed")
+            results.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{workload} {variant}: {results[-1]['iteration_cpu_s']:.1f} CPU s", file=sys.stderr, flush=True)
+    table(results)
+    by_name = {(r["workload"], r["variant"]): r for r in results}
+    if ("B", "ppo") in by_name and ("D", "ppo") in by_name:
+        d, b = by_name["D", "ppo"], by_name["B", "ppo"]
+        print(f"D's cost per real token over B's: {d['cpu_s_per_1000_real_tokens'] / b['cpu_s_per_1000_real_tokens']:.3f}")
+    print(json.dumps(results))
 
-    def measure(name: str, work: Callable[[], Any]) -> Any:
-        wall, cpu, result = timed(work, arguments.repeats)
-        figures[f"{name}_wall_s"], figures[f"{name}_cpu_s"] = wall, cpu
-        return result
 
-    generation = measure("rollout", lambda: policy.generate(ids, mask, keys, settings=settings))
-    rule = MaskRule(ref_policy, 0.9, 1)
-    measure("rollout_nlpo", lambda: policy.generate(ids, mask, keys, settings=settings, mask_rule=rule))
-    options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": True, "top_k": 0, "pad_token_id": 0}
-    with torch.no_grad():
-        measure("rollout_hf_generate", lambda: lm.generate(input_ids=ids, attention_mask=mask.long(), **options))
-    samples = [Sample(str(i), "") for i in range(PROMPTS)]
-    rollout = Rollout(samples, ids, mask, generation.completion_ids, generation.completion_mask, [""] * PROMPTS, generation.terminated)
-    current = measure("pass_policy", lambda: score(policy, rollout, values=True))
-    reference = measure("pass_reference", lambda: score(ref_policy, rollout))
-    learner = Learner(policy, build_optimizer(policy, OptimizerConfig(learning_rate=1e-6)), OptimizerConfig())
-    algorithm = PPO(PPOConfig(n_epochs=4, minibatch_size=16), learner)
-
-    def update() -> None:
-        rows = torch.ones(PROMPTS, dtype=torch.bool)
-        scores = place_last(torch.randn(PROMPTS), rollout.completion_mask)
-        now = score(policy, rollout, values=True)
-        kl = now.full_logprobs - reference.full_logprobs
-        e = Experience(rollout, now.logprobs, reference.full_logprobs, kl, scores, scores, rows, values=current.values)
-        algorithm.advantages(e)
-        algorithm.update(e, 0)
-
-    measure("update_and_pass", update)
-    figures["update_wall_s"] = figures["update_and_pass_wall_s"] - figures["pass_policy_wall_s"]
-    figures["update_cpu_s"] = figures["update_and_pass_cpu_s"] - figures["pass_policy_cpu_s"]
-    rate_after = matmul_rate()
-    tokens = PROMPTS * NEW_TOKENS
-    flop = 15 * forward_flop(lm, PROMPTS * length, tokens)
-    cpu = figures["rollout_cpu_s"] + figures["pass_policy_cpu_s"] + figures["pass_reference_cpu_s"] + figures["update_cpu_s"]
-    rate = (rate_before + rate_after) / 2
-    figures |= {
-        "matmul_gflop_per_cpu_s_before": rate_before,
-        "matmul_gflop_per_cpu_s_after": rate_after,
-        "iteration_cpu_s": cpu,
-        "tflop": flop / 1e12,
-        "efficiency": flop / 1e9 / (rate * cpu),
-        "rollout_tokens_per_cpu_s": tokens / figures["rollout_cpu_s"],
-        "rollout_over_hf_generate": figures["rollout_cpu_s"] / figures["rollout_hf_generate_cpu_s"],
-        "nlpo_rollout_over_ppo": figures["rollout_nlpo_cpu_s"] / figures["rollout_cpu_s"],
-        "max_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
-    print(f"workload {arguments.workload}, {arguments.threads} thread(s), torch {torch.__version__}, median of {arguments.repeats}")
-    for name, value in figures.items():
-        print(f"  {name:32s} {value:10.3f}")
-    print(json.dumps({"workload": arguments.workload, "threads": arguments.threads, **figures}))
+def native_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.is_file() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

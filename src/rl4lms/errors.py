@@ -1,13 +1,14 @@
 """Errors meant for users: each says what is wrong, where, and what to do.
 
-Every class derives from `Rl4lmsError` and from the standard error that it refines, so `except ValueError` works as people expect. They
-can be pickled, because test runners and process pools send errors between processes.
+Every error derives from `Rl4lmsError` and from the standard error that it refines, so `except ValueError` works as people expect. They
+can be pickled, because test runners and process pools send errors between processes. `Interrupted` is no error.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class Rl4lmsError(Exception):
@@ -34,8 +35,39 @@ class CheckpointError(Rl4lmsError, RuntimeError):
     """A checkpoint that is incomplete, damaged or from another run."""
 
 
+class StorageError(Rl4lmsError, OSError):
+    """A run folder that cannot be written to: the disk is full, it is read-only, or it was deleted."""
+
+
 class NonFiniteError(Rl4lmsError, ArithmeticError):
-    """NaN or infinity in a reward, a loss or a gradient."""
+    """NaN or infinity in a reward, a loss or a gradient.
+
+    Args:
+        message: what was found, and where.
+        rows: the rows of the iteration that the failing minibatch held, where they are known.
+    """
+
+    def __init__(self, message: str, rows: list[int] | None = None) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT, SIGTERM or SIGHUP stopped a run, which was left so that it can be resumed.
+
+    A `KeyboardInterrupt` and no `Rl4lmsError`: neither a loop over seeds nor an `except Exception` goes on as if the run had finished.
+
+    Args:
+        message: when it stopped, what was saved and what was lost.
+        folder: the run folder, where there is one to resume.
+    """
+
+    def __init__(self, message: str, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; continue with resume=True" if self.folder is not None else str(self.args[0])
 
 
 class MissingExtraError(Rl4lmsError, ImportError):
@@ -69,7 +101,8 @@ class UnknownNameError(Rl4lmsError, KeyError):
         self.kind, self.name, self.known = kind, name, known
 
     def __str__(self) -> str:  # KeyError would show the repr of its arguments
-        return f"unknown {self.kind} {self.name!r}; {did_you_mean(self.name, self.known)}"
+        name = self.name if len(self.name) <= 60 else self.name[:57] + "..."
+        return f"unknown {self.kind} {name!r}; {did_you_mean(name, self.known)}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -82,11 +82,10 @@ def test_ppo_losses_equal_those_that_stable_baselines3_reports() -> None:
     data = next(iter(buffer.get(32)))
     with torch.no_grad():
         values, logprobs, _ = policy.evaluate_actions(data.observations, data.actions.long().flatten())
-    mask = torch.ones(1, 32, dtype=torch.bool)
-    advantages = whiten(data.advantages[None], mask)
+    advantages = whiten(data.advantages, torch.ones(32, dtype=torch.bool))
     count = torch.tensor(32)
-    ours, sums = ppo_policy_loss(logprobs[None], data.old_log_prob[None], advantages, mask, 0.2, count)
-    v_loss = value_loss(values.flatten()[None], data.returns[None], mask, count, data.old_values[None], 0.3)
+    ours, sums = ppo_policy_loss(logprobs, data.old_log_prob, advantages, 0.2, count)
+    v_loss = value_loss(values.flatten(), data.returns, count, data.old_values, 0.3)
 
     class OneBatch:
         values, returns = buffer.values, buffer.returns

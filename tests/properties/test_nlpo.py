@@ -68,7 +68,7 @@ def test_the_mask_is_refreshed_and_rollouts_use_it(tmp_path: Path, family: str) 
 def _nuclei_agree(policy: Any, rollout: Rollout, top_p: float) -> bool:
     mask = rollout.completion_mask
     batch = (rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, mask)
-    logits = policy.family.head(policy.family.hidden(*batch)[mask])
+    logits = policy.family.head(policy.family.hidden(*batch))
     expected = token_masks.top_p_mask(logits, top_p)
     expected[:, list(policy.tokens.eos)] = True
     return torch.equal(token_masks.unpack(rollout.token_mask[mask], logits.shape[-1]), expected)
@@ -91,7 +91,7 @@ def test_masked_log_probs_are_renormalised_and_entropy_is_that_of_the_masked_pol
 
     logits = torch.tensor([[0.1375, 0.0625, 0.4, 0.4]]).log()
     allowed = torch.tensor([[True, True, False, False]])
-    out = token_logprobs(logits, torch.tensor([0]), 1.0, allowed)
+    out = token_logprobs(logits, torch.tensor([0]), 1.0, token_masks.penalty(token_masks.pack(allowed), 4))
     p = 0.1375 / 0.2
     assert out.behaviour.item() == pytest.approx(-0.37469, abs=1e-5)  # log 0.6875, not log 0.1375
     assert out.full.item() == pytest.approx(-1.98413, abs=1e-5)

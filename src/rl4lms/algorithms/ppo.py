@@ -6,20 +6,23 @@ first ratio is 1 whatever the sampling settings.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from rl4lms import distributed
 from rl4lms.algorithms.base import Learner
 from rl4lms.config.algorithms import PPOConfig
 from rl4lms.core.advantages import gae, whiten
 from rl4lms.core.losses import explained_variance, ppo_policy_loss, value_loss
+from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import NonFiniteError
 from rl4lms.models.generate import MaskRule
-from rl4lms.rollout.engine import run_pass
+from rl4lms.rollout.engine import groups, run_pass
 from rl4lms.types import Experience
 
 # The first ratio differs from 1 by float rounding between batch shapes only; more means that sampling and training disagree.
@@ -68,7 +71,7 @@ class PPO:
                     first_ratio_error = ratio_error
                 stopped = c.target_kl is not None and stats["approx_kl"] > 1.5 * c.target_kl
                 if not stopped:
-                    stats["grad_norm"] = self._optimizer_step()
+                    stats["grad_norm"] = self._optimizer_step(stats["loss"], minibatch)
                     updates += 1
                 for name, value in stats.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -84,29 +87,14 @@ class PPO:
         return {**means, **once, "first_ratio_error": first_ratio_error}
 
     def _accumulate(self, e: Experience, minibatch: Tensor) -> dict[str, float]:
-        """Gradients of one minibatch, micro-batch by micro-batch; the result does not depend on how it is cut."""
-        c, learner = self.config, self.learner
-        assert e.advantages is not None and e.values is not None and e.returns is not None
+        """Gradients of one minibatch, in micro-batches of similar length; the result does not depend on how it is cut."""
+        learner = self.learner
         count = distributed.all_sum(e.mask[minibatch].sum()).clamp(min=1)
         sums: dict[str, Tensor] = {}
         learner.optimizer.zero_grad(set_to_none=True)
-        for rows in minibatch.split(learner.settings.micro_batch_size or len(minibatch)):
-            mask, old = e.mask[rows], e.logprobs[rows]
-            out = run_pass(learner.policy, e.rollout, rows, temperature=learner.temperature, values=True)
-            assert out.logprobs is not None and out.values is not None and out.entropy is not None
-            policy_loss, stats = ppo_policy_loss(out.logprobs, old, e.advantages[rows], mask, c.clip_range, count)
-            v_loss = value_loss(out.values, e.returns[rows], mask, count, e.values[rows], c.clip_range_vf)
-            entropy = (out.entropy * mask).sum() / count
-            loss = policy_loss + c.vf_coef * v_loss
-            if c.ent_coef:  # with a weight of 0 its backward pass would be wasted
-                loss = loss - c.ent_coef * entropy
-            loss.backward()
-            stats = {name: value / count for name, value in stats.items()}
-            stats |= {"policy_loss": policy_loss, "value_loss": v_loss, "entropy": entropy, "loss": loss}
-            for name, value in stats.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
-            error = torch.where(mask, (out.logprobs.detach() - old).exp() - 1, 0.0).abs().max()
-            sums["ratio_error"] = torch.maximum(sums.get("ratio_error", error), error)
+        for rows in groups(e.rollout, minibatch, learner.settings.micro_batch_size or len(minibatch)):
+            losses = PPOLosses(self.config, e, rows, count, sums)
+            run_pass(learner.policy, e.rollout, rows, temperature=learner.temperature, values=True, losses=losses)
         return dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
 
     def _check_first_ratio(self, error: float) -> None:
@@ -117,10 +105,58 @@ class PPO:
                 "Sampling and training see different policies; run `rl4lms doctor` on this recipe."
             )
 
-    def _optimizer_step(self) -> float:
-        settings = self.learner.settings
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm))
-        if not torch.isfinite(torch.tensor(norm)):
-            raise NonFiniteError(f"the gradient norm is {norm}; no optimiser step was taken")
+    def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
+        norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            message = f"the loss is {loss} and the gradient norm {norm}; no optimiser step was taken"
+            raise NonFiniteError(message, rows=minibatch.tolist())
+        if norm > self.learner.settings.max_grad_norm:
+            clip_grads_with_norm_(self.parameters, self.learner.settings.max_grad_norm, torch.tensor(norm))
         self.learner.optimizer.step()
         return norm
+
+
+class PPOLosses:
+    """PPO's losses over the completion tokens of some rows: called by the log-prob pass, which backpropagates them.
+
+    Args:
+        config: clip ranges and weights.
+        experience: of the iteration.
+        rows: int64 (b,), which completions.
+        count: tokens of the whole minibatch.
+        sums: statistics, added to in place.
+    """
+
+    def __init__(self, config: PPOConfig, experience: Experience, rows: Tensor, count: Tensor, sums: dict[str, Tensor]) -> None:
+        self.config, self.count, self.sums = config, count, sums
+        self.entropy = config.ent_coef != 0  # with a weight of 0 its passes over the vocabulary would be wasted
+        e, mask = experience, experience.mask[rows]
+        assert e.advantages is not None and e.values is not None and e.returns is not None
+        self.old_logprobs, self.advantages = e.logprobs[rows][mask], e.advantages[rows][mask]
+        self.old_values, self.returns = e.values[rows][mask], e.returns[rows][mask]
+
+    def policy(self, tokens: TokenLogprobs, part: slice) -> Tensor:
+        """Clipped surrogate and entropy bonus of some of the tokens."""
+        old = self.old_logprobs[part]
+        policy_loss, stats = ppo_policy_loss(tokens.behaviour, old, self.advantages[part], self.config.clip_range, self.count)
+        self._add(policy_loss=policy_loss, **{name: value / self.count for name, value in stats.items()})
+        error = (tokens.behaviour.detach() - old).exp().sub(1).abs()
+        if error.numel():
+            self.sums["ratio_error"] = torch.maximum(self.sums.get("ratio_error", torch.zeros(())), error.max().cpu())
+        if tokens.entropy is None:
+            return self._add(loss=policy_loss)
+        entropy = tokens.entropy.sum() / self.count
+        self._add(entropy=entropy)
+        return self._add(loss=policy_loss - self.config.ent_coef * entropy)
+
+    def value(self, values: Tensor) -> Tensor:
+        """Weighted squared error of all the tokens' values."""
+        loss = value_loss(values, self.returns, self.count, self.old_values, self.config.clip_range_vf)
+        self._add(value_loss=loss)
+        return self._add(loss=self.config.vf_coef * loss)
+
+    def _add(self, **values: Tensor) -> Tensor:
+        """Adds to the statistics; returns the last value as it is."""
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+        return value

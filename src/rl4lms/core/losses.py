@@ -1,7 +1,7 @@
-"""Losses, each a masked mean over completion tokens. `count` is the token count of the whole minibatch.
+"""Losses over N completion tokens of a minibatch, each a sum divided by `count`, the token count of the whole minibatch.
 
-Dividing by a given count rather than by the mask's own sum makes gradient accumulation exact: the losses of micro-batches add up to the
-loss of the minibatch.
+Dividing by a given count rather than by N makes gradient accumulation exact: the losses of the pieces of a minibatch add up to the loss
+of the minibatch.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from rl4lms.core.kl import k3
 
 
 def ppo_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip_range: float, count: Tensor
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float, count: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clipped surrogate, negated (Schulman et al., 2017, equation 7), over tensors of one shape.
+    """Clipped surrogate, negated (Schulman et al., 2017, equation 7), over tensors (N,).
 
     L = -mean_t min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t),   r_t = exp(logprobs - old_logprobs).
 
@@ -23,33 +23,30 @@ def ppo_policy_loss(
         logprobs: under the policy being trained.
         old_logprobs: under the policy that sampled.
         advantages: constants.
-        mask: bool.
         clip_range: eps.
         count: number of tokens that the sum is divided by.
 
     Returns:
         The loss, and sums over tokens (not means) of `approx_kl` (k3, old against new), `clip_fraction`.
     """
-    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
+    log_ratio = logprobs - old_logprobs
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = -(torch.minimum(ratio * advantages, clipped * advantages) * mask).sum() / count
+    loss = -torch.minimum(ratio * advantages, clipped * advantages).sum() / count
     with torch.no_grad():
         # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
-        sums = {
-            "approx_kl": (k3(-log_ratio) * mask).sum(),
-            "clip_fraction": (((ratio - 1).abs() > clip_range) & mask).sum().float(),
-        }
+        sums = {"approx_kl": k3(-log_ratio).sum(), "clip_fraction": ((ratio - 1).abs() > clip_range).sum().float()}
     return loss, sums
 
 
 def value_loss(
-    values: Tensor, returns: Tensor, mask: Tensor, count: Tensor, old_values: Tensor | None = None, clip_range_vf: float | None = None
+    values: Tensor, returns: Tensor, count: Tensor, old_values: Tensor | None = None, clip_range_vf: float | None = None
 ) -> Tensor:
-    """Mean squared error of the value function; with `clip_range_vf` values move at most that far from `old_values` (Stable-Baselines3)."""
+    """Mean squared error of the value function, over tensors (N,); with `clip_range_vf` values move at most that far from `old_values`
+    (Stable-Baselines3)."""
     if clip_range_vf is not None and old_values is not None:
         values = old_values + (values - old_values).clamp(-clip_range_vf, clip_range_vf)
-    return (((values - returns) ** 2) * mask).sum() / count
+    return ((values - returns) ** 2).sum() / count
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:

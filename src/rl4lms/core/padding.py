@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Side = Literal["left", "right"]
+# What another pass costs, in tokens of one: about as much for a model of 4 layers of width 256 as for GPT-2 (`benchmarks/bench.py`, D).
+_GROUP_TOKENS = 32
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, side: Side) -> tuple[Tensor, Tensor]:
@@ -33,6 +36,34 @@ def trim(ids: Tensor, mask: Tensor, side: Side) -> slice:
     """The column slice that holds every real token of `mask` (B, L); never empty."""
     length = max(1, int(mask.sum(-1).max()))
     return slice(ids.shape[1] - length, None) if side == "left" else slice(0, length)
+
+
+def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Groups rows of similar length, so that padding each group to its longest row costs least.
+
+    The cost of a group is its rows times its longest length, and `_GROUP_TOKENS` for being a pass of its own; the optimum over all cuts of
+    the rows in order of length.
+
+    Args:
+        lengths: of the rows, in tokens.
+        most: rows that a group may have, at least 1.
+
+    Returns:
+        Indices of the rows, shortest group first.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    # best[j]: least cost of the j shortest rows; cut[j]: where their last group starts.
+    best, cut = np.zeros(len(order) + 1), [0] * (len(order) + 1)
+    for j in range(1, len(order) + 1):
+        starts = np.arange(max(0, j - most), j)
+        costs = best[starts] + _GROUP_TOKENS + (j - starts) * lengths[order[j - 1]]
+        k = int(costs.argmin())
+        best[j], cut[j] = costs[k], int(starts[k])
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[cut[end] : end])
+        end = cut[end]
+    return groups[::-1]
 
 
 def stack(tensors: Sequence[Tensor], fill: float | bool) -> Tensor:

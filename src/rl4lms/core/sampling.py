@@ -88,7 +88,7 @@ def draw(logits: Tensor, keys: Tensor, position: int) -> Tensor:
     """Draws one token per row from softmax(logits): argmax_i of logits_i - log e_i.
 
     Args:
-        logits: float32 (B, V); -inf is never drawn.
+        logits: float32 (B, V); `token_masks.LOG_ZERO` and -inf are never drawn where another token can be.
         keys: (B,) from `draw_keys`.
         position: of the token in its completion.
 

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
 from transformers.utils import ModelOutput
 
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
+from rl4lms.models.cache import roomy_cache
 
 _TRUNK_NAMES = ("model", "encoder", "decoder")
 
@@ -87,6 +89,7 @@ class DecodeState:
         mask: (B, L + budget) attention mask over prompt and completion, the completion part all ones.
         length: columns of `mask` in use.
         counted: (B,) tokens that advanced the position so far.
+        padded: whether any prompt token is padding; without, attention needs no mask.
         encoder_hidden: (B, P, d) for encoder-decoders.
     """
 
@@ -94,6 +97,7 @@ class DecodeState:
     mask: Tensor
     length: int
     counted: Tensor
+    padded: bool = True
     encoder_hidden: Tensor | None = None
 
     def repeat(self, n: int) -> None:
@@ -129,29 +133,44 @@ class CausalFamily:
         """Logits (N, V) of hidden states (N, d), by the model's own head."""
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        return self._headed(input_ids=dummy, use_cache=False).logits[0]
+        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)  # `[0]` would cost a copy in the backward pass
 
     def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
-        """Hidden states (B, T, d) whose logits predict each completion token."""
+        """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
+
+        Rows are moved to the left: behind a causal mask no real token sees padding on the right, so attention needs no mask, and a batch
+        is as wide as its longest row rather than its longest prompt and completion together.
+        """
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
-        mask = torch.cat([prompt_mask, completion_mask[:, :-1]], dim=1)
-        out = self._run(ids, mask, self.positions(ids, mask), None if bool(mask.all()) else mask)
-        return out.last_hidden_state[:, prompt_ids.shape[1] - 1 :]
+        lengths = torch.cat([prompt_mask, completion_mask[:, :-1]], dim=1).sum(-1, keepdim=True)
+        prompt_lengths = prompt_mask.sum(-1, keepdim=True)
+        columns = torch.arange(int(lengths.max()), device=ids.device)
+        ids = ids.gather(1, (columns + prompt_ids.shape[1] - prompt_lengths).clamp(max=ids.shape[1] - 1))
+        mask = columns < lengths
+        if self.positions.skip is None:  # positions run on through the padding: a break would read as several sequences in one row
+            out = self._run(ids, mask, self.positions(ids, torch.ones_like(mask)), None)
+        else:
+            out = self._run(ids, mask, self.positions(ids, mask), mask)
+        states: Tensor = out.last_hidden_state
+        before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)  # column that predicts each token
+        before += torch.arange(len(ids), device=ids.device)[:, None] * states.shape[1]
+        return states.flatten(0, 1).index_select(0, before[completion_mask])
 
     def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
         """Runs the prompt once; returns the state and the hidden states (B, d) that predict the first token."""
-        cache = DynamicCache(config=self.trunk.config)
+        padded = not bool(prompt_mask.all())
+        cache = roomy_cache(self.trunk.config, prompt_ids.shape[1] + budget)
         out = self._run(
             prompt_ids,
             prompt_mask,
             self.positions(prompt_ids, prompt_mask),
-            None if bool(prompt_mask.all()) else prompt_mask,
+            prompt_mask if padded else None,
             past_key_values=cache,
             use_cache=True,
         )
         ones = torch.ones(len(prompt_ids), budget, dtype=torch.bool, device=prompt_ids.device)
         counted = self.positions.counted(prompt_ids, prompt_mask).sum(-1)
-        state = DecodeState(cache, torch.cat([prompt_mask, ones], dim=1), prompt_ids.shape[1], counted)
+        state = DecodeState(cache, torch.cat([prompt_mask, ones], dim=1), prompt_ids.shape[1], counted, padded)
         return state, out.last_hidden_state[:, -1]
 
     def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
@@ -161,7 +180,7 @@ class CausalFamily:
         positions = self.positions(ids, torch.ones_like(ids, dtype=torch.bool), state.counted[:, None])
         state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
         mask = state.mask[:, : state.length]
-        out = self._run(ids, mask, positions, mask, past_key_values=state.cache, use_cache=True)
+        out = self._run(ids, mask, positions, mask if state.padded else None, past_key_values=state.cache, use_cache=True)
         return out.last_hidden_state[:, -1]
 
     def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
@@ -204,25 +223,25 @@ class EncoderDecoderFamily:
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
         if self.positions is not None:
-            return self._headed(input_ids=dummy, use_cache=False).logits[0]
+            return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
         encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
-        return self._headed(input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False).logits[0]
+        return self._headed(input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False).logits.squeeze(0)
 
     def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
-        """Hidden states (B, T, d) whose logits predict each completion token."""
+        """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""
         ids = torch.cat([self._start(len(prompt_ids), prompt_ids.device), completion_ids[:, :-1]], dim=1)
         encoded = self._encode(prompt_ids, prompt_mask)
         # Padding is on the right and attention is causal, so no decoder mask is needed: no real token sees a padded one.
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), use_cache=False)
-        return out.last_hidden_state[:, len(self.prefix) - 1 :]
+        return out.last_hidden_state[:, len(self.prefix) - 1 :][completion_mask]
 
     def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
         """Runs the encoder and the decoder prefix once; returns the state and the hidden states (B, d) that predict the first token."""
         encoded = self._encode(prompt_ids, prompt_mask)
         ids = self._start(len(prompt_ids), prompt_ids.device)
-        cache = EncoderDecoderCache(DynamicCache(config=self.decoder.config), DynamicCache(config=self.decoder.config))
+        cache = EncoderDecoderCache(roomy_cache(self.decoder.config, len(self.prefix) + budget), DynamicCache(config=self.decoder.config))
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
-        return DecodeState(cache, prompt_mask, len(self.prefix), self._count(ids), encoded), out.last_hidden_state[:, -1]
+        return DecodeState(cache, prompt_mask, len(self.prefix), self._count(ids), encoder_hidden=encoded), out.last_hidden_state[:, -1]
 
     def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
         """Feeds one token (B,) per row; returns the hidden states (B, d) that predict the next."""
@@ -255,6 +274,14 @@ class EncoderDecoderFamily:
         if positions is not None:
             kwargs["position_ids"] = positions
         return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
+
+
+def fuse_activations(lm: nn.Module) -> None:
+    """Replaces GPT-2's GELU, eight operations in HF's code, by PyTorch's fused kernel of the same function (tanh form), in place."""
+    for module in list(lm.modules()):
+        for name, child in module.named_children():
+            if type(child) is NewGELUActivation:
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 Family = CausalFamily | EncoderDecoderFamily
@@ -290,7 +317,7 @@ def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -
         else:
             logits = lm(input_ids=torch.cat([prompt, completion[row : row + 1, :-1]], dim=1), use_cache=False).logits[0]
         expected = logits[-2:].float().log_softmax(-1)
-        got = family.head(hidden[row]).float().log_softmax(-1)
+        got = family.head(hidden[2 * row : 2 * row + 2]).float().log_softmax(-1)
         error = float((expected - got).abs().max())
         if not error <= tolerance:
             raise ModelError(

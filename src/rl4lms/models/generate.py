@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
+from rl4lms.core.logprobs import softmax_and_log_z
 from rl4lms.core.sampling import draw
 
 if TYPE_CHECKING:
@@ -70,19 +71,17 @@ def support(
         rule: NLPO's mask or None.
         eos: (E,) ids.
     """
-    truncated = settings.top_k > 0 or settings.top_p < 1
-    if banned is None and rule is None and not truncated:
-        return None
-    allowed = token_masks.allow_all(logits)
+    allowed = None
     if banned is not None:
-        allowed &= ~banned
+        allowed = (~banned).expand(logits.shape)
     if rule is not None:
         assert mask_logits is not None
-        nucleus = token_masks.top_p_mask(mask_logits.float(), rule.top_p, rule.min_tokens_to_keep, allowed)
-        nucleus[:, eos] = True
-        allowed &= nucleus
-    if truncated:
-        tempered = logits.float() / settings.temperature
+        nucleus = token_masks.top_p_mask(mask_logits, rule.top_p, rule.min_tokens_to_keep, allowed)
+        if banned is None:
+            nucleus[:, eos] = True
+        allowed = nucleus
+    if settings.top_k > 0 or settings.top_p < 1:
+        tempered = logits / settings.temperature
         if settings.top_k > 0:
             allowed = token_masks.top_k_mask(tempered, settings.top_k, allowed)
         if settings.top_p < 1:
@@ -179,7 +178,8 @@ def generate(
     logprobs = torch.zeros(batch, budget, device=device)
     terminated = torch.zeros(batch, dtype=torch.bool, device=device)
     restricted = settings.min_new_tokens > 0 or settings.top_k > 0 or settings.top_p < 1 or mask_rule is not None
-    packed = torch.zeros(batch, budget, (vocab_size + 7) // 8, dtype=torch.uint8, device=device) if restricted else None
+    every_token = token_masks.pack(torch.ones(vocab_size, dtype=torch.bool, device=device))
+    packed = torch.zeros(batch, budget, len(every_token), dtype=torch.uint8, device=device) if restricted else None
 
     decoders = [_Decoder(policy, prompt_ids, prompt_mask, budget, completions_per_prompt)]
     if mask_rule is not None:
@@ -191,7 +191,8 @@ def generate(
         logits = decoders[0].logits.float()
         banned = is_eos if t < settings.min_new_tokens else None
         allowed = support(logits, banned, settings, decoders[-1].logits if mask_rule else None, mask_rule, eos)
-        masked = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        bits = None if allowed is None else token_masks.pack(allowed)
+        masked = logits if bits is None else logits + token_masks.penalty(bits, vocab_size)
         if settings.temperature == 0:
             token = masked.argmax(-1)
         else:
@@ -199,9 +200,9 @@ def generate(
             token = draw(masked, keys[rows], t)
         written = rows[alive]
         ids[written, t], mask[written, t] = token[alive], True
-        logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - masked.logsumexp(-1))[alive]
+        logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - softmax_and_log_z(masked)[1])[alive]
         if packed is not None:
-            packed[written, t] = token_masks.pack(token_masks.allow_all(logits) if allowed is None else allowed)[alive]
+            packed[written, t] = every_token if bits is None else bits[alive]
         length = t + 1
         ended = alive & is_eos[token]
         terminated[rows[ended]] = True

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig
-from rl4lms.core.logprobs import chunked_token_logprobs
-from rl4lms.models.families import family_of
+from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs
+from rl4lms.models.families import family_of, fuse_activations
 from rl4lms.models.generate import Generation, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
@@ -40,6 +40,24 @@ class Pass:
     entropy: Tensor | None = None
     kept_mass: Tensor | None = None
     values: Tensor | None = None
+
+
+class Losses(Protocol):
+    """What a pass is trained on, over the N completion tokens of its batch, row by row.
+
+    Attributes:
+        entropy: whether `policy` uses the entropy.
+    """
+
+    entropy: bool
+
+    def policy(self, tokens: TokenLogprobs, part: slice) -> Tensor:
+        """A scalar: the loss of some of the tokens, summed over them; `part` says which of the N they are."""
+        ...
+
+    def value(self, values: Tensor) -> Tensor:
+        """A scalar: the loss of the values (N,)."""
+        ...
 
 
 class ValueHead(nn.Module):
@@ -75,6 +93,7 @@ class Policy(nn.Module):
         self.tokens = tokens
         self.adapter = adapter
         self.autocast = autocast
+        fuse_activations(lm)
         self.family = family_of(lm, tokens.decoder_prefix)
         self.value_lm = None
         self.value_adapter: str | None = None
@@ -109,12 +128,13 @@ class Policy(nn.Module):
         """Autocast, and the LoRA adapter in use; the policy's own adapter is active again afterwards."""
         for layer in self.checkpointed_layers:
             layer.training = torch.is_grad_enabled()
-        precision: Any = contextlib.nullcontext()
-        if self.autocast is not None:
-            precision = torch.autocast(self.device.type, dtype=self.autocast)
         adapters = use_adapter(self.lm, adapter or self.adapter) if hasattr(self.lm, "lora_layers") else contextlib.nullcontext()
-        with precision, adapters:
+        with self.precision(), adapters:
             yield
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The autocast of this policy. Weights are cast once within the outermost of nested contexts."""
+        return contextlib.nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
 
     def forward(
         self,
@@ -127,8 +147,14 @@ class Policy(nn.Module):
         token_mask: Tensor | None = None,
         logprobs: bool = True,
         values: bool = False,
+        full: bool = True,
+        entropy: bool = True,
+        losses: Losses | None = None,
     ) -> Pass:
         """The log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
+
+        With `losses` it is also the backward pass: gradients are added to the parameters, and the results carry no graph. The output
+        layer is then run forward and backward chunk by chunk, and the policy's activations are freed before a separate value LM runs.
 
         Args:
             prompt_ids, prompt_mask: (B, P), padded on the family's side.
@@ -136,28 +162,45 @@ class Policy(nn.Module):
             temperature: of the behaviour policy, positive.
             token_mask: (B, T, ceil(V/8)) packed support of the behaviour policy, or None for the whole vocabulary.
             logprobs, values: which outputs are wanted.
+            full, entropy: whether `full_logprobs` with `kept_mass`, and `entropy`, come with `logprobs`. With `losses` they do not matter.
+            losses: what to train on.
 
         Returns:
             A `Pass`.
         """
         batch = (prompt_ids, prompt_mask, completion_ids, completion_mask)
-        out = Pass()
-        hidden = None
+        out, states = Pass(), None
         if logprobs:
             with self.running():
-                hidden = self.family.hidden(*batch)
-                packed = None if token_mask is None else token_mask[completion_mask]
-                args = (hidden[completion_mask], completion_ids[completion_mask], self.tokens.vocab_size, temperature, packed)
-                tokens = chunked_token_logprobs(self._head, *args)
-            out.logprobs, out.full_logprobs = _scatter(tokens.behaviour, completion_mask), _scatter(tokens.full, completion_mask)
-            out.entropy, out.kept_mass = _scatter(tokens.entropy, completion_mask), _scatter(tokens.kept_mass, completion_mask)
+                states = _States.of(self.family.hidden(*batch), leaf=losses is not None)
+                tokens = chunked_token_logprobs(
+                    self._head,
+                    states.hidden,
+                    completion_ids[completion_mask],
+                    self.tokens.vocab_size,
+                    temperature,
+                    None if token_mask is None else token_mask[completion_mask],
+                    full=full and losses is None,
+                    entropy=entropy if losses is None else losses.entropy,
+                    loss=losses.policy if losses is not None else None,
+                )
+            out.logprobs, out.entropy = _scatter(tokens.behaviour, completion_mask), _scatter(tokens.entropy, completion_mask)
+            out.full_logprobs, out.kept_mass = _scatter(tokens.full, completion_mask), _scatter(tokens.kept_mass, completion_mask)
         if values:
             if self.value_head is None:
                 raise RuntimeError("this policy has no value function")
             with self.running(self.value_adapter):
-                if hidden is None or not self.shares_trunk:
-                    hidden = self.value_family.hidden(*batch)
-                out.values = _scatter(self.value_head(hidden[completion_mask]), completion_mask)
+                if states is None or not self.shares_trunk:
+                    if states is not None:
+                        states.backward()
+                    states = _States.of(self.value_family.hidden(*batch), leaf=losses is not None)
+                v = self.value_head(states.hidden)
+                if losses is not None:
+                    losses.value(v).backward()
+                    v = v.detach()
+            out.values = _scatter(v, completion_mask)
+        if states is not None:
+            states.backward()
         return out
 
     def _head(self, hidden: Tensor) -> Tensor:
@@ -167,7 +210,7 @@ class Policy(nn.Module):
 
     def generate(self, prompt_ids: Tensor, prompt_mask: Tensor, keys: Tensor, **options: Any) -> Generation:
         """Samples completions; see `rl4lms.models.generate.generate`."""
-        with torch.no_grad():
+        with torch.no_grad(), self.precision():
             return generate(self, prompt_ids, prompt_mask, keys, **options)
 
     def beam_search(self, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
@@ -175,6 +218,31 @@ class Policy(nn.Module):
         return beam_search(self, prompt_ids, prompt_mask, settings)
 
 
-def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+@dataclass(slots=True)
+class _States:
+    """Hidden states (N, d) of a trunk.
+
+    Where the losses are backpropagated at once, `hidden` is a leaf that gathers their gradients, which enter the trunk all together.
+    """
+
+    trunk: Tensor
+    hidden: Tensor
+
+    @classmethod
+    def of(cls, trunk: Tensor, leaf: bool) -> _States:
+        return cls(trunk, trunk.detach().requires_grad_() if leaf else trunk)
+
+    def backward(self) -> None:
+        if self.hidden is not self.trunk and self.trunk.requires_grad:
+            self.trunk.backward(self.hidden.grad)
+
+
+@overload
+def _scatter(values: Tensor, mask: Tensor) -> Tensor: ...
+@overload
+def _scatter(values: None, mask: Tensor) -> None: ...
+def _scatter(values: Tensor | None, mask: Tensor) -> Tensor | None:
     """Puts (N,) values back where the (B, T) mask is True, zero elsewhere."""
+    if values is None:
+        return None
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
-from rl4lms.core.padding import pad, stack, trim
+from rl4lms.core.padding import group_by_length, pad, stack, trim
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
@@ -105,8 +106,16 @@ class LocalEngine:
         )
 
 
-def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, **options: bool | float) -> Pass:
-    """The log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T."""
+def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, *, masked: bool = True, **options: Any) -> Pass:
+    """The log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T.
+
+    Args:
+        policy: the policy.
+        rollout: whose rows.
+        rows: indices into it.
+        masked: whether the behaviour policy is restricted to the rollout's token mask.
+        options: of `Policy.forward`, such as `temperature`, `values`, `losses`.
+    """
     width = rollout.completion_ids.shape[1]
     prompts = trim(rollout.prompt_ids[rows], rollout.prompt_mask[rows], policy.family.padding_side)
     completions = trim(rollout.completion_ids[rows], rollout.completion_mask[rows], "right")
@@ -116,7 +125,7 @@ def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, **options: bool | f
         rollout.prompt_mask[rows][:, prompts],
         rollout.completion_ids[rows][:, completions],
         rollout.completion_mask[rows][:, completions],
-        token_mask=token_mask if options.pop("masked", True) else None,
+        token_mask=token_mask if masked else None,
         **options,
     )
     missing = width - (completions.stop - completions.start)
@@ -127,13 +136,18 @@ def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, **options: bool | f
     return out
 
 
+def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
+    """Rows (b,) of a rollout in groups of similar length, none larger than `most`: what one pass should hold."""
+    lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).tolist()
+    return [rows[group] for group in group_by_length(lengths, most)]
+
+
 @torch.no_grad()
-def score(policy: Policy, rollout: Rollout, **options: bool | float) -> Pass:
+def score(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
     """`run_pass` over all rows without gradients, in batches of similar length."""
-    lengths = rollout.prompt_mask.sum(-1) + rollout.completion_mask.sum(-1)
-    order = lengths.argsort(stable=True)
-    parts = [run_pass(policy, rollout, rows, **dict(options)) for rows in order.split(_PASS_ROWS)]
-    back = order.argsort()
+    batches = groups(rollout, torch.arange(len(rollout.samples), device=rollout.prompt_ids.device), _PASS_ROWS)
+    parts = [run_pass(policy, rollout, rows, **options) for rows in batches]
+    back = torch.cat(batches).argsort()
     merged = Pass()
     for name in Pass.__slots__:
         if getattr(parts[0], name) is not None:

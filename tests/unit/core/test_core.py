@@ -14,7 +14,7 @@ from scipy import stats
 from rl4lms.core import token_masks
 from rl4lms.core.advantages import masked_mean, whiten
 from rl4lms.core.kl import KLController, exact_kl, k1, k3
-from rl4lms.core.logprobs import chunked_token_logprobs, token_logprobs
+from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs, token_logprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
 from rl4lms.core.padding import pad, place_last, trim, unpad
 from rl4lms.core.sampling import derive_key, draw, draw_keys, exponential_noise, permutation
@@ -124,23 +124,49 @@ class TestLogprobs:
         tempered = torch.distributions.Categorical(logits=logits / 0.4)
         assert torch.allclose(token_logprobs(logits, ids, 0.4).behaviour, tempered.log_prob(ids), atol=1e-5)
 
-    def test_chunks_and_recomputation_do_not_change_values_or_gradients(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("allowed_share", [None, 0.6])
+    def test_values_and_gradients_equal_those_of_torch_distributions(
+        self, monkeypatch: pytest.MonkeyPatch, allowed_share: float | None
+    ) -> None:
+        """In one piece, in chunks that are recomputed, and in chunks that are backpropagated at once."""
         from rl4lms.core import logprobs as module
 
         torch.manual_seed(0)
-        weight = torch.randn(30, 8, requires_grad=True)
-        hidden = torch.randn(25, 8, requires_grad=True)
-        ids, packed = torch.randint(30, (25,)), token_masks.pack(torch.rand(25, 30) < 0.9)
-        plain = token_logprobs(hidden @ weight.T, ids, 0.7, token_masks.unpack(packed, 30) | torch.nn.functional.one_hot(ids, 30).bool())
-        packed = token_masks.pack(token_masks.unpack(packed, 30) | torch.nn.functional.one_hot(ids, 30).bool())
-        expected = torch.autograd.grad((plain.behaviour + plain.entropy + plain.full).sum(), (weight, hidden))
-        monkeypatch.setattr(module, "CHUNK_ELEMENTS", 30 * 4)
-        out = chunked_token_logprobs(lambda h: h @ weight.T, hidden, ids, 30, 0.7, packed)
-        got = torch.autograd.grad((out.behaviour + out.entropy + out.full).sum(), (weight, hidden))
-        assert torch.allclose(out.behaviour, plain.behaviour, atol=1e-6)
-        for a, b in zip(got, expected, strict=True):
-            assert torch.isfinite(a).all()
-            assert torch.allclose(a, b, atol=1e-4)
+        n, d, vocab_size, temperature = 25, 8, 30, 0.7
+        weight = torch.randn(vocab_size, d, requires_grad=True)
+        hidden = torch.randn(n, d, requires_grad=True)
+        ids, factors = torch.randint(vocab_size, (n,)), torch.randn(n)
+        allowed = packed = None
+        if allowed_share is not None:
+            allowed = (torch.rand(n, vocab_size) < allowed_share) | torch.nn.functional.one_hot(ids, vocab_size).bool()
+            packed = token_masks.pack(allowed)
+
+        # Row by row over the allowed tokens alone, in double precision, through other code.
+        logp, entropy = [], []
+        for i in range(n):
+            kept = torch.arange(vocab_size) if allowed is None else allowed[i].nonzero()[:, 0]
+            categorical = torch.distributions.Categorical(logits=(hidden[i].double() @ weight.double()[kept].T) / temperature)
+            logp.append(categorical.log_prob((kept == ids[i]).nonzero()[0, 0]))
+            entropy.append(categorical.entropy())
+        expected_loss = (torch.stack(logp) * factors).sum() + 0.3 * torch.stack(entropy).sum()
+        expected = torch.autograd.grad(expected_loss, (weight, hidden))
+
+        def loss(tokens: TokenLogprobs, part: slice) -> torch.Tensor:
+            assert tokens.entropy is not None
+            return (tokens.behaviour * factors[part]).sum() + 0.3 * tokens.entropy.sum()
+
+        args = (ids, vocab_size, temperature, packed)
+        for chunk_elements, at_once in [(1 << 24, False), (vocab_size * 4, False), (1 << 24, True), (vocab_size * 4, True)]:
+            monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk_elements)
+            weight.grad, leaf = None, hidden.detach().requires_grad_()
+            out = chunked_token_logprobs(lambda h: h @ weight.T, leaf, *args, loss=loss if at_once else None)
+            if not at_once:
+                loss(out, slice(None)).backward()
+            assert out.behaviour.requires_grad is not at_once
+            assert torch.allclose(out.behaviour.double(), torch.stack(logp), atol=1e-5)
+            assert out.entropy is not None and torch.allclose(out.entropy.double(), torch.stack(entropy), atol=1e-5)
+            for got, want in zip((weight.grad, leaf.grad), expected, strict=True):
+                assert got is not None and torch.allclose(got, want, atol=1e-4)
 
     def test_no_tokens(self) -> None:
         out = chunked_token_logprobs(lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9)
@@ -199,25 +225,24 @@ class TestWhitening:
 class TestLosses:
     def test_gradient_accumulation_adds_up(self) -> None:
         torch.manual_seed(0)
-        logprobs = torch.randn(6, 5, requires_grad=True)
-        old, advantages, returns, mask = torch.randn(6, 5), torch.randn(6, 5), torch.randn(6, 5), torch.rand(6, 5) < 0.8
-        count = mask.sum()
-        whole = ppo_policy_loss(logprobs, old, advantages, mask, 0.2, count)[0] + value_loss(logprobs, returns, mask, count)
+        logprobs = torch.randn(24, requires_grad=True)
+        old, advantages, returns = torch.randn(24), torch.randn(24), torch.randn(24)
+        count = torch.tensor(24)
+        whole = ppo_policy_loss(logprobs, old, advantages, 0.2, count)[0] + value_loss(logprobs, returns, count)
         expected = torch.autograd.grad(whole, logprobs)[0]
         total = torch.zeros_like(logprobs)
-        for rows in torch.arange(6).split(4):
-            part = ppo_policy_loss(logprobs[rows], old[rows], advantages[rows], mask[rows], 0.2, count)[0]
-            part = part + value_loss(logprobs[rows], returns[rows], mask[rows], count)
-            total += torch.autograd.grad(part, logprobs)[0]
+        for part in torch.arange(24).split(7):
+            loss = ppo_policy_loss(logprobs[part], old[part], advantages[part], 0.2, count)[0]
+            loss = loss + value_loss(logprobs[part], returns[part], count)
+            total += torch.autograd.grad(loss, logprobs)[0]
         assert torch.allclose(total, expected, atol=1e-6)
 
     def test_clipping_stops_the_gradient_of_what_went_far_enough(self) -> None:
         """Ratio 1.5 with a positive advantage is clipped, with a negative one it is not."""
-        old, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
-        logprobs = torch.full((1, 2), math.log(1.5), requires_grad=True)
-        loss, sums = ppo_policy_loss(logprobs, old, torch.tensor([[1.0, -1.0]]), mask, 0.2, torch.tensor(2))
+        logprobs = torch.full((2,), math.log(1.5), requires_grad=True)
+        loss, sums = ppo_policy_loss(logprobs, torch.zeros(2), torch.tensor([1.0, -1.0]), 0.2, torch.tensor(2))
         assert loss.item() == pytest.approx(-(1.2 - 1.5) / 2)
-        assert torch.autograd.grad(loss, logprobs)[0].tolist()[0] == pytest.approx([0.0, 0.75])
+        assert torch.autograd.grad(loss, logprobs)[0].tolist() == pytest.approx([0.0, 0.75])
         assert sums["clip_fraction"] == 2
 
 

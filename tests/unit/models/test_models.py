@@ -239,7 +239,7 @@ def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pyte
     for size in (None, 3):
         options = {"optimizer": {"micro_batch_size": size}, "model": {"value": "shared"}}
         loop = small_loop(tmp_path, algorithm={"name": "ppo", "minibatch_size": 16, "ent_coef": 0.01, "n_epochs": 1}, **options)
-        monkeypatch.setattr(loop.algorithm, "_optimizer_step", lambda: 0.0)
+        monkeypatch.setattr(loop.algorithm, "_optimizer_step", lambda loss, minibatch: 0.0)
         monkeypatch.setattr(loop.algorithm.learner.optimizer, "zero_grad", lambda set_to_none=True: None)
         stats.append(run_steps(loop, 1)[0])
         gradients.append({n: p.grad for n, p in loop.models.policy.named_parameters() if p.grad is not None})

@@ -1,0 +1,65 @@
+"""A key-value cache that does not copy itself at every token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values of one layer in buffers with room for the tokens to come: appending copies the new ones alone.
+
+    (HF's `DynamicLayer` concatenates, which copies everything at every token; its `StaticLayer` attends to the unused room too.)
+
+    Args:
+        capacity: tokens that there is room for; more are possible and cost a copy.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Appends (B, heads, n, d) keys and values; returns all of them, as views."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        before = self.get_seq_length()
+        after = before + key_states.shape[-2]
+        buffers = self._buffers
+        if buffers is None or after > buffers[0].shape[-2]:
+            room = max(self.capacity, after)
+            buffers = tuple(new.new_empty(*new.shape[:-2], room, new.shape[-1]) for new in (key_states, value_states))  # type: ignore[assignment]
+            if before:
+                for buffer, old in zip(buffers, (self.keys, self.values), strict=True):  # type: ignore[arg-type]
+                    buffer[..., :before, :] = old
+        assert buffers is not None
+        for buffer, new in zip(buffers, (key_states, value_states), strict=True):
+            buffer[..., before:after, :] = new
+        self._show(buffers, after)
+        return self.keys, self.values
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats every row."""
+        if self._buffers is not None:
+            self._show(tuple(b.repeat_interleave(repeats, 0) for b in self._buffers), self.get_seq_length())
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps some rows."""
+        if self._buffers is not None:
+            self._show(tuple(b[indices] for b in self._buffers), self.get_seq_length())
+
+    def _show(self, buffers: tuple[Tensor, ...], length: int) -> None:
+        self._buffers = (buffers[0], buffers[1])
+        self.keys, self.values = (buffer[..., :length, :] for buffer in buffers)
+
+
+def roomy_cache(config: PreTrainedConfig, capacity: int) -> DynamicCache:
+    """The cache HF would make for a decoder, with room for `capacity` tokens in its plain layers (sliding windows stay HF's)."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
