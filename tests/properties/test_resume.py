@@ -1,66 +1,17 @@
-"""A run that was killed and resumed ends with the weights and metrics of one that was not."""
+"""Resuming: what continues, what is refused, what is kept. Kills are in `tests/faults/test_kills.py`."""
 
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from rl4lms.config import dump_recipe
 from rl4lms.errors import CheckpointError, ConfigError, DataError
 from rl4lms.training.checkpoint import verify
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe, weights_hash
-
-LENGTH = {"training": {"iterations": 8, "prompts_per_iteration": 16}, "evaluation": {"every": 3, "prompts": 8}}
-
-
-def start(recipe_file: Path, resume: bool) -> subprocess.Popen[bytes]:
-    code = "import sys, torch, rl4lms; torch.set_num_threads(1); rl4lms.train(sys.argv[1], resume=sys.argv[2] == '1', progress=False)"
-    return subprocess.Popen([sys.executable, "-c", code, str(recipe_file), str(int(resume))], stderr=subprocess.PIPE)
-
-
-@pytest.mark.parametrize(
-    ("family", "algorithm", "extra"),
-    [
-        ("gpt2", {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 3}, {"kl": {"kl_coef": 0.1, "kl_target": 0.05}}),
-        ("t5-untied", {"name": "ppo"}, {"model": {"value": "shared"}, "checkpoint": {"every": 2, "best": "eval/reward"}}),
-    ],
-)
-def test_killed_and_resumed_equals_uninterrupted(
-    tmp_path: Path, family: str, algorithm: dict[str, object], extra: dict[str, object]
-) -> None:
-    settings = {**LENGTH, "algorithm": algorithm, "checkpoint": {"every": 2}, **extra}
-    whole = small_recipe(tmp_path, family, output_dir=str(tmp_path / "whole"), **settings)
-    run(whole)
-    recipe = small_recipe(tmp_path, family, output_dir=str(tmp_path / "killed"), **settings)
-    recipe_file = tmp_path / "recipe.yaml"
-    recipe_file.write_text(dump_recipe(recipe))
-    metrics = tmp_path / "killed" / "metrics.jsonl"
-    rng = random.Random(family)
-    for attempt in range(2):
-        process = start(recipe_file, resume=attempt > 0)
-        wanted = 3 if attempt == 0 else 6  # lines after which the process dies, at some moment of the next iteration
-        while process.poll() is None and (not metrics.is_file() or len(metrics.read_text().splitlines()) < wanted):
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
-    last = start(recipe_file, resume=True)
-    _, errors = last.communicate()
-    assert last.returncode == 0, errors.decode()[-2000:]
-    assert metric_lines(tmp_path / "killed") == metric_lines(tmp_path / "whole")
-    assert weights_hash(tmp_path / "killed" / "model") == weights_hash(tmp_path / "whole" / "model")
-    ours, theirs = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("killed", "whole"))
-    assert ours == theirs
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:

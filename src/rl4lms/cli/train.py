@@ -29,13 +29,18 @@ def train(
         _dry_run(settings)
         return
     common.quiet()
+    from rl4lms.errors import Interrupted
+    from rl4lms.training.folder import resume_command
     from rl4lms.training.run import run, run_folder
 
     try:
         result = run(settings, resume=resume, progress=False if quiet else None)
-    except KeyboardInterrupt:
-        folder = run_folder(settings)
-        print(f"interrupted; continue from the last checkpoint with:\n  rl4lms train {folder} --resume", file=sys.stderr)
+    except Interrupted as stopped:
+        how = f"; continue with:\n  {resume_command(stopped.folder)}" if stopped.folder is not None else ""
+        print(f"{stopped.args[0]}{how}", file=sys.stderr)
+        return
+    except KeyboardInterrupt:  # the second one
+        print(f"stopped at once; continue from the last checkpoint with:\n  {resume_command(run_folder(settings))}", file=sys.stderr)
         raise typer.Exit(130) from None
     out = common.console()
     if not quiet:

@@ -8,6 +8,8 @@ from pydantic import Field, StrictInt, StrictStr
 
 from rl4lms.config.base import Block
 
+_ALLOW_PICKLE = "read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"
+
 
 class ClassifierOptions(Block):
     """A sequence classifier, and which of its outputs to read."""
@@ -22,6 +24,7 @@ class ClassifierOptions(Block):
     truncation_side: Literal["left", "right"] = Field("left", description="which end of a long text is cut off")
     batch_size: int = Field(64, ge=1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    allow_pickle: bool = Field(False, description=_ALLOW_PICKLE)
 
 
 class ClassifierConfig(ClassifierOptions):
@@ -53,6 +56,7 @@ class PerplexityConfig(JudgeConfig):
 
     model: str = Field(min_length=1, description="Hub id, local folder, or asset:<name> of the task")
     key: str = Field("perplexity", min_length=1, description="name of the result in logs; any but the default also names `<key>_nll`")
+    allow_pickle: bool = Field(False, description=_ALLOW_PICKLE)
 
 
 class ReferencePerplexityConfig(Block):

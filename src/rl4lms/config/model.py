@@ -31,5 +31,8 @@ class ModelConfig(Block):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights; small updates need float32, see `autocast`")
     autocast: Literal["bfloat16", "float16"] | None = Field(None, description="torch.autocast for passes; weights keep `dtype`")
     gradient_checkpointing: bool = False
-    trust_remote_code: bool = False
+    allow_pickle: bool = Field(
+        False, description="read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"
+    )
+    trust_remote_code: Literal[False] = Field(False, description="code that comes with a model is never run")
     revision: str | None = None

@@ -25,6 +25,7 @@ class ClassifierScorer:
         truncation_side: which end is cut.
         batch_size: rows per pass; rows of similar length share one.
         device: where to run.
+        allow_pickle: read a pickle where there are no safetensors.
 
     Raises:
         ModelError: the model or its tokenizer cannot be loaded, or the folder lacks weights of a classifier.
@@ -41,20 +42,22 @@ class ClassifierScorer:
         truncation_side: Literal["left", "right"] = "left",
         batch_size: int = 64,
         device: str = "auto",
+        allow_pickle: bool = False,
     ) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from rl4lms.models.loading import resolve_device
+        from rl4lms.models.loading import load_pretrained, resolve_device
 
+        what = f"the classifier {model!r} cannot be loaded"
+        loaded: tuple[Any, list[str]] = load_pretrained(AutoModelForSequenceClassification, model, what, allow_pickle=allow_pickle)
         try:
-            loaded: tuple[Any, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(model, output_loading_info=True)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise ModelError(f"the classifier {model!r} cannot be loaded: {error}") from error
-        self._model, info = loaded
-        if info["missing_keys"]:  # they would be random
+            raise ModelError(f"{what}: {error}") from error
+        self._model, missing = loaded
+        if missing:  # they would be random
             raise ModelError(
-                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(sorted(info['missing_keys']))}; "
+                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(missing)}; "
                 "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
             )
         self._device = resolve_device(device)

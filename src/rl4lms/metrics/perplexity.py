@@ -22,17 +22,25 @@ class Perplexity:
 
     Args:
         model: Hub id or folder of the judge.
-        batch_size, max_tokens, device: see `rl4lms.models.scoring.load_scorer`.
+        batch_size, max_tokens, device, allow_pickle: see `rl4lms.models.scoring.load_scorer`.
         key: another name for `perplexity`, so that two judges can be asked; the nats are then `<key>_nll`.
     """
 
     higher_is_better = False
 
-    def __init__(self, model: str, batch_size: int = 32, max_tokens: int = 512, device: str = "auto", key: str = "perplexity") -> None:
+    def __init__(
+        self,
+        model: str,
+        batch_size: int = 32,
+        max_tokens: int = 512,
+        device: str = "auto",
+        key: str = "perplexity",
+        allow_pickle: bool = False,
+    ) -> None:
         from rl4lms.models.scoring import load_scorer
 
         self._key, self._nll_key = key, "nll" if key == "perplexity" else f"{key}_nll"
-        self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens)
+        self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float] | float]:
         nats, counts = self._score(list(prompts), list(completions))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,6 +23,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from rl4lms.config.model import ModelConfig
 from rl4lms.errors import MissingExtraError, ModelError
 
+# Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+_PICKLES, _NO_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"), ("training_args.bin", "optimizer.pt", "scheduler.pt")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Encoders that can be run as decoders: those that transformers knows both as masked and as causal language models.
 _ENCODERS = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
@@ -69,25 +73,78 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     path = config.path
     adapter = Path(path) / "adapter_config.json"
     base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else path
-    options = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    what = f"model.path: cannot load {base!r} as a language model"
+    if adapter.is_file() and not config.allow_pickle:
+        refuse_pickle(f"model.path: cannot load the adapter {path!r}", path)
     try:
-        hf_config = AutoConfig.from_pretrained(base, **options)
+        hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=config.revision)
         kind = ("encoder-decoder" if hf_config.is_encoder_decoder else "causal") if config.architecture == "auto" else config.architecture
         if kind == "causal" and hf_config.model_type in _ENCODERS:
             hf_config.is_decoder = True
         loader = {"causal": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}[kind]
         if hf_config.model_type == "encoder-decoder":
             loader = EncoderDecoderModel
-        loaded = {"dtype": DTYPES[config.dtype], "use_safetensors": True, "output_loading_info": True}
-        lm, info = loader.from_pretrained(base, config=hf_config, **loaded, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"model.path: cannot load {base!r} as a language model: {str(error).strip().splitlines()[0]}") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+    options = {"config": hf_config, "dtype": DTYPES[config.dtype], "revision": config.revision}
+    lm, missing = load_pretrained(loader, base, what, allow_pickle=config.allow_pickle, **options)
+    if missing:
         raise ModelError(f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random")
     if adapter.is_file():
         lm = _merge_adapter(lm, path)
     return lm.to(device).eval()
+
+
+def load_pretrained(loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+    """The one place that reads model weights of others: from safetensors, and without running code that comes with them.
+
+    Args:
+        loader: a class with `from_pretrained`.
+        path: Hub id or folder.
+        what: beginning of error messages, such as "the judge 'x' cannot be loaded".
+        allow_pickle: read a pickle where there are no safetensors; `torch` then refuses whatever is not a plain tensor.
+        options: of `from_pretrained`.
+
+    Returns:
+        The model, and the sorted names of parameters that the files lack: these are random.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    if not allow_pickle:
+        refuse_pickle(what, path)
+    safe = None if allow_pickle else True  # None prefers safetensors
+    try:
+        model, info = loader.from_pretrained(path, use_safetensors=safe, trust_remote_code=False, output_loading_info=True, **options)
+    except Exception as error:  # file formats, and models of all kinds, fail in their own ways
+        if not Path(path).is_dir() and "cannot be loaded with `safetensors`" in str(error):
+            raise ModelError(_only_pickle(what, "in its repository")) from error
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+    return model, sorted(info["missing_keys"])
+
+
+def refuse_pickle(what: str, path: str) -> None:
+    """Does nothing unless `path` is a folder with weights that are not safetensors.
+
+    Raises:
+        ModelError: it is.
+    """
+    folder = Path(path)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern) if found.name not in _NO_WEIGHTS)
+        if pickles:
+            raise ModelError(_only_pickle(what, pickles[0]))
+
+
+def _only_pickle(what: str, where: str) -> str:
+    return (
+        f"{what}: its weights are only there as a pickle ({where}), which can run code when it is read. "
+        "Save it once with `save_pretrained`, which writes safetensors, or set allow_pickle: true beside its path if you trust its source"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _merge_adapter(lm: PreTrainedModel, path: str) -> PreTrainedModel:
@@ -107,7 +164,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     path = config.tokenizer or config.path
     missing = f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code, revision=config.revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(missing) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty tokenizer where there are no files

@@ -54,9 +54,9 @@ def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path,
     (folder / "README.md").write_text(card, encoding="utf-8")
     if policy.value_head is not None:
         tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
-        save_file(tensors, folder / "value_head.safetensors")
         if policy.value_adapter != policy.adapter:
             tensors |= {n: p.detach().contiguous() for n, p in policy.lm.named_parameters() if belongs_to(n, str(policy.value_adapter))}
+        save_file(tensors, folder / "value_head.safetensors")
         kind = "shared" if policy.shares_trunk else "adapter" if policy.value_lm is None else "separate"
         (folder / "value_head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")
         if isinstance(policy.value_lm, PreTrainedModel):

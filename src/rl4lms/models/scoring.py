@@ -85,12 +85,12 @@ class TextScorer:
         return [row or [start] for row in rows]
 
 
-def load_scorer(path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512) -> ScoreTexts:
+def load_scorer(path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512, allow_pickle: bool = False) -> ScoreTexts:
     """A scorer for the language model in a folder or on the Hub.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    config = ModelConfig(path=path)
+    config = ModelConfig(path=path, allow_pickle=allow_pickle)
     lm, tokenizer = load_lm(config, resolve_device(device)), load_tokenizer(config)
     return TextScorer(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, batch_size, max_tokens)

@@ -1,14 +1,15 @@
 """Checkpoints: safetensors and JSON, written atomically, verified by checksum, pruned to the last few and the best.
 
 A checkpoint holds weights, optimiser moments, the mask policy, the KL coefficient and the step. There is no random state to save:
-sampling and data order are pure functions of (seed, step).
+sampling and data order are pure functions of (seed, step). Its manifest has the checksum of every file, and one of itself.
+
+A checkpoint of another `FORMAT` or with other settings is refused; one that other versions of the libraries wrote is read, with a note.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from rl4lms.errors import CheckpointError
+import rl4lms
+from rl4lms.errors import CheckpointError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import named_tensors
+from rl4lms.training.storage import replacing
 
-FORMAT = 1
+# Raised when checkpoints are written so that versions before cannot read them; others are refused.
+FORMAT = 2
+_MANIFEST, _STATE = "manifest.json", "state.json"
+_POLICY, _MASK_POLICY, _OPTIMIZER = "policy.safetensors", "mask_policy.safetensors", "optimizer.safetensors"
+_REQUIRED, _OPTIONAL = {_POLICY, _OPTIMIZER, _STATE}, {_MASK_POLICY}
 
 
 @dataclass(slots=True)
@@ -35,6 +43,8 @@ class TrainState:
         step: iterations done.
         kl_coef: present weight of the KL term.
         best: value and step of the best evaluation so far, if any.
+        skipped: iterations since the last one in which a row had a score.
+        unlogged: numbers of the last iteration as long as its line is not in the log; there it waits for its evaluation. None once it is.
     """
 
     policy: Policy
@@ -43,13 +53,15 @@ class TrainState:
     step: int = 0
     kl_coef: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
+    unlogged: dict[str, float] | None = field(default_factory=dict)
 
 
 class Checkpoints:
     """The `checkpoints/` folder of a run.
 
     Args:
-        folder: where checkpoints lie, as `step-<N>` folders.
+        folder: where checkpoints lie, as `step-<N>` folders; the run folder around it must exist.
         keep_last: how many of the newest are kept, besides the best.
         fingerprint: what a checkpoint must agree with to be loaded (the settings that determine the numbers).
     """
@@ -63,32 +75,38 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps with a folder, ascending; their contents are not verified here."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*") if p.is_dir())
+        names = [p.name.removeprefix("step-") for p in self.folder.glob("step-*") if p.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, state: TrainState) -> Path:
-        """Writes a checkpoint beside its final place and renames it, so that it is there whole or not at all."""
+        """Writes a checkpoint beside its final place and renames it, so that it is there whole or not at all.
+
+        Raises:
+            NonFiniteError: a weight is NaN or infinite; nothing is written, so that the last checkpoint stays a good one.
+        """
+        policies = {_POLICY: state.policy} | ({_MASK_POLICY: state.mask_policy} if state.mask_policy is not None else {})
+        for name, tensor in named_tensors(state.policy).items():
+            if not tensor.isfinite().all():
+                raise NonFiniteError(f"the weight {name} is nan or infinite after iteration {state.step}; it was not saved")
+        self.folder.mkdir(exist_ok=True)  # without parents: a run folder that was deleted stays deleted
         final = self.path(state.step)
-        temporary = self.folder / f".writing-{state.step:06d}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(_contiguous(named_tensors(state.policy)), temporary / "policy.safetensors")
-        if state.mask_policy is not None:
-            save_file(_contiguous(named_tensors(state.mask_policy)), temporary / "mask_policy.safetensors")
-        save_file(_optimizer_tensors(state.optimizer), temporary / "optimizer.safetensors")
-        numbers = {"format": FORMAT, "step": state.step, "kl_coef": state.kl_coef, "best": state.best, "fingerprint": self.fingerprint}
-        (temporary / "state.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
-        files = sorted(temporary.iterdir())
-        manifest = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in files}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for path in [*files, temporary / "manifest.json", temporary]:
-            _fsync(path)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-        _fsync(self.folder)
-        self._prune(state)
+        with replacing(final) as temporary:
+            for name, policy in policies.items():
+                save_file(_contiguous(named_tensors(policy)), temporary / name)
+            save_file(_optimizer_tensors(state.optimizer), temporary / _OPTIMIZER)
+            numbers = {"step": state.step, "kl_coef": state.kl_coef, "best": state.best}
+            numbers |= {"skipped": state.skipped, "unlogged": state.unlogged}
+            about = {"versions": versions(), "fingerprint": self.fingerprint}
+            (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
+            files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(temporary.iterdir())}
+            manifest: dict[str, Any] = {"format": FORMAT, "files": files}
+            manifest["sha256"] = _digest(manifest)
+            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        self.prune(state)
         return final
 
-    def _prune(self, state: TrainState) -> None:
+    def prune(self, state: TrainState) -> None:
+        """Removes all but the newest, the best and the present one."""
         keep = {*self.steps()[-self.keep_last :], int(state.best.get("step", -1)), state.step}
         for step in self.steps():
             if step not in keep:
@@ -101,7 +119,11 @@ class Checkpoints:
                 shutil.rmtree(self.path(newer))
 
     def latest(self) -> tuple[int | None, list[str]]:
-        """The newest checkpoint that is complete and undamaged, and a line about every newer one that is not."""
+        """The newest checkpoint that is complete and undamaged, and a line about every newer one that is not.
+
+        Raises:
+            CheckpointError: a newer one is intact, but of another format than this version reads.
+        """
         complaints: list[str] = []
         for step in reversed(self.steps()):
             problem = verify(self.path(step))
@@ -110,8 +132,11 @@ class Checkpoints:
             complaints.append(f"checkpoint step-{step:06d} is not usable: {problem}")
         return None, complaints
 
-    def load(self, step: int, state: TrainState) -> None:
+    def load(self, step: int, state: TrainState) -> list[str]:
         """Fills `state` from a checkpoint.
+
+        Returns:
+            Notes for the user, such as a version of a library that is not the one that wrote the checkpoint.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another run (the differing settings are named).
@@ -120,17 +145,21 @@ class Checkpoints:
         problem = verify(folder)
         if problem is not None:
             raise CheckpointError(f"{folder}: {problem}")
-        numbers = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        numbers = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         theirs, ours = numbers["fingerprint"], json.loads(json.dumps(self.fingerprint))
         differing = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
         if differing:
             lines = [f"  {key}: {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} now" for key in differing]
             raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join(lines))
-        load_policy(folder / "policy.safetensors", state.policy)
+        load_policy(folder / _POLICY, state.policy)
         if state.mask_policy is not None:
-            load_policy(folder / "mask_policy.safetensors", state.mask_policy)
-        _load_optimizer(folder / "optimizer.safetensors", state.optimizer)
+            load_policy(folder / _MASK_POLICY, state.mask_policy)
+        _load_optimizer(folder / _OPTIMIZER, state.optimizer)
         state.step, state.kl_coef, state.best = numbers["step"], numbers["kl_coef"], numbers["best"]
+        state.skipped, state.unlogged = numbers["skipped"], numbers["unlogged"]
+        now = versions()
+        changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]
+        return [f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}"] if changed else []
 
 
 def load_policy(path: Path, policy: Policy) -> None:
@@ -148,21 +177,71 @@ def load_policy(path: Path, policy: Policy) -> None:
 
 
 def verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
+    """What is wrong with a checkpoint folder, or None.
+
+    Raises:
+        CheckpointError: nothing is wrong, but it has another format than this version reads.
+    """
+    path = folder / _MANIFEST
+    if not path.is_file():
         return "it has no manifest (an interrupted write)"
     try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:
+        manifest = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
         return "its manifest is not JSON"
-    for name, entry in entries.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
-            return f"{name} does not match its checksum"
+    claimed = manifest.pop("sha256", None) if isinstance(manifest, dict) else None
+    if isinstance(manifest, dict) and isinstance(manifest.get(_POLICY), dict):  # the first format had no more than the files
+        raise CheckpointError(_OTHER_FORMAT.format(folder=folder, theirs=1))
+    if claimed != _digest(manifest):
+        return "its manifest does not match its own checksum"
+    theirs, files = manifest.get("format"), manifest.get("files")
+    if theirs != FORMAT:
+        raise CheckpointError(_OTHER_FORMAT.format(folder=folder, theirs=theirs))
+    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
+        return "its manifest does not say what its files are"
+    unknown = sorted({*files} - _REQUIRED - _OPTIONAL)
+    if unknown:  # also whatever lies outside of the folder
+        return f"its manifest lists {unknown[0]!r}, which is no part of a checkpoint"
+    for name in sorted(_REQUIRED | {*files}):
+        if name not in files:
+            return f"its manifest does not list {name}"
+        problem = _verify_file(folder / name, files[name])
+        if problem is not None:
+            return f"{name} {problem}"
+    step = json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"]
+    return None if folder.name == f"step-{step:06d}" else f"it holds iteration {step}, so the folder was renamed"
+
+
+_OTHER_FORMAT = (
+    f"{{folder}} has format {{theirs}}, and this version of rl4lms reads format {FORMAT}; "
+    "finish the run with the version that began it (its env.json names it), or start it anew in another output_dir"
+)
+
+
+def _verify_file(path: Path, entry: Mapping[str, Any]) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != entry.get("bytes") or _sha256(path) != entry.get("sha256"):
+        return "does not match its checksum"
     return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what determines the numbers of a run beside its settings."""
+    return {"rl4lms": rl4lms.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def identity(model: nn.Module) -> str:
+    """A digest of a model's weights: names, shapes, types, and evenly spaced numbers of each, so that it costs no pass over the disk."""
+    digest = hashlib.sha256()
+    for name, tensor in model.named_parameters():
+        flat = tensor.detach().flatten()
+        picked = flat[:: max(1, len(flat) // _PICKED)].contiguous().cpu().view(torch.uint8)
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode() + picked.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+_PICKED = 1024
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -188,9 +267,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _digest(manifest: Any) -> str:
+    """Over everything else in the manifest, whatever its format."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 _SHOWN_TEXTS = 2
+
+
+class _Unbreakable:
+    """A text stream whose failures end nothing: a run goes on when its terminal is closed, or the pipe that reads its progress."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, call: Callable[..., object], *arguments: str) -> None:
+        if not self._broken:
+            try:
+                call(*arguments)
+            except (OSError, ValueError):  # a stream that is closed raises ValueError
+                self._broken = True
 
 
 class Display:
@@ -22,7 +47,7 @@ class Display:
     """
 
     def __init__(self, enabled: bool = True, texts: bool = True) -> None:
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Console(file=cast(TextIO, _Unbreakable(sys.stderr)), highlight=False)
         self._texts = texts
         self._progress = Progress(
             TextColumn("{task.description}"),

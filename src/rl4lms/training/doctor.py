@@ -128,7 +128,7 @@ def _eos(recipe: Recipe, loop: Loop, rollout: Rollout) -> Verdict:
         return Verdict("end of sequence", "warn", "no EOS token", why)
     with policy.running():
         batch = (rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask)
-        hidden = policy.family.hidden(*batch)[rollout.completion_mask]
+        hidden = policy.family.hidden(*batch)
         pieces = [policy.family.head(piece).float().softmax(-1)[:, list(policy.tokens.eos)].sum(-1) for piece in hidden.split(256)]
     probability = torch.cat(pieces)
     figure = f"{share:.0%} of completions end; P(EOS) per token {float(probability.mean()):.3g}, at most {float(probability.max()):.3g}"

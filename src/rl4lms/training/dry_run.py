@@ -105,8 +105,9 @@ def _warm_start(r: Recipe, rows: int) -> str:
 def _evaluations(r: Recipe, supervised_only: bool) -> int:
     iterations = 0 if supervised_only else r.training.iterations
     every = r.evaluation.every
-    due = {i for i in range(1, iterations + 1) if i == iterations or (every and i % every == 0)}
-    return 1 + len(due)
+    if not iterations or not every:
+        return 1 + bool(iterations)
+    return 1 + -(-iterations // every)  # the last iteration is always followed by one
 
 
 def model_size(recipe: Recipe, specs: Any) -> ModelSize | None:
@@ -124,9 +125,7 @@ def model_size(recipe: Recipe, specs: Any) -> ModelSize | None:
     else:
         options = {}
     try:
-        config = AutoConfig.from_pretrained(
-            path, trust_remote_code=recipe.model.trust_remote_code, revision=recipe.model.revision, **options
-        )
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, revision=recipe.model.revision, **options)
         with torch.device("meta"):
             lm = _empty(config)
     except (OSError, ValueError):

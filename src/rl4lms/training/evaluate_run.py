@@ -17,6 +17,7 @@ from rl4lms.rewards import build as build_reward
 from rl4lms.training.checkpoint import Checkpoints, load_policy
 from rl4lms.training.display import Display
 from rl4lms.training.run import build_evaluator, task_of, with_assets
+from rl4lms.training.storage import write_text
 from rl4lms.types import Split
 
 
@@ -101,7 +102,7 @@ def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None
     results = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in sorted(result.results.items())}
     content = {**about, "results": results, "samples": result.samples}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
 
 
 def _finite(value: object) -> object:

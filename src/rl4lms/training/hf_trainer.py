@@ -21,6 +21,18 @@ class _Progress(TrainerCallback):
         self._report(state.global_step, state.max_steps)
 
 
+class _FiniteGradients(TrainerCallback):
+    """Stops before an optimiser step that would ruin the weights."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None] if model is not None else []
+        if gradients and not torch.stack([g.isfinite().all() for g in gradients]).all():
+            raise NonFiniteError(f"{self._what}: the gradient is nan or infinite at step {state.global_step + 1}; lower the learning rate")
+
+
 class _QuietTrainer(Trainer):
     """The `Trainer` without its printed log lines; ours are in the run folder."""
 
@@ -83,6 +95,7 @@ def run_trainer(
         trainer.what = what
         if model_accepts_loss_kwargs is not None:
             trainer.model_accepts_loss_kwargs = model_accepts_loss_kwargs
+        trainer.add_callback(_FiniteGradients(what))
         if progress is not None:
             trainer.add_callback(_Progress(progress))
         trainer.train()

@@ -15,11 +15,14 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
 from rl4lms.core.padding import place_last
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, NonFiniteError, RewardError
+from rl4lms.errors import ConfigError, Interrupted, NonFiniteError, RewardError
 from rl4lms.models.build import Models
 from rl4lms.rewards.call import RewardOutput, score_rollout
+from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.training.checkpoint import Checkpoints, TrainState
+from rl4lms.training.failed_batch import save_batch
+from rl4lms.training.interrupt import StopSignals
 from rl4lms.training.optimizer import Schedule
 from rl4lms.training.tracking import RunLog
 from rl4lms.types import Experience, Reward, Rollout, Sample
@@ -32,6 +35,8 @@ class Loop:
     Attributes:
         evaluate: called with the step; returns numbers with their `eval/` prefix.
         after_step: called after every iteration with the step and its numbers, for progress display.
+        stop: knows of signals that ask to stop.
+        check_folder: called before anything is written; raises where the run folder is no longer the one that the run began in.
     """
 
     recipe: Recipe
@@ -46,38 +51,61 @@ class Loop:
     log: RunLog
     evaluate: Callable[[int], dict[str, float]]
     after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
+    stop: StopSignals = field(default_factory=StopSignals)
+    check_folder: Callable[[], None] = lambda: None
     clock: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Iterates from `state.step` to the end; evaluates, logs and saves on the way."""
+        """Iterates from `state.step` to the end; evaluates, logs and saves on the way.
+
+        Raises:
+            Interrupted: a signal asked to stop; the last iteration is finished and saved.
+            NonFiniteError, RewardError: the message names the iteration and the last good checkpoint.
+        """
         try:
-            self._iterate()
+            with self.stop.during("this iteration", at_once=False):
+                self._iterate()
         except (NonFiniteError, RewardError) as error:
             last, _ = self.checkpoints.latest()
             where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
-            raise type(error)(f"iteration {self.state.step}: {error} ({where})") from error
+            error.args = (f"iteration {self.state.step}: {error} ({where})", *error.args[1:])
+            raise
 
     def _iterate(self) -> None:
         r = self.recipe
-        if self.state.step == 0:
-            self.log.log(0, self._evaluated(0))
-            if self.state.best:  # the untrained model may turn out to be the best
-                self.checkpoints.save(self.state)
+        if self.state.unlogged is not None:  # before training, and where the evaluation of the last iteration was interrupted
+            self._track(self.state.step, self.state.unlogged)
         while self.state.step < r.training.iterations:
             learning_rate = self.schedule.set(self.state.step)
-            numbers = self.step(self.state.step) | {"train/learning_rate": learning_rate}
-            done = self.state.step + 1
-            # 7 track
-            last_one = done == r.training.iterations
-            due = last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
+            self.state.unlogged = self.step(self.state.step) | {"train/learning_rate": learning_rate}
+            self.state.step += 1
+            numbers = self.state.unlogged
+            self._track(self.state.step, numbers)
+            self.after_step(self.state.step, numbers)
+
+    def _track(self, done: int, numbers: dict[str, float]) -> None:
+        r = self.recipe
+        self.check_folder()
+        # 7 track
+        last_one = done == r.training.iterations
+        due = done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
+        try:
             evaluated = self._evaluated(done) if due else {}
-            self.state.step = done
-            self.log.log(done, numbers | evaluated)
-            # 8 save
-            is_best = self.state.best.get("step") == done
-            if last_one or is_best or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0):
-                self.checkpoints.save(self.state)
-            self.after_step(done, numbers)
+        except Interrupted:
+            if done:
+                self.checkpoints.save(self.state)  # with the numbers: a resumed run evaluates and logs them
+            raise
+        self.log.log(done, numbers | evaluated)
+        self.state.unlogged = None
+        # 8 save
+        is_best = self.state.best.get("step") == done  # the untrained model may turn out to be the best
+        wanted = done > 0 and (last_one or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0))
+        stop = self.stop.received is not None and not last_one
+        if is_best or wanted or (stop and done > 0):
+            self.log.sync()
+            self.checkpoints.save(self.state)
+        if stop:
+            raise Interrupted(str(self.stop.received))
 
     def step(self, step: int) -> dict[str, float]:
         """One iteration; `step` counts from 0. Returns its numbers with their prefixes."""
@@ -91,12 +119,13 @@ class Loop:
             rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
         with self._timed("pass"):
             current = score(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
-            reference = score(models.ref_policy, rollout, masked=False)
+            reference = score(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None and reference.full_logprobs is not None
         # 3 reward
         with self._timed("reward"):
-            output = score_rollout(self.reward, rollout)
+            output = score_rollout(self.reward, rollout, r.reward_faults)
         scores, row_mask = place(output, rollout.completion_mask)
+        self._note_faults(step, output, row_mask)
         # 4 shaping
         kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
         kl_coef = self.state.kl_coef
@@ -107,7 +136,11 @@ class Loop:
         self.algorithm.advantages(experience)
         # 6 update
         with self._timed("update"):
-            stats = self.algorithm.update(experience, step)
+            try:
+                stats = self.algorithm.update(experience, step)
+            except NonFiniteError as error:
+                error.args = (f"{error}; {save_batch(self.log.folder, experience, step, error)}",)
+                raise
         assert current.entropy is not None and current.kept_mass is not None
         numbers = {f"train/{name}": value for name, value in stats.items()}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
@@ -116,6 +149,15 @@ class Loop:
             controller.update(numbers["rollout/kl_per_token"])
         self.state.kl_coef = controller.kl_coef
         return numbers
+
+    def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:
+        """Tells the first faults of the reward, and stops a run that has gone on without any score for too long."""
+        self.log.log_faults(step + 1, "rollout", output.faults)
+        self.state.skipped = 0 if distributed.all_sum(row_mask.sum()) else self.state.skipped + 1
+        if self.state.skipped >= self.recipe.reward_faults.max_skipped:
+            last = f"; the last fault: {output.faults[0].message}" if output.faults else ": the reward returned None for every row"
+            what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
+            raise RewardError(f"{self.state.skipped} iterations in a row had no score at all{last}. {what_to_do}")
 
     def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean
@@ -133,6 +175,8 @@ class Loop:
             "completion_tokens": mean(rollout.completion_mask.sum(-1).float()),
             "terminated": mean(rollout.terminated.float()),
             "masked_rows": float((~e.row_mask).sum()),
+            **counts(output.faults),
+            "skipped_in_a_row": float(self.state.skipped),
             "truncated_prompts": float(self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])),
             "sampler_error": float((rollout.sampled_logprobs - e.logprobs)[rollout.completion_mask].abs().max()),
         }
@@ -142,14 +186,16 @@ class Loop:
         return {f"rollout/{name}": value for name, value in numbers.items()}
 
     def _evaluated(self, step: int) -> dict[str, float]:
-        numbers = self.evaluate(step)
+        with self.stop.during("the evaluation", at_once=True):
+            numbers = self.evaluate(step)
         key, mode = self.recipe.checkpoint.best, self.recipe.checkpoint.best_mode
         if key is not None:
             value = numbers.get(key)
             if value is None:
                 raise ConfigError(f"checkpoint.best: no evaluation key {key!r}; there are: {', '.join(sorted(numbers))}")
             sign = 1 if mode == "max" else -1
-            if not self.state.best or sign * value > sign * self.state.best["value"]:
+            # NaN, as where every row of the reward was left out, is no best
+            if value == value and (not self.state.best or sign * value > sign * self.state.best["value"]):
                 self.state.best = {"value": value, "step": step}
         return numbers
 

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from rl4lms.errors import ConfigError, DataError, ModelError
-from rl4lms.models.loading import resolve_device
-from rl4lms.tasks.files import read_rows, read_text
+from rl4lms.models.loading import load_pretrained, resolve_device
+from rl4lms.tasks.files import read_rows
+from rl4lms.tasks.rows import read_text
 from rl4lms.training.hf_trainer import run_trainer
 from rl4lms.training.supervised import save_supervised
 
@@ -142,18 +143,18 @@ def read_labelled(path: str, text_column: str = "text", label_column: str = "lab
     """
     texts, labels = [], []
     if path.endswith(".tsv"):
-        for number, line in enumerate(read_text(path).splitlines(), 1):
-            text, tab, label = line.rpartition("\t")
+        for number, line in enumerate(read_text(path).rstrip("\r\n").split("\n"), 1):
+            text, tab, label = line.rstrip("\r").rpartition("\t")
             if not tab:
                 raise DataError(f"{path}:{number}: expected text<TAB>label")
             if (text, label) != (text_column, label_column):  # a header
                 texts.append(text)
                 labels.append(label)
     else:
-        for number, row in read_rows(path):
+        for place, row in read_rows(path):
             for column in (text_column, label_column):
                 if row.get(column) is None:
-                    raise DataError(f"{path}, row {number}: no column {column!r}; there are: {', '.join(map(str, row))}")
+                    raise DataError(f"{place}: no column {column!r}; there are: {', '.join(map(str, row))}")
             texts.append(str(row[text_column]))
             labels.append(str(row[label_column]))
     if len(set(labels)) < 2:
@@ -193,10 +194,13 @@ def train_reward_model(
         `accuracy` and `n` on the test set where there is one, and the labels.
 
     Raises:
-        ConfigError: there is something in the output folder.
+        ConfigError: there is something in the output folder, or an option makes no sense.
         DataError, ModelError: data or base model cannot be used.
         NonFiniteError: the loss became NaN or infinite.
     """
+    for name, value in (("epochs", epochs), ("learning_rate", learning_rate)):
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"{name}: should be a number greater than 0, got {value:g}")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ConfigError(f"{output}: there is something already; name another output folder")
     data = read_labelled(train, text_column, label_column)
@@ -210,10 +214,10 @@ def train_reward_model(
         raise DataError(f"{test}: labels that the training data does not have: {', '.join(unknown)}")
     torch.manual_seed(seed)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(values), use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load {base!r} as a classifier: {str(error).splitlines()[0]}") from error
+    model, _ = load_pretrained(AutoModelForSequenceClassification, base, f"cannot load {base!r} as a classifier", num_labels=len(values))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id

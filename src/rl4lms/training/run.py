@@ -4,62 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-import rl4lms
 from rl4lms import registry
 from rl4lms.algorithms.base import Algorithm, Learner
-from rl4lms.config import dump_recipe, read_recipe, recipe_from_dict
+from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.algorithms import SupervisedConfig
-from rl4lms.config.base import Component
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted
 from rl4lms.evaluation import EvalResult, Evaluator
 from rl4lms.metrics import build as build_metric
+from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
-from rl4lms.models.saving import save_model
 from rl4lms.rewards import build as build_reward
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.tasks import build as build_task
 from rl4lms.tasks.files import FileTask
 from rl4lms.training import assets
-from rl4lms.training.card import environment, model_card
-from rl4lms.training.checkpoint import Checkpoints, TrainState, load_policy
+from rl4lms.training.checkpoint import Checkpoints, TrainState, identity
 from rl4lms.training.display import Display
+from rl4lms.training.finish import UPLOAD, RunResult, finish
+from rl4lms.training.folder import is_run, last_good, open_folder, write_config
+from rl4lms.training.interrupt import StopSignals
 from rl4lms.training.loop import Loop
 from rl4lms.training.optimizer import Schedule, build_optimizer
+from rl4lms.training.storage import tidy, write_text
 from rl4lms.training.supervised import fit, save_supervised
 from rl4lms.training.tracking import RunLog
 from rl4lms.types import Reward, Sample, Task
 
-CONFIG_FILE = "config.resolved.yaml"
-# Settings that a resumed run may change: they do not move the numbers.
-_FREE = ("name", "output_dir", "device", "tracking", "checkpoint.every", "checkpoint.keep_last", "push_to_hub", "training.iterations")
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A finished run.
-
-    Attributes:
-        folder: the run folder.
-        model: the trained model, an HF folder.
-        metrics: the last evaluation, by log key.
-    """
-
-    folder: Path
-    model: Path
-    metrics: dict[str, float]
+# Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.
+_FREE = (
+    "name",
+    "output_dir",
+    "device",
+    "tracking",
+    "checkpoint.every",
+    "checkpoint.keep_last",
+    "push_to_hub",
+    "training.iterations",
+    "reward_faults",
+)
 
 
 def train(
@@ -85,6 +78,8 @@ def train(
     Raises:
         ConfigError: the settings cannot be understood, or the run folder holds another run.
         Rl4lmsError: what went wrong, where, and what to do.
+        Interrupted: Ctrl-C (SIGINT), SIGTERM or SIGHUP arrived. The iteration was finished and saved; call again with `resume=True`. It is
+            a `KeyboardInterrupt`, so that a script ends as people expect. A second signal ends the run at once.
     """
     reward = settings.get("reward") if callable(settings.get("reward")) else None
     is_file = str(source).endswith((".yaml", ".yml"))
@@ -109,17 +104,40 @@ def run_folder(recipe: Recipe) -> Path:
 def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None) -> RunResult:
     """Runs a recipe; see `train`. `reward` replaces the recipe's by a callable."""
     folder = run_folder(recipe)
-    _open_folder(folder, recipe, resume)
-    with Display(recipe.tracking.progress if progress is None else progress) as display:
-        loop, evaluated = assemble(recipe, folder, reward=reward, display=display)
-        if resume:
-            _resume(loop, display)
-            (folder / CONFIG_FILE).write_text(dump_recipe(recipe), encoding="utf-8")  # what may change on resume may have changed
-        loop.run()
-        loop.log.close()
-        if not evaluated:  # resumed after the last iteration
-            loop.evaluate(loop.state.step)
-    return _finish(recipe, folder, loop, evaluated)
+    loop: Loop | None = None
+    with StopSignals() as stop, Display(recipe.tracking.progress if progress is None else progress) as display:
+        try:
+            with open_folder(folder, recipe, resume) as lock:
+                with stop.during("the start", at_once=True):
+                    loop, evaluated = assemble(recipe, folder, reward=reward, display=display, stop=stop)
+                loop.check_folder = lock.check
+                if resume:
+                    _resume(loop, display)
+                    write_config(folder, recipe)  # what may change on resume may have changed
+                loop.run()
+                loop.log.close()
+                if not evaluated:  # resumed after the last iteration
+                    with stop.during("the evaluation", at_once=True):
+                        loop.evaluate(loop.state.step)
+                with stop.during("the end", at_once=False):
+                    result = finish(recipe, loop, evaluated, getattr(task_of(recipe), "version", 1), stop)
+        except Interrupted as signal:
+            raise Interrupted(_when(str(signal), stop.doing, folder, loop), folder if is_run(folder) else None) from None
+        if stop.received is not None:  # too late to stop anything here, but whoever called should stop
+            raise Interrupted(f"{stop.received} arrived at the end; the run is finished, and its model is in {result.model}")
+    return result
+
+
+def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
+    """When a run was stopped, and what is saved."""
+    after = f" after iteration {loop.state.step} of {loop.recipe.training.iterations}" if loop is not None and loop.state.step else ""
+    during = "" if doing == "this iteration" else f" during {doing}"
+    last = last_good(folder)
+    if doing == UPLOAD:
+        saved = f"the run is finished, and its model is in {folder / 'model'}"
+    else:
+        saved = f"saved in {last}" if last is not None else "no checkpoint was written yet, so it will start over"
+    return f"stopped by {signal}{during}{after}; {saved}"
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -149,19 +167,22 @@ def eval_settings(recipe: Recipe) -> EvalGenerationConfig:
 
 
 def assemble(
-    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None
+    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None, stop: StopSignals | None = None
 ) -> tuple[Loop, dict[str, EvalResult]]:
     """Builds everything a run needs; the second result fills with the latest evaluation (`eval/`, `eval/masked/`)."""
-    display = display or Display(enabled=False)
+    keep_freed_memory()
+    display, stop = display or Display(enabled=False), stop or StopSignals()
     task, fingerprint = task_of(recipe), _fingerprint(recipe)
-    recipe = with_assets(recipe, task, display)
+    with stop.during("the building of assets", at_once=True):
+        recipe = with_assets(recipe, task, display)
     device = resolve_device(recipe.device)
     algorithm_class = registry.algorithms.get(recipe.algorithm.name)
     only_supervised = recipe.algorithm.name == "supervised"
     if only_supervised:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
     if recipe.supervised is not None or only_supervised:
-        recipe = _warm_start(recipe, task, folder, device, display)
+        with stop.during("the warm start", at_once=True):
+            recipe = _warm_start(recipe, task, folder, device, display)
     settings = recipe.evaluation.generation
     if settings is not None and settings.mask and not algorithm_class.needs_mask_policy:
         raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm.name} has no mask to decode in; leave it out")
@@ -172,6 +193,7 @@ def assemble(
 
     torch.manual_seed(recipe.seed)
     models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
+    fingerprint["model.weights"] = identity(models.policy.lm)  # a path stays when another model is put there
     check_window(recipe, models.policy.lm)
     optimizer = build_optimizer(models.policy, recipe.optimizer)
     learner = Learner(models.policy, optimizer, recipe.optimizer, recipe.rollout.temperature, recipe.seed, models.mask_policy)
@@ -191,6 +213,7 @@ def assemble(
         numbers: dict[str, float] = {}
         for prefix, result in evaluated.items():
             numbers |= result.numbers(prefix)
+        log.log_faults(step, "evaluation", [fault for result in evaluated.values() for fault in result.faults])
         shown = evaluated["eval/"].samples[: recipe.evaluation.samples]
         log.log_samples(step, shown)
         display.evaluation(step, numbers, shown)
@@ -209,6 +232,7 @@ def assemble(
         log=log,
         evaluate=evaluate,
         after_step=lambda step, numbers: display.iteration(recipe.algorithm.name, step, recipe.training.iterations, numbers),
+        stop=stop,
     )
     return loop, evaluated
 
@@ -218,7 +242,7 @@ def build_evaluator(recipe: Recipe, task: Task, models: Models, reward: Reward |
     samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
     metrics = [build_metric(component) for component in recipe.evaluation.metrics]
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward)
+    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward, recipe.reward_faults)
 
 
 def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:
@@ -252,9 +276,9 @@ def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, 
     config = recipe.supervised or SupervisedConfig()
     report: Callable[[int, int], None] = lambda step, of: display.report("warm start", step, of)  # noqa: E731
     losses = fit(lm, tokenizer, samples, config, prompt_ids=prompt_ids, seed=recipe.seed, progress=report)
+    # The model comes last: while it is not there, a resumed run makes the whole warm start again.
+    write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))
     save_supervised(lm, tokenizer, target)
-    lines = "".join(json.dumps(line) + "\n" for line in losses)
-    (folder / "supervised.jsonl").write_text(lines, encoding="utf-8")
     return started
 
 
@@ -282,62 +306,16 @@ def _fingerprint(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def _open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    config = folder / CONFIG_FILE
-    if resume and not config.is_file():
-        raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
-    # A run that failed before its first evaluation left nothing to lose.
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if not resume and not present <= {CONFIG_FILE, "env.json", "samples", "checkpoints"}:
-        raise ConfigError(f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        config.write_text(dump_recipe(recipe), encoding="utf-8")
-        (folder / "env.json").write_text(json.dumps(environment(), indent=1) + "\n", encoding="utf-8")
-
-
 def _resume(loop: Loop, display: Display) -> None:
-    step, complaints = loop.checkpoints.latest()
-    for line in complaints:
-        display.console.print(line)
-    if step is None and complaints:
-        raise CheckpointError(
-            f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(complaints)
-        )
+    tidy(loop.checkpoints.folder)
+    step, notes = loop.checkpoints.latest()
+    if step is None and notes:
+        raise CheckpointError(f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes))
     if step is not None:
-        loop.checkpoints.load(step, loop.state)
+        notes += loop.checkpoints.load(step, loop.state)
         loop.checkpoints.drop_after(step)
-    loop.log.cut_after(loop.state.step or -1)  # the evaluation before training is logged anew
-    display.console.print(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
-
-
-def _finish(recipe: Recipe, folder: Path, loop: Loop, evaluated: Mapping[str, EvalResult]) -> RunResult:
-    numbers = {prefix + key: r for prefix, result in evaluated.items() for key, r in result.results.items()}
-    models = loop.models
-    card = model_card(recipe, numbers, loop.state.step)
-    save_model(models.policy, models.tokenizer, folder / "model", card)
-    task = loop.recipe.task or Component(name="data")
-    result = {
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "task": {"name": task.name, **task.options, "version": getattr(task_of(recipe), "version", 1)},
-        "algorithm": recipe.algorithm.name,
-        "iterations": loop.state.step,
-        "best": loop.state.best,
-        "rl4lms": rl4lms.__version__,
-        "python": platform.python_version(),
-        "eval": {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in sorted(numbers.items())},
-    }
-    if loop.state.best:
-        load_policy(loop.checkpoints.path(int(loop.state.best["step"])) / "policy.safetensors", models.policy)
-        save_model(models.policy, models.tokenizer, folder / "best", card)
-    temporary = folder / "result.json.writing"
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "result.json")
-    if recipe.push_to_hub is not None:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
-        api.create_repo(recipe.push_to_hub.repo_id, private=recipe.push_to_hub.private, exist_ok=True)
-        api.upload_folder(repo_id=recipe.push_to_hub.repo_id, folder_path=folder / "model")
-    return RunResult(folder, folder / "model", {key: r.mean for key, r in numbers.items()})
+        loop.checkpoints.prune(loop.state)  # what was due when the run was killed
+    notes += loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
+    notes.append(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
+    for line in notes:
+        display.console.print(line, markup=False, soft_wrap=True)

@@ -6,7 +6,6 @@ The loss is that of the log-prob pass: completion tokens and the EOS that ends t
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import SpecialTokens, position_windows, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.training.hf_trainer import run_trainer
+from rl4lms.training.storage import replacing
 from rl4lms.types import Sample
 
 
@@ -30,10 +30,10 @@ class _Likelihood(nn.Module):
         self.policy = policy
 
     def forward(self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor) -> dict[str, Tensor]:
-        out = self.policy(**batch)
-        assert out.full_logprobs is not None
+        out = self.policy(**batch, full=False, entropy=False)
+        assert out.logprobs is not None
         count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
-        return {"loss": -out.full_logprobs.sum() / count}
+        return {"loss": -out.logprobs.sum() / count}
 
 
 def fit(
@@ -144,10 +144,7 @@ def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]],
 
 
 def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the warm-started model as an HF folder, whole or not at all."""
-    temporary = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    lm.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    """Writes a model as an HF folder, whole or not at all."""
+    with replacing(folder) as temporary:
+        lm.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)

@@ -10,6 +10,13 @@ from typing import Any, Protocol
 
 from rl4lms.config.training import TrackingConfig
 from rl4lms.errors import MissingExtraError
+from rl4lms.rewards.faults import Fault
+from rl4lms.training.storage import append_line, fsync, tidy, write_text
+
+FAULTS_FILE = "faults.jsonl"
+_SHOWN_LINES = 10
+# Enough to see what is wrong; a reward that fails all night must not fill the disk.
+_FAULTS_PER_STEP, _FAULTS_PER_RUN = 5, 100
 
 
 class Tracker(Protocol):
@@ -39,33 +46,76 @@ class RunLog:
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """Appends one line; NaN becomes null, which JSON can hold."""
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
         for tracker in self._trackers:
             tracker.log(step, numbers)
 
     def log_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes sample generations of one evaluation."""
         path = self.folder / "samples" / f"step-{step:06d}.jsonl"
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
-    def cut_after(self, step: int) -> int:
-        """Drops what was logged after `step`, which a resumed run writes again; returns the number of lines that were dropped."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    def log_faults(self, step: int, during: str, faults: Sequence[Fault]) -> None:
+        """Appends the first faults of an iteration to `faults.jsonl`, as long as the run has few of them; the counts are in the metrics.
+
+        Args:
+            step: the iteration, as in the metrics.
+            during: `rollout` or `evaluation`.
+            faults: what went wrong in the reward.
+        """
+        path = self.folder / FAULTS_FILE
+        told = len(path.read_bytes().splitlines()) if faults and path.is_file() else 0
+        for fault in faults[: max(0, min(_FAULTS_PER_STEP, _FAULTS_PER_RUN - told))]:
+            append_line(path, json.dumps({"step": step, "during": during, **fault.record()}))
+
+    def sync(self) -> None:
+        """Makes sure that the numbers are on the disk before a checkpoint that counts on them is."""
+        if self.path.is_file():
+            fsync(self.path)
+
+    def cut_after(self, step: int, unlogged: bool = False) -> list[str]:
+        """Drops what was logged after `step`, which a resumed run writes again, and what cannot be read.
+
+        Args:
+            step: the last iteration that stays.
+            unlogged: of this one, only the rollout stays: its evaluation is made again, and its line written then.
+
+        Returns:
+            Notes for the user about lines up to `step` that are damaged or missing.
+        """
+        rollouts, step = step, step - unlogged
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
+        found = [_step_of(line) for line in lines]
+        kept = [line for line, number in zip(lines, found, strict=True) if number is not None and number <= step]
         if len(kept) < len(lines):
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            temporary.replace(self.path)
+            write_text(self.path, b"".join(kept).decode("utf-8"))
         for path in (self.folder / "samples").glob("step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
-        return len(lines) - len(kept)
+        faults = self.folder / FAULTS_FILE
+        if faults.is_file():
+            lines = faults.read_bytes().splitlines(keepends=True)
+            last = [rollouts if b'"during": "rollout"' in line else step for line in lines]
+            kept = [line for line, until in zip(lines, last, strict=True) if (n := _step_of(line)) is not None and n <= until]
+            write_text(faults, b"".join(kept).decode("utf-8"))
+        tidy(self.folder / "samples")
+        missing = [str(number) for number in range(step + 1) if number not in found]
+        shown = ", ".join(missing[:_SHOWN_LINES]) + (" …" if len(missing) > _SHOWN_LINES else "")
+        return [f"{self.path}: the lines of these iterations are damaged or missing: {shown}"] if missing else []
 
     def close(self) -> None:
         """Closes the other trackers."""
         for tracker in self._trackers:
             tracker.close()
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a logged line; None where it is torn or damaged."""
+    try:
+        step = json.loads(line.decode("utf-8"))["step"] if line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 class _TensorBoard:

@@ -26,7 +26,7 @@ class Judge:
 def judge(monkeypatch):
     judge = Judge()
     scoring = pytest.importorskip("rl4lms.models.scoring")
-    monkeypatch.setattr(scoring, "load_scorer", lambda path, *, device, batch_size, max_tokens: judge)
+    monkeypatch.setattr(scoring, "load_scorer", lambda path, *, device, batch_size, max_tokens, allow_pickle: judge)
     return judge
 
 

@@ -70,7 +70,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         train_reward_model(base, str(one), tmp_path / "out")
     missing = tmp_path / "missing.jsonl"
     missing.write_text('{"body": "1", "label": "x"}\n')
-    with pytest.raises(DataError, match=r"row 1: no column 'text'; there are: body, label"):
+    with pytest.raises(DataError, match=r"missing\.jsonl:1: no column 'text'; there are: body, label"):
         train_reward_model(base, str(missing), tmp_path / "out")
     train = labelled(tmp_path / "train.jsonl", 20, 0)
     with pytest.raises(DataError, match="labels bad, good, but 1 label names"):
@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bad\.tsv:1: expected text<TAB>label"):
         read_labelled(str(tsv))
     tsv.write_bytes("café\t1\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"bad\.tsv: not UTF-8 text"):
+    with pytest.raises(DataError, match=r"bad\.tsv:1: not UTF-8 text"):
         read_labelled(str(tsv))
     assert not (tmp_path / "out").exists()
 

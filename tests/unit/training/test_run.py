@@ -40,6 +40,25 @@ def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize(
+    ("model", "trunk", "adapter"),
+    [
+        ({"value": "shared"}, "shared", False),
+        ({"value": "separate"}, "separate", False),
+        ({"value": "shared", "lora": {"r": 2}}, "shared", False),
+        ({"value": "separate", "lora": {"r": 2}}, "adapter", True),
+    ],
+)
+def test_the_value_function_is_saved_beside_the_model(tmp_path: Path, model: dict[str, Any], trunk: str, adapter: bool) -> None:
+    pytest.importorskip("peft")
+    result = run(small_recipe(tmp_path, model=model, training={"iterations": 1}))
+    assert json.loads((result.model / "value_head.json").read_text()) == {"trunk": trunk}
+    tensors = load_file(result.model / "value_head.safetensors")
+    assert {"linear.weight", "linear.bias"} <= tensors.keys()
+    assert any(".lora_B.value." in name and bool(tensor.any()) for name, tensor in tensors.items()) == adapter
+    assert (result.model / "value_lm" / "model.safetensors").is_file() == (trunk == "separate")
+
+
 def test_the_python_entry_takes_a_model_and_a_function(tmp_path: Path) -> None:
     data = str(number_prompts(tmp_path / "prompts.jsonl"))
     result = rl4lms.train(

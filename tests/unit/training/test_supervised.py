@@ -116,11 +116,20 @@ def test_a_diverging_warm_start_saves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "supervised").exists()
 
 
-def test_weights_that_the_last_step_ruined() -> None:
+def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
     lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
     lm.transformer.ln_f.weight.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(NonFiniteError, match="warm start: a weight of the model is nan or infinite"):
+    with pytest.raises(NonFiniteError, match="warm start: the gradient is nan or infinite at step 1; lower the learning rate"):
         run_fit(lm, TEXTS, max_steps=1)
+    assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
+
+
+def test_weights_that_the_last_step_ruined() -> None:
+    """The gradient was finite, the step was not."""
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    with pytest.raises(NonFiniteError, match="warm start: a weight of the model is nan or infinite after the last step"):
+        run_fit(lm, TEXTS, max_steps=1, learning_rate=1e39)
 
 
 def test_only_the_saved_model_enters_the_run_folder_and_rl_starts_from_it(tmp_path: Path) -> None:
