@@ -63,7 +63,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
 
 
 def geometric(n: int, mean: float, longest: int, seed: int) -> list[int]:
-    """n lengths from 1 to `longest`."""
+    """N lengths from 1 to `longest`."""
     return np.random.default_rng(seed).geometric(1 / mean, n).clip(1, longest).tolist()
 
 

@@ -30,6 +30,7 @@ NOT_COUNTED = {
     "rollout/prompts.py": "tokenisation of prompts: texts in, ids out",
     "types.py": "the data, documented field by field",
     "distributed.py": "leaf functions that do nothing on one process",
+    "tasks": "where prompts come from: behind `samples[i]`",
     "rewards": "the reward is a plug-in",
     "metrics": "a reward's checks of its columns",
     "components.py": "how a plug-in is called: only the parameters it names",

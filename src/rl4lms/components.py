@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -60,18 +63,53 @@ def checked_options(owner: str, target: Callable[..., Any], model: type[BaseMode
     return values if inspect.isclass(target) else {name: value for name, value in values.items() if name in options}
 
 
+def detached(owner: str, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Columns of a batch as lists of their own that share nothing mutable with it: what a component does to them stays with it.
+
+    Raises:
+        DataError: a value cannot be copied.
+    """
+    copies = {}
+    for name, values in batch.items():
+        try:
+            copies[name] = [_detached(value) for value in values]
+        except Exception as error:  # copying a data column runs code of its class
+            raise DataError(f"{owner}: a value of {name!r} cannot be copied: {type(error).__name__}: {error}") from error
+    return copies
+
+
+def _detached(value: Any) -> Any:
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if kind is list:
+        return [_detached(item) for item in value]
+    if kind is tuple:
+        return tuple(_detached(item) for item in value)
+    if kind is dict:
+        return {key: _detached(item) for key, item in value.items()}
+    return copy.deepcopy(value)
+
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
+
+
 def taken_arguments(owner: str, function: Callable[..., Any], batch: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `batch` that a function names among its parameters, or all of it where it takes `**kwargs`.
 
     Raises:
         DataError: the function needs something that the batch does not have, or an option of it is also a data column.
+        ConfigError: the function has no readable signature, or takes a parameter by position only.
     """
-    signature = inspect.signature(function).parameters
+    signature = parameters_of(owner, function)
     bound = function.keywords if isinstance(function, functools.partial) else {}
     for name in bound:
         if name in batch:
             raise DataError(f"{owner}: {name!r} is both an option and a data column; rename the column")
     parameters = [p for p in signature.values() if p.name not in bound]
+    for p in parameters:
+        if p.kind is p.POSITIONAL_ONLY and p.default is p.empty:
+            raise ConfigError(f"{owner}: {p.name!r} is taken by position only, and arguments are passed by name; remove the `/`")
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         taken = dict(batch)
     else:
@@ -81,3 +119,45 @@ def taken_arguments(owner: str, function: Callable[..., Any], batch: Mapping[str
     if missing:
         raise DataError(f"{owner} needs the data column {missing[0]!r}; there are: {', '.join(sorted(batch))}")
     return taken
+
+
+def parameters_of(owner: str, function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function by name.
+
+    Raises:
+        ConfigError: it does not say what they are, as some functions written in C.
+    """
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{owner}: its parameters cannot be read; wrap it in a Python function") from error
+
+
+def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
+    """`ValueError: message (file.py, line 3)`, on one line: what a component raised, and where in its file."""
+    lines = "".join(traceback.format_exception_only(type(error), error))  # knows what to do where the message itself fails
+    text = " ".join(lines.split()).removeprefix(f"{type(error).__module__}.")
+    place = place_in(function, traceback.extract_tb(error.__traceback__))
+    return (text if len(text) <= 500 else text[:497] + "...") + (f" ({place})" if place else "")
+
+
+def place_in(function: Callable[..., Any], frames: Iterable[traceback.FrameSummary]) -> str:
+    """`file.py, line 3`: the innermost of some frames that is in the component's own file, else the innermost outside this library."""
+    outside = [frame for frame in frames if not Path(frame.filename).is_relative_to(_PACKAGE)]
+    own = [frame for frame in outside if frame.filename == _file_of(function)]
+    if not outside:
+        return ""
+    frame = (own or outside)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
+
+
+def _file_of(function: Any) -> str | None:
+    """The file that a function, a method, or the class of a callable instance was written in."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return getattr(code, "co_filename", None)
+
+
+_PACKAGE = Path(__file__).parent

@@ -9,12 +9,14 @@ from typing import Any
 
 from rl4lms import distributed
 from rl4lms.config.generation import EvalGenerationConfig
+from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.kl import k3
 from rl4lms.metrics import compute_all
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
 from rl4lms.rewards.call import score_rollout
+from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample
 
@@ -30,10 +32,12 @@ class EvalResult:
     Attributes:
         results: by key, without the `eval/` prefix.
         samples: one record per completion: id, prompt, completion, references, and per-sample values.
+        faults: what went wrong in the reward; those rows are left out of its mean, and its `n` says how many remain.
     """
 
     results: dict[str, MetricResult]
     samples: list[dict[str, Any]] = field(default_factory=list)
+    faults: tuple[Fault, ...] = ()
 
     def numbers(self, prefix: str = "eval/") -> dict[str, float]:
         """Means by log key."""
@@ -51,6 +55,8 @@ class Evaluator:
         settings: decoding.
         metrics: each called with prompts, completions, references and the other columns.
         reward: the training reward, reported as `reward` (and its parts); None where there is none.
+        reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A metric that fails
+            always stops the evaluation.
     """
 
     engine: LocalEngine
@@ -59,6 +65,7 @@ class Evaluator:
     settings: EvalGenerationConfig
     metrics: Sequence[Metric]
     reward: Reward | None = None
+    reward_faults: RewardFaultsConfig = STRICT
 
     def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
         """Decodes and scores every prompt; with `mask_rule` inside NLPO's mask.
@@ -69,8 +76,10 @@ class Evaluator:
         rollout = self._decode(mask_rule, progress)
         columns = rollout.columns()
         results: dict[str, MetricResult] = {}
+        faults: tuple[Fault, ...] = ()
         if self.reward is not None:
-            output = score_rollout(self.reward, rollout)
+            output = score_rollout(self.reward, rollout, for_evaluation(self.reward_faults))
+            faults = output.faults
             results["reward"] = _summarise("reward", output.totals())
             for name, part in output.parts.items():
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
@@ -79,7 +88,7 @@ class Evaluator:
         results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
         results |= self._policy_numbers(rollout)
         n = self.settings.completions_per_prompt
-        return EvalResult({key: _by_prompt(result, n) for key, result in results.items()}, _records(rollout, results))
+        return EvalResult({key: _by_prompt(result, n) for key, result in results.items()}, _records(rollout, results), faults)
 
     def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
         s = self.settings
@@ -96,7 +105,7 @@ class Evaluator:
     def _policy_numbers(self, rollout: Rollout) -> dict[str, MetricResult]:
         temperature = self.settings.temperature or 1.0
         here = score(self.engine.policy, rollout, temperature=temperature)
-        there = score(self.ref_policy, rollout, masked=False)
+        there = score(self.ref_policy, rollout, masked=False, entropy=False)
         assert here.full_logprobs is not None and here.logprobs is not None and here.entropy is not None and there.full_logprobs is not None
         mask = rollout.completion_mask
         lengths = mask.sum(-1)

@@ -17,8 +17,8 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Learner
 from rl4lms.config.algorithms import PPOConfig
 from rl4lms.core.advantages import gae, whiten
-from rl4lms.core.losses import explained_variance, ppo_policy_loss, value_loss
 from rl4lms.core.logprobs import TokenLogprobs
+from rl4lms.core.losses import explained_variance, ppo_policy_loss, value_loss
 from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import NonFiniteError
 from rl4lms.models.generate import MaskRule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,6 +37,10 @@ def evaluate(
     """Decode prompts and score the completions; prints mean and standard error over completions."""
     from rl4lms.cli import common
 
+    if output is not None and output.is_dir():
+        from rl4lms.errors import ConfigError
+
+        raise ConfigError(f"--output {output}: this is a folder; name a file")
     extra = list(overrides or ())
     if prompts is not None:
         extra.append(f"evaluation.prompts={prompts}")
@@ -57,6 +62,8 @@ def evaluate(
             display.report("decoding", min(done, total), total)
 
         result = run_evaluation(recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress)
+    if result.faults:
+        print(f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}", file=sys.stderr)
     results = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
     common.console().print(common.results_table(f"{target} on the {split} split{where}", results))

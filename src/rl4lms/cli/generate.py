@@ -20,7 +20,9 @@ def generate(
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT", help="Texts to continue. Without any, one per line of standard input.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl, .csv, .parquet ...")
+    ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Completions of each prompt.")] = 1,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="[default: as the run, else 48]", show_default=False)] = None,
     temperature: Annotated[
@@ -56,22 +58,26 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
 
     if file is not None and given:
         raise ConfigError("prompts were given both as arguments and with --file; choose one")
-    if file is not None and file.suffix == ".jsonl":
-        from rl4lms.tasks.files import read_rows
-
-        rows = list(read_rows(str(file)))
-        for number, row in rows:
-            if not isinstance(row.get("prompt"), str):
-                raise DataError(f"{file}, row {number}: no text in a column 'prompt'")
-        return [row["prompt"] for _, row in rows]
     if file is not None:
-        given = file.read_text(encoding="utf-8").splitlines()
+        from rl4lms.tasks.files import read_rows
+        from rl4lms.tasks.rows import SUFFIXES, read_text
+
+        if file.suffix.lower() in SUFFIXES:
+            rows = list(read_rows(str(file)))
+            for place, row in rows:
+                if not isinstance(row.get("prompt"), str):
+                    raise DataError(f"{place}: no text in a column 'prompt'")
+            return [row["prompt"] for _, row in rows]
+        given = [line.rstrip("\r") for line in read_text(str(file)).split("\n")]
     elif not given:
         if sys.stdin.isatty():
             raise ConfigError(
                 'no prompt: give one as an argument, with --file, or on standard input, such as: echo "a text" | rl4lms generate …'
             )
-        given = sys.stdin.read().splitlines()
+        try:
+            given = [line.rstrip("\r") for line in sys.stdin.read().split("\n")]
+        except UnicodeDecodeError as error:
+            raise DataError("standard input: not UTF-8 text; convert it, such as: iconv -f LATIN1 -t UTF-8") from error
     texts = [line for line in given if line]
     if not texts:
         raise DataError("there are no prompts")
@@ -83,8 +89,8 @@ def _sample(
 ) -> list[list[tuple[str, bool]]]:
     """For each prompt its completions, and whether each ended by itself."""
     from rl4lms.config import ModelConfig, PromptConfig, SamplingConfig
-    from rl4lms.errors import CheckpointError
-    from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
+    from rl4lms.errors import CheckpointError, ConfigError
+    from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
     from rl4lms.models.policy import Policy
     from rl4lms.rollout.engine import LocalEngine
     from rl4lms.training.run import eval_settings
@@ -100,10 +106,16 @@ def _sample(
         config, prompt, usual = ModelConfig(path=model), None, {}
     settings = _checked(SamplingConfig, usual | given)
     lm, tokenizer = load_lm(config, resolve_device("auto")), load_tokenizer(config)
+    windows = position_windows(lm)  # (prompt and completion,) or (prompt, completion)
+    longest = settings.max_new_tokens + (0 if lm.config.is_encoder_decoder else 1)
+    if windows[-1] is not None and longest > windows[-1]:
+        what = "for the completion" if lm.config.is_encoder_decoder else "for prompt and completion together"
+        raise ConfigError(f"--max-new-tokens {settings.max_new_tokens}: the model has {windows[-1]} positions {what}; ask for fewer")
+    room = None if windows[0] is None else windows[0] - (0 if lm.config.is_encoder_decoder else settings.max_new_tokens)
     if prompt is None:
-        window = getattr(lm.config, "max_position_embeddings", None)
-        room = 1024 if window is None else window - (0 if lm.config.is_encoder_decoder else settings.max_new_tokens)
-        prompt = PromptConfig(max_tokens=max(1, room))
+        prompt = PromptConfig(max_tokens=room or 1024)
+    elif room is not None and room < prompt.max_tokens:
+        prompt = prompt.model_copy(update={"max_tokens": room})
     engine = LocalEngine.create(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, prompt, seed)
     samples = [Sample(str(i), text) for i, text in enumerate(prompts)]
     rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
@@ -116,13 +128,14 @@ def _sample(
 def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:
     from pydantic import ValidationError
 
+    from rl4lms.config.validation import first_problem
     from rl4lms.errors import ConfigError
 
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        path, reason = first_problem(model, values, error) or ((), str(error))
+        raise ConfigError("".join(f"--{str(key).replace('_', '-')}: " for key in path) + reason) from error
 
 
 if TYPE_CHECKING:

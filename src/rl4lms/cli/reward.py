@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak of a linear schedule.")] = 1e-4,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longer texts are cut.")] = 128,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Fine-tune a classifier on labelled texts, to be used as reward {name: classifier, model: OUTPUT, label: ...}."""

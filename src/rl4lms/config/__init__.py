@@ -9,6 +9,7 @@ from rl4lms.config.generation import EvalGenerationConfig, RolloutConfig, Sampli
 from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.config.resolve import dump_recipe, merge_defaults, read_recipe, recipe_from_dict
+from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PPOConfig",
     "PromptConfig",
     "Recipe",
+    "RewardFaultsConfig",
     "RolloutConfig",
     "SamplingConfig",
     "SupervisedConfig",

@@ -12,8 +12,8 @@ from rl4lms.config.base import Block
 class DataConfig(Block):
     """Prompts from files, without writing a task.
 
-    Files are JSONL, JSON, CSV or Parquet; anything else is a Hub id. Columns `prompt`, `references`, `completion` have a meaning; every
-    other column goes to rewards and metrics under its own name.
+    Files are JSONL, JSON, CSV or Parquet, in UTF-8; anything else is a Hub id. Columns `prompt`, `references`, `completion` have a meaning;
+    every other column goes to rewards and metrics under its own name. `id` also names the samples, so none may come twice.
     """
 
     train: str | None = None

@@ -23,6 +23,7 @@ KeyPath = tuple[str | int, ...]
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 20
+MAX_VALUES = 10_000
 
 _WORDS: dict[str, bool | None] = {"": None, "~": None}
 for _word, _value in (("null", None), ("true", True), ("false", False)):
@@ -91,6 +92,7 @@ class _Builder:
     def __init__(self, source: str, lines: bool) -> None:
         self.source, self.lines = source, lines
         self.where: dict[KeyPath, str] = {}
+        self.values = 0
 
     def place(self, line: int) -> str:
         return f"{self.source}:{line + 1}" if self.lines else self.source
@@ -113,6 +115,9 @@ class _Builder:
     def value(self, events: Iterator[Any], event: Any, path: KeyPath) -> Any:
         line = event.start_mark.line
         self.where.setdefault(path, self.place(line))
+        self.values += 1
+        if self.values > MAX_VALUES:
+            self.fail(line, path[:3], f"more than {MAX_VALUES:,} values: this is not a recipe")
         if len(path) > MAX_DEPTH:
             self.fail(line, path[:3], f"nested more than {MAX_DEPTH} levels deep")
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
@@ -197,18 +202,27 @@ def checked(value: Any) -> Any:
 def located(place: str, path: KeyPath, reason: str) -> str:
     """`place: key.path: reason`; an override does not repeat its own key path."""
     key = dotted(path)
-    return f"{place}: {reason}" if not path or place.startswith(f"override {key}=") else f"{place}: {key}: {reason}"
+    return one_line(f"{place}: {reason}" if not path or place.startswith(f"override {key}=") else f"{place}: {key}: {reason}")
 
 
 def dotted(path: Iterable[str | int]) -> str:
     """A key path as overrides write it: `evaluation.metrics.0.name`."""
-    return ".".join(str(key) if re.fullmatch(r"[\w-]+", str(key)) else json.dumps(key) for key in path)
+    return ".".join(cut(str(key)) if re.fullmatch(r"[\w-]+", str(key)) else shown(key) for key in path)
 
 
 def shown(value: Any) -> str:
     """A value as messages show it: like in YAML, on one line, short."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return one_line(cut(json.dumps(value, ensure_ascii=False, default=repr)))
+
+
+def cut(text: str) -> str:
+    """A text that is not too long for a message."""
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def one_line(text: str) -> str:
+    """The text with everything that cannot be printed on one line as an escape: line ends, control characters, marks of direction."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
 
 
 def _decode(data: bytes, name: str) -> str:

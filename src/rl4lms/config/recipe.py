@@ -11,6 +11,7 @@ from rl4lms.config.base import Block, Component
 from rl4lms.config.data import DataConfig, PromptConfig
 from rl4lms.config.generation import RolloutConfig, SamplingConfig
 from rl4lms.config.model import ModelConfig
+from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
 
 
@@ -29,6 +30,7 @@ class Recipe(Block):
     supervised: SupervisedConfig | None = None
     algorithm: Component = Component(name="ppo")
     reward: Component | None = None
+    reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()
     kl: KLConfig = KLConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -17,7 +17,20 @@ from pydantic import BaseModel, ValidationError
 from rl4lms import registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import SignatureOptions, options_model, reward_options_model
-from rl4lms.config.reader import MAX_DEPTH, KeyPath, checked, dotted, located, read_file, read_text, resolve_plain, shown
+from rl4lms.config.reader import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    KeyPath,
+    checked,
+    cut,
+    dotted,
+    located,
+    one_line,
+    read_file,
+    read_text,
+    resolve_plain,
+    shown,
+)
 from rl4lms.config.recipe import Recipe
 from rl4lms.config.validation import first_problem
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
@@ -102,8 +115,8 @@ class _Draft:
                     metrics[index] = {"name": metric}
 
     def override(self, text: str) -> None:
-        place = "override " + text.replace("\n", "\\n")  # messages are one line
         key, equals, value = text.partition("=")
+        place = one_line(f"override {cut(key)}{equals}{cut(value)}")
         keys = key.strip().split(".")
         if not equals or not all(keys):
             raise ConfigError(f"{place}: write it as key.path=value")
@@ -154,7 +167,12 @@ class _Draft:
                 self.fail(path, f"the environment variable {name} is not set")
             if "${" in value:
                 self.fail(path, f"the environment variable {name} holds '${{' itself")
+            filled[path] = filled.get(path, 0) + len(value)
+            if filled[path] > MAX_BYTES:
+                self.fail(path, f"more than {MAX_BYTES:,} characters come from the environment")
             return value
+
+        filled: dict[KeyPath, int] = {}
 
         self.tree = walk(self.tree, ())
 

@@ -20,9 +20,9 @@ class ImdbConfig(Block):
         None, description="full: Hub id, aclImdb-like folder, zip, JSONL or CSV with `text` and `label`; default stanfordnlp/imdb"
     )
     seed: int = Field(0, ge=0, description="mini: the world of reviews; full: the shuffle before splitting")
-    train_size: int | None = Field(None, ge=1)
-    validation_size: int | None = Field(None, ge=1)
-    test_size: int | None = Field(None, ge=1)
+    train_size: int | None = Field(None, ge=1, le=1_000_000)
+    validation_size: int | None = Field(None, ge=1, le=1_000_000)
+    test_size: int | None = Field(None, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _path_is_for_real_data(self) -> ImdbConfig:

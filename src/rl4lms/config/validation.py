@@ -49,6 +49,9 @@ def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | Vali
 def _reason(error: Any) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] in ("too_long", "too_short"):
+        limit = "most" if error["type"] == "too_long" else "least"
+        return f"should have at {limit} {error['ctx'].get('max_length', error['ctx'].get('min_length'))} items"
     return _MESSAGES.get(error["type"], error["msg"].replace("Input should be", "should be").replace("String should", "should"))
 
 

@@ -71,7 +71,7 @@ class _BehaviourLogprob(torch.autograd.Function):
         return logprob, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_entropy: Tensor | None) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, grad_entropy: Tensor | None) -> tuple[Tensor, None, None, None, None]:
         probs, token_ids, logp, entropy = ctx.saved_tensors
         if entropy is None:
             out = probs.mul_(-grad[:, None])
@@ -165,7 +165,7 @@ def chunked_token_logprobs(
         else:
             parts.append(run(*args))
 
-    def joined(name: str) -> Tensor | None:
+    def joined(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
         whole = None if columns[0] is None else torch.cat(columns)
         return whole if loss is None or whole is None else whole.detach()

@@ -42,8 +42,10 @@ def ppo_policy_loss(
 def value_loss(
     values: Tensor, returns: Tensor, count: Tensor, old_values: Tensor | None = None, clip_range_vf: float | None = None
 ) -> Tensor:
-    """Mean squared error of the value function, over tensors (N,); with `clip_range_vf` values move at most that far from `old_values`
-    (Stable-Baselines3)."""
+    """Mean squared error of the value function, over tensors (N,).
+
+    With `clip_range_vf` values move at most that far from `old_values` (Stable-Baselines3).
+    """
     if clip_range_vf is not None and old_values is not None:
         values = old_values + (values - old_values).clamp(-clip_range_vf, clip_range_vf)
     return ((values - returns) ** 2).sum() / count

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Side = Literal["left", "right"]
 # What another pass costs, in tokens of one: about as much for a model of 4 layers of width 256 as for GPT-2 (`benchmarks/bench.py`, D).
-_GROUP_TOKENS = 32
+GROUP_TOKENS = 32
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, side: Side) -> tuple[Tensor, Tensor]:
@@ -41,7 +41,7 @@ def trim(ids: Tensor, mask: Tensor, side: Side) -> slice:
 def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Groups rows of similar length, so that padding each group to its longest row costs least.
 
-    The cost of a group is its rows times its longest length, and `_GROUP_TOKENS` for being a pass of its own; the optimum over all cuts of
+    The cost of a group is its rows times its longest length, and `GROUP_TOKENS` for being a pass of its own; the optimum over all cuts of
     the rows in order of length.
 
     Args:
@@ -56,7 +56,7 @@ def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
     best, cut = np.zeros(len(order) + 1), [0] * (len(order) + 1)
     for j in range(1, len(order) + 1):
         starts = np.arange(max(0, j - most), j)
-        costs = best[starts] + _GROUP_TOKENS + (j - starts) * lengths[order[j - 1]]
+        costs = best[starts] + GROUP_TOKENS + (j - starts) * lengths[order[j - 1]]
         k = int(costs.argmin())
         best[j], cut[j] = costs[k], int(starts[k])
     groups, end = [], len(order)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rl4lms import components, registry
 from rl4lms.config.base import Component
-from rl4lms.errors import DataError, NonFiniteError
+from rl4lms.errors import DataError, NonFiniteError, Rl4lmsError
 from rl4lms.types import Metric, MetricResult, ScoreTexts
 
 RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
@@ -40,22 +40,22 @@ def compute(
     Args:
         metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
         prompts, completions, references: (B,) texts.
-        columns: every other column of the data, (B,) each.
+        columns: every other column of the data, (B,) each. The metric gets copies of everything, down to nested lists.
         score_texts: scores texts under the policy; for metrics with `needs_policy`.
 
     Returns:
         One result per key, in the metric's order. The standard error treats rows as independent; it is None for a single row.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric returned something else
-            than numbers, one per row or one for all.
+        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric raised an error, or returned
+            something else than numbers, one per row or one for all. No number is made up for a metric that fails.
         NonFiniteError: the metric returned NaN or infinity.
     """
     owner, n = f"metric {name_of(metric)!r}", len(completions)
     if not n:
         raise DataError(f"{owner}: there are no completions to measure")
     check_columns(columns, RESERVED)
-    batch: dict[str, Any] = {"prompts": list(prompts), "completions": list(completions), "references": list(references), **columns}
+    batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "references": references, **columns}
     for column, values in batch.items():
         if len(values) != n:
             raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")
@@ -63,7 +63,14 @@ def compute(
         if score_texts is None:
             raise DataError(f"{owner} scores texts under the policy, and can be used in evaluations only")
         batch["score_texts"] = score_texts
-    values = metric(**components.taken_arguments(owner, metric, batch))
+    taken = components.taken_arguments(owner, metric, batch)
+    own = components.detached(owner, {name: values for name, values in taken.items() if name != "score_texts"})
+    try:
+        values = metric(**taken | own)
+    except (Rl4lmsError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a metric is anybody's code; SystemExit would end the program without a word
+        raise DataError(f"{owner} raised {components.what_was_raised(metric, error)}") from error
     if not isinstance(values, Mapping):
         raise DataError(f"{owner} returned {type(values).__name__}; expected a mapping from key to numbers")
     return [_result(owner, metric, key, value, n) for key, value in values.items()]
@@ -128,6 +135,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _finite(owner: str, what: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise NonFiniteError(f"{owner}: {what} is {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise NonFiniteError(f"{owner}: {what} is an integer of about {round(int(value).bit_length() * math.log10(2))} digits") from error
+    if not math.isfinite(number):
+        raise NonFiniteError(f"{owner}: {what} is {number}")
+    return number

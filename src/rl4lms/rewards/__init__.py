@@ -4,6 +4,10 @@
 `completions`, `completion_ids`, `references` and every column of the data, each a list with one entry per completion, and returns one
 number per completion (or None, which leaves the row out), or one list of numbers per completion, as long as its `completion_ids`. A
 reward function written for TRL works unchanged.
+
+A reward gets copies of its inputs. A result of the wrong type or length is an error. An exception, a call that takes too long and a number
+that is not finite are faults: the block `reward_faults` of a recipe says whether one stops the run, leaves rows out, or gives them a
+constant (`rl4lms.config.RewardFaultsConfig`). Of what a call prints, the first 65,536 characters pass.
 """
 
 from __future__ import annotations

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import math
-import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rl4lms import components
+from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.padding import unpad
-from rl4lms.errors import RewardError, Rl4lmsError
+from rl4lms.errors import RewardError
 from rl4lms.metrics.call import check_columns, name_of
+from rl4lms.rewards import guard
+from rl4lms.rewards.faults import STRICT, Fault, Kind, quoted, replacement, whole_call
 from rl4lms.types import Rollout
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
@@ -33,11 +31,13 @@ class RewardOutput:
         scores: one number per row, or, if `dense`, one list per row with one number per completion token. None leaves the row out.
         dense: whether there is one number per token.
         parts: per-row values of the terms of a composed reward, for logs; None where a term left the row out.
+        faults: what went wrong on the way and did not stop the run.
     """
 
     scores: Scores
     dense: bool
     parts: dict[str, list[float | None]] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
 
     def totals(self) -> list[float | None]:
         """One number per row: the score, or the sum of a dense row."""
@@ -59,6 +59,7 @@ def score(
     completion_ids: Sequence[Sequence[int]],
     references: Sequence[tuple[str, ...]],
     columns: Mapping[str, Sequence[Any]],
+    faults: RewardFaultsConfig = STRICT,
 ) -> RewardOutput:
     """Calls a reward on B completions and checks what it returns.
 
@@ -66,97 +67,149 @@ def score(
         reward: gets those of the arguments below that it names, and all of them where it takes `**columns`. May be `async`.
         prompts, completions, references: (B,) texts.
         completion_ids: (B,) token ids without padding.
-        columns: every other column of the data, (B,) each.
+        columns: every other column of the data, (B,) each. The reward gets copies of everything, down to nested lists.
+        faults: what to do when the reward raises an error, is too slow, or gives a row no finite score.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name, or the reward needs a column that is not there.
-        RewardError: the reward raised an error, or its result has the wrong length or type, or is not finite.
+        DataError: lengths differ, a column has a reserved name or cannot be copied, or the reward needs a column that is not there.
+        RewardError: the result has the wrong length or type; or a fault, where `faults` says `error`.
     """
     owner, n = f"reward {name_of(reward)!r}", len(completions)
     check_columns(columns, RESERVED)
-    batch: dict[str, Any] = {
-        "prompts": list(prompts),
-        "completions": list(completions),
-        "completion_ids": [list(ids) for ids in completion_ids],
-        "references": list(references),
-        **{name: list(values) for name, values in columns.items()},
-    }
-    for name, values in batch.items():
+    given: dict[str, Sequence[Any]] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
+    given |= {"references": references, **columns}
+    for name, values in given.items():
         if len(values) != n:
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
     if isinstance(reward, Composed):
-        return reward.composed_score(
-            prompts=prompts, completions=completions, completion_ids=completion_ids, references=references, columns=columns
-        )
-    named = inspect.signature(reward).parameters
-    extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in named}
-    arguments = components.taken_arguments(owner, reward, {**batch, **extras})
-    return checked(owner, _returned(owner, reward, arguments), [len(ids) for ids in batch["completion_ids"]])
-
-
-def _returned(owner: str, reward: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
+        return reward.composed_score(**batch, references=references, columns=columns, faults=faults)
+    extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in components.parameters_of(owner, reward)}
+    taken = components.taken_arguments(owner, reward, {**given, **extras})
+    own = components.detached(owner, {name: values for name, values in taken.items() if name in given})
     try:
-        returned = reward(**arguments)
-        return _wait(returned) if inspect.isawaitable(returned) else returned
-    except Rl4lmsError:
-        raise
-    except Exception as error:  # a reward is anybody's code and may raise anything
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise RewardError(f"{owner} raised {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})") from error
+        returned = guard.call(owner, reward, taken | own, faults.timeout_s)
+    except (guard.RewardRaised, guard.RewardTimedOut) as error:
+        kind: Kind = "timeout" if isinstance(error, guard.RewardTimedOut) else "exception"
+        scores, fault = whole_call(faults, kind, error, n)
+        return RewardOutput(list(scores), dense=False, faults=(fault,))
+    return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
 
 
-def score_rollout(reward: Callable[..., Any] | Composed, rollout: Rollout) -> RewardOutput:
+def score_rollout(reward: Callable[..., Any] | Composed, rollout: Rollout, faults: RewardFaultsConfig = STRICT) -> RewardOutput:
     """`score` on the completions of a rollout."""
-    return score(reward, completion_ids=unpad(rollout.completion_ids, rollout.completion_mask), **rollout.columns())
+    return score(reward, completion_ids=unpad(rollout.completion_ids, rollout.completion_mask), faults=faults, **rollout.columns())
 
 
-def checked(owner: str, returned: Any, lengths: Sequence[int]) -> RewardOutput:
+def checked(
+    owner: str, returned: Any, lengths: Sequence[int], completions: Sequence[str], faults: RewardFaultsConfig = STRICT
+) -> RewardOutput:
     """What a reward returned, as plain finite numbers.
 
     Args:
         owner: names the reward in messages.
         returned: a sequence, an array or a tensor.
         lengths: (B,) tokens of each completion.
+        completions: (B,) texts, for messages.
+        faults: what to do about a row without a finite score.
 
     Raises:
-        RewardError: wrong length or type, or not finite.
+        RewardError: wrong length or type; or not finite, where `faults` says `error`.
     """
-    rows = _plain(returned)
-    if not isinstance(rows, list):
+    size = _size(returned)
+    if size is None:
         raise RewardError(f"{owner} returned {_shown(returned)}; expected a list with one number per completion")
-    if len(rows) != len(lengths):
-        raise RewardError(f"{owner} returned {len(rows)} values for {len(lengths)} completions")
-    rows = [_plain(row) for row in rows]
-    if not any(isinstance(row, list) for row in rows):
-        return RewardOutput([None if row is None else _number(owner, f"row {i}", row) for i, row in enumerate(rows)], dense=False)
-    dense: list[list[float] | None] = []
-    for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        if row is not None and not isinstance(row, list):
+    rows = _items(owner, returned) if size == len(lengths) else []
+    if len(rows) != len(lengths):  # looked at again: a thread of the reward may still be writing to its list
+        raise RewardError(f"{owner} returned {size} value{'' if size == 1 else 's'} for {len(lengths)} completions")
+    sizes = [_size(row) for row in rows]
+    dense = any(size is not None for size in sizes)
+    scores: list[Any] = []
+    found: list[Fault] = []
+    for i, (row, size, length) in enumerate(zip(rows, sizes, lengths, strict=True)):
+        if row is None:
+            scores.append(None)
+            continue
+        if dense and size is None:
             raise RewardError(f"{owner}: row {i} is {_shown(row)} where other rows are lists; return one list per completion, or none")
-        if row is not None and len(row) != length:
-            raise RewardError(f"{owner}: row {i} has {len(row)} values for the {length} tokens of its completion")
-        dense.append(None if row is None else [_number(owner, f"row {i}, token {t}", _plain(value)) for t, value in enumerate(row)])
-    return RewardOutput(dense, dense=True)
+        if dense and size != length:
+            raise RewardError(f"{owner}: row {i} has {size} values for the {length} tokens of its completion")
+        numbers = [_number(owner, value, i, t, completions[i]) for t, value in enumerate(_items(owner, row))] if dense else []
+        numbers = numbers if dense else [_number(owner, row, i, None, completions[i])]
+        wrong = [(t, reason) for t, number in enumerate(numbers) if (reason := _not_finite(number))]
+        if not wrong:
+            scores.append([float(number) for number in numbers] if dense else float(numbers[0]))
+            continue
+        where = _where(i, wrong[0][0] if dense else None)
+        message = f"{owner}: {where} is {wrong[0][1]}; rewards are finite numbers, or None to leave a row out"
+        found.append(Fault("non_finite", message, i, completions[i]))
+        constant = replacement(faults, found[-1])
+        scores.append(_on_last(constant, length) if dense and constant is not None else constant)
+    return RewardOutput(scores, dense, faults=tuple(found))
 
 
-def _plain(value: Any) -> Any:
-    """Arrays, tensors and numpy scalars as Python lists and numbers; tuples as lists."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+def _where(row: int, token: int | None) -> str:
+    return f"row {row}" if token is None else f"row {row}, token {token}"
 
 
-def _number(owner: str, where: str, value: Any) -> float:
+def _on_last(value: float, length: int) -> list[float]:
+    return [0.0] * (length - 1) + [value] * min(length, 1)
+
+
+def _size(value: Any) -> int | None:
+    """The length of a list, a tuple, or an array with dimensions; None for anything else."""
+    if isinstance(value, list | tuple):
+        return len(value)
+    shape = getattr(value, "shape", ()) if hasattr(value, "tolist") else ()
+    return int(shape[0]) if isinstance(shape, tuple) and shape else None
+
+
+def _items(owner: str, value: Any) -> list[Any]:
+    """The items of what has a length."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    try:
+        # not all of an array at once, which a wrong shape would make huge
+        return value.tolist() if len(value.shape) == 1 else [value[i] for i in range(len(value))]
+    except Exception as error:
+        raise RewardError(f"{owner} returned a {type(value).__name__} that cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _number(owner: str, value: Any, row: int, token: int | None, completion: str) -> float:
+    """A number as Python has it; arrays without dimensions and numbers of other libraries count as one."""
+    where = f"{owner}: {_where(row, token)}"
+    if hasattr(value, "tolist") and _size(value) is None:
+        try:
+            value = value.tolist()
+        except Exception as error:
+            raise RewardError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(value, int | float):
-        raise RewardError(f"{owner}: {where} is {_shown(value)}; expected a number")
+        raise RewardError(f"{where} is {_shown(value)}; expected a number (completion {quoted(completion)})")
+    return value
+
+
+def _not_finite(value: float) -> str | None:
+    """What is wrong with a number that is no score."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of about {round(value.bit_length() * math.log10(2))} digits, too large for float32"
     if not math.isfinite(value):
-        raise RewardError(f"{owner}: {where} is {value}; rewards are finite, return None to leave a row out")
-    return float(value)
+        return str(value)
+    return f"{value:g}, too large for float32" if abs(value) > _LARGEST else None
+
+
+# The largest float32: scores are float32 from here on, where anything larger is infinite.
+_LARGEST = 3.4028234663852886e38
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    kind = type(value).__name__
+    if not isinstance(value, str | bytes | bool | int | float | complex | list | tuple | dict | None):
+        return kind  # the repr of anything else is somebody's code
+    try:
+        text = repr(value)
+    except Exception as error:
+        raise RewardError(f"a reward returned {kind} that cannot be shown ({type(error).__name__})") from error
+    return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def _stand_in(name: str) -> Any:
@@ -169,20 +222,6 @@ def _stand_in(name: str) -> Any:
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
     """Takes the place of TRL's logging hooks: composed rewards log their parts instead."""
-
-
-def _wait(awaitable: Awaitable[Any]) -> Any:
-    """Runs an async reward to its end, also from inside a running event loop (a notebook has one)."""
-
-    async def result() -> Any:
-        return await awaitable
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(result())
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(lambda: asyncio.run(result())).result()
 
 
 def call_plainly(reward: Composed, batch: Mapping[str, Any]) -> Scores:

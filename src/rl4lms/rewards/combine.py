@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rl4lms.config.rewards import SumPart
 from rl4lms.errors import ConfigError, RewardError
-from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, score
+from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, score
+from rl4lms.rewards.faults import STRICT
 
 
 class Sum:
@@ -40,21 +42,24 @@ class Sum:
 
     def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments and errors as in `rl4lms.rewards.score`."""
-        outputs = [score(reward, **batch) for reward in self._rewards]
+        outputs = [_part(key, reward, batch) for key, reward in zip(self._keys, self._rewards, strict=True)]
         parts = dict(zip(self._keys, (output.totals() for output in outputs), strict=True))
         for key, output in zip(self._keys, outputs, strict=True):
             parts |= {f"{key}/{inner}": values for inner, values in output.parts.items()}
         dense = any(output.dense for output in outputs)
+        lengths = [len(ids) for ids in batch["completion_ids"]]
         rows: list[Any] = []
-        for row, ids in enumerate(batch["completion_ids"]):
+        for row, length in enumerate(lengths):
             terms = [output.scores[row] for output in outputs]
             if any(term is None for term in terms):
                 rows.append(None)
             elif dense:
-                rows.append(self._dense_row(terms, row, len(ids)))
+                rows.append(self._dense_row(terms, row, length))
             else:
-                rows.append(math.fsum(weight * term for weight, term in zip(self._weights, terms, strict=True)))  # type: ignore[operator]
-        return RewardOutput(rows, dense, parts)
+                rows.append(_sum(weight * term for weight, term in zip(self._weights, terms, strict=True)))  # type: ignore[operator]
+        total = checked("reward 'sum'", rows, lengths, batch["completions"], batch.get("faults", STRICT))
+        below = tuple(fault for output in outputs for fault in output.faults)
+        return RewardOutput(total.scores, dense, parts, below + total.faults)
 
     def _dense_row(self, terms: Sequence[Any], row: int, length: int) -> list[float]:
         if not length:
@@ -66,3 +71,20 @@ class Sum:
             else:
                 total[-1] += weight * term
         return total
+
+
+def _part(key: str, reward: Any, batch: Mapping[str, Any]) -> RewardOutput:
+    """Scores of one part; what goes wrong in it says so."""
+    try:
+        output = score(reward, **batch)
+    except RewardError as error:
+        raise RewardError(f"part {key!r} of the sum: {error}") from error
+    return replace(output, faults=tuple(replace(fault, message=f"part {key!r} of the sum: {fault.message}") for fault in output.faults))
+
+
+def _sum(terms: Iterable[float]) -> float:
+    """The exact sum; NaN where it cannot be said, as for large weights of opposite signs."""
+    try:
+        return math.fsum(terms)
+    except (OverflowError, ValueError):
+        return math.nan

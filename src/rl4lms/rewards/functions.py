@@ -7,12 +7,13 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.errors import ConfigError, Rl4lmsError, did_you_mean
 
 _PATH = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 
@@ -25,10 +26,8 @@ def is_path(name: str) -> bool:
 def load(name: str) -> Callable[..., Any]:
     """The function or class that `path/to/file.py:function` names. Relative paths start at the working directory.
 
-    An error that the file raises when it is executed is passed on as it is.
-
     Raises:
-        ConfigError: there is no such file, or nothing callable of that name in it.
+        ConfigError: there is no such file, it raises an error when it is executed, or there is nothing callable of that name in it.
     """
     match = _PATH.fullmatch(name)
     if match is None:
@@ -36,15 +35,16 @@ def load(name: str) -> Callable[..., Any]:
     file = Path(match["file"]).expanduser().resolve()
     if not file.is_file():
         raise ConfigError(f"reward {name!r}: there is no file {file}")
-    module = _module(file)
+    module = _module(file, name)
     found: Any = getattr(module, match["function"], None)
     if not callable(found):
-        own = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        kinds = (inspect.isfunction, inspect.isclass)
+        own = [key for key, value in vars(module).items() if any(k(value) for k in kinds) and value.__module__ == module.__name__]
         raise ConfigError(f"reward {name!r}: {file.name} has no function {match['function']!r}; {did_you_mean(match['function'], own)}")
     return found
 
 
-def _module(file: Path) -> ModuleType:
+def _module(file: Path, reward: str) -> ModuleType:
     """The file as a module, executed once for each version of it."""
     version = f"{file}\0{file.stat().st_mtime_ns}"
     name = f"rl4lms_reward_{file.stem}_{hashlib.sha256(version.encode()).hexdigest()[:12]}"
@@ -57,7 +57,18 @@ def _module(file: Path) -> ModuleType:
     sys.modules[name] = module  # before execution: dataclasses and pickling look modules up by name
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, KeyboardInterrupt | Rl4lmsError):
+            raise
+        raise ConfigError(f"reward {reward!r}: {_what_is_wrong(file, error)}") from error
     return module
+
+
+def _what_is_wrong(file: Path, error: BaseException) -> str:
+    """`file.py:3: SyntaxError: invalid syntax`: the line of the file at which executing it came to an end."""
+    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    inside = isinstance(error, SyntaxError) and error.filename == str(file)
+    line = error.lineno if isinstance(error, SyntaxError) and inside else (own[-1] if own else None)
+    text = error.msg if isinstance(error, SyntaxError) and inside else " ".join(str(error).split())
+    return f"{file}{f':{line}' if line else ''}: {type(error).__name__}{f': {text}' if text else ''}"

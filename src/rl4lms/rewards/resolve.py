@@ -9,7 +9,7 @@ from typing import Any
 from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import options_model, signature_model
-from rl4lms.errors import ConfigError, RewardError, UnknownNameError
+from rl4lms.errors import ConfigError, RewardError, Rl4lmsError, UnknownNameError
 from rl4lms.metrics.call import name_of
 from rl4lms.rewards import functions
 from rl4lms.types import Metric
@@ -31,7 +31,7 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
     if functions.is_path(component.name):
         target = functions.load(component.name)
         owner = f"reward {component.name!r}"
-        return _callable(components.bind(target, components.checked_options(owner, target, signature_model(target), component.options)))
+        return _callable(_bound(owner, target, components.checked_options(owner, target, signature_model(target), component.options)))
     if component.name in registry.rewards:
         return _callable(components.build(registry.rewards, component))
     if component.name in registry.metrics:
@@ -117,6 +117,15 @@ def _metric_as_reward(component: Component) -> MetricReward:
         if key is not None and not isinstance(key, str):
             raise ConfigError(f"reward {name!r}, option 'key': should be text, got {key!r}")
     return MetricReward(components.build(registry.metrics, Component(name=name, **options)), name, key)
+
+
+def _bound(owner: str, target: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    try:
+        return components.bind(target, options)
+    except (Rl4lmsError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the constructor of somebody's class
+        raise ConfigError(f"{owner} raised {components.what_was_raised(target, error)}") from error
 
 
 def _callable(reward: Any) -> Callable[..., Any]:

@@ -29,9 +29,11 @@ class PromptEncoder:
         """Token ids of each prompt. An empty prompt becomes one BOS (or EOS) token.
 
         Raises:
-            DataError: an id outside the model's vocabulary, an empty prompt where the tokenizer has neither BOS nor EOS, or a prefix and
-                suffix that leave no room.
+            DataError: a prompt that is no text, an id outside the model's vocabulary, an empty prompt where the tokenizer has neither BOS
+                nor EOS, or a prefix and suffix that leave no room.
         """
+        for sample in samples:
+            _check(sample)
         rows = self.encode([sample.prompt for sample in samples])
         for sample, row in zip(samples, rows, strict=True):
             if max(row) >= self._tokens.vocab_size:
@@ -81,3 +83,14 @@ class PromptEncoder:
             if token is not None:
                 return token
         raise DataError("a prompt has no tokens, and the tokenizer has no BOS or EOS token to start from")
+
+
+def _check(sample: Sample) -> None:
+    """Refuses what tokenizers stumble over: tasks are anybody's code."""
+    if not isinstance(sample.prompt, str):
+        raise DataError(f"prompt {sample.id!r}: must be a text, got {type(sample.prompt).__name__}")
+    try:
+        sample.prompt.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(sample.prompt[error.start]):04x}"
+        raise DataError(f"prompt {sample.id!r}: {half} is half of a character (a lone surrogate), which no text can hold") from error

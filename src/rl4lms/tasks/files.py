@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
 from rl4lms.config.data import DataConfig
 from rl4lms.errors import DataError
+from rl4lms.tasks.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
-_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _MAX_HOLDOUT = 128  # rows for each of validation and test, where nobody said how many
+
+
+class Samples(Sequence[Sample]):
+    """Rows of a file as samples, in some order; each is read when it is asked for. A slice is another view of the same rows.
+
+    Args:
+        rows: the file.
+        config: what the columns are called.
+        order: which rows.
+        change: what becomes of each sample.
+    """
+
+    def __init__(self, rows: Rows, config: DataConfig, order: Sequence[int], change: Callable[[Sample], Sample] | None = None) -> None:
+        self._rows, self._config, self._order, self._change = rows, config, order, change
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Samples: ...
+    def __getitem__(self, index: int | slice) -> Sample | Samples:
+        if isinstance(index, slice):
+            return Samples(self._rows, self._config, self._order[index], self._change)
+        number = self._order[index]
+        sample = _sample(self._config, self._rows[number], number, lambda: self._rows.place(number))
+        return sample if self._change is None else self._change(sample)
+
+    def with_targets(self) -> Samples:
+        """The samples that have a text to learn from, as their only reference."""
+        order = array("Q", (number for number, sample in zip(self._order, self, strict=True) if _target(sample)))
+        return Samples(self._rows, self._config, order, lambda sample: Sample(sample.id, sample.prompt, (_target(sample),), sample.meta))
 
 
 class FileTask:
     """Rows with a `prompt` column, and optionally `references` (a text or a list) and `completion`; other columns go to the reward.
 
-    A column `id` goes to the reward, too, and names the samples; where an id comes again, the sample is called `<id>#<row>`.
+    An empty `references` is none. A column `id` goes to the reward, too, and names the samples, so no id may come twice in a file.
 
     Args:
         config: which files, and what the columns are called.
@@ -35,7 +66,7 @@ class FileTask:
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
-        self._splits: dict[str, list[Sample]] = {}
+        self._splits: dict[str, Samples] = {}
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """Rows of a split, in the order of the file; where `holdout` takes validation and test off train, train is shuffled.
@@ -55,169 +86,111 @@ class FileTask:
 
     def supervised(self, split: Split) -> Sequence[Sample]:
         """Rows with a target: the `completion` column, else the first reference."""
-        rows = []
-        for sample in self.samples(split):
-            target = sample.meta.get("completion") or next(iter(sample.references), None)
-            if target:
-                rows.append(Sample(sample.id, sample.prompt, (target,), sample.meta))
+        self.samples(split)
+        rows = self._splits[split].with_targets()
         if not rows:
             raise DataError(f"data: no row of the {split} split has a {self.config.completion_column!r} or a reference to learn from")
         return rows
 
     def _read(self) -> None:
         c = self.config
+        opened: dict[str, Samples] = {}
+        splits: dict[str, Samples] = {}
         for split, path in (("train", c.train), ("validation", c.validation), ("test", c.test)):
             if path is not None:
-                self._splits[split] = list(self._rows(path, split))
-        if "train" in self._splits:
-            self._hold_out()
+                if path not in opened or not path.lower().endswith(SUFFIXES):  # a Hub id has a split of its own
+                    opened[path] = _open(path, split, c)
+                splits[split] = opened[path]
+        if "train" in splits:
+            self._hold_out(splits)
         if c.limit is not None:
-            self._splits = {split: rows[: c.limit] for split, rows in self._splits.items()}
+            splits = {split: rows[: c.limit] for split, rows in splits.items()}
+        self._splits = splits
 
-    def _hold_out(self) -> None:
-        c, train = self.config, self._splits["train"]
+    def _hold_out(self, splits: dict[str, Samples]) -> None:
+        c, train = self.config, splits["train"]
         n = c.holdout
         if n is None:
-            n = min(_MAX_HOLDOUT, max(1, len(train) // 10)) if "validation" not in self._splits else 0
+            n = min(_MAX_HOLDOUT, max(1, len(train) // 10)) if "validation" not in splits else 0
         if not n:
             return
-        random.Random(c.shuffle_seed).shuffle(train)
+        order = array("Q", range(len(train)))
+        random.Random(c.shuffle_seed).shuffle(order)
+        train = Samples(train._rows, c, order)
         for split in ("validation", "test"):
-            if split not in self._splits:
+            if split not in splits:
                 if len(train) > n:
-                    self._splits[split], train = train[-n:], train[:-n]
+                    splits[split], train = train[-n:], train[:-n]
                 elif c.holdout is not None:
                     raise DataError(f"data.holdout: {n} rows for {split} leave none of {c.train} to train on")
-        self._splits["train"] = train
-
-    def _rows(self, path: str, split: str) -> Iterator[Sample]:
-        c = self.config
-        seen: set[str] = set()
-        for number, row in read_rows(path, split):
-            where = f"{path}, row {number}"
-            if c.prompt_column not in row:
-                raise DataError(f"{where}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row))}")
-            prompt = row.pop(c.prompt_column)
-            if not isinstance(prompt, str):
-                raise DataError(f"{where}: {c.prompt_column!r} must be a text, got {type(prompt).__name__}")
-            references = row.pop(c.references_column, None)
-            references = [] if references is None else [references] if isinstance(references, str) else references
-            if not isinstance(references, list):
-                raise DataError(f"{where}: {c.references_column!r} must be a text or a list of texts, got {type(references).__name__}")
-            wrong = next((type(reference).__name__ for reference in references if not isinstance(reference, str)), None)
-            if wrong is not None:
-                raise DataError(f"{where}: {c.references_column!r} must be a text or a list of texts, got a list with {wrong}")
-            if c.completion_column in row and c.completion_column != "completion":
-                row["completion"] = row.pop(c.completion_column)
-            if not isinstance(row.get("completion"), str | None):
-                raise DataError(f"{where}: {c.completion_column!r} must be a text, got {type(row['completion']).__name__}")
-            name = str(number if row.get("id") is None else row["id"])
-            while name in seen:  # several rows may share an id, and one may look like what is made here
-                name = f"{name}#{number}"
-            seen.add(name)
-            yield Sample(name, prompt, tuple(references), row)
+        splits["train"] = train
 
 
-def read_rows(path: str, split: str = "train") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows (from 1) of a JSONL, JSON, CSV, TSV or Parquet file, or of a Hub data set; `${...}` was resolved before.
+def _open(path: str, split: str, config: DataConfig) -> Samples:
+    named, ids = False, array("q")
 
-    Raises:
-        DataError: no such file, a file that is damaged or not in UTF-8, no rows, or a row that is not a mapping.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in _SUFFIXES and not Path(path).exists():
-        rows: Any = _hub_rows(path, split)
-    elif not Path(path).is_file():
-        raise DataError(f"{path}: no such file; data files end in {', '.join(_SUFFIXES)}, anything else is a Hub id")
-    else:
-        rows = _file_rows(path, suffix)
-    empty = True
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: expected a mapping of columns, got {type(row).__name__}")
-        empty = False
-        yield number, row
-    if empty:
-        raise DataError(f"{path}: no rows")
+    def check(place: str, row: Row) -> None:
+        nonlocal named
+        named = named or row.get("id") is not None
+        ids.append(hash(_sample(config, row, len(ids), lambda: place).id))
+
+    rows = open_rows(path, split, check)
+    samples = Samples(rows, config, range(len(rows)))
+    if named:
+        _refuse_twins(rows, samples, ids)
+    return samples
 
 
-def read_text(path: str) -> str:
-    """A whole UTF-8 file.
+def _refuse_twins(rows: Rows, samples: Samples, hashes: array[int]) -> None:
+    """Ids are compared by their hashes, eight bytes each, and looked at where two hashes agree."""
+    import numpy as np
+
+    values = np.frombuffer(hashes, dtype=np.int64)
+    order = np.argsort(values, kind="stable")
+    again = np.flatnonzero(values[order][1:] == values[order][:-1])
+    for second, first in sorted((int(order[i + 1]), int(order[i])) for i in again):
+        if samples[first].id == samples[second].id:
+            raise DataError(
+                f"{rows.place(second)}: the id {samples[second].id!r} is that of {rows.place(first)}, too; ids name samples, so make "
+                "them differ, or call the column something else"
+            )
+
+
+def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> Sample:
+    """One row as a sample; `number` counts from 0.
 
     Raises:
-        DataError: no such file, or not in UTF-8.
+        DataError: a column is missing or has a wrong type.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if c.prompt_column not in row:
+        raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
+    prompt, references = row[c.prompt_column], row.get(c.references_column)
+    if not isinstance(prompt, str):
+        raise DataError(f"{place()}: {c.prompt_column!r} must be a text, got {type(prompt).__name__}")
+    references = [] if references in (None, "") else [references] if isinstance(references, str) else references
+    if not isinstance(references, list):
+        raise DataError(f"{place()}: {c.references_column!r} must be a text or a list of texts, got {type(references).__name__}")
+    wrong = next((type(reference).__name__ for reference in references if not isinstance(reference, str)), None)
+    if wrong is not None:
+        raise DataError(f"{place()}: {c.references_column!r} must be a text or a list of texts, got a list with {wrong}")
+    meta = {key: value for key, value in row.items() if key not in (c.prompt_column, c.references_column)}
+    if c.completion_column in meta and c.completion_column != "completion":
+        meta["completion"] = meta.pop(c.completion_column)
+    if not isinstance(meta.get("completion"), str | None):
+        raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
+    return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, tuple(references), meta)
 
 
-def _not_utf8(path: str, error: UnicodeDecodeError) -> DataError:
-    return DataError(f"{path}: not UTF-8 text (byte 0x{error.object[error.start]:02x}); data files are read as UTF-8, so save it as UTF-8")
+def _target(sample: Sample) -> str:
+    return sample.meta.get("completion") or next(iter(sample.references), "")
 
 
-def _file_rows(path: str, suffix: str) -> Iterator[Any]:
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    if suffix not in readers:
-        raise DataError(f"{path}: unknown kind of file; use {', '.join(_SUFFIXES)}")
-    try:
-        yield from readers[suffix](path)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
+def read_rows(path: str, split: str = "train") -> Iterator[tuple[str, Row]]:
+    """Rows of a file or of a Hub data set, each with its place for messages.
 
-
-def _jsonl(path: str) -> Iterator[Any]:
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}:{number}: not JSON: {error}") from error
-
-
-def _json(path: str) -> Iterator[Any]:
-    try:
-        rows = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of rows")
-    # A plain list of texts is a list of prompts.
-    return ({"prompt": row} if isinstance(row, str) else row for row in rows)
-
-
-def _csv(path: str) -> Iterator[Any]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        number = 0
-        try:
-            for number, row in enumerate(csv.DictReader(file, delimiter="\t" if path.lower().endswith(".tsv") else ","), 1):
-                if None in row:
-                    raise DataError(
-                        f"{path}, row {number}: more cells than the header has; put quotes around texts with a separator in them"
-                    )
-                yield row
-        except csv.Error as error:
-            raise DataError(f"{path}, row {number + 1}: {error}") from error
-
-
-def _parquet(path: str) -> Iterator[Any]:
-    import pyarrow.parquet
-
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
-
-
-def _hub_rows(path: str, split: str) -> Iterator[Any]:
-    import datasets
-
-    try:
-        return iter(datasets.load_dataset(path, split=split))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path!r} is neither a file nor a data set that can be loaded from the Hub: {error}") from error
+    Raises:
+        DataError: as `rl4lms.tasks.rows.open_rows`.
+    """
+    rows = open_rows(path, split)
+    for index in range(len(rows)):
+        yield rows.place(index), rows[index]

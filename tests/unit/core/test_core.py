@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ from rl4lms.core.advantages import masked_mean, whiten
 from rl4lms.core.kl import KLController, exact_kl, k1, k3
 from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs, token_logprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
-from rl4lms.core.padding import pad, place_last, trim, unpad
+from rl4lms.core.padding import GROUP_TOKENS, group_by_length, pad, place_last, trim, unpad
 from rl4lms.core.sampling import derive_key, draw, draw_keys, exponential_noise, permutation
 
 
@@ -164,9 +165,11 @@ class TestLogprobs:
                 loss(out, slice(None)).backward()
             assert out.behaviour.requires_grad is not at_once
             assert torch.allclose(out.behaviour.double(), torch.stack(logp), atol=1e-5)
-            assert out.entropy is not None and torch.allclose(out.entropy.double(), torch.stack(entropy), atol=1e-5)
+            assert out.entropy is not None
+            assert torch.allclose(out.entropy.double(), torch.stack(entropy), atol=1e-5)
             for got, want in zip((weight.grad, leaf.grad), expected, strict=True):
-                assert got is not None and torch.allclose(got, want, atol=1e-4)
+                assert got is not None
+                assert torch.allclose(got, want, atol=1e-4)
 
     def test_no_tokens(self) -> None:
         out = chunked_token_logprobs(lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9)
@@ -244,6 +247,38 @@ class TestLosses:
         assert loss.item() == pytest.approx(-(1.2 - 1.5) / 2)
         assert torch.autograd.grad(loss, logprobs)[0].tolist() == pytest.approx([0.0, 0.75])
         assert sums["clip_fraction"] == 2
+
+
+class TestGroupByLength:
+    @given(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(1, 7))
+    def test_no_other_cut_of_the_sorted_rows_costs_less(self, lengths: list[int], most: int) -> None:
+        """Against every way to cut the rows, in order of length, into groups of at most `most`."""
+        groups = group_by_length(lengths, most)
+        assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+        assert max(len(group) for group in groups) <= most
+
+        def cost(cut: list[list[int]]) -> int:
+            return sum(GROUP_TOKENS + len(group) * max(group) for group in cut)
+
+        ordered, costs = sorted(lengths), []
+        for cuts in itertools.product([False, True], repeat=len(lengths) - 1):
+            cut = [[ordered[0]]]
+            for length, starts_new in zip(ordered[1:], cuts, strict=True):
+                if starts_new:
+                    cut.append([])
+                cut[-1].append(length)
+            if max(map(len, cut)) <= most:
+                costs.append(cost(cut))
+        assert cost([[lengths[i] for i in group] for group in groups]) == min(costs)
+
+    def test_rows_of_one_length_stay_together(self) -> None:
+        assert group_by_length([30] * 16, 16) == [list(range(16))]
+
+    def test_short_rows_leave_a_long_one_alone(self) -> None:
+        assert group_by_length([10, 200, 11, 12, 9, 10, 8], 16) == [[6, 4, 0, 5, 2, 3], [1]]
+
+    def test_of_nothing(self) -> None:
+        assert group_by_length([], 4) == []
 
 
 class TestPadding:

@@ -167,7 +167,7 @@ def test_none_leaves_a_row_out():
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ([1.0], "1 values for 2 completions"),
+        ([1.0], "1 value for 2 completions"),
         ([1.0, 2.0, 3.0], "3 values for 2"),
         (1.0, "expected a list"),
         ("ab", "expected a list"),

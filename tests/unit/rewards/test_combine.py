@@ -84,5 +84,5 @@ def test_mistakes():
     with pytest.raises(RewardError, match="completion 0 has no tokens"):
         score(combined({"reward": "dense_ones"}, {"reward": "ones"}), **BATCH | {"completion_ids": [[], [1]]})
     registry.rewards.register("broken_part", lambda completions: [1.0])
-    with pytest.raises(RewardError, match="1 values for 2"):
+    with pytest.raises(RewardError, match="1 value for 2"):
         score(combined({"reward": "ones"}, {"reward": "broken_part"}), **BATCH)

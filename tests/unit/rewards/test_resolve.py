@@ -101,11 +101,12 @@ def test_a_class_in_a_file_and_a_changed_file(tmp_path):
     assert score(build({"name": f"{file}:R", "by": 4}), **BATCH).scores == [-4.0, -4.0]
 
 
-def test_errors_in_the_file_are_passed_on(tmp_path):
+def test_errors_in_the_file_name_its_line(tmp_path):
     (tmp_path / "mine.py").write_text("import not_a_package_at_all\n")
     for _ in range(2):  # nothing half-executed is kept
-        with pytest.raises(ModuleNotFoundError, match="not_a_package_at_all"):
+        with pytest.raises(ConfigError, match=r"mine\.py:1: ModuleNotFoundError: No module named 'not_a_package_at_all'$") as caught:
             build(f"{tmp_path}/mine.py:f")
+        assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
 # --- metrics as rewards -------------------------------------------------------------------------------------------------------------------

@@ -150,8 +150,8 @@ def test_full_from_one_file(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "good", "label": 2}', "row 1: label 2"),
-        ('{"text": "good", "label": 1}\n{"label": 1}', "row 2: needs a column `text`"),
+        ('{"text": "good", "label": 2}', r"reviews\.jsonl:1: label 2"),
+        ('{"text": "good", "label": 1}\n{"label": 1}', r"reviews\.jsonl:2: needs a column `text`"),
         ("{", "Expecting"),
     ],
 )
@@ -166,6 +166,9 @@ def test_missing_and_unknown_sources(tmp_path):
         build("imdb", edition="full", path=str(tmp_path / "absent.csv")).samples("train")
     with pytest.raises(DataError, match=r"pos/\*\.txt"):
         build("imdb", edition="full", path=str(tmp_path)).samples("train")
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match=r"torn\.zip: not a zip file, or a damaged one: File is not a zip file$"):
+        build("imdb", edition="full", path=str(tmp_path / "torn.zip")).samples("train")
     with pytest.raises(DataError, match=r"edition: mini"):  # offline: the Hub cannot be reached
         build("imdb", edition="full", path="nobody/no-such-reviews").samples("train")
 

@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rl4lms.errors import DataError
+from rl4lms.tasks.files import read_rows
 
 Row = tuple[str, bool]  # text, positive
 
@@ -33,9 +33,12 @@ def load(path: str) -> dict[str, list[Row]]:
         return _by_folder(files, path)
     if local.is_file():
         if local.suffix == ".zip":
-            with zipfile.ZipFile(local) as archive:
-                names = sorted(name for name in archive.namelist() if name.endswith(".txt"))
-                return _by_folder(((name, archive.read(name)) for name in names), path)
+            try:
+                with zipfile.ZipFile(local) as archive:
+                    names = sorted(name for name in archive.namelist() if name.endswith(".txt"))
+                    return _by_folder(((name, archive.read(name)) for name in names), path)
+            except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it asks for a password
+                raise DataError(f"{path}: not a zip file, or a damaged one: {error}") from error
         if local.suffix in {".jsonl", ".csv"}:
             return {"all": list(_rows_of_file(local))}
         raise DataError(f"{path}: cannot read {local.suffix or 'a file without suffix'}; use .jsonl, .csv, .zip or a folder")
@@ -68,17 +71,12 @@ def _decoded(content: bytes) -> str:
 
 
 def _rows_of_file(file: Path) -> Iterator[Row]:
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows: Iterable[Any] = csv.DictReader(stream) if file.suffix == ".csv" else (json.loads(line) for line in stream if line.strip())
-        try:
-            for number, row in enumerate(rows, start=1):
-                yield _row(row, f"{file}, row {number}")
-        except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: {error}") from error
+    for place, row in read_rows(str(file)):
+        yield _row(row, place)
 
 
-def _row(row: Any, where: str) -> Row:
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"].strip():
+def _row(row: dict[str, Any], where: str) -> Row:
+    if not isinstance(row.get("text"), str) or not row["text"].strip():
         raise DataError(f"{where}: needs a column `text` with a review in it")
     label = str(row.get("label")).strip().lower()
     if label not in _LABELS:
