@@ -26,6 +26,8 @@ MAX_FILES, MAX_LINES = 4, 600
 NOT_COUNTED = {
     "core": "pure functions of tensors, each named in the code and documented with its equation",
     "models/families.py": "how each HF family is run: behind `Policy.forward` and `Policy.generate`, held to HF's own logits by tests",
+    "models/activations.py": "one activation function of the models",
+    "models/cache.py": "keys and values of past tokens, behind the families; held to HF's own cache by tests",
     "models/generate.py": "the sampler: behind `Policy.generate`, held to the log-prob pass by tests",
     "rollout/prompts.py": "tokenisation of prompts: texts in, ids out",
     "types.py": "the data, documented field by field",

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
 from transformers.utils import ModelOutput
 
@@ -274,14 +273,6 @@ class EncoderDecoderFamily:
         if positions is not None:
             kwargs["position_ids"] = positions
         return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
-
-
-def fuse_activations(lm: nn.Module) -> None:
-    """Replaces GPT-2's GELU, eight operations in HF's code, by PyTorch's fused kernel of the same function (tanh form), in place."""
-    for module in list(lm.modules()):
-        for name, child in module.named_children():
-            if type(child) is NewGELUActivation:
-                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 Family = CausalFamily | EncoderDecoderFamily

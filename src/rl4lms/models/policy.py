@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs
-from rl4lms.models.families import family_of, fuse_activations
+from rl4lms.models.activations import fuse_activations
+from rl4lms.models.families import family_of
 from rl4lms.models.generate import Generation, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter

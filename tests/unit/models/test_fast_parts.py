@@ -1,0 +1,105 @@
+"""Parts that replace HF's or PyTorch's own for speed do the same."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import MistralConfig
+from transformers.activations import NewGELUActivation
+
+from rl4lms.models.activations import TanhGELU
+from rl4lms.models.cache import RoomyLayer, roomy_cache
+from rl4lms.models.loading import special_tokens
+from rl4lms.models.policy import Policy
+from tests.tiny import tiny_lm
+
+
+def test_gelu_and_its_gradient_equal_the_formula_in_double_precision() -> None:
+    x = torch.cat([torch.linspace(-40, 40, 20_001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, -1e4, 1e4])]).requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    y, expected = TanhGELU()(x), NewGELUActivation()(exact)
+    weights = torch.rand(len(x))
+    (y * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert (y.double() - expected).abs().max() < 3e-6
+    assert torch.allclose(x.grad.double(), exact.grad, atol=2e-6)
+
+
+def test_gelu_passes_the_numerical_gradient_check_around_zero() -> None:
+    x = torch.linspace(-3, 3, 13).requires_grad_()
+    assert torch.autograd.gradcheck(TanhGELU(), (x,), eps=1e-2, atol=1e-3)
+
+
+def test_a_policy_computes_what_its_language_model_did() -> None:
+    """GPT-2 with HF's own activation, as loaded, against the policy's log-probs."""
+    lm = tiny_lm("gpt2")
+    plain = copy.deepcopy(lm)
+    assert any(isinstance(m, NewGELUActivation) for m in plain.modules())
+    policy = Policy(lm, special_tokens(lm, None))
+    assert not any(isinstance(m, NewGELUActivation) for m in policy.modules())
+    ids = torch.randint(3, 20, (3, 9))
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    ours = policy(ids[:, :4], mask, ids[:, 4:], torch.ones(3, 5, dtype=torch.bool)).logprobs
+    theirs = plain(input_ids=ids).logits[:, 3:-1].log_softmax(-1).gather(-1, ids[:, 4:, None])[..., 0]
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_cache_holds_what_the_concatenating_one_holds() -> None:
+    """Appending, repeating and dropping rows, also beyond the room."""
+    torch.manual_seed(0)
+    ours = RoomyLayer(5)
+    reference_keys, reference_values = torch.zeros(2, 3, 0, 4), torch.zeros(2, 3, 0, 4)
+    for n in (3, 1, 1, 2, 4):
+        keys, values = torch.randn(len(reference_keys), 3, n, 4), torch.randn(len(reference_keys), 3, n, 4)
+        got = ours.update(keys, values)
+        reference_keys, reference_values = torch.cat([reference_keys, keys], 2), torch.cat([reference_values, values], 2)
+        assert torch.equal(got[0], reference_keys)
+        assert torch.equal(got[1], reference_values)
+        assert ours.get_seq_length() == reference_keys.shape[2]
+        if n == 3:
+            ours.batch_repeat_interleave(2)
+            reference_keys, reference_values = reference_keys.repeat_interleave(2, 0), reference_values.repeat_interleave(2, 0)
+        if n == 2:
+            rows = torch.tensor([0, 3])
+            ours.batch_select_indices(rows)
+            reference_keys, reference_values = reference_keys[rows], reference_values[rows]
+
+
+def test_appending_within_the_room_copies_nothing_old() -> None:
+    layer = RoomyLayer(8)
+    layer.update(torch.randn(1, 1, 4, 2), torch.randn(1, 1, 4, 2))
+    place = layer.keys.data_ptr()
+    layer.update(torch.randn(1, 1, 1, 2), torch.randn(1, 1, 1, 2))
+    assert layer.keys.data_ptr() == place
+
+
+def test_sliding_windows_stay_with_the_model_s_own_layers() -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    windows = roomy_cache(MistralConfig(**sizes, sliding_window=4), 9)
+    plain = roomy_cache(MistralConfig(**sizes, sliding_window=None), 9)
+    assert [isinstance(layer, RoomyLayer) for layer in windows.layers] == [False, False]
+    assert [isinstance(layer, RoomyLayer) for layer in plain.layers] == [True, True]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_large_block_is_not_given_back_to_the_kernel() -> None:
+    code = """
+import sys, torch
+from pathlib import Path
+from rl4lms.models.allocator import keep_freed_memory
+assert sys.argv[1] == "no" or keep_freed_memory()
+def resident(): return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+block = torch.ones(50_000_000)
+held = resident()
+del block
+print(held - resident())
+"""
+    given_back = [
+        int(subprocess.run([sys.executable, "-c", code, keep], capture_output=True, text=True, check=True).stdout) for keep in ("no", "yes")
+    ]
+    assert given_back[0] > 190_000_000
+    assert given_back[1] < 1_000_000
