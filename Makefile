@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 JOBS ?= 2
 
-.PHONY: demo test test-all lint types cost bench check clean
+.PHONY: demo test test-all lint types cost bench bench-check bench-memory check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
 	$(BIN)/rl4lms demo --force
@@ -35,8 +35,14 @@ types: $(READY)
 cost: $(READY)  ## what a reader opens to follow one training step
 	$(BIN)/python scripts/reading_cost.py
 
-bench: $(READY)
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: $(READY)  ## speed and memory of an iteration on workloads A to D, about half an hour
+	$(BIN)/python benchmarks/bench.py
+
+bench-check: $(READY)  ## workloads B and D against the ratios in benchmarks/baselines, two minutes
+	$(BIN)/python benchmarks/check.py
+
+bench-memory: $(READY)  ## 2,000 iterations of a tiny run: memory stays flat
+	$(BIN)/python benchmarks/flat_rss.py
 
 check: lint types cost test
 

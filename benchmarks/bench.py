@@ -9,7 +9,8 @@ shared trunk unless the variant says otherwise.
 
 *Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, measured before and after in
 the same process. The work is 15 forward passes, whatever the code really runs (one rollout, a policy and a reference pass, four epochs of
-three), and for a separate value LM 13 more of the blocks. The last line of the output is one JSON object with every figure.
+three), and for a separate value LM 13 more of the blocks. *plain* is the efficiency of a forward and backward pass of one minibatch by
+the HF model alone: what the machine allows. The last line of the output is one JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("rollout", "pass", "update", "iteration", "wall", "tok/s", "efficiency", "GB", "vs HF", "vs PPO")
+MINIBATCH, NEW_TOKENS = 16, 48
+COLUMNS = ("rollout", "pass", "update", "iteration", "wall", "tok/s", "effic.", "plain", "GB", "vs HF", "vs PPO")
 
 
 def arguments() -> argparse.Namespace:
@@ -105,6 +107,7 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
     prompt_tokens = sum(len(row) for row in loop.engine.encoder(loop.samples[: workload.prompts]))
     blocks, head = forward_flop(loop.models.policy.lm, prompt_tokens, int(figures["tokens"]))
     needed = 15 * (blocks + head) + VARIANTS[variant][1] * blocks
+    low = [m.bfloat16() for m in (a, b)]
     out: dict[str, Any] = {
         "workload": name,
         "variant": variant,
@@ -120,13 +123,37 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         "cpu_s_per_1000_real_tokens": 1000 * figures["iteration"] / (prompt_tokens + figures["tokens"]),
         "tflop": needed / 1e12,
         "matmul_gflop_per_cpu_s": [r / 1e9 for r in rates],
+        "bf16_over_float32_matmul": statistics.mean(rates) ** -1 * flop / timed(lambda: low[0] @ low[1], 20),
         "efficiency": needed / rate / figures["iteration"],
         "max_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "torch": torch.__version__,
     }
     if variant in ("ppo", "bf16") and workload.prompt_tokens is not None:
         out["rollout_over_hf_generate"] = figures["rollout"] / hf_generate(loop, workload.prompts, warm_up.prompt_ids[0].numel())
+    if variant == "ppo" and workload.prompt_tokens is not None:
+        share = MINIBATCH / workload.prompts
+        seconds = timed(plain_pass(workload.build(), workload.prompt_tokens), 3)
+        out["plain_efficiency"] = 3 * (blocks + head) * share / rate / seconds
     return out
+
+
+def plain_pass(lm: Any, prompt_tokens: int) -> Callable[[], None]:
+    """Forward and backward pass of one minibatch of the HF model, with the output layer on completion tokens alone."""
+    import torch
+
+    lm.eval()
+    prompts, completions = (torch.randint(3, lm.config.vocab_size, (MINIBATCH, n)) for n in (prompt_tokens, NEW_TOKENS))
+
+    def work() -> None:
+        lm.zero_grad()
+        if lm.config.is_encoder_decoder:
+            logits = lm(input_ids=prompts, labels=completions, use_cache=False).logits
+        else:
+            hidden = lm.transformer(torch.cat([prompts, completions], 1), use_cache=False).last_hidden_state
+            logits = lm.lm_head(hidden[:, prompt_tokens - 1 : -1])
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), completions.flatten()).backward()
+
+    return work
 
 
 def hf_generate(loop: Any, prompts: int, length: int) -> float:
@@ -145,12 +172,12 @@ def hf_generate(loop: Any, prompts: int, length: int) -> float:
 def table(results: list[dict[str, Any]]) -> None:
     """Prints the results; times in CPU seconds but for `wall`."""
     ppo = {r["workload"]: r for r in results if r["variant"] == "ppo"}
-    print(f"{'':11s}" + "".join(f"{column:>11s}" for column in COLUMNS))
+    print(f"{'':11s}" + "".join(f"{column:>10s}" for column in COLUMNS))
     for r in results:
         cells = [r["rollout_cpu_s"], r["pass_cpu_s"], r["update_cpu_s"], r["iteration_cpu_s"], r["iteration_wall_s"]]
-        cells += [r["tokens_per_wall_s"], r["efficiency"], r["max_rss_gb"], r.get("rollout_over_hf_generate")]
+        cells += [r["tokens_per_wall_s"], r["efficiency"], r.get("plain_efficiency"), r["max_rss_gb"], r.get("rollout_over_hf_generate")]
         cells.append(r["iteration_cpu_s"] / ppo[r["workload"]]["iteration_cpu_s"] if r["workload"] in ppo else None)
-        print(f"{r['workload'] + ' ' + r['variant']:11s}" + "".join(f"{'':>11s}" if c is None else f"{c:11.3g}" for c in cells))
+        print(f"{r['workload'] + ' ' + r['variant']:11s}" + "".join(f"{'':>10s}" if c is None else f"{c:10.3g}" for c in cells))
 
 
 def main() -> None:
@@ -178,7 +205,23 @@ def main() -> None:
     if ("B", "ppo") in by_name and ("D", "ppo") in by_name:
         d, b = by_name["D", "ppo"], by_name["B", "ppo"]
         print(f"D's cost per real token over B's: {d['cpu_s_per_1000_real_tokens'] / b['cpu_s_per_1000_real_tokens']:.3f}")
-    print(json.dumps(results))
+    figures = {f"{r['workload']} {r['variant']}": ratios(r, by_name) for r in results}
+    print(json.dumps({"results": results, "ratios": figures}))
+
+
+def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) -> dict[str, float]:
+    """The figures that hardly depend on the machine: what `check.py` compares."""
+    out = {"max_rss_gb": r["max_rss_gb"]}
+    ppo, b = by_name.get((r["workload"], "ppo")), by_name.get(("B", "ppo"))
+    if "plain_efficiency" in r:
+        out["efficiency_over_plain"] = r["efficiency"] / r["plain_efficiency"]
+    if "rollout_over_hf_generate" in r:
+        out["rollout_over_hf_generate"] = r["rollout_over_hf_generate"]
+    if ppo is not None and ppo is not r:
+        out["iteration_over_ppo"] = r["iteration_cpu_s"] / ppo["iteration_cpu_s"]
+    if r["workload"] == "D" and b is not None:
+        out["cost_per_real_token_over_b"] = r["cpu_s_per_1000_real_tokens"] / b["cpu_s_per_1000_real_tokens"]
+    return out
 
 
 def native_bf16() -> bool:

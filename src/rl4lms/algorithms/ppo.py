@@ -7,6 +7,7 @@ first ratio is 1 whatever the sampling settings.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -36,8 +37,7 @@ class PPO:
     needs_mask_policy: ClassVar[bool] = False
 
     def __init__(self, config: PPOConfig, learner: Learner) -> None:
-        self.config = config
-        self.learner = learner
+        self.config, self.learner = config, learner
         self.parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
 
     def mask_rule(self) -> MaskRule | None:
@@ -56,35 +56,33 @@ class PPO:
         """`n_epochs` passes over shuffled minibatches of completions."""
         e, c = experience, self.config
         assert e.values is not None and e.returns is not None
-        rows = e.row_mask.nonzero()[:, 0]
-        if len(rows) == 0:
+        if len(rows := e.row_mask.nonzero()[:, 0]) == 0:
             return {"updates": 0.0}
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = {"minibatches": 0.0}
         updates, stopped, first_ratio_error = 0, False, 0.0
-        for epoch in range(c.n_epochs):
-            order = permutation(len(rows), self.learner.seed, STREAMS["update"], step, epoch).to(rows.device)
-            for minibatch in rows[order].split(c.minibatch_size):
-                stats = self._accumulate(e, minibatch)
-                ratio_error = stats.pop("ratio_error")
-                if updates == 0:
-                    self._check_first_ratio(ratio_error)
-                    first_ratio_error = ratio_error
-                stopped = c.target_kl is not None and stats["approx_kl"] > 1.5 * c.target_kl
-                if not stopped:
-                    stats["grad_norm"] = self._optimizer_step(stats["loss"], minibatch)
-                    updates += 1
-                for name, value in stats.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                sums["minibatches"] = sums.get("minibatches", 0.0) + 1
-                if stopped:
-                    break
+        for minibatch in self._minibatches(rows, step):
+            stats = self._accumulate(e, minibatch)
+            ratio_error = stats.pop("ratio_error")
+            if updates == 0:
+                self._check_first_ratio(ratio_error)
+                first_ratio_error = ratio_error
+            stopped = c.target_kl is not None and stats["approx_kl"] > 1.5 * c.target_kl
+            if not stopped:
+                stats["grad_norm"] = self._optimizer_step(stats["loss"], minibatch)
+                updates += 1
+            for name, value in {**stats, "minibatches": 1.0}.items():
+                sums[name] = sums.get(name, 0.0) + value
             if stopped:
                 break
         self.learner.optimizer.zero_grad(set_to_none=True)
-        means = {name: value / sums["minibatches"] for name, value in sums.items() if name != "minibatches"}
-        variance = explained_variance(e.values, e.returns, e.mask)
+        count, variance = sums.pop("minibatches"), explained_variance(e.values, e.returns, e.mask)
         once = {"explained_variance": variance, "updates": float(updates), "early_stop": float(stopped)}
-        return {**means, **once, "first_ratio_error": first_ratio_error}
+        return {name: value / count for name, value in sums.items()} | once | {"first_ratio_error": first_ratio_error}
+
+    def _minibatches(self, rows: Tensor, step: int) -> Iterator[Tensor]:
+        for epoch in range(self.config.n_epochs):
+            order = permutation(len(rows), self.learner.seed, STREAMS["update"], step, epoch).to(rows.device)
+            yield from rows[order].split(self.config.minibatch_size)
 
     def _accumulate(self, e: Experience, minibatch: Tensor) -> dict[str, float]:
         """Gradients of one minibatch, in micro-batches of similar length; the result does not depend on how it is cut."""
@@ -100,10 +98,8 @@ class PPO:
     def _check_first_ratio(self, error: float) -> None:
         policy = self.learner.policy
         if not error <= _RATIO_TOLERANCE[policy.autocast or policy.lm.dtype]:
-            raise NonFiniteError(
-                f"the first ratio of new to old probabilities differs from 1 by {error:.3g}. "
-                "Sampling and training see different policies; run `rl4lms doctor` on this recipe."
-            )
+            message = "sampling and training see different policies; run `rl4lms doctor` on this recipe"
+            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {error:.3g}: {message}")
 
     def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
         norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))
@@ -117,14 +113,9 @@ class PPO:
 
 
 class PPOLosses:
-    """PPO's losses over the completion tokens of some rows: called by the log-prob pass, which backpropagates them.
+    """PPO's losses over the completion tokens of some `rows` (b,): called by the log-prob pass, which backpropagates them.
 
-    Args:
-        config: clip ranges and weights.
-        experience: of the iteration.
-        rows: int64 (b,), which completions.
-        count: tokens of the whole minibatch.
-        sums: statistics, added to in place.
+    `count` is the number of tokens of the whole minibatch; statistics are added to `sums` in place.
     """
 
     def __init__(self, config: PPOConfig, experience: Experience, rows: Tensor, count: Tensor, sums: dict[str, Tensor]) -> None:
@@ -141,19 +132,16 @@ class PPOLosses:
         policy_loss, stats = ppo_policy_loss(tokens.behaviour, old, self.advantages[part], self.config.clip_range, self.count)
         self._add(policy_loss=policy_loss, **{name: value / self.count for name, value in stats.items()})
         error = (tokens.behaviour.detach() - old).exp().sub(1).abs()
-        if error.numel():
-            self.sums["ratio_error"] = torch.maximum(self.sums.get("ratio_error", torch.zeros(())), error.max().cpu())
+        self.sums["ratio_error"] = torch.cat([error, self.sums.get("ratio_error", error.new_zeros(()))[None]]).max()
         if tokens.entropy is None:
             return self._add(loss=policy_loss)
         entropy = tokens.entropy.sum() / self.count
-        self._add(entropy=entropy)
-        return self._add(loss=policy_loss - self.config.ent_coef * entropy)
+        return self._add(entropy=entropy, loss=policy_loss - self.config.ent_coef * entropy)
 
     def value(self, values: Tensor) -> Tensor:
         """Weighted squared error of all the tokens' values."""
         loss = value_loss(values, self.returns, self.count, self.old_values, self.config.clip_range_vf)
-        self._add(value_loss=loss)
-        return self._add(loss=self.config.vf_coef * loss)
+        return self._add(value_loss=loss, loss=self.config.vf_coef * loss)
 
     def _add(self, **values: Tensor) -> Tensor:
         """Adds to the statistics; returns the last value as it is."""

@@ -1,0 +1,69 @@
+"""Runs the benchmark and compares its ratios with the baselines: fails where one is worse than its tolerance allows.
+
+    python benchmarks/check.py [--workload B D] [--write]
+
+Seconds differ between machines and from hour to hour, so only ratios of one run are compared (`baselines/ratios.json`): efficiency over
+that of a plain forward and backward pass, rollout over HF `generate`, NLPO over PPO, cost per real token over B's, and peak memory.
+`--write` replaces the baselines of the workloads that were run and keeps their tolerances. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BASELINES = HERE / "baselines" / "ratios.json"
+# relative; efficiency may not fall by more than this, everything else may not rise
+TOLERANCES = {
+    "efficiency_over_plain": 0.1,
+    "rollout_over_hf_generate": 0.2,
+    "iteration_over_ppo": 0.1,
+    "cost_per_real_token_over_b": 0.15,
+    "max_rss_gb": 0.1,
+}
+HIGHER_IS_BETTER = {"efficiency_over_plain"}
+
+
+def main() -> int:
+    """Runs, compares, reports; the exit status is 1 where something got worse."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", nargs="+", choices=["A", "B", "C", "D"], default=["B", "D"])
+    parser.add_argument("--write", action="store_true", help="make what was measured the new baselines")
+    parser.add_argument("--results", type=Path, help="the output of bench.py, instead of a run of it")
+    args = parser.parse_args()
+    if args.results is not None:
+        output = args.results.read_text(encoding="utf-8")
+    else:
+        command = [sys.executable, str(HERE / "bench.py"), "--repeats", "3", "--workload", *args.workload]
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(output, end="")
+    measured = json.loads(output.splitlines()[-1])["ratios"]
+    baselines = json.loads(BASELINES.read_text(encoding="utf-8")) if BASELINES.is_file() else {}
+    worse = []
+    for run, figures in measured.items():
+        for name, value in figures.items():
+            if args.write:
+                baselines.setdefault(run, {})[name] = round(value, 3)
+                continue
+            expected = baselines.get(run, {}).get(name)
+            if expected is None:
+                print(f"{run}: {name} has no baseline")
+                continue
+            change = (value - expected) / expected
+            bad = -change if name in HIGHER_IS_BETTER else change
+            if bad > TOLERANCES[name]:
+                worse.append(f"{run}: {name} is {value:.3f}, its baseline {expected:.3f} (tolerance {TOLERANCES[name]:.0%})")
+    if args.write:
+        BASELINES.parent.mkdir(exist_ok=True)
+        BASELINES.write_text(json.dumps(dict(sorted(baselines.items())), indent=1) + "\n", encoding="utf-8")
+    print("\n".join(worse) or "no ratio is worse than its baseline allows")
+    print(json.dumps({"worse": worse, "measured": measured}))
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
