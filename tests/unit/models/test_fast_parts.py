@@ -11,6 +11,7 @@ import torch
 from transformers import MistralConfig
 from transformers.activations import NewGELUActivation
 
+from rl4lms.core.padding import pad
 from rl4lms.models.activations import TanhGELU
 from rl4lms.models.cache import RoomyLayer, roomy_cache
 from rl4lms.models.loading import special_tokens
@@ -103,3 +104,60 @@ print(held - resident())
     ]
     assert given_back[0] > 190_000_000
     assert given_back[1] < 1_000_000
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "roberta", "t5-untied", "bart"])
+@pytest.mark.parametrize("value", ["shared", "separate"])
+def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(family: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses backpropagated chunk by chunk inside the pass, against plain autograd through HF's forward, row by row without padding."""
+    from rl4lms.core import logprobs
+
+    torch.manual_seed(0)
+    lm = tiny_lm(family)
+    vocab_size = lm.get_output_embeddings().weight.shape[0]
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 4 * vocab_size)
+    policy = Policy(lm, special_tokens(lm, None))
+    policy.add_value(copy.deepcopy(lm) if value == "separate" else None)
+    assert policy.value_head is not None
+    torch.nn.init.normal_(policy.value_head.linear.weight)
+    prompts = [torch.randint(3, vocab_size, (n,)) for n in (5, 1, 3)]
+    completions = [torch.randint(3, vocab_size, (n,)) for n in (2, 6, 4)]
+    n_tokens = sum(map(len, completions))
+    factors, targets = torch.randn(n_tokens), torch.randn(n_tokens)
+
+    class Losses:
+        entropy = False
+
+        def policy(self, tokens: logprobs.TokenLogprobs, part: slice) -> torch.Tensor:
+            return (tokens.behaviour * factors[part]).sum()
+
+        def value(self, values: torch.Tensor) -> torch.Tensor:
+            return ((values - targets) ** 2).sum()
+
+    prompt_batch = pad([p.tolist() for p in prompts], policy.tokens.pad, policy.family.padding_side)
+    completion_batch = pad([c.tolist() for c in completions], policy.tokens.pad, "right")
+    policy(*prompt_batch, *completion_batch, values=True, losses=Losses())
+    got = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+    policy.zero_grad()
+
+    loss, done = torch.zeros(()), 0
+    for prompt, completion in zip(prompts, completions, strict=True):
+        n = len(completion)
+        if lm.config.is_encoder_decoder:
+            decoder_ids = torch.cat([torch.tensor(policy.tokens.decoder_prefix), completion[:-1]])[None]
+            inputs, start = {"input_ids": prompt[None], "decoder_input_ids": decoder_ids}, len(policy.tokens.decoder_prefix) - 1
+        else:
+            inputs, start = {"input_ids": torch.cat([prompt, completion[:-1]])[None]}, len(prompt) - 1
+        logits = lm(**inputs, use_cache=False).logits[0, start:]
+        chosen = logits.log_softmax(-1)[torch.arange(n), completion]
+        value_lm = lm if policy.value_lm is None else policy.value_lm
+        out = value_lm(**inputs, use_cache=False, output_hidden_states=True)
+        states = (out.decoder_hidden_states if lm.config.is_encoder_decoder else out.hidden_states)[-1][0, start:]
+        loss = loss + (chosen * factors[done : done + n]).sum() + ((policy.value_head(states) - targets[done : done + n]) ** 2).sum()
+        done += n
+    loss.backward()
+    expected = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+    assert got.keys() == expected.keys()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():  # some are sums that cancel, so rounding is judged against the largest
+        assert (got[name] - gradient).abs().max() <= 1e-5 * largest, name
