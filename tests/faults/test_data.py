@@ -281,7 +281,25 @@ def test_a_file_that_changes_while_it_is_used(tmp_path):
         file.write('{"prompt": "c"}\n')
     with pytest.raises(DataError) as caught:
         samples[1]
-    assert str(caught.value) == f"{path} was changed while it was in use; copy a file before changing it, and start again"
+    assert str(caught.value) == f"{path} was changed while it was in use; put the old one back and resume, or start a new run"
+
+
+def test_a_new_time_alone_changes_nothing(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines({"prompt": "a"}, {"prompt": "b"}))
+    samples = task(path).samples("train")
+    path.touch()
+    assert [sample.prompt for sample in samples] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["mac.jsonl", "mac.csv"])
+def test_line_ends_of_an_old_macintosh(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b'{"prompt": "a"}\r{"prompt": "b"}\r' if name.endswith("jsonl") else b"prompt,id\ra,1\rb,2\r")
+    with pytest.raises(DataError) as caught:
+        task(path).samples("train")
+    reason = "lines end in a bare carriage return (an old Macintosh file); save it with ordinary line ends"
+    assert str(caught.value) == f"{path}:1: {reason}"
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------------------------

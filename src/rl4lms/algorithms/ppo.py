@@ -98,8 +98,8 @@ class PPO:
     def _check_first_ratio(self, error: float) -> None:
         policy = self.learner.policy
         if not error <= _RATIO_TOLERANCE[policy.autocast or policy.lm.dtype]:
-            message = "sampling and training see different policies; run `rl4lms doctor` on this recipe"
-            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {error:.3g}: {message}")
+            reason = "weights or log-probs are not finite" if math.isnan(error) else "sampling and training differ; run `rl4lms doctor`"
+            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {error:.3g}: {reason}")
 
     def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
         norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))

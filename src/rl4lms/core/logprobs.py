@@ -49,7 +49,7 @@ class _BehaviourLogprob(torch.autograd.Function):
     """log pi~(a) and, on request, its entropy H, from logits (N, V).
 
     With p = softmax(z), d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H): both vanish where p does, so the mask needs no
-    backward pass of its own. Works in the buffer of p: of the tensors over the vocabulary, one is alive between the two passes.
+    backward pass of its own. Works in the buffer of p: without the entropy, no other tensor over the vocabulary is kept between the passes.
     """
 
     @staticmethod

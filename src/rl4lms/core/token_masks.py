@@ -44,12 +44,6 @@ def _look_up(packed: Tensor, vocab_size: int, table: Tensor) -> Tensor:
     return rows.view(*packed.shape[:-1], -1)[..., :vocab_size]
 
 
-def contains(packed: Tensor, token_ids: Tensor) -> Tensor:
-    """Whether each token (...,) is in its packed mask (..., ceil(V / 8)); bool (...)."""
-    byte = packed.gather(-1, (token_ids // _BITS)[..., None])[..., 0].to(torch.int64)
-    return (byte >> (token_ids % _BITS)) & 1 == 1
-
-
 def size(packed: Tensor) -> Tensor:
     """Number of tokens in each packed mask (..., ceil(V / 8)); int64 (...)."""
     return torch.stack([(packed >> i) & 1 for i in range(_BITS)]).sum(0, dtype=torch.int64).sum(-1)

@@ -50,7 +50,7 @@ class TanhGELU(nn.Module):
 
 
 def fuse_activations(lm: nn.Module) -> None:
-    """Replaces GPT-2's GELU, eight operations in HF's code, in place."""
+    """Replaces `gelu_new` (GPT-2, gated T5), eight operations in HF's code, in place."""
     for module in list(lm.modules()):
         for name, child in module.named_children():
             if type(child) is NewGELUActivation:

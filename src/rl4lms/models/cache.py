@@ -52,6 +52,10 @@ class RoomyLayer(DynamicLayer):
         if self._buffers is not None:
             self._show(tuple(b[indices] for b in self._buffers), self.get_seq_length())
 
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Rows in another order."""
+        self.batch_select_indices(beam_idx)
+
     def _show(self, buffers: tuple[Tensor, ...], length: int) -> None:
         self._buffers = (buffers[0], buffers[1])
         self.keys, self.values = (buffer[..., :length, :] for buffer in buffers)

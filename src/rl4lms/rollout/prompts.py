@@ -75,7 +75,7 @@ class PromptEncoder:
             row = self._ids([shorter])[0]
             if len(row) <= c.max_tokens:
                 return row
-            keep -= max(1, len(row) - c.max_tokens) if keep else 1
+            keep = max(0, keep - max(1, len(row) - c.max_tokens)) if keep else -1  # the empty prompt is tried, too
         raise DataError(f"prompt.max_tokens: {c.max_tokens} leaves no room for prefix and suffix")
 
     def _first_token(self) -> int:

@@ -8,6 +8,7 @@ that whatever is wrong with a row is said before a run begins.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import weakref
@@ -83,6 +84,15 @@ def read_text(path: str) -> str:
     return "".join(_lines(path))
 
 
+def _digest(file: int) -> str:
+    """sha256 of an open file; its position stays where it is."""
+    digest, start = hashlib.sha256(), 0
+    while piece := _read_at(file, 1 << 20, start):
+        digest.update(piece)
+        start += len(piece)
+    return digest.hexdigest()
+
+
 class _JsonLines:
     """The file stays open, and a row is read from it when it is asked for."""
 
@@ -93,6 +103,7 @@ class _JsonLines:
             self._file = os.dup(file.fileno())
             weakref.finalize(self, os.close, self._file)
             self._stamp = self._seen()
+            self._digest = _digest(self._file)
             start = _after_mark(file, path)
             for number, line in enumerate(file, 1):
                 if not line.isspace():
@@ -109,7 +120,9 @@ class _JsonLines:
 
     def __getitem__(self, index: int) -> Row:
         if self._seen() != self._stamp:
-            raise DataError(f"{self._path} was changed while it was in use; copy a file before changing it, and start again")
+            if _digest(self._file) != self._digest:  # a new time alone, as after `touch`, changes nothing
+                raise DataError(f"{self._path} was changed while it was in use; put the old one back and resume, or start a new run")
+            self._stamp = self._seen()
         return _json_row(_read_at(self._file, self._lengths[index], self._starts[index]), self.place(index))
 
     def place(self, index: int) -> str:
@@ -250,7 +263,10 @@ def _csv(path: str) -> Iterator[tuple[int, Row]]:
             yield line, dict(zip(header, cells, strict=True))
 
 
+_OLD_LINE_ENDS = "lines end in a bare carriage return (an old Macintosh file); save it with ordinary line ends"
 _CSV_PROBLEMS = {
+    "new-line character seen in unquoted field - do you need to open the file in universal-newline mode?": _OLD_LINE_ENDS,
+    "new-line character seen in unquoted field - do you need to open the file with newline=''?": _OLD_LINE_ENDS,
     "unexpected end of data": "a quotation mark is opened here and never closed",
     "field larger than field limit (131072)": "a cell of more than 131,072 characters; is a quotation mark never closed?",
     "',' expected after '\"'": "text after a closing quotation mark; inside a quoted text, double the marks",
@@ -271,6 +287,8 @@ def _json_value(text: str, place: str, *, one_line: bool) -> Any:
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
+        if one_line and error.msg == "Extra data" and "\r" in text.rstrip("\r\n"):
+            raise DataError(f"{place}: {_OLD_LINE_ENDS}") from error
         where = f"column {error.colno}" if one_line else f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{place}: not JSON: {error.msg} ({where})") from error
     except UnicodeEncodeError as error:

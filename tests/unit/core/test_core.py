@@ -74,8 +74,7 @@ class TestTokenMasks:
         assert packed.shape == (3, 4, math.ceil(vocab_size / 8))
         assert torch.equal(token_masks.unpack(packed, vocab_size), mask)
         assert torch.equal(token_masks.size(packed), mask.sum(-1))
-        ids = torch.randint(vocab_size, (3, 4))
-        assert torch.equal(token_masks.contains(packed, ids), mask.gather(-1, ids[..., None])[..., 0])
+        assert torch.equal(token_masks.penalty(packed, vocab_size), torch.where(mask, 0.0, token_masks.LOG_ZERO))
 
     @given(st.floats(0.01, 1.0), st.integers(1, 5), st.integers(0, 2**32 - 1))
     def test_top_p_is_the_smallest_sufficient_set(self, top_p: float, at_least: int, seed: int) -> None:
@@ -92,13 +91,33 @@ class TestTokenMasks:
             if len(inside) > at_least:  # without its last token it would not do
                 assert float(inside.sum() - inside.min()) < top_p + 1e-5
 
-    def test_search_beyond_the_first_candidates_gives_the_same_set(self) -> None:
-        """A flat distribution needs far more than the first 256 candidates."""
-        logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5000)) * 0.1).float()
-        kept = token_masks.top_p_mask(logits, 0.9)
-        order = logits.softmax(-1).sort(descending=True)
-        needed = (order.values.cumsum(-1) < 0.9).sum(-1) + 1
-        assert (kept.sum(-1) - needed).abs().max() <= 2  # float rounding of a cumulative sum over 5,000 terms
+    @pytest.mark.parametrize("top_p", [0.5, 0.9, 0.99])
+    @pytest.mark.parametrize("spread", [0.1, 1.0, 6.0])
+    def test_top_p_equals_a_search_token_by_token(self, spread: float, top_p: float) -> None:
+        """Flat and peaked distributions, in Python, one token after the other in double precision."""
+        logits = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 900)) * spread).float()
+        logits[:, 13:20] = -torch.inf
+        kept = token_masks.top_p_mask(logits, top_p)
+        for row, probs in enumerate(logits.double().softmax(-1).tolist()):
+            mass, expected = 0.0, set()
+            for token in sorted(range(len(probs)), key=lambda i: -probs[i]):
+                if mass >= top_p - 1e-6:
+                    break
+                expected.add(token)
+                mass += probs[token]
+            assert set(kept[row].nonzero()[:, 0].tolist()) == expected
+
+    def test_ties_are_kept_in_the_order_of_the_vocabulary(self) -> None:
+        kept = token_masks.top_p_mask(torch.zeros(2, 64), 0.5)
+        assert kept.tolist() == [[True] * 32 + [False] * 32] * 2
+        logits = torch.tensor([[1.0, 3.0, 3.0, 1.0, 3.0, 1.0]])  # three equal leaders of 29 % each
+        assert token_masks.top_p_mask(logits, 0.5).tolist() == [[False, True, True, False, False, False]]
+
+    def test_top_p_just_below_one_and_low_precision(self) -> None:
+        logits = torch.randn(3, 500)
+        assert token_masks.top_p_mask(logits, 1 - 1e-7).sum(-1).min() >= 495
+        low = logits.bfloat16()
+        assert torch.equal(token_masks.top_p_mask(low, 0.8), token_masks.top_p_mask(low.float(), 0.8))
 
     def test_never_empty_and_never_outside_what_is_allowed(self) -> None:
         logits = torch.randn(8, 12)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import MistralConfig
 from transformers.activations import NewGELUActivation
 
+from rl4lms.config.model import ModelConfig
+from rl4lms.core import token_masks
 from rl4lms.core.padding import pad
 from rl4lms.models.activations import TanhGELU
+from rl4lms.models.build import build_models
 from rl4lms.models.cache import RoomyLayer, roomy_cache
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
+from tests.runs import save_tiny
 from tests.tiny import tiny_lm
 
 
@@ -91,6 +96,7 @@ def test_a_large_block_is_not_given_back_to_the_kernel() -> None:
     code = """
 import sys, torch
 from pathlib import Path
+from rl4lms.models.build import build_models
 from rl4lms.models.allocator import keep_freed_memory
 assert sys.argv[1] == "no" or keep_freed_memory()
 def resident(): return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -161,3 +167,65 @@ def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(family: str, v
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():  # some are sums that cancel, so rounding is judged against the largest
         assert (got[name] - gradient).abs().max() <= 1e-5 * largest, name
+
+
+MODES = {
+    "separate": {"value": "separate"},
+    "lora-separate": {"value": "separate", "lora": {"r": 2, "alpha": 4}},
+    "lora-shared-recomputed": {"value": "shared", "lora": {"r": 2, "alpha": 4}, "gradient_checkpointing": True},
+    "recomputed": {"value": "separate", "gradient_checkpointing": True},
+    "bf16": {"value": "shared", "autocast": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_inside_a_mask_with_entropy_and_temperature(
+    tmp_path: Path, family: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunked backward pass against plain autograd over masked logits, with every mode that changes how a pass is run."""
+    from rl4lms.core import logprobs
+
+    torch.manual_seed(0)
+    policy = build_models(ModelConfig(path=str(save_tiny(tmp_path / "lm", family)), **MODES[mode]), torch.device("cpu")).policy
+    assert policy.value_head is not None
+    torch.nn.init.normal_(policy.value_head.linear.weight)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:  # adapters start as the identity
+            torch.nn.init.normal_(parameter, std=0.1)
+    vocab_size = policy.tokens.vocab_size
+    prompts = pad([[5, 6, 7], [4], [9, 8, 7, 6, 5]], policy.tokens.pad, policy.family.padding_side)
+    completions = pad([[5, 6], [7, 8, 9, 10, 11], [3]], policy.tokens.pad, "right")
+    allowed = (torch.rand(3, 5, vocab_size) > 0.3).scatter(2, completions[0][..., None], True)
+    mask, n, temperature = completions[1], 8, 0.7
+    factors, weights, targets = torch.randn(n), torch.randn(n), torch.randn(n)
+
+    class Losses:
+        entropy = True
+
+        def policy(self, tokens: logprobs.TokenLogprobs, part: slice) -> torch.Tensor:
+            assert tokens.entropy is not None
+            return (tokens.behaviour * factors[part]).sum() + (tokens.entropy * weights[part]).sum()
+
+        def value(self, values: torch.Tensor) -> torch.Tensor:
+            return ((values - targets) ** 2).sum()
+
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * vocab_size)
+    options = {"temperature": temperature, "token_mask": token_masks.pack(allowed), "values": True}
+    policy(*prompts, *completions, **options, losses=Losses())
+    got = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+    policy.zero_grad()
+
+    with policy.running():
+        logits = policy.family.head(policy.family.hidden(*prompts, *completions)).float() / temperature
+    logp = logits.masked_fill(~allowed[mask], -1e9).log_softmax(-1)
+    entropy = -(logp.exp() * logp).sum(-1)
+    ((logp.gather(-1, completions[0][mask][:, None])[:, 0] * factors).sum() + (entropy * weights).sum()).backward()
+    with policy.running(policy.value_adapter):
+        values = policy.value_head(policy.value_family.hidden(*prompts, *completions))
+    ((values - targets) ** 2).sum().backward()
+    expected = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+    assert got.keys() == expected.keys()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert (got[name] - gradient).abs().max() <= (2e-2 if mode == "bf16" else 1e-5) * largest, name
