@@ -207,20 +207,19 @@ REWARD = {
     ),
     "an exception": Bad(
         "train r.yaml reward=mine.py:scaled",
-        "iteration 0: reward 'scaled' raised ZeroDivisionError: float division by zero (mine.py, line 8) (no checkpoint was written yet)",
+        "reward 'scaled' raised ZeroDivisionError: float division by zero (mine.py, line 8)",
     ),
     "not a number": Bad(
         "train r.yaml reward=mine.py:undefined",
-        "iteration 0: reward 'undefined': row 0 is nan; rewards are finite numbers, or None to leave a row out (completion ...",
+        "reward 'undefined': row 0 is nan; rewards are finite numbers, or None to leave a row out (completion ...",
     ),
     "too few scores": Bad(
         "train r.yaml reward=mine.py:short",
-        "iteration 0: reward 'short' returned 1 value for 4 completions (no checkpoint was written yet)",
+        "reward 'short' returned 1 value for 4 completions",
     ),
     "a metric with several values": Bad(
         "train r.yaml reward=rouge",
-        "iteration 0: metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, rougeLsum "
-        "(no checkpoint was written yet)",
+        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, rougeLsum",
     ),
     "a metric of the policy": Bad(
         "train r.yaml reward=reference_perplexity",

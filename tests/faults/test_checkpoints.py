@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -18,6 +20,7 @@ import rl4lms
 from rl4lms.errors import CheckpointError, ConfigError, NonFiniteError
 from rl4lms.training import checkpoint
 from rl4lms.training.checkpoint import FORMAT, Checkpoints, verify
+from rl4lms.training.folder import last_good
 from rl4lms.training.run import run
 from tests.faults.sweep import outcome
 from tests.runs import metric_lines, save_tiny, small_loop, small_recipe
@@ -191,13 +194,49 @@ def test_another_model_at_the_same_path_is_refused(finished: Path, run_folder: P
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{run_folder / 'checkpoints' / 'step-000004'} was written with other settings:"
     named = {line.split(":")[0].strip() for line in lines[1:]}
-    assert "model.weights" in named
-    assert named <= {"model.weights", "model.path", "data.train", "data.validation"} | {f"sha256 of {p}" for p in _data(finished, tmp_path)}
+    assert "the starting model has changed" in named
+    assert {"model.path", "data.train", "data.validation"} <= named
+    assert f"the file {finished / 'numbers.jsonl'} is used no more" in named
+    assert f"the file {tmp_path / 'numbers.jsonl'} is used now, and was not then" in named
     assert model.is_dir()
 
 
-def _data(*folders: Path) -> list[str]:
-    return [str(folder / "numbers.jsonl") for folder in folders]
+def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(
+    finished: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = checkpoint._sha256
+
+    def bad_sector(path: Path) -> str:
+        if path.parent.name == "step-000004":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", bad_sector)
+    last = run_folder / "checkpoints" / "step-000003"
+    assert last_good(run_folder) == last
+    folder = run_folder / "checkpoints" / "step-000004"
+    assert verify(folder) == f"it cannot be read: {os.strerror(errno.EIO)}"
+    with pytest.raises(CheckpointError, match="step-000004: it cannot be read"):
+        small_loop(finished, output_dir=str(run_folder), **SETTINGS).checkpoints.load(4, None)  # type: ignore[arg-type]
+
+
+def test_fewer_iterations_than_were_made_are_refused_before_anything_is_written(finished: Path, run_folder: Path) -> None:
+    before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"^training\.iterations: 2, but the run is at iteration 4 already; name 4 or more, or another"):
+        resume(finished, run_folder, training={"iterations": 2, "prompts_per_iteration": 8})
+    assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_new_run_does_not_start_among_the_checkpoints_of_another(finished: Path, run_folder: Path) -> None:
+    for path in run_folder.iterdir():
+        if path.name not in ("checkpoints", "config.resolved.yaml"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ConfigError, match="run: the run folder is not empty; add --resume to continue it, or name another output_dir"):
+        run(small_recipe(finished, output_dir=str(run_folder), **SETTINGS))
+    assert not (run_folder / "metrics.jsonl").exists()
+    for path in (run_folder / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    run(small_recipe(finished, output_dir=str(run_folder), **SETTINGS))
 
 
 def test_every_setting_that_differs_is_named(finished: Path, run_folder: Path) -> None:

@@ -106,6 +106,27 @@ def test_a_file_system_without_locks_is_used_with_a_warning(
     ]
 
 
+def test_a_lock_whose_holder_cannot_write_its_name_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lock = RunLock(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module.os, "write", full)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), lock:
+            pytest.fail("nothing may begin")
+    assert lock._descriptor is None
+    with RunLock(tmp_path):  # of the same process, which a leaked descriptor would keep out
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_file_system_that_numbers_files_anew_is_not_asked_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+    monkeypatch.setattr(lock_module, "_same", lambda known, path: bool(tries.append(path)))
+    with RunLock(tmp_path):
+        assert tries == [tmp_path / ".lock"] * 10
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_folder_that_is_deleted_or_replaced_is_noticed(tmp_path: Path, replaced: bool) -> None:
     folder = tmp_path / "run"

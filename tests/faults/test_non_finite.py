@@ -51,11 +51,13 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     assert steps
     assert all(steps)
     assert all(bool(p.isfinite().all()) for p in loop.models.policy.parameters())
-    folder = tmp_path / "run" / "failed-batch-000002"
+    folder = tmp_path / "run" / "failed-batch-000003"
     last = tmp_path / "run" / "checkpoints" / "step-000002"
     message = str(caught.value)
-    assert message.startswith("iteration 2: ")
-    assert message.endswith(f"; its batch is in {folder} (last good checkpoint: {last})")
+    assert message.startswith("iteration 3: ")
+    assert message.endswith(
+        f"; its batch is in {folder} (last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
+    )
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert len(rows) == 4  # the minibatch
     assert [row["row"] for row in rows] == caught.value.rows
@@ -64,7 +66,7 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     assert bad["completion_ids"]
     assert len(bad["logprobs"]) == len(bad["completion_ids"]) == len(bad["advantages"])
     about = json.loads((folder / "error.json").read_text())
-    assert about["iteration"] == 2
+    assert about["iteration"] == 3
     assert about["rows"] == caught.value.rows
     tensors = load_file(folder / "batch.safetensors")
     assert tensors["minibatch"].tolist() == caught.value.rows
@@ -76,7 +78,7 @@ def test_rows_read_like_the_rollout(tmp_path: Path) -> None:
     loop = poisoned(tmp_path, math.nan, "advantages")
     with pytest.raises(NonFiniteError):
         loop.run()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "failed-batch-000002" / "rows.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "failed-batch-000003" / "rows.jsonl").read_text().splitlines()]
     prompts = {sample.id: sample.prompt for sample in loop.samples}
     for row in rows:
         assert row["prompt"] == prompts[row["id"]]
@@ -94,7 +96,7 @@ def test_the_error_survives_where_the_batch_cannot_be_written(tmp_path: Path, mo
     monkeypatch.setattr(failed_batch, "save_file", fails)
     with pytest.raises(NonFiniteError, match=r"its batch could not be written: No space left on device \(last good checkpoint"):
         loop.run()
-    assert not (tmp_path / "run" / "failed-batch-000002").exists()
+    assert not (tmp_path / "run" / "failed-batch-000003").exists()
 
 
 def test_an_algorithm_that_names_no_rows_gets_all_of_them(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_an_algorithm_that_names_no_rows_gets_all_of_them(tmp_path: Path) -> Non
     loop.algorithm.update = fails  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match="no checkpoint was written yet"):
         loop.run()
-    folder = tmp_path / "run" / "failed-batch-000000"
+    folder = tmp_path / "run" / "failed-batch-000001"
     assert len((folder / "rows.jsonl").read_text().splitlines()) == 16
     assert load_file(folder / "batch.safetensors")["minibatch"].tolist() == list(range(16))
 

@@ -633,14 +633,14 @@ def test_a_dead_reward_stops_the_run_after_ten_skipped_iterations(tmp_path):
     recipe = small_recipe(tmp_path, **settings, training={"iterations": 50, "prompts_per_iteration": 4}, checkpoint={"every": 4})
     with pytest.raises(RewardError) as caught:
         run(recipe)
-    last = tmp_path / "run" / "checkpoints" / "step-000008"
+    last = tmp_path / "run" / "checkpoints" / "step-000009"  # every finished iteration is saved
     assert str(caught.value) == (
-        "iteration 9: 10 iterations in a row had no score at all; the last fault: reward 'dead' raised ConnectionError: no answer "
+        "iteration 10: 10 iterations in a row had no score at all; the last fault: reward 'dead' raised ConnectionError: no answer "
         "(dead.py, line 2). See to the reward, and continue with --resume; or raise reward_faults.max_skipped "
-        f"(last good checkpoint: {last})"
+        f"(last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
     )
     assert [line["rollout/skipped_in_a_row"] for line in metric_lines(tmp_path / "run")[1:]] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    with pytest.raises(RewardError, match=r"^iteration 9: 10 iterations in a row"):  # the count survives a restart
+    with pytest.raises(RewardError, match=r"^iteration 10: 10 iterations in a row"):  # the count survives a restart
         run(recipe, resume=True)
 
 
@@ -652,11 +652,11 @@ def test_a_reward_that_always_returns_none_stops_the_run_too(tmp_path):
         loop.step(1)
 
 
-def test_the_default_stops_at_the_first_fault_and_names_the_checkpoint(tmp_path):
+def test_the_default_stops_at_the_first_fault(tmp_path):
     with pytest.raises(RewardError) as caught:
         run(flaky_recipe(tmp_path))
     assert "reward 'flaky' raised ConnectionError: no answer (flaky.py, line 5)" in str(caught.value) or "row 3 is nan" in str(caught.value)
-    assert str(caught.value).startswith("iteration ")
+    assert str(caught.value).startswith("reward 'flaky'")  # of the first evaluation
     assert not (tmp_path / "run" / "faults.jsonl").exists()
 
 

@@ -68,18 +68,24 @@ def test_the_iteration_is_finished_and_saved(nursery: Nursery, victim: Victim, n
 
 
 def test_a_second_ctrl_c_stops_at_once(nursery: Nursery, victim: Victim) -> None:
-    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGINT"), ("update: one optimiser step", 10, "SIGINT")])
+    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGTERM"), ("update: one optimiser step", 10, "SIGINT")])
     assert end.code == 130
-    assert end.err.splitlines()[-2:] == [
-        "stopped at once; continue from the last checkpoint with:",
-        f"  rl4lms train {victim.run} --resume",
-    ]
+    command, last = f"rl4lms train {victim.run} --resume", victim.run / "checkpoints" / "step-000002"
+    assert end.err.splitlines()[-1] == f"stopped at once; continue from {last}: {command} (in Python: resume=True)"
     assert [line["step"] for line in metric_lines(victim.run)] == [0, 1, 2]
-    continued(nursery, victim, end.err.splitlines()[-1])
+    continued(nursery, victim, command)
+
+
+def test_a_second_ctrl_c_before_the_first_checkpoint(nursery: Nursery, victim: Victim) -> None:
+    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 1, "SIGTERM"), ("update: one optimiser step", 1, "SIGINT")])
+    command = f"rl4lms train {victim.run} --resume"
+    told = f"stopped at once; continue from the start, since no checkpoint was written yet: {command} (in Python: resume=True)"
+    assert (end.code, end.err.splitlines()[-1]) == (130, told)
+    continued(nursery, victim, command)
 
 
 def test_a_second_sigterm_is_as_deadly_as_ever(nursery: Nursery, victim: Victim) -> None:
-    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGTERM"), ("checkpoint: policy written", 2, "SIGTERM")])
+    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGINT"), ("checkpoint: policy written", 2, "SIGTERM")])
     assert end.code == -signal.SIGTERM
     continued(nursery, victim, f"rl4lms train {victim.run} --resume")
 
@@ -206,6 +212,22 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_the_same_signal_within_a_second_is_no_second_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Launchers send SIGTERM to the process and to its group."""
+    now = 100.0
+    monkeypatch.setattr("rl4lms.training.interrupt.time.monotonic", lambda: now)
+    with StopSignals() as stop, stop.during("the counting", at_once=False):
+        signal.raise_signal(signal.SIGINT)
+        now = 100.9
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received == "SIGINT"
+        now = 101.1
+        with pytest.raises(KeyboardInterrupt) as caught:
+            signal.raise_signal(signal.SIGINT)
+    assert type(caught.value) is KeyboardInterrupt
+    assert capfd.readouterr().err.count("a second signal stops at once") == 1
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rl4lms.errors import CheckpointError, ConfigError, DataError
+from rl4lms import evaluation
+from rl4lms.errors import CheckpointError, ConfigError, DataError, Rl4lmsError
 from rl4lms.training.checkpoint import verify
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe, weights_hash
@@ -43,13 +46,76 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         run(changed, resume=True)
 
 
-def test_another_reward_file_or_data_file_of_the_same_name_is_noticed(tmp_path: Path) -> None:
+def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = tmp_path / "rewards.py"
     code.write_text("def good(completions, **columns):\n    return [float(len(c)) for c in completions]\n")
     run(small_recipe(tmp_path, reward={"name": f"{code}:good"}))
     code.write_text("def good(completions, **columns):\n    return [-1.0 for c in completions]\n")
-    with pytest.raises(CheckpointError, match=r"sha256 of .*rewards\.py"):
-        run(small_recipe(tmp_path, reward={"name": f"{code}:good"}), resume=True)
+    longer = small_recipe(tmp_path, reward={"name": f"{code}:good"}, training={"iterations": 4, "prompts_per_iteration": 16})
+    note = f"the file {code} has changed since the checkpoint was written\n"
+    run(longer, resume=True)
+    assert capsys.readouterr().err.count(note) == 1
+    assert metric_lines(tmp_path / "run")[-1]["rollout/score"] == -1
+    run(longer, resume=True)
+    assert note not in capsys.readouterr().err  # the checkpoint of iteration 4 knows the new file
+    data = tmp_path / "numbers.jsonl"
+    data.write_text(data.read_text() + '{"prompt": "1", "references": ["2"]}\n')
+    with pytest.raises(CheckpointError) as caught:
+        run(longer, resume=True)
+    assert str(caught.value).splitlines()[1:] == [f"  the file {data} has changed"]
+
+
+def second_fails(compute: Callable[..., Any]) -> Callable[..., Any]:
+    calls: list[Any] = []
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise DataError("metric 'diversity': no parser")
+        return compute(*args, **kwargs)
+
+    return fails
+
+
+@pytest.mark.parametrize("fails_in", ["metric", "reward of an evaluation", "reward of an iteration"])
+def test_what_fails_beside_the_update_loses_no_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_in: str) -> None:
+    code = tmp_path / "parts.py"
+    good = (
+        "calls = []\n"
+        "def reward(completions, **columns):\n    calls.append(len(completions))\n    return [float(len(c)) for c in completions]\n"
+    )
+    # the prompts of an evaluation are 8, of an iteration 16; the evaluations come before iteration 1 and after 2 and 4
+    bad = {
+        "metric": good,
+        "reward of an evaluation": good.replace("    return [", "    if calls.count(8) == 2: raise ValueError('no parser')\n    return ["),
+        "reward of an iteration": good.replace("    return [", "    if calls.count(16) == 3: raise ValueError('no parser')\n    return ["),
+    }[fails_in]
+    settings = {
+        "reward": {"name": f"{code}:reward"},
+        "training": {"iterations": 4, "prompts_per_iteration": 16},
+        "evaluation": {"every": 2, "prompts": 8, "metrics": [{"name": "diversity"}]},
+        "checkpoint": {"every": 0},
+    }
+    code.write_text(good)
+    reference = small_recipe(tmp_path, output_dir=str(tmp_path / "whole"), **settings)
+    run(reference)
+    code.write_text(bad)
+    recipe = small_recipe(tmp_path, **settings)
+    with monkeypatch.context() as patch:
+        if fails_in == "metric":
+            patch.setattr(evaluation, "compute_all", second_fails(evaluation.compute_all))
+        with pytest.raises(Rl4lmsError) as caught:
+            run(recipe)
+    when = "iteration 3: " if fails_in == "reward of an iteration" else "the evaluation after iteration 2: "
+    saved = tmp_path / "run" / "checkpoints" / "step-000002"
+    assert str(caught.value).startswith(when)
+    assert "no parser" in str(caught.value)
+    assert str(caught.value).endswith(f" (last good checkpoint: {saved}; continue with: rl4lms train {tmp_path / 'run'} --resume)")
+    assert verify(saved) is None
+    code.write_text(good)
+    run(recipe, resume=True)
+    assert metric_lines(tmp_path / "run") == metric_lines(tmp_path / "whole")
+    assert weights_hash(tmp_path / "run" / "model") == weights_hash(tmp_path / "whole" / "model")
 
 
 def test_nothing_is_started_over_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:

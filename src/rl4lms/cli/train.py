@@ -30,7 +30,7 @@ def train(
         return
     common.quiet()
     from rl4lms.errors import Interrupted
-    from rl4lms.training.folder import resume_command
+    from rl4lms.training.folder import how_to_go_on, resume_command
     from rl4lms.training.run import run, run_folder
 
     try:
@@ -40,7 +40,7 @@ def train(
         print(f"{stopped.args[0]}{how}", file=sys.stderr)
         return
     except KeyboardInterrupt:  # the second one
-        print(f"stopped at once; continue from the last checkpoint with:\n  {resume_command(run_folder(settings))}", file=sys.stderr)
+        print(f"stopped at once; {how_to_go_on(run_folder(settings))}", file=sys.stderr)
         raise typer.Exit(130) from None
     out = common.console()
     if not quiet:

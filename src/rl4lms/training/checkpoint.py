@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ class Checkpoints:
         folder: where checkpoints lie, as `step-<N>` folders; the run folder around it must exist.
         keep_last: how many of the newest are kept, besides the best.
         fingerprint: what a checkpoint must agree with to be loaded (the settings that determine the numbers).
+        may_change: those of its keys that may differ, with a note: a reward that failed must be repaired for the run to go on.
     """
 
-    def __init__(self, folder: Path, keep_last: int, fingerprint: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, keep_last: int, fingerprint: Mapping[str, Any], may_change: Iterable[str] = ()) -> None:
         self.folder, self.keep_last, self.fingerprint = folder, keep_last, dict(fingerprint)
+        self.may_change = frozenset(may_change)
 
     def path(self, step: int) -> Path:
         """Folder of one checkpoint."""
@@ -136,7 +138,7 @@ class Checkpoints:
         """Fills `state` from a checkpoint.
 
         Returns:
-            Notes for the user, such as a version of a library that is not the one that wrote the checkpoint.
+            Notes for the user: what has changed since the checkpoint was written and may, such as the version of a library.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another run (the differing settings are named).
@@ -148,18 +150,41 @@ class Checkpoints:
         numbers = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         theirs, ours = numbers["fingerprint"], json.loads(json.dumps(self.fingerprint))
         differing = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
-        if differing:
-            lines = [f"  {key}: {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} now" for key in differing]
-            raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join(lines))
+        refused = [f"  {_difference(key, theirs, ours)}" for key in differing if key not in self.may_change]
+        if refused:
+            raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join(refused))
         load_policy(folder / _POLICY, state.policy)
         if state.mask_policy is not None:
             load_policy(folder / _MASK_POLICY, state.mask_policy)
         _load_optimizer(folder / _OPTIMIZER, state.optimizer)
         state.step, state.kl_coef, state.best = numbers["step"], numbers["kl_coef"], numbers["best"]
         state.skipped, state.unlogged = numbers["skipped"], numbers["unlogged"]
+        notes = [f"{_difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
         changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]
-        return [f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}"] if changed else []
+        if changed:
+            notes.append(f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}")
+        return notes
+
+
+WEIGHTS = "model.weights"  # of the starting model
+_FILE = "sha256 of "
+
+
+def file_key(path: str) -> str:
+    """The key of a fingerprint under which the content of a file stands."""
+    return f"{_FILE}{path}"
+
+
+def _difference(key: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What is not the same in two fingerprints, in words; nobody compares digests by eye."""
+    if key == WEIGHTS:
+        return "the starting model has changed"
+    if key.startswith(_FILE) and key in theirs and key in ours:
+        return f"the file {key.removeprefix(_FILE)} has changed"
+    if key.startswith(_FILE):
+        return f"the file {key.removeprefix(_FILE)} is used {'now, and was not then' if key in ours else 'no more'}"
+    return f"{key}: {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} now"
 
 
 def load_policy(path: Path, policy: Policy) -> None:
@@ -182,6 +207,13 @@ def verify(folder: Path) -> str | None:
     Raises:
         CheckpointError: nothing is wrong, but it has another format than this version reads.
     """
+    try:
+        return _problem(folder)
+    except OSError as error:  # a bad sector, or no permission
+        return f"it cannot be read: {error.strerror or error}"
+
+
+def _problem(folder: Path) -> str | None:
     path = folder / _MANIFEST
     if not path.is_file():
         return "it has no manifest (an interrupted write)"

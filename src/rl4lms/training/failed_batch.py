@@ -19,8 +19,8 @@ from rl4lms.types import Experience
 _PER_TOKEN = ("logprobs", "ref_logprobs", "kl", "scores", "rewards", "values", "advantages", "returns")
 
 
-def save_batch(folder: Path, experience: Experience, step: int, error: NonFiniteError) -> str:
-    """Writes `failed-batch-<step>/` into the run folder.
+def save_batch(folder: Path, experience: Experience, iteration: int, error: NonFiniteError) -> str:
+    """Writes `failed-batch-<iteration>/` into the run folder.
 
     `rows.jsonl` has one line per completion of the failing minibatch, for people: texts, token ids, and what the update was given for
     every token, without padding; NaN and infinity are the texts "nan", "inf" and "-inf". `batch.safetensors` has the tensors of the whole
@@ -29,22 +29,22 @@ def save_batch(folder: Path, experience: Experience, step: int, error: NonFinite
     Args:
         folder: the run folder.
         experience: of the iteration.
-        step: iterations done before it.
+        iteration: its number, from 1.
         error: what the algorithm raised; where it names no rows, all of them are written.
 
     Returns:
         Where it is, or why it is not there, as the end of a message.
     """
-    final = folder / f"failed-batch-{step:06d}"
+    final = folder / f"failed-batch-{iteration:06d}"
     try:
         with replacing(final) as target:
-            _write(target, experience, step, error)
+            _write(target, experience, iteration, error)
     except (OSError, SafetensorError) as problem:  # must not hide the error itself
         return f"its batch could not be written: {problem}"
     return f"its batch is in {final}"
 
 
-def _write(target: Path, experience: Experience, step: int, error: NonFiniteError) -> None:
+def _write(target: Path, experience: Experience, iteration: int, error: NonFiniteError) -> None:
     rollout = experience.rollout
     rows = list(range(len(rollout))) if error.rows is None else error.rows
     lines = (json.dumps(_row(experience, row), ensure_ascii=False) for row in rows)
@@ -53,7 +53,7 @@ def _write(target: Path, experience: Experience, step: int, error: NonFiniteErro
     tensors |= {name: getattr(rollout, name) for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "token_mask")}
     tensors["minibatch"] = torch.tensor(rows)
     save_file({name: t.detach().contiguous() for name, t in tensors.items() if t is not None}, target / "batch.safetensors")
-    about = {"iteration": step, "error": str(error), "rows": rows}
+    about = {"iteration": iteration, "error": str(error), "rows": rows}
     (target / "error.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

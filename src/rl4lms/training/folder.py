@@ -44,8 +44,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with RunLock(folder) as lock:
-            present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-            if not resume and not present <= _NOTHING_TO_LOSE:
+            if not resume and _something_to_lose(folder):
                 raise ConfigError(f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir")
             tidy(folder)
             if not resume:
@@ -56,10 +55,15 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
             except StorageError:
                 raise
             except Rl4lmsError:
-                if folder in made and {path.name for path in folder.iterdir() if not path.name.startswith(".")} <= _NOTHING_TO_LOSE:
+                if folder in made and not _something_to_lose(folder):
                     shutil.rmtree(folder, ignore_errors=True)
                     _remove_empty(made[1:])
                 raise
+
+
+def _something_to_lose(folder: Path) -> bool:
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return not present <= _NOTHING_TO_LOSE or any((folder / "checkpoints").glob("step-*"))
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -79,7 +83,7 @@ def last_good(folder: Path) -> Path | None:
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     try:
         step, _ = checkpoints.latest()
-    except CheckpointError:  # of another format
+    except (CheckpointError, OSError):  # of another format, or on a disk that fails: this is asked while another error is told
         return None
     return None if step is None else checkpoints.path(step)
 

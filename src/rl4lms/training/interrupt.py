@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from rl4lms.errors import Interrupted
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_REPEAT_S = 1.0
 
 
 class StopSignals:
-    """Turns the first signal into a request to stop. Use as a context manager.
+    """Turns the first signal into a request to stop; the same one again within a second is no other. Use as a context manager.
 
     Handlers are installed in the main thread only, and not for a signal that is ignored, as `nohup` asks for; the previous ones come
     back at the end. Where `during` says `at_once`, the first signal raises `Interrupted`; elsewhere it is noted in `received`, and whoever
@@ -31,6 +33,7 @@ class StopSignals:
         self.received: str | None = None
         self.doing = "the start"
         self._at_once = False
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -50,11 +53,14 @@ class StopSignals:
             signal.signal(*self._previous.popitem())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        name, now = signal.Signals(number).name, time.monotonic()
+        if name == self.received and now - self._since < _REPEAT_S:
+            return  # launchers send a signal to the process and to its group
         if self.received is not None:
             self._restore()
             signal.raise_signal(number)
             return
-        self.received = signal.Signals(number).name
+        self.received, self._since = name, now
         if self._at_once:
             raise Interrupted(self.received)
         note = f"\n{self.received}: {self.doing} is finished first; a second signal stops at once\n"

@@ -17,6 +17,8 @@ LOCK_FILE = ".lock"
 _log = logging.getLogger(__name__)
 # Windows keeps others from reading the bytes that are locked; these lie behind what the file says about its holder.
 _BYTE = 1 << 30
+# A file that is never the one that was opened: some network file systems number files anew each time.
+_TRIES = 10
 
 
 if sys.platform == "win32":
@@ -48,7 +50,22 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
-        while self._descriptor is None:
+        descriptor = self._lock()
+        try:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            self._identity = os.stat(self.folder)
+        except BaseException:  # nobody would close it: `__exit__` is not called
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _HELD.add(self)
+        return self
+
+    def _lock(self) -> int:
+        """The locked file's descriptor."""
+        for left in reversed(range(_TRIES)):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 _try_lock(descriptor)
@@ -57,16 +74,10 @@ class RunLock:
                 raise CheckpointError(f"{self.folder}: {self._holder()} is training in this run folder; wait for it, or stop it") from error
             except OSError as error:  # some network file systems have no locks
                 _log.warning("%s: no file locks here (%s); let no second process train in this folder", self.path, error.strerror)
-            if _same(os.fstat(descriptor), self.path):
-                self._descriptor = descriptor
-            else:  # its last holder removed the file just now
-                os.close(descriptor)
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-        self._identity = os.stat(self.folder)
-        _HELD.add(self)
-        return self
+            if _same(os.fstat(descriptor), self.path) or not left:
+                break
+            os.close(descriptor)  # its last holder removed the file just now
+        return descriptor
 
     def __exit__(self, *exc: object) -> None:
         if self._descriptor is None:  # a forked child

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,13 +16,23 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
 from rl4lms.core.padding import place_last
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, Interrupted, NonFiniteError, RewardError
+from rl4lms.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    MissingExtraError,
+    NonFiniteError,
+    RewardError,
+    Rl4lmsError,
+    StorageError,
+)
 from rl4lms.models.build import Models
 from rl4lms.rewards.call import RewardOutput, score_rollout
 from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.training.checkpoint import Checkpoints, TrainState
 from rl4lms.training.failed_batch import save_batch
+from rl4lms.training.folder import last_good, resume_command
 from rl4lms.training.interrupt import StopSignals
 from rl4lms.training.optimizer import Schedule
 from rl4lms.training.tracking import RunLog
@@ -60,28 +71,49 @@ class Loop:
 
         Raises:
             Interrupted: a signal asked to stop; the last iteration is finished and saved.
-            NonFiniteError, RewardError: the message names the iteration and the last good checkpoint.
+            Rl4lmsError: the message names the iteration, the last good checkpoint and how to go on. Finished iterations are saved, unless
+                an update failed half-way, which leaves weights of no iteration.
         """
-        try:
-            with self.stop.during("this iteration", at_once=False):
+        with self.stop.during("this iteration", at_once=False):
+            if self.state.unlogged is not None:  # before training, and where the evaluation of the last iteration did not end
+                self._track(self.state.step, self.state.unlogged)
+            while self.state.step < self.recipe.training.iterations:
                 self._iterate()
-        except (NonFiniteError, RewardError) as error:
-            last, _ = self.checkpoints.latest()
-            where = f"last good checkpoint: {self.checkpoints.path(last)}" if last is not None else "no checkpoint was written yet"
-            error.args = (f"iteration {self.state.step}: {error} ({where})", *error.args[1:])
-            raise
 
     def _iterate(self) -> None:
-        r = self.recipe
-        if self.state.unlogged is not None:  # before training, and where the evaluation of the last iteration was interrupted
-            self._track(self.state.step, self.state.unlogged)
-        while self.state.step < r.training.iterations:
-            learning_rate = self.schedule.set(self.state.step)
-            self.state.unlogged = self.step(self.state.step) | {"train/learning_rate": learning_rate}
-            self.state.step += 1
-            numbers = self.state.unlogged
-            self._track(self.state.step, numbers)
-            self.after_step(self.state.step, numbers)
+        done = self.state.step
+        learning_rate = self.schedule.set(done)
+        with self._telling(f"iteration {done + 1}"):
+            try:
+                numbers = self.step(done) | {"train/learning_rate": learning_rate}
+            except (RewardError, DataError):  # before the update: the weights are still those of the last iteration
+                if done > max(self.checkpoints.steps(), default=0):
+                    self._save()
+                raise
+        self.state.unlogged = numbers
+        self.state.step += 1
+        self._track(self.state.step, numbers)
+        self.after_step(self.state.step, numbers)
+
+    @contextlib.contextmanager
+    def _telling(self, when: str) -> Iterator[None]:
+        """Completes the message of an error by when it happened and how to go on."""
+        try:
+            yield
+        except (StorageError, MissingExtraError):  # the one says it itself, the other has a message of its own form
+            raise
+        except Rl4lmsError as error:
+            last = last_good(self.log.folder)
+            where = "no checkpoint was written yet"
+            if last is not None:
+                where = f"last good checkpoint: {last}; continue with: {resume_command(self.log.folder)}"
+            error.args = (f"{when}: {error} ({where})", *error.args[1:])
+            raise
+
+    def _save(self) -> None:
+        self.check_folder()
+        self.log.sync()
+        self.checkpoints.save(self.state)
 
     def _track(self, done: int, numbers: dict[str, float]) -> None:
         r = self.recipe
@@ -89,12 +121,14 @@ class Loop:
         # 7 track
         last_one = done == r.training.iterations
         due = done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
-        try:
-            evaluated = self._evaluated(done) if due else {}
-        except Interrupted:
-            if done:
-                self.checkpoints.save(self.state)  # with the numbers: a resumed run evaluates and logs them
-            raise
+        # before iteration 1 there is nothing to go on from, and what fails is a mistake in the recipe, told as it is
+        with self._telling(f"the evaluation after iteration {done}") if done else contextlib.nullcontext():
+            try:
+                evaluated = self._evaluated(done) if due else {}
+            except (Interrupted, Rl4lmsError):
+                if done:
+                    self._save()  # with the numbers: a resumed run evaluates and logs them
+                raise
         self.log.log(done, numbers | evaluated)
         self.state.unlogged = None
         # 8 save
@@ -102,8 +136,8 @@ class Loop:
         wanted = done > 0 and (last_one or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0))
         stop = self.stop.received is not None and not last_one
         if is_best or wanted or (stop and done > 0):
-            self.log.sync()
-            self.checkpoints.save(self.state)
+            with self._telling(f"iteration {done}"):
+                self._save()
         if stop:
             raise Interrupted(str(self.stop.received))
 
@@ -139,7 +173,7 @@ class Loop:
             try:
                 stats = self.algorithm.update(experience, step)
             except NonFiniteError as error:
-                error.args = (f"{error}; {save_batch(self.log.folder, experience, step, error)}",)
+                error.args = (f"{error}; {save_batch(self.log.folder, experience, step + 1, error)}",)
                 raise
         assert current.entropy is not None and current.kept_mass is not None
         numbers = {f"train/{name}": value for name, value in stats.items()}
@@ -153,11 +187,12 @@ class Loop:
     def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:
         """Tells the first faults of the reward, and stops a run that has gone on without any score for too long."""
         self.log.log_faults(step + 1, "rollout", output.faults)
-        self.state.skipped = 0 if distributed.all_sum(row_mask.sum()) else self.state.skipped + 1
-        if self.state.skipped >= self.recipe.reward_faults.max_skipped:
+        skipped = 0 if distributed.all_sum(row_mask.sum()) else self.state.skipped + 1
+        if skipped >= self.recipe.reward_faults.max_skipped:
             last = f"; the last fault: {output.faults[0].message}" if output.faults else ": the reward returned None for every row"
             what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
-            raise RewardError(f"{self.state.skipped} iterations in a row had no score at all{last}. {what_to_do}")
+            raise RewardError(f"{skipped} iterations in a row had no score at all{last}. {what_to_do}")
+        self.state.skipped = skipped  # only of iterations that go on: the state may be saved, and this one be repeated
 
     def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean

@@ -29,7 +29,7 @@ from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.tasks import build as build_task
 from rl4lms.tasks.files import FileTask
 from rl4lms.training import assets
-from rl4lms.training.checkpoint import Checkpoints, TrainState, identity
+from rl4lms.training.checkpoint import WEIGHTS, Checkpoints, TrainState, file_key, identity
 from rl4lms.training.display import Display
 from rl4lms.training.finish import UPLOAD, RunResult, finish
 from rl4lms.training.folder import is_run, last_good, open_folder, write_config
@@ -111,11 +111,13 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
                 with stop.during("the start", at_once=True):
                     loop, evaluated = assemble(recipe, folder, reward=reward, display=display, stop=stop)
                 loop.check_folder = lock.check
-                if resume:
-                    _resume(loop, display)
-                    write_config(folder, recipe)  # what may change on resume may have changed
-                loop.run()
-                loop.log.close()
+                try:
+                    if resume:
+                        _resume(loop, display)
+                        write_config(folder, recipe)  # what may change on resume may have changed
+                    loop.run()
+                finally:
+                    loop.log.close()
                 if not evaluated:  # resumed after the last iteration
                     with stop.during("the evaluation", at_once=True):
                         loop.evaluate(loop.state.step)
@@ -193,7 +195,7 @@ def assemble(
 
     torch.manual_seed(recipe.seed)
     models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
-    fingerprint["model.weights"] = identity(models.policy.lm)  # a path stays when another model is put there
+    fingerprint[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     check_window(recipe, models.policy.lm)
     optimizer = build_optimizer(models.policy, recipe.optimizer)
     learner = Learner(models.policy, optimizer, recipe.optimizer, recipe.rollout.temperature, recipe.seed, models.mask_policy)
@@ -228,7 +230,7 @@ def assemble(
         samples=task.samples("train") if not only_supervised else (),
         schedule=Schedule(optimizer, recipe.optimizer, recipe.training.iterations),
         state=TrainState(models.policy, optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef),
-        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint),
+        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint, map(file_key, _reward_files(recipe))),
         log=log,
         evaluate=evaluate,
         after_step=lambda step, numbers: display.iteration(recipe.algorithm.name, step, recipe.training.iterations, numbers),
@@ -297,13 +299,15 @@ def _fingerprint(recipe: Recipe) -> dict[str, Any]:
         settings["training.iterations"] = recipe.training.iterations
     # Files that a path names may change while the path stays.
     files = [recipe.data.train, recipe.data.validation, recipe.data.test] if recipe.data is not None else []
-    if recipe.reward is not None and ":" in recipe.reward.name:
-        files.append(recipe.reward.name.rpartition(":")[0])
-    for path in files:
+    for path in [*files, *_reward_files(recipe)]:
         if path is not None and Path(path).is_file():
             with open(path, "rb") as file:
-                settings[f"sha256 of {path}"] = hashlib.file_digest(file, "sha256").hexdigest()
+                settings[file_key(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return settings
+
+
+def _reward_files(recipe: Recipe) -> list[str]:
+    return [recipe.reward.name.rpartition(":")[0]] if recipe.reward is not None and ":" in recipe.reward.name else []
 
 
 def _resume(loop: Loop, display: Display) -> None:
@@ -313,6 +317,11 @@ def _resume(loop: Loop, display: Display) -> None:
         raise CheckpointError(f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes))
     if step is not None:
         notes += loop.checkpoints.load(step, loop.state)
+        iterations = loop.recipe.training.iterations
+        if step > iterations:
+            raise ConfigError(
+                f"training.iterations: {iterations}, but the run is at iteration {step} already; name {step} or more, or another output_dir"
+            )
         loop.checkpoints.drop_after(step)
         loop.checkpoints.prune(loop.state)  # what was due when the run was killed
     notes += loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)

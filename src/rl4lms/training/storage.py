@@ -133,7 +133,11 @@ def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[No
             raise
         where = getattr(error, "filename", None) or folder
         advice = _ADVICE.get(number, f"{os.strerror(number)}; see to it")
-        raise StorageError(f"{where}: {advice}, then {what_remains()}") from error
+        try:
+            remains = what_remains()
+        except OSError:  # a disk that cannot be read either
+            remains = "continue with --resume"
+        raise StorageError(f"{where}: {advice}, then {remains}") from error
 
 
 def _number(error: BaseException) -> int | None:

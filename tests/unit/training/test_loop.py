@@ -67,7 +67,7 @@ def test_every_reward_none_is_not_an_update(tmp_path: Path) -> None:
 def test_nan_in_a_reward_stops_the_run(tmp_path: Path, value: float) -> None:
     loop = small_loop(tmp_path)
     loop.reward = lambda completions, **columns: [value] * len(completions)
-    with pytest.raises(RewardError, match=rf"iteration 0: .*row 0 is {value}.*no checkpoint was written yet"):
+    with pytest.raises(RewardError, match=rf"^iteration 1: .*row 0 is {value}.*no checkpoint was written yet"):
         loop.run()
 
 
@@ -82,7 +82,7 @@ def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_ch
         return stats
 
     loop.algorithm._accumulate = poison  # type: ignore[method-assign]
-    with pytest.raises(NonFiniteError, match=r"iteration 2: .* the gradient norm nan; .*last good checkpoint: .*step-000002"):
+    with pytest.raises(NonFiniteError, match=r"iteration 3: .* the gradient norm nan; .*last good checkpoint: .*step-000002"):
         loop.run()
     assert all(torch.isfinite(p).all() for p in loop.models.policy.parameters())
 

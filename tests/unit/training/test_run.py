@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import rl4lms
 from rl4lms.config import read_recipe
-from rl4lms.errors import ConfigError
+from rl4lms.errors import ConfigError, RewardError
 from rl4lms.training.run import run
 from tests.runs import number_prompts, save_tiny, small_recipe
 
@@ -113,3 +113,15 @@ def test_parts_of_a_sum_are_logged(tmp_path: Path) -> None:
         2 * line["rollout/score/increasing_numbers"] + 0.5 * line["rollout/score/dates"], abs=1e-6
     )
     assert "eval/reward/increasing_numbers" in result.metrics
+
+
+def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr("rl4lms.training.run.RunLog.close", lambda log: closed.append(True))
+    with pytest.raises(RewardError, match="no answer"):
+        run(small_recipe(tmp_path), reward=unreachable)
+    assert closed == [True]
+
+
+def unreachable(completions: list[str], **columns: Any) -> list[float]:
+    raise ConnectionError("no answer")
