@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ import pytest
 # A shared machine can stall for longer than any deadline; what is tested is values.
 hypothesis.settings.register_profile("rl4lms", deadline=None)
 hypothesis.settings.load_profile("rl4lms")
+
+# A shell that starts the tests in the background has SIGINT ignored, and everything they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

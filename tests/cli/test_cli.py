@@ -120,9 +120,12 @@ def test_interrupted_training_says_how_to_resume(tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    path = recipe_file(tmp_path)
+    assert call("train", path, "training.iterations=1", "--quiet").exit_code == 0
     monkeypatch.setattr("rl4lms.training.run.run", interrupted)
-    result = call("train", recipe_file(tmp_path))
+    result = call("train", path, "--resume")
     assert result.exit_code == 130
+    assert f"stopped at once; continue from {tmp_path / 'run' / 'checkpoints' / 'step-000001'}" in result.output
     assert f"rl4lms train {tmp_path / 'run'} --resume" in result.output
 
 
