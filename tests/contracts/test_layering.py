@@ -142,21 +142,8 @@ def test_exceptions_to_the_lengths_are_still_needed():
     assert LONG_FUNCTIONS.keys() <= functions
 
 
-UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system"}
-UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
-
-
-def unsafe(tree: ast.AST, module: Path) -> Iterator[str]:
-    for name, line in imports(tree, module):
-        if name.split(".")[0] in UNSAFE_MODULES:
-            yield f"{module}:{line} imports {name}"
+def catch_alls(tree: ast.AST, module: Path) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            if called in UNSAFE_CALLS:
-                yield f"{module}:{node.lineno} calls {called}"
-            if any(keyword.arg == "shell" and ast.unparse(keyword.value) != "False" for keyword in node.keywords):
-                yield f"{module}:{node.lineno} runs a shell"
         catches_all = isinstance(node, ast.ExceptHandler) and (
             node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
         )
@@ -167,8 +154,8 @@ def unsafe(tree: ast.AST, module: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_nothing_unsafe_is_called(module):
-    assert not list(unsafe(parse(module), module))
+def test_nothing_is_swallowed(module):
+    assert not list(catch_alls(parse(module), module))
 
 
 def test_the_checks_themselves_see_what_they_should():
@@ -177,15 +164,8 @@ def test_the_checks_themselves_see_what_they_should():
         "from typing import TYPE_CHECKING\nimport torch.nn as nn\nfrom rl4lms import tasks\nfrom ..metrics import rouge\n"
         "if TYPE_CHECKING:\n    import transformers\ndef f():\n    from rl4lms.cli import main\n    import datasets\n"
         "try:\n    import scipy\nexcept Exception:\n    import accelerate\n"
-        "import pickle\neval('1')\nsubprocess.run('ls', shell=True)\ntorch.load('x')\nmodel.eval()\nyaml.safe_load('x')\n"
     )
     assert {own_part(name) for name, _ in imports(tree, here)} == {None, "tasks", "metrics", "cli"}
     top = {name.split(".")[0] for name, _ in top_level_imports(tree, here)}
-    assert top == {"typing", "torch", "rl4lms", "scipy", "accelerate", "pickle"}
-    assert list(unsafe(tree, here)) == [
-        "algorithms/ppo.py:14 imports pickle",
-        "algorithms/ppo.py:12 catches everything",
-        "algorithms/ppo.py:15 calls eval",
-        "algorithms/ppo.py:16 runs a shell",
-        "algorithms/ppo.py:17 calls torch.load",
-    ]
+    assert top == {"typing", "torch", "rl4lms", "scipy", "accelerate"}
+    assert list(catch_alls(tree, here)) == ["algorithms/ppo.py:12 catches everything"]
