@@ -70,6 +70,22 @@ class Interrupted(KeyboardInterrupt):
         return f"{self.args[0]}; continue with resume=True" if self.folder is not None else str(self.args[0])
 
 
+class MissingPartError(Rl4lmsError, ImportError):
+    """An optional part that is needed now and is not there: data or a program that no package brings.
+
+    Args:
+        part: what is missing, for which component.
+        remedy: the command that brings it, and what to use without it.
+    """
+
+    def __init__(self, part: str, remedy: str) -> None:
+        super().__init__(part, remedy)
+        self.part, self.remedy = part, remedy
+
+    def __str__(self) -> str:
+        return f"{self.part} is missing; {self.remedy}"
+
+
 class MissingExtraError(Rl4lmsError, ImportError):
     """An optional package that is needed now and is not installed.
 

@@ -33,11 +33,13 @@ class EvalResult:
         results: by key, without the `eval/` prefix.
         samples: one record per completion: id, prompt, completion, references, and per-sample values.
         faults: what went wrong in the reward; those rows are left out of its mean, and its `n` says how many remain.
+        absent: metrics that were asked for and could not be computed, with what to do about it.
     """
 
     results: dict[str, MetricResult]
     samples: list[dict[str, Any]] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def numbers(self, prefix: str = "eval/") -> dict[str, float]:
         """Means by log key."""
@@ -57,6 +59,7 @@ class Evaluator:
         reward: the training reward, reported as `reward` (and its parts); None where there is none.
         reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A metric that fails
             always stops the evaluation.
+        absent: metrics that lack an optional part, with what to do about it; reported with every result.
     """
 
     engine: LocalEngine
@@ -66,6 +69,7 @@ class Evaluator:
     metrics: Sequence[Metric]
     reward: Reward | None = None
     reward_faults: RewardFaultsConfig = STRICT
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
         """Decodes and scores every prompt; with `mask_rule` inside NLPO's mask.
@@ -78,7 +82,7 @@ class Evaluator:
         results: dict[str, MetricResult] = {}
         faults: tuple[Fault, ...] = ()
         if self.reward is not None:
-            output = score_rollout(self.reward, rollout, for_evaluation(self.reward_faults))
+            output = score_rollout(self.reward, rollout, for_evaluation(self.reward_faults), training=False)
             faults = output.faults
             results["reward"] = _summarise("reward", output.totals())
             for name, part in output.parts.items():
@@ -88,7 +92,8 @@ class Evaluator:
         results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
         results |= self._policy_numbers(rollout)
         n = self.settings.completions_per_prompt
-        return EvalResult({key: _by_prompt(result, n) for key, result in results.items()}, _records(rollout, results), faults)
+        by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}
+        return EvalResult(by_prompt, _records(rollout, results), faults, self.absent)
 
     def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
         s = self.settings

@@ -7,6 +7,7 @@ reference where both are given (Ramamurthy et al., 2023, section 3). It steps on
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from rl4lms.errors import DataError, RewardError
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score as call_reward
+from rl4lms.rewards.composite import nested
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.types import Reward, Sample
 
@@ -73,6 +75,9 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         if (policy is None) != (ref_policy is None):
             raise ValueError("the KL term needs both policy and ref_policy")
         self.samples, self.tokenizer, self.tokens, self.reward = samples, tokenizer, tokens, reward
+        for part in nested(reward):
+            if hasattr(part, "use_tokenizer"):
+                part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
         self.prompt = prompt or PromptConfig()
         self.max_new_tokens, self.padding_side, self.time_limit = max_new_tokens, padding_side, time_limit
         self.policy, self.ref_policy, self.kl_coef = policy, ref_policy, kl_coef
@@ -133,6 +138,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
             completion_ids=[list(self._completion)],
             references=[self.sample.references],
             columns={name: [value] for name, value in self.sample.meta.items()},
+            training=False,  # one episode at a time makes no statistics
         )
         value = output.scores[0]
         if value is None:

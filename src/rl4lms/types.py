@@ -120,9 +120,17 @@ class Reward(Protocol):
 class Metric(Protocol):
     """A batched function from texts to numbers.
 
-    It returns a mapping from key to either one value per sample (a sequence of length B) or a bare float, the value of the whole
-    set (a corpus metric). Optional attributes: `higher_is_better` (mapping key -> bool, or one bool), `needs_policy` (True if it must
-    be called with `score_texts=`, see `rl4lms.evaluation`).
+    It returns a mapping from key to either one value per sample (a sequence of length B; None where a sample has no such value), or the
+    value of the whole set: a `CorpusValue`, or a bare float where nothing is said about its error. A sample's value depends on nothing
+    but that sample. Optional attributes:
+
+    * `higher_is_better`: one bool, or a mapping from key; a key without one is better in neither direction.
+    * `signature`: implementation, version and options, one text or a mapping from key; stored with every result.
+    * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it to the scale of
+      rewards (without it values are taken as they are, and with a minus sign where lower is better).
+    * `needs_policy`: True if it must be called with `score_texts=`, see `rl4lms.evaluation`.
+    * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a file; None where
+      there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts per sample, before it is called.
     """
 
     def __call__(
@@ -132,7 +140,7 @@ class Metric(Protocol):
         completions: list[str],
         references: list[tuple[str, ...]],
         **columns: list[Any],
-    ) -> Mapping[str, Sequence[float] | float]: ...
+    ) -> Mapping[str, Sequence[float | None] | CorpusValue | float]: ...
 
 
 class ScoreTexts(Protocol):
@@ -142,16 +150,30 @@ class ScoreTexts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CorpusValue:
+    """What a metric says about a whole set of texts, where that is no mean over them.
+
+    Attributes:
+        value: the number.
+        stderr: its standard error, by the bootstrap over texts for example.
+    """
+
+    value: float
+    stderr: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricResult:
     """One number of an evaluation.
 
     Attributes:
         key: its name in logs, without the `eval/` prefix.
         mean: mean over samples, or the corpus value.
-        stderr: standard error over samples, None for a corpus value.
-        n: number of samples.
-        values: per-sample values, None for a corpus value.
+        stderr: standard error over samples, or what the metric says about its corpus value; None where it is not known.
+        n: number of samples that have a value.
+        values: per-sample values, NaN where a sample has none; None for a corpus value.
         higher_is_better: None where neither direction is better.
+        signature: implementation, version and options of the metric; empty where it does not say.
     """
 
     key: str
@@ -160,6 +182,12 @@ class MetricResult:
     n: int
     values: tuple[float, ...] | None = None
     higher_is_better: bool | None = None
+    signature: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """What result files hold: mean, stderr, n and, where there is one, the signature."""
+        numbers: dict[str, Any] = {"mean": self.mean, "stderr": self.stderr, "n": self.n}
+        return numbers | ({"signature": self.signature} if self.signature else {})
 
 
 @dataclass(frozen=True, slots=True)

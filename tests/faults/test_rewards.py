@@ -418,7 +418,7 @@ def test_what_a_reward_does_to_its_inputs_reaches_nobody_else():
     call(vandal)
     assert json.dumps(BATCH) == before
     both = Sum([{"reward": "increasing_numbers", "key": "a"}, {"reward": "increasing_numbers", "key": "b"}])
-    both._rewards = [vandal, witness]
+    both.inner = (vandal, witness)
     assert call(both).parts == {"a": [1.0] * 3, "b": [2.0] * 3}
 
 

@@ -78,8 +78,8 @@ def number(value: float) -> str:
     return f"{value:.4g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.3e}"
 
 
-def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Results by key (`mean`, `stderr`, `n`) as a rich table."""
+def results_table(title: str, results: Mapping[str, Mapping[str, Any]], absent: Iterable[str] = ()) -> Any:
+    """Results by key (`mean`, `stderr`, `n`) as a rich table; what could not be computed is `absent`, never a number."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -91,6 +91,8 @@ def results_table(title: str, results: Mapping[str, Mapping[str, Any]]) -> Any:
     for key, result in results.items():
         stderr = result["stderr"]
         table.add_row(Text(key), number(result["mean"]), "" if stderr is None else f"± {number(stderr)}", str(result["n"]))
+    for key in absent:
+        table.add_row(Text(key), "absent", "", "")
     return Group(Text(title, style="bold"), table)
 
 

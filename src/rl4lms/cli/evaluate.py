@@ -64,9 +64,11 @@ def evaluate(
         result = run_evaluation(recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress)
     if result.faults:
         print(f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}", file=sys.stderr)
-    results = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in result.results.items()}
+    results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
-    common.console().print(common.results_table(f"{target} on the {split} split{where}", results))
+    common.console().print(common.results_table(f"{target} on the {split} split{where}", results, result.absent))
+    for name, why in result.absent.items():
+        print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
         about = {"target": target, "task": recipe.task.name if recipe.task else "data", "split": split, "masked": masked}
         write_json(output, result, about)

@@ -10,7 +10,7 @@ from typing import Any
 from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.errors import DataError, NonFiniteError, Rl4lmsError
-from rl4lms.types import Metric, MetricResult, ScoreTexts
+from rl4lms.types import CorpusValue, Metric, MetricResult, ScoreTexts
 
 RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
 
@@ -44,7 +44,8 @@ def compute(
         score_texts: scores texts under the policy; for metrics with `needs_policy`.
 
     Returns:
-        One result per key, in the metric's order. The standard error treats rows as independent; it is None for a single row.
+        One result per key, in the metric's order; none for a key that has a value for no row. The standard error of a mean treats rows as
+        independent; it is None for a single row.
 
     Raises:
         DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric raised an error, or returned
@@ -73,7 +74,8 @@ def compute(
         raise DataError(f"{owner} raised {components.what_was_raised(metric, error)}") from error
     if not isinstance(values, Mapping):
         raise DataError(f"{owner} returned {type(values).__name__}; expected a mapping from key to numbers")
-    return [_result(owner, metric, key, value, n) for key, value in values.items()]
+    results = [_result(owner, metric, key, value, n) for key, value in values.items()]
+    return [result for result in results if result.n]
 
 
 def compute_all(metrics: Iterable[Metric], **batch: Any) -> list[MetricResult]:
@@ -107,27 +109,36 @@ def name_of(component: Any) -> str:
     return str(getattr(component, "__name__", type(component).__name__))
 
 
+def said_of(metric: Any, attribute: str, key: str) -> Any:
+    """An attribute of a metric that may be the same for all its keys, or a mapping from key; None where it says nothing."""
+    value = getattr(metric, attribute, None)
+    return value.get(key) if isinstance(value, Mapping) else value
+
+
 def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricResult:
     if not isinstance(key, str) or not key:
         raise DataError(f"{owner} returned the key {key!r}; keys are names")
-    better = getattr(metric, "higher_is_better", None)
-    if isinstance(better, Mapping):
-        better = better.get(key)
+    said = {"higher_is_better": said_of(metric, "higher_is_better", key), "signature": said_of(metric, "signature", key) or ""}
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
+    if isinstance(value, CorpusValue):
+        stderr = None if value.stderr is None else _finite(owner, f"the error of {key}", value.stderr)
+        return MetricResult(key, _finite(owner, key, value.value), stderr, n, None, **said)
     if _is_number(value):
-        return MetricResult(key, _finite(owner, key, value), None, n, None, better)
+        return MetricResult(key, _finite(owner, key, value), None, n, None, **said)
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise DataError(f"{owner}: {key} is {type(value).__name__}; expected one number per row, or one for all")
     if len(value) != n:
         raise DataError(f"{owner}: {key} has {len(value)} values for {n} completions")
     plain = [item.item() if hasattr(item, "item") else item for item in value]
     for row, item in enumerate(plain):
-        if not _is_number(item):
-            raise DataError(f"{owner}: {key} of row {row} is {item!r}; expected a number")
-    numbers = tuple(_finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain))
-    stderr = statistics.stdev(numbers) / math.sqrt(n) if n > 1 else None
-    return MetricResult(key, statistics.fmean(numbers), stderr, n, numbers, better)
+        if item is not None and not _is_number(item):
+            raise DataError(f"{owner}: {key} of row {row} is {item!r}; expected a number, or None where the row has no value")
+    numbers = tuple(math.nan if item is None else _finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain))
+    kept = [number for number in numbers if not math.isnan(number)]
+    mean = statistics.fmean(kept) if kept else math.nan
+    stderr = statistics.stdev(kept) / math.sqrt(len(kept)) if len(kept) > 1 else None
+    return MetricResult(key, mean, stderr, len(kept), numbers, **said)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,20 +2,26 @@
 
 The definitions are those of the `rouge-score` package (itself after ROUGE-1.5.5; Lin, 2004): the text is lower-cased, everything but
 letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1; of several references the best
-counts, for each kind of ROUGE on its own. ROUGE-Lsum takes lines as sentences.
+counts (or their mean), for each kind of ROUGE on its own. ROUGE-Lsum takes lines as sentences. A text without any such word scores 0,
+also against a reference without one.
+
+What makes it faster than the package: stems are remembered by word and everything about a reference by its text, and the longest common
+subsequence is found with one big integer for a row of the table.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache, reduce
+from itertools import chain
+from operator import or_
 from typing import Any
 
 from nltk.stem.porter import PorterStemmer
 
-from rl4lms.errors import DataError
+from rl4lms.metrics.support import check_references, signature
 
 KEYS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -24,47 +30,196 @@ _STEMMER = PorterStemmer()  # nltk's own extensions included, as in rouge-score
 
 
 class Rouge:
-    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`, each the maximum over the references.
+    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`.
 
     Args:
         stemmer: whether to compare stems.
+        multi_reference: `max` takes the best of several references for each key, `mean` their mean.
     """
 
     higher_is_better = True
 
-    def __init__(self, stemmer: bool = True) -> None:
-        self._stemmer = stemmer
+    def __init__(self, stemmer: bool = True, multi_reference: str = "max") -> None:
+        self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
+        self.signature = signature("rouge", stemmer=stemmer, refs=multi_reference)
 
     def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
         """
         Raises:
             DataError: a row has no reference.
         """
-        for row, texts in enumerate(references):
-            if not texts:
-                raise DataError(f"rouge compares with references, and row {row} has none")
-        columns_of_values: dict[str, list[float]] = {key: [] for key in KEYS}
+        check_references("rouge", references)
+        rows = []
         for completion, texts in zip(completions, references, strict=True):
-            prediction = self._lines(completion)
-            scored = [_scores(self._lines(reference), prediction) for reference in texts]
-            for key, values in columns_of_values.items():
-                values.append(max(values_of_one[key] for values_of_one in scored))
-        return columns_of_values
+            candidate = prepared(completion, self._stemmer)
+            scored = []
+            for text in texts:
+                reference = prepared_reference(text, self._stemmer)
+                one, two, longest = _scores(reference, candidate)
+                scored.append((one, two, longest, _lsum(reference, candidate, longest)))
+            rows.append(map(self._over_references, zip(*scored, strict=True)))
+        return dict(zip(KEYS, (list(values) for values in zip(*rows, strict=True)), strict=True))
 
-    def _lines(self, text: str) -> list[list[str]]:
-        """The words of every non-empty line."""
-        return [[_stem(word) if self._stemmer else word for word in _WORD.findall(line)] for line in text.lower().split("\n") if line]
+
+class RougeCombined:
+    """Mean of ROUGE-1, -2 and -L under the key `rouge_combined`, in [0, 1], as in the original library.
+
+    Of several references each of the three takes its best (or mean) before the three are averaged.
+
+    Args:
+        stemmer, multi_reference: as for `Rouge`.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, stemmer: bool = True, multi_reference: str = "max") -> None:
+        self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
+        self.signature = signature("rouge_combined", stemmer=stemmer, refs=multi_reference)
+
+    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
+        """
+        Raises:
+            DataError: a row has no reference.
+        """
+        check_references("rouge_combined", references)
+        values = []
+        for completion, texts in zip(completions, references, strict=True):
+            candidate = prepared(completion, self._stemmer)
+            scored = [_scores(prepared_reference(text, self._stemmer), candidate) for text in texts]
+            values.append(sum(map(self._over_references, zip(*scored, strict=True))) / 3)
+        return {"rouge_combined": values}
 
 
-def _scores(reference: list[list[str]], prediction: list[list[str]]) -> dict[str, float]:
-    target, candidate = [w for line in reference for w in line], [w for line in prediction for w in line]
-    lengths = len(target), len(candidate)
-    return {
-        "rouge1": _ngram_f1(target, candidate, 1),
-        "rouge2": _ngram_f1(target, candidate, 2),
-        "rougeL": _f1(_lcs_length(target, candidate), *lengths),
-        "rougeLsum": _f1(_union_hits(reference, prediction), *lengths),
-    }
+class Prepared:
+    """A text as lines of words, and what is computed from them when first needed.
+
+    Attributes:
+        lines: those that have words.
+        words: of all lines.
+    """
+
+    def __init__(self, lines: Iterable[list[str]]) -> None:
+        self.lines = [line for line in lines if line]
+        self.words = self.lines[0] if len(self.lines) == 1 else list(chain.from_iterable(self.lines))
+
+    @cached_property
+    def unigrams(self) -> Counter[Any]:
+        return Counter(self.words)
+
+    @cached_property
+    def bigrams(self) -> Counter[Any]:
+        return Counter(zip(self.words, self.words[1:], strict=False))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        return places_of(self.words)
+
+    @cached_property
+    def places_in_lines(self) -> list[dict[str, int]]:
+        return [places_of(line) for line in self.lines]
+
+
+def prepared(text: str, stemmer: bool) -> Prepared:
+    """The words of a text, or their stems."""
+    lines = (_WORD.findall(line) for line in text.lower().split("\n"))
+    return Prepared([_stem(word) for word in line] for line in lines) if stemmer else Prepared(lines)
+
+
+@lru_cache(maxsize=1 << 12)
+def prepared_reference(text: str, stemmer: bool) -> Prepared:
+    """The same, kept: references come back in every iteration."""
+    return prepared(text, stemmer)
+
+
+def places_of(words: Sequence[str]) -> dict[str, int]:
+    """Where each word stands: bit i of its integer is set where it is word i."""
+    places: dict[str, int] = {}
+    bit = 1
+    for word in words:
+        places[word] = places.get(word, 0) | bit
+        bit <<= 1
+    return places
+
+
+def lcs_length(size: int, places: dict[str, int], candidate: Sequence[str]) -> int:
+    """Length of the longest common subsequence, bit-parallel: one big integer is a row of the table (Hyyrö, 2004).
+
+    Args:
+        size, places: of the other text.
+        candidate: one text.
+    """
+    row = full = (1 << size) - 1
+    for word in candidate:
+        if word in places:
+            matches = row & places[word]
+            row = (row + matches | row - matches) & full
+    return size - row.bit_count()
+
+
+def union_hits(reference: Prepared, candidate: Prepared) -> int:
+    """Words of the reference that lie on a longest common subsequence of its line with any line of the candidate.
+
+    No word counts more often than either text has it.
+    """
+    if len(reference.lines) == len(candidate.lines) == 1:
+        # one subsequence, whose words both texts have as often as it does: nothing to unite, nothing to clip
+        return lcs_length(len(reference.words), reference.places, candidate.words)
+    left = reference.unigrams & candidate.unigrams
+    hits = 0
+    for line, places in zip(reference.lines, reference.places_in_lines, strict=True):
+        union = reduce(or_, (_lcs_positions(line, places, other) for other in candidate.lines), 0)
+        while union:
+            lowest = union & -union
+            word = line[lowest.bit_length() - 1]
+            if left[word]:
+                left[word] -= 1
+                hits += 1
+            union ^= lowest
+    return hits
+
+
+def _lcs_positions(target: list[str], places: dict[str, int], candidate: list[str]) -> int:
+    """Bits of the words of `target` on one longest common subsequence: read from the end, a word of `target` is given up first on ties."""
+    row = full = (1 << len(target)) - 1
+    rows = []
+    for word in candidate:
+        if word in places:
+            matches = row & places[word]
+            row = (row + matches | row - matches) & full
+        rows.append(row)
+    if row == full:
+        return 0
+    found = 0
+    i, j = len(target), len(candidate)
+    while i and j:
+        if target[i - 1] == candidate[j - 1]:
+            i, j = i - 1, j - 1
+            found |= 1 << i
+        elif rows[j - 1] >> (i - 1) & 1:  # the prefix is as good without word i
+            i -= 1
+        else:
+            j -= 1
+    return found
+
+
+def _scores(reference: Prepared, candidate: Prepared) -> tuple[float, float, float]:
+    """ROUGE-1, -2, -L."""
+    size, own_size = len(reference.words), len(candidate.words)
+    return (
+        _f1(_common(reference.unigrams, candidate.unigrams), size, own_size),
+        _f1(_common(reference.bigrams, candidate.bigrams), size - 1, own_size - 1),
+        _f1(lcs_length(size, reference.places, candidate.words), size, own_size),
+    )
+
+
+def _lsum(reference: Prepared, candidate: Prepared, rouge_l: float) -> float:
+    if len(reference.lines) == len(candidate.lines) == 1:
+        return rouge_l  # see `union_hits`
+    return _f1(union_hits(reference, candidate), len(reference.words), len(candidate.words))
+
+
+def _common(counts: Counter[Any], other: Counter[Any]) -> int:
+    return sum([min(count, counts[gram]) for gram, count in other.items() if gram in counts])
 
 
 def _f1(hits: int, target_size: int, candidate_size: int) -> float:
@@ -74,59 +229,11 @@ def _f1(hits: int, target_size: int, candidate_size: int) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _ngram_f1(target: list[str], candidate: list[str], n: int) -> float:
-    one, other = (Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for words in (target, candidate))
-    return _f1((one & other).total(), one.total(), other.total())
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
-def _lcs_length(target: list[str], candidate: list[str]) -> int:
-    """Length of the longest common subsequence, bit-parallel: one big integer is a row of the table (Hyyrö, 2004)."""
-    places: dict[str, int] = {}
-    for position, word in enumerate(target):
-        places[word] = places.get(word, 0) | 1 << position
-    full = (1 << len(target)) - 1
-    row = full
-    for word in candidate:
-        matches = row & places.get(word, 0)
-        row = (row + matches | row - matches) & full
-    return len(target) - row.bit_count()
-
-
-def _union_hits(reference: list[list[str]], prediction: list[list[str]]) -> int:
-    """Words of the reference that lie on a longest common subsequence of its line with any line of the prediction.
-
-    No word counts more often than either text has it.
-    """
-    left = Counter(w for line in reference for w in line) & Counter(w for line in prediction for w in line)
-    hits = 0
-    for line in reference:
-        union: set[int] = set().union(*(_lcs_positions(line, other) for other in prediction))
-        for position in sorted(union):
-            if left[line[position]]:
-                left[line[position]] -= 1
-                hits += 1
-    return hits
-
-
-def _lcs_positions(target: list[str], candidate: list[str]) -> list[int]:
-    """Positions in `target` of one longest common subsequence: read from the end, a word of `target` is given up first on ties."""
-    table = [[0] * (len(candidate) + 1)]
-    for word in target:
-        above, row = table[-1], [0]
-        for column, other in enumerate(candidate):
-            row.append(above[column] + 1 if word == other else max(above[column + 1], row[column]))
-        table.append(row)
-    positions = []
-    i, j = len(target), len(candidate)
-    while i and j:
-        if target[i - 1] == candidate[j - 1]:
-            i, j = i - 1, j - 1
-            positions.append(i)
-        elif table[i][j - 1] > table[i - 1][j]:
-            j -= 1
-        else:
-            i -= 1
-    return positions
+_OVER_REFERENCES: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "mean": _mean}
 
 
 @lru_cache(maxsize=1 << 16)

@@ -60,6 +60,7 @@ def score(
     references: Sequence[tuple[str, ...]],
     columns: Mapping[str, Sequence[Any]],
     faults: RewardFaultsConfig = STRICT,
+    training: bool = True,
 ) -> RewardOutput:
     """Calls a reward on B completions and checks what it returns.
 
@@ -69,6 +70,7 @@ def score(
         completion_ids: (B,) token ids without padding.
         columns: every other column of the data, (B,) each. The reward gets copies of everything, down to nested lists.
         faults: what to do when the reward raises an error, is too slow, or gives a row no finite score.
+        training: False in evaluations, which change no running statistics and report scores before they are standardised.
 
     Raises:
         DataError: lengths differ, a column has a reserved name or cannot be copied, or the reward needs a column that is not there.
@@ -83,7 +85,7 @@ def score(
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
     if isinstance(reward, Composed):
         batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
-        return reward.composed_score(**batch, references=references, columns=columns, faults=faults)
+        return reward.composed_score(**batch, references=references, columns=columns, faults=faults, training=training)
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in components.parameters_of(owner, reward)}
     taken = components.taken_arguments(owner, reward, {**given, **extras})
     own = components.detached(owner, {name: values for name, values in taken.items() if name in given})
@@ -96,9 +98,12 @@ def score(
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
 
 
-def score_rollout(reward: Callable[..., Any] | Composed, rollout: Rollout, faults: RewardFaultsConfig = STRICT) -> RewardOutput:
+def score_rollout(
+    reward: Callable[..., Any] | Composed, rollout: Rollout, faults: RewardFaultsConfig = STRICT, *, training: bool = True
+) -> RewardOutput:
     """`score` on the completions of a rollout."""
-    return score(reward, completion_ids=unpad(rollout.completion_ids, rollout.completion_mask), faults=faults, **rollout.columns())
+    ids = unpad(rollout.completion_ids, rollout.completion_mask)
+    return score(reward, completion_ids=ids, faults=faults, training=training, **rollout.columns())
 
 
 def checked(

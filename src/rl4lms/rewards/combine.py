@@ -1,19 +1,37 @@
-"""Sums of rewards."""
+"""Several rewards as one: weighted sums, products, ensembles."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from rl4lms.config.rewards import SumPart
+from rl4lms.config.rewards import Part, SumPart
 from rl4lms.errors import ConfigError, RewardError
-from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, score
-from rl4lms.rewards.faults import STRICT
+from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.composite import Composite, composed, parts_by_key, refuse_dense, score_part
 
 
-class Sum:
+class _Parts(Composite):
+    """Named rewards; every part is reported."""
+
+    whole = ""
+
+    def __init__(self, parts: Sequence[SumPart | Part]) -> None:
+        from rl4lms.rewards.resolve import build
+
+        self._keys = [part.key or part.reward.name for part in parts]
+        twice = {key for key in self._keys if self._keys.count(key) > 1}
+        if twice:
+            raise ConfigError(f"reward {self.whole!r}: two parts are called {min(twice)!r}; tell them apart with `key`")
+        self.inner = tuple(build(part.reward) for part in parts)
+
+    def _outputs(self, batch: Mapping[str, Any]) -> dict[str, RewardOutput]:
+        return {key: score_part(self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
+
+
+class Sum(_Parts):
     """Weighted sum of rewards; every part is reported unweighted.
 
     A sum with a dense part is dense: the score of a part that gives one number per completion then goes to the last token, where
@@ -26,40 +44,27 @@ class Sum:
         ConfigError: two parts have the same key.
     """
 
+    whole = "sum"
+
     def __init__(self, parts: Sequence[SumPart | dict[str, Any]]) -> None:
-        from rl4lms.rewards.resolve import build
-
         checked = [SumPart.model_validate(part) for part in parts]
-        self._keys = [part.key or part.reward.name for part in checked]
-        twice = {key for key in self._keys if self._keys.count(key) > 1}
-        if twice:
-            raise ConfigError(f"reward 'sum': two parts are called {min(twice)!r}; tell them apart with `key`")
+        super().__init__(checked)
         self._weights = [part.weight for part in checked]
-        self._rewards = [build(part.reward) for part in checked]
-
-    def __call__(self, **batch: Any) -> Scores:
-        return call_plainly(self, batch)
 
     def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments and errors as in `rl4lms.rewards.score`."""
-        outputs = [_part(key, reward, batch) for key, reward in zip(self._keys, self._rewards, strict=True)]
-        parts = dict(zip(self._keys, (output.totals() for output in outputs), strict=True))
-        for key, output in zip(self._keys, outputs, strict=True):
-            parts |= {f"{key}/{inner}": values for inner, values in output.parts.items()}
-        dense = any(output.dense for output in outputs)
-        lengths = [len(ids) for ids in batch["completion_ids"]]
+        outputs = self._outputs(batch)
+        dense = any(output.dense for output in outputs.values())
         rows: list[Any] = []
-        for row, length in enumerate(lengths):
-            terms = [output.scores[row] for output in outputs]
+        for row, ids in enumerate(batch["completion_ids"]):
+            terms = [output.scores[row] for output in outputs.values()]
             if any(term is None for term in terms):
                 rows.append(None)
             elif dense:
-                rows.append(self._dense_row(terms, row, length))
+                rows.append(self._dense_row(terms, row, len(ids)))
             else:
-                rows.append(_sum(weight * term for weight, term in zip(self._weights, terms, strict=True)))  # type: ignore[operator]
-        total = checked("reward 'sum'", rows, lengths, batch["completions"], batch.get("faults", STRICT))
-        below = tuple(fault for output in outputs for fault in output.faults)
-        return RewardOutput(total.scores, dense, parts, below + total.faults)
+                rows.append(_finite_sum(weight * term for weight, term in zip(self._weights, terms, strict=True)))  # type: ignore[operator]
+        return composed("reward 'sum'", rows, batch, list(outputs.values()), parts_by_key(outputs))
 
     def _dense_row(self, terms: Sequence[Any], row: int, length: int) -> list[float]:
         if not length:
@@ -73,16 +78,70 @@ class Sum:
         return total
 
 
-def _part(key: str, reward: Any, batch: Mapping[str, Any]) -> RewardOutput:
-    """Scores of one part; what goes wrong in it says so."""
-    try:
-        output = score(reward, **batch)
-    except RewardError as error:
-        raise RewardError(f"part {key!r} of the sum: {error}") from error
-    return replace(output, faults=tuple(replace(fault, message=f"part {key!r} of the sum: {fault.message}") for fault in output.faults))
+class Product(_Parts):
+    """Product of rewards, such as a score times a factor for what it does not see; every part is reported.
+
+    A row that one part leaves out (None) is left out of the product.
+
+    Args:
+        parts: the factors, each with one score per completion.
+
+    Raises:
+        ConfigError: two parts have the same key.
+    """
+
+    whole = "product"
+
+    def __init__(self, parts: Sequence[Part | dict[str, Any]]) -> None:
+        super().__init__([Part.model_validate(part) for part in parts])
+
+    def composed_score(self, **batch: Any) -> RewardOutput:
+        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for dense parts."""
+        outputs = self._outputs(batch)
+        columns = [refuse_dense("reward 'product'", output) for output in outputs.values()]
+        rows = [None if None in factors else math.prod(factors) for factors in zip(*columns, strict=True)]
+        return composed("reward 'product'", rows, batch, list(outputs.values()), parts_by_key(outputs))
 
 
-def _sum(terms: Iterable[float]) -> float:
+class Ensemble(_Parts):
+    """Mean of the members less `penalty` times their standard deviation, so that a policy gains little where the members disagree.
+
+    The members should be models of one kind, trained apart (Coste et al., 2023, arXiv 2310.02743). Members and `disagreement`, the
+    population standard deviation, are reported. A row that a member leaves out (None) is left out.
+
+    Args:
+        parts: the members.
+        penalty: how much disagreement costs, at least 0.
+
+    Raises:
+        ConfigError: two parts have the same key.
+    """
+
+    whole = "ensemble"
+
+    def __init__(self, parts: Sequence[Part | dict[str, Any]], penalty: float = 0.0) -> None:
+        members = [Part.model_validate(part) for part in parts]
+        if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:  # five classifiers, say
+            members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]
+        super().__init__(members)
+        self._penalty = penalty
+
+    def composed_score(self, **batch: Any) -> RewardOutput:
+        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for dense members."""
+        outputs = self._outputs(batch)
+        columns = [refuse_dense("reward 'ensemble'", output) for output in outputs.values()]
+        rows: list[float | None] = []
+        disagreement: list[float | None] = []
+        for scores in zip(*columns, strict=True):
+            known = [score for score in scores if score is not None]
+            whole = len(known) == len(scores)
+            disagreement.append(statistics.pstdev(known) if whole else None)
+            rows.append(statistics.fmean(known) - self._penalty * statistics.pstdev(known) if whole else None)
+        parts = parts_by_key(outputs) | {"disagreement": disagreement}
+        return composed("reward 'ensemble'", rows, batch, list(outputs.values()), parts)
+
+
+def _finite_sum(terms: Iterable[float]) -> float:
     """The exact sum; NaN where it cannot be said, as for large weights of opposite signs."""
     try:
         return math.fsum(terms)

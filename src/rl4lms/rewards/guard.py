@@ -62,14 +62,14 @@ def _run(reward: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return _wait(returned) if inspect.isawaitable(returned) else returned
 
 
-class _Outcome:
+class Outcome:
     """What a call in another thread returned or raised."""
 
     def __init__(self) -> None:
         self.value: Any = None
         self.error: BaseException | None = None
 
-    def __enter__(self) -> _Outcome:
+    def __enter__(self) -> Outcome:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
@@ -80,7 +80,7 @@ class _Outcome:
 def _in_time(owner: str, reward: Any, work: Callable[[], Any], seconds: float, budget: printing.Budget) -> Any:
     if len(_still_running()) >= MAX_STUCK:
         raise RewardError(f"{owner}: {MAX_STUCK} calls that ran out of time are still running; the reward needs a time-out of its own")
-    outcome = _Outcome()
+    outcome = Outcome()
 
     def target() -> None:
         with outcome:

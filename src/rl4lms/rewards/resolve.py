@@ -10,9 +10,9 @@ from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import options_model, signature_model
 from rl4lms.errors import ConfigError, RewardError, Rl4lmsError, UnknownNameError
-from rl4lms.metrics.call import name_of
+from rl4lms.metrics.call import name_of, said_of
 from rl4lms.rewards import functions
-from rl4lms.types import Metric
+from rl4lms.types import CorpusValue, Metric
 
 
 def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
@@ -42,10 +42,17 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
 class MetricReward:
     """A metric's per-row values as a reward.
 
+    Values are brought to the scale of rewards by the metric itself, where it says how (`as_reward`); otherwise they are taken as they are,
+    and with a minus sign where lower is better. A row that has no value (None) is left out.
+
     Args:
         metric: any metric that needs neither the policy nor gold knowledge.
         name: what to call it in messages.
-        key: which values; needed where the metric has several per row.
+        key: which values; needed where the metric has several per row, and does not say which is the reward.
+
+    Attributes:
+        inner: the metric.
+        beside: True: metrics are this library's or declared as pure functions of texts, and may run beside the model's work.
 
     Raises:
         ConfigError: the metric cannot be a reward.
@@ -54,11 +61,13 @@ class MetricReward:
     def __init__(self, metric: Metric, name: str, key: str | None = None) -> None:
         refuse_as_reward(metric, name)
         self.__name__ = name
-        self._metric, self._key = metric, key
+        self.inner = (metric,)
+        self.beside = not getattr(metric, "uses_model", False)
+        self._metric, self._key = metric, key or getattr(metric, "reward_key", None)
 
     def __call__(
         self, *, prompts: Sequence[Any], completions: Sequence[Any], references: Sequence[Any] | None = None, **columns: Any
-    ) -> list[float]:
+    ) -> list[float | None]:
         """
         Raises:
             RewardError: the metric has no such key, or no values per row.
@@ -73,7 +82,7 @@ class MetricReward:
         values = {
             key: value
             for key, value in self._metric(**components.taken_arguments(owner, self._metric, batch)).items()
-            if not isinstance(value, int | float)
+            if not isinstance(value, int | float | CorpusValue)
         }
         if not values:
             raise RewardError(f"{owner} gives one value for a whole set of texts; a reward needs one per text")
@@ -82,10 +91,16 @@ class MetricReward:
         key = self._key or next(iter(values))
         if key not in values:
             raise RewardError(f"{owner} has no values per text called {key!r}; it has: {', '.join(values)}")
-        return list(values[key])
+        return [None if value is None else self._as_reward(key, value) for value in values[key]]
+
+    def _as_reward(self, key: str, value: float) -> float:
+        transform = getattr(self._metric, "as_reward", None)
+        if transform is not None:
+            return float(transform(key, value))
+        return -value if said_of(self._metric, "higher_is_better", key) is False else value
 
 
-def as_trl_reward(metric: Component | str | Mapping[str, Any], key: str | None = None) -> Callable[..., list[float]]:
+def as_trl_reward(metric: Component | str | Mapping[str, Any], key: str | None = None) -> Callable[..., list[float | None]]:
     """A metric as a reward function for a TRL trainer: `GRPOTrainer(reward_funcs=as_trl_reward("rouge", key="rougeL"), ...)`.
 
     Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used where there is one.

@@ -44,6 +44,7 @@ class TrainState:
         kl_coef: present weight of the KL term.
         best: value and step of the best evaluation so far, if any.
         skipped: iterations since the last one in which a row had a score.
+        reward: states of the rewards that keep one, see `rl4lms.rewards.state_of`.
         unlogged: numbers of the last iteration as long as its line is not in the log; there it waits for its evaluation. None once it is.
     """
 
@@ -54,6 +55,7 @@ class TrainState:
     kl_coef: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     skipped: int = 0
+    reward: list[dict[str, Any]] = field(default_factory=list)
     unlogged: dict[str, float] | None = field(default_factory=dict)
 
 
@@ -97,7 +99,7 @@ class Checkpoints:
                 save_file(_contiguous(named_tensors(policy)), temporary / name)
             save_file(_optimizer_tensors(state.optimizer), temporary / _OPTIMIZER)
             numbers = {"step": state.step, "kl_coef": state.kl_coef, "best": state.best}
-            numbers |= {"skipped": state.skipped, "unlogged": state.unlogged}
+            numbers |= {"skipped": state.skipped, "reward": state.reward, "unlogged": state.unlogged}
             about = {"versions": versions(), "fingerprint": self.fingerprint}
             (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
             files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(temporary.iterdir())}
@@ -159,6 +161,7 @@ class Checkpoints:
         _load_optimizer(folder / _OPTIMIZER, state.optimizer)
         state.step, state.kl_coef, state.best = numbers["step"], numbers["kl_coef"], numbers["best"]
         state.skipped, state.unlogged = numbers["skipped"], numbers["unlogged"]
+        state.reward = numbers.get("reward", [])  # a checkpoint of before rewards had states is one of a reward without
         notes = [f"{_difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
         changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]

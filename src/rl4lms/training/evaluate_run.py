@@ -14,6 +14,7 @@ from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
 from rl4lms.rewards import build as build_reward
+from rl4lms.training.attach import attach
 from rl4lms.training.checkpoint import Checkpoints, load_policy
 from rl4lms.training.display import Display
 from rl4lms.training.run import build_evaluator, task_of, with_assets
@@ -57,6 +58,7 @@ def evaluate(
         models = _models(recipe, run_folder)
     reward = build_reward(recipe.reward) if recipe.reward is not None else None
     evaluator = build_evaluator(recipe, task, models, reward, split)
+    attach([reward], task, evaluator.engine.tokenizer)
     return evaluator(rule, progress)
 
 
@@ -99,8 +101,8 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
 
 def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None:
     """Writes numbers and completions as JSON; NaN becomes null."""
-    results = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in sorted(result.results.items())}
-    content = {**about, "results": results, "samples": result.samples}
+    results = {key: r.summary() for key, r in sorted(result.results.items())}
+    content = {**about, "results": results, "absent": dict(result.absent), "samples": result.samples}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
 

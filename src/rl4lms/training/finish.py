@@ -66,7 +66,8 @@ def finish(recipe: Recipe, loop: Loop, evaluated: Mapping[str, EvalResult], vers
         "best": loop.state.best,
         "rl4lms": rl4lms.__version__,
         "python": platform.python_version(),
-        "eval": {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in sorted(numbers.items())},
+        "eval": {key: r.summary() for key, r in sorted(numbers.items())},
+        "absent": {name: why for result in evaluated.values() for name, why in result.absent.items()},
     }
     if loop.state.best:
         best = loop.checkpoints.path(int(loop.state.best["step"]))

@@ -27,7 +27,9 @@ from rl4lms.errors import (
     StorageError,
 )
 from rl4lms.models.build import Models
-from rl4lms.rewards.call import RewardOutput, score_rollout
+from rl4lms.rewards.beside import begin
+from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, score
 from rl4lms.training.checkpoint import Checkpoints, TrainState
@@ -151,13 +153,14 @@ class Loop:
         with self._timed("rollout"):
             n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
             rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
+        reward = begin(self.reward, rollout, r.reward_faults)
         with self._timed("pass"):
             current = score(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
             reference = score(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None and reference.full_logprobs is not None
-        # 3 reward
+        # 3 reward, which may run beside the pass
         with self._timed("reward"):
-            output = score_rollout(self.reward, rollout, r.reward_faults)
+            output = reward()
         scores, row_mask = place(output, rollout.completion_mask)
         self._note_faults(step, output, row_mask)
         # 4 shaping
@@ -182,6 +185,7 @@ class Loop:
         if bool(row_mask.any()):
             controller.update(numbers["rollout/kl_per_token"])
         self.state.kl_coef = controller.kl_coef
+        self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
         return numbers
 
     def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,21 @@ from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import CheckpointError, ConfigError, Interrupted
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted, MissingExtraError, MissingPartError
 from rl4lms.evaluation import EvalResult, Evaluator
 from rl4lms.metrics import build as build_metric
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
 from rl4lms.rewards import build as build_reward
+from rl4lms.rewards import load_state
+from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.tasks import build as build_task
 from rl4lms.tasks.files import FileTask
 from rl4lms.training import assets
+from rl4lms.training.attach import attach
 from rl4lms.training.checkpoint import WEIGHTS, Checkpoints, TrainState, file_key, identity
 from rl4lms.training.display import Display
 from rl4lms.training.finish import UPLOAD, RunResult, finish
@@ -39,7 +42,7 @@ from rl4lms.training.optimizer import Schedule, build_optimizer
 from rl4lms.training.storage import tidy, write_text
 from rl4lms.training.supervised import fit, save_supervised
 from rl4lms.training.tracking import RunLog
-from rl4lms.types import Reward, Sample, Task
+from rl4lms.types import Metric, Reward, Sample, Task
 
 # Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.
 _FREE = (
@@ -204,6 +207,9 @@ def assemble(
     algorithm: Algorithm = algorithm_class(options, learner)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
     evaluator = build_evaluator(recipe, task, models, reward)
+    attach([reward], task, models.tokenizer)
+    for name, why in evaluator.absent.items():
+        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     log = RunLog(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
     evaluated: dict[str, EvalResult] = {}
 
@@ -242,9 +248,16 @@ def assemble(
 def build_evaluator(recipe: Recipe, task: Task, models: Models, reward: Reward | None, split: str | None = None) -> Evaluator:
     """An evaluator of the recipe's split (or another), with its metrics and the reward."""
     samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
-    metrics = [build_metric(component) for component in recipe.evaluation.metrics]
+    metrics: list[Metric] = []
+    absent: dict[str, str] = {}
+    for component in recipe.evaluation.metrics:
+        try:
+            metrics.append(build_metric(component))
+        except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result.json
+            absent[str(component.options.get("key", component.name))] = str(error)
+    attach(metrics, task, models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward, recipe.reward_faults)
+    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward, recipe.reward_faults, absent)
 
 
 def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:
@@ -307,7 +320,19 @@ def _fingerprint(recipe: Recipe) -> dict[str, Any]:
 
 
 def _reward_files(recipe: Recipe) -> list[str]:
-    return [recipe.reward.name.rpartition(":")[0]] if recipe.reward is not None and ":" in recipe.reward.name else []
+    """Python files of the reward and of the rewards inside it."""
+
+    def names(value: Any) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            if isinstance(value.get("name"), str):
+                yield value["name"]
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from names(item)
+
+    found = names(recipe.reward.model_dump(mode="json")) if recipe.reward is not None else iter(())
+    return sorted({name.rpartition(":")[0] for name in found if is_path(name)})
 
 
 def _resume(loop: Loop, display: Display) -> None:
@@ -317,6 +342,7 @@ def _resume(loop: Loop, display: Display) -> None:
         raise CheckpointError(f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes))
     if step is not None:
         notes += loop.checkpoints.load(step, loop.state)
+        load_state(loop.reward, loop.state.reward)
         iterations = loop.recipe.training.iterations
         if step > iterations:
             raise ConfigError(

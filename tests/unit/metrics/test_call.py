@@ -9,6 +9,7 @@ import torch
 
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.metrics import build, compute, compute_all
+from rl4lms.types import CorpusValue
 
 BATCH = {
     "prompts": ["p", "q", "r"],
@@ -36,6 +37,39 @@ def test_a_corpus_value_and_a_single_row_have_no_standard_error():
     assert (single.mean, single.stderr, single.values) == (2.0, None, (2.0,))
 
 
+def test_a_corpus_value_may_bring_its_error():
+    (result,) = compute(lambda completions: {"all": CorpusValue(2.5, 0.1)}, **BATCH)
+    assert (result.mean, result.stderr, result.values, result.n) == (2.5, 0.1, None, 3)
+    with pytest.raises(NonFiniteError, match="the error of all is nan"):
+        compute(lambda completions: {"all": CorpusValue(2.5, float("nan"))}, **BATCH)
+
+
+def test_rows_without_a_value_enter_no_mean():
+    (result,) = compute(lambda completions: {"x": [1.0, None, 4.0]}, **BATCH)
+    assert (result.mean, result.n, result.stderr) == (2.5, 2, pytest.approx(1.5))
+    assert result.values is not None
+    assert math.isnan(result.values[1])
+    assert result.values[::2] == (1.0, 4.0)
+
+
+def test_a_key_without_any_value_is_left_out():
+    assert [result.key for result in compute(lambda completions: {"x": [None] * 3, "y": [0.0] * 3}, **BATCH)] == ["y"]
+
+
+def test_signatures_are_stored_for_all_keys_or_for_each():
+    def metric(completions):
+        return {"x": [1.0] * 3, "y": 2.0}
+
+    metric.signature = "mine|version:1"
+    assert [result.summary() for result in compute(metric, **BATCH)] == [
+        {"mean": 1.0, "stderr": 0.0, "n": 3, "signature": "mine|version:1"},
+        {"mean": 2.0, "stderr": None, "n": 3, "signature": "mine|version:1"},
+    ]
+    metric.signature = {"y": "other"}
+    assert [result.signature for result in compute(metric, **BATCH)] == ["", "other"]
+    assert "signature" not in compute(metric, **BATCH)[0].summary()
+
+
 def test_arguments_are_passed_by_name():
     seen = {}
 
@@ -60,7 +94,6 @@ def test_numbers_of_other_libraries(values):
     ("returned", "error", "message"),
     [
         ({"x": [1.0, 2.0]}, DataError, "x has 2 values for 3"),
-        ({"x": [1.0, None, 2.0]}, DataError, "row 1 is None"),
         ({"x": [1.0, "2", 2.0]}, DataError, "row 1 is '2'"),
         ({"x": "abc"}, DataError, "x is str"),
         ({"x": [1.0, float("nan"), 2.0]}, NonFiniteError, "row 1 is nan"),

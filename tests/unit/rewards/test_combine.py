@@ -86,3 +86,42 @@ def test_mistakes():
     registry.rewards.register("broken_part", lambda completions: [1.0])
     with pytest.raises(RewardError, match="1 value for 2"):
         score(combined({"reward": "ones"}, {"reward": "broken_part"}), **BATCH)
+
+
+# --- products and ensembles ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_product_of_parts():
+    reward = build({"name": "product", "parts": [{"reward": "dates"}, {"reward": "increasing_numbers", "key": "up"}, {"reward": "ones"}]})
+    output = score(reward, **BATCH)
+    assert output.scores == [pytest.approx(0.3), 0.0]
+    assert output.parts == {"dates": [1.0, 0.0], "up": [pytest.approx(0.3), 0.0], "ones": [1.0, 1.0]}
+
+
+def test_a_product_leaves_out_what_a_factor_leaves_out():
+    assert score(build({"name": "product", "parts": [{"reward": "ones"}, {"reward": "first_only"}]}), **BATCH).scores == [2.0, None]
+
+
+def test_an_ensemble_pays_for_disagreement():
+    parts = [{"reward": {"name": "tagged"}, "key": "a"}, {"reward": "ones"}]
+    columns = {"columns": {"tag": [5, 1]}}
+    output = score(build({"name": "ensemble", "parts": parts, "penalty": 0.5}), **BATCH | columns)
+    assert output.scores == [pytest.approx(3 - 0.5 * 2), 1.0]  # 5 and 1: mean 3, deviation 2
+    assert output.parts == {"a": [5.0, 1.0], "ones": [1.0, 1.0], "disagreement": [2.0, 0.0]}
+    assert score(build({"name": "ensemble", "parts": parts}), **BATCH | columns).scores == [3.0, 1.0]
+
+
+def test_members_of_one_kind_are_numbered():
+    output = score(build({"name": "ensemble", "parts": [{"reward": "ones"}, {"reward": "ones"}, {"reward": "ones"}]}), **BATCH)
+    assert set(output.parts) == {"member-1", "member-2", "member-3", "disagreement"}
+
+
+def test_an_ensemble_leaves_out_what_a_member_leaves_out():
+    output = score(build({"name": "ensemble", "parts": [{"reward": "ones"}, {"reward": "first_only"}]}), **BATCH)
+    assert output.scores == [1.5, None]
+    assert output.parts["disagreement"] == [0.5, None]
+
+
+def test_equal_keys_are_refused():
+    with pytest.raises(ConfigError, match="reward 'product': two parts are called 'ones'"):
+        build({"name": "product", "parts": [{"reward": "ones"}, {"reward": "ones"}]})

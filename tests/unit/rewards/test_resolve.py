@@ -7,6 +7,8 @@ import pytest
 from rl4lms import registry
 from rl4lms.errors import ConfigError, DataError, RewardError, UnknownNameError
 from rl4lms.rewards import as_trl_reward, build, score
+from rl4lms.rewards.resolve import MetricReward
+from rl4lms.types import CorpusValue
 
 BATCH = {
     "prompts": ["p", "q"],
@@ -145,3 +147,30 @@ def test_as_trl_reward():
     assert as_trl_reward({"name": "increasing_numbers", "min_tokens": 6})(**texts) == [1.0, 0.0]
     with pytest.raises(ConfigError, match="cannot be a reward"):
         as_trl_reward("reference_perplexity")
+
+
+# --- metrics as rewards -------------------------------------------------------------------------------------------------------------------
+
+
+class Several:
+    """A metric of two values per text and one for all."""
+
+    higher_is_better = {"good": True, "bad": False}
+
+    def __call__(self, completions, **columns):
+        return {"good": [1.0, None], "bad": [0.25, 0.5], "all": CorpusValue(3.0)}
+
+
+def test_lower_is_better_counts_negatively_and_none_leaves_out():
+    assert score(MetricReward(Several(), "several", "bad"), **BATCH).scores == [-0.25, -0.5]
+    assert score(MetricReward(Several(), "several", "good"), **BATCH).scores == [1.0, None]
+    with pytest.raises(RewardError, match="several values per text; choose one with the option `key`: good, bad$"):
+        score(MetricReward(Several(), "several"), **BATCH)
+
+
+def test_a_metric_may_say_which_value_is_the_reward_and_on_what_scale():
+    metric = Several()
+    metric.reward_key = "bad"
+    metric.as_reward = lambda key, value: 1 - value if key == "bad" else value
+    assert score(MetricReward(metric, "several"), **BATCH).scores == [0.75, 0.5]
+    assert score(MetricReward(metric, "several", "good"), **BATCH).scores == [1.0, None]

@@ -1,0 +1,182 @@
+"""CIDEr and CIDEr-D: how much a text is like its references in the n-grams that are rare elsewhere.
+
+Source: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation" (2015), section 4 for CIDEr and section 6 for
+CIDEr-D; the numbers are those of the authors' code (`coco-caption`). There, in pycocoevalcap, in nlg-eval and in the original RL4LMs, what
+is called "CIDEr" is CIDEr-D.
+
+Both are 10 times the mean over n = 1..4 of the similarity of two tf-idf vectors of n-grams, averaged over the references. An n-gram that
+d of the N documents of the corpus contain (a document is the references of one sample) has the weight log N - log max(d, 1): 0 where every
+document contains it, log N where none does. CIDEr takes the cosine. CIDEr-D counts an n-gram no more often than the reference has it, and
+multiplies by a Gaussian of the difference in length.
+
+Deviations: the paper stems words, the authors' code and this one do not; the code takes frequencies from the references of the texts that
+happen to be measured together, here they come from a fixed corpus, so that a text's value does not depend on other texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics.ptb import ptb_words
+from rl4lms.metrics.support import check_references, signature
+
+# Vectors of this many reference texts are kept: some kilobytes each.
+_KEPT = 1 << 14
+
+Ngram = tuple[str, ...]
+
+
+class _Vector(NamedTuple):
+    """tf-idf of a text: a mapping and its Euclidean norm for every n, and the length in words."""
+
+    weights: tuple[dict[Ngram, float], ...]
+    norms: tuple[float, ...]
+    length: int
+
+
+class Cider:
+    """CIDEr, in [0, 10] for each text under the key `cider`.
+
+    Texts without words, and references without words, have the value 0; so has everything where no n-gram tells documents apart.
+
+    Args:
+        corpus: whose references give the document frequencies; `fit` is called with them.
+        max_n: n-grams up to this length.
+        tokenize: `ptb` as in COCO captioning (see `rl4lms.metrics.ptb`), `whitespace` as in nlg-eval, where case counts.
+    """
+
+    higher_is_better = True
+    key = "cider"
+
+    def __init__(self, corpus: str = "train", max_n: int = 4, tokenize: str = "ptb") -> None:
+        self.corpus = corpus
+        self._max_n = max_n
+        self._tokenize = tokenize
+        self._words: Callable[[str], Sequence[str]] = ptb_words if tokenize == "ptb" else str.split
+        self._documents = 0
+        self._fitted: dict[str, object] = {}
+
+    @property
+    def signature(self) -> str:
+        """With name, size and hash of the corpus."""
+        return signature(self.key, tokenize=self._tokenize, n=self._max_n, **self._options(), corpus=self.corpus, **self._fitted)
+
+    def fit(self, references: Sequence[tuple[str, ...]], name: str) -> None:
+        """Takes the document frequencies from these references.
+
+        Args:
+            references: one tuple of texts per sample: a document.
+            name: of the corpus, for the signature.
+
+        Raises:
+            DataError: a sample has no reference, or there are fewer than two samples: every weight, and so every value, would be 0.
+        """
+        check_references(f"the corpus {name!r} of {self.key}", references)
+        if len(references) < 2:
+            raise DataError(f"{self.key} compares how many documents of its corpus contain an n-gram, and {name!r} has {len(references)}")
+        frequencies: Counter[Ngram] = Counter()
+        for texts in references:
+            frequencies.update({ngram for text in texts for counts in self._ngrams(text) for ngram in counts})
+        # n-grams of one document weigh as much as those of none, and they are most of all
+        self._idf = {ngram: math.log(len(references) / count) for ngram, count in frequencies.items() if count > 1}
+        self._documents = len(references)
+        self._vectors: dict[str, _Vector] = {}
+        self.corpus, self._fitted = name, {"documents": len(references), "hash": _hash(references)}
+
+    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
+        """
+        Raises:
+            ConfigError: there are no document frequencies yet.
+            DataError: a row has no reference.
+        """
+        if not self._documents:
+            raise ConfigError(
+                f"{self.key} needs document frequencies: give it the references of a fixed corpus, fit(references, {self.corpus!r}), first"
+            )
+        check_references(self.key, references)
+        return {self.key: [self._value(text, texts) for text, texts in zip(completions, references, strict=True)]}
+
+    def _value(self, completion: str, references: tuple[str, ...]) -> float:
+        candidate = self._vector(completion)
+        total = sum(self._similarity(candidate, self._reference(text)) for text in references)
+        return 10 * total / (self._max_n * len(references))
+
+    def _similarity(self, candidate: _Vector, reference: _Vector) -> float:
+        """Sum over n of the cosines."""
+        total = 0.0
+        for n in range(self._max_n):
+            norms = candidate.norms[n] * reference.norms[n]
+            if norms:
+                total += _dot(candidate.weights[n], reference.weights[n]) / norms
+        return total
+
+    def _reference(self, text: str) -> _Vector:
+        if text not in self._vectors:
+            if len(self._vectors) >= _KEPT:
+                self._vectors.clear()
+            self._vectors[text] = self._vector(text)
+        return self._vectors[text]
+
+    def _vector(self, text: str) -> _Vector:
+        idf, unseen = self._idf, math.log(self._documents)
+        counts = self._ngrams(text)
+        weights = tuple({ngram: count * idf.get(ngram, unseen) for ngram, count in of_one.items()} for of_one in counts)
+        norms = tuple(math.sqrt(sum(weight * weight for weight in of_one.values())) for of_one in weights)
+        return _Vector(weights, norms, counts[0].total())
+
+    def _ngrams(self, text: str) -> list[Counter[Ngram]]:
+        words = self._words(text)
+        return [Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for n in range(1, self._max_n + 1)]
+
+    def _options(self) -> dict[str, object]:
+        return {}
+
+
+class CiderD(Cider):
+    """CIDEr-D, in [0, 10] for each text under the key `cider_d`. The original library's `cider` is this one.
+
+    Texts without words, and references without words, have the value 0.
+
+    Args:
+        corpus, max_n, tokenize: as for `Cider`.
+        sigma: standard deviation of the length penalty, in words.
+    """
+
+    key = "cider_d"
+
+    def __init__(self, corpus: str = "train", max_n: int = 4, tokenize: str = "ptb", sigma: float = 6.0) -> None:
+        super().__init__(corpus, max_n, tokenize)
+        self._sigma = sigma
+
+    def _similarity(self, candidate: _Vector, reference: _Vector) -> float:
+        """Sum over n of the clipped cosines, times the length penalty."""
+        total = 0.0
+        for n in range(self._max_n):
+            norms = candidate.norms[n] * reference.norms[n]
+            if norms:
+                total += _clipped_dot(candidate.weights[n], reference.weights[n]) / norms
+        difference = candidate.length - reference.length
+        return total * math.exp(-(difference**2) / (2 * self._sigma**2))
+
+    def _options(self) -> dict[str, object]:
+        return {"sigma": f"{self._sigma:g}"}
+
+
+# Sums run in the order of the text, never in that of a set, which differs from process to process.
+def _dot(candidate: dict[Ngram, float], reference: dict[Ngram, float]) -> float:
+    return sum(weight * reference[ngram] for ngram, weight in candidate.items() if ngram in reference)
+
+
+def _clipped_dot(candidate: dict[Ngram, float], reference: dict[Ngram, float]) -> float:
+    return sum(min(weight, reference[ngram]) * reference[ngram] for ngram, weight in candidate.items() if ngram in reference)
+
+
+def _hash(references: Sequence[tuple[str, ...]]) -> str:
+    """Of the documents, whatever their order."""
+    documents = sorted(hashlib.sha256("\0".join([*texts, ""]).encode("utf-8", "surrogatepass")).digest() for texts in references)
+    return hashlib.sha256(b"".join(documents)).hexdigest()[:8]

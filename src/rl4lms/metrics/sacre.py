@@ -1,0 +1,158 @@
+"""BLEU, chrF(++) and TER as the sacrebleu package computes them, with its signatures (Post, 2018; Popović, 2015, 2017; Snover et al., 2006).
+
+Each gives a corpus value and one value per text. Corpus values carry a standard error by the bootstrap over texts (200 samples, seeded),
+from sacrebleu's statistics of each text. Rows may have different numbers of references.
+
+The statistics come from the four methods that sacrebleu's base class asks of every metric (to prepare a text, to take what is needed of
+references, to compare, to turn sums into a score), so that what belongs to references is computed once. The public methods give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from rl4lms.metrics.bleu import corpus_value, resampled_sums
+from rl4lms.metrics.support import check_references
+from rl4lms.types import CorpusValue
+
+Options = tuple[tuple[str, Any], ...]
+
+
+class _Adapter:
+    """What the three have in common.
+
+    `signature` is sacrebleu's own, which names the number of references: of the batch that was last measured, `var` where it differs
+    between rows and before anything was measured.
+    """
+
+    def __init__(self, key: str, higher_is_better: bool, make: Callable[..., Any], options: dict[str, Any], **sentence: Any) -> None:
+        """
+        Args:
+            key: of the corpus value.
+            make, options: sacrebleu's class, and what it is made with.
+            sentence: options that are different for single texts.
+        """
+        self._key, self.reward_key = key, f"sentence_{key}"
+        self._make, self._options = make, tuple(options.items())
+        self._sentence_options: Options = tuple((options | sentence).items())
+        self.higher_is_better = {self._key: higher_is_better, self.reward_key: higher_is_better}
+        self.signature = self._signatures(-1)
+
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, CorpusValue | list[float]]:
+        """
+        Raises:
+            DataError: a row has no reference.
+        """
+        check_references(self._key, references)
+        make, options = self._make, self._options
+        scorer, single = _scorer(make, options), _scorer(make, self._sentence_options)
+        rows = [
+            scorer._compute_segment_statistics(scorer._preprocess_segment(completion), _reference_info(make, options, tuple(texts)))
+            for completion, texts in zip(completions, references, strict=True)
+        ]
+        counts = {len(texts) for texts in references}
+        self.signature = self._signatures(counts.pop() if len(counts) == 1 else -1)
+        samples = [_score(scorer, sums) for sums in resampled_sums(rows)] if len(rows) > 1 else []
+        return {
+            self._key: corpus_value(_score(scorer, np.sum(rows, axis=0)), samples, len(rows)),
+            self.reward_key: [_score(single, row) for row in rows],
+        }
+
+    def as_reward(self, key: str, value: float) -> float:
+        """The value in [0, 1]."""
+        return value / 100
+
+    def _signatures(self, number_of_references: int) -> dict[str, str]:
+        said = {}
+        for key, options in ((self._key, self._options), (self.reward_key, self._sentence_options)):
+            scorer = self._make(**dict(options))
+            scorer.num_refs = number_of_references
+            said[key] = f"{_score_name(scorer)}|{scorer.get_signature()}"
+        return said
+
+
+class SacreBleu(_Adapter):
+    """BLEU, 0 to 100: corpus value `sacrebleu`, and `sentence_sacrebleu` of each text with `effective_order`, as sacrebleu advises.
+
+    0 for a text that shares no word with its references. As a reward: divided by 100.
+
+    Args:
+        tokenize: `13a` (Western languages), `intl` (Unicode punctuation), `zh`, `char`, or `none` for tokenised text.
+        lowercase: ignore case.
+        smoothing: `exp`, `floor` (0.1), `add-k` (1) or `none`.
+    """
+
+    def __init__(self, tokenize: str = "13a", lowercase: bool = False, smoothing: str = "exp") -> None:
+        # force: no warning about tokenised text, which is what many models write
+        options = {"tokenize": tokenize, "lowercase": lowercase, "smooth_method": smoothing, "force": True}
+        super().__init__("sacrebleu", True, BLEU, options, effective_order=True)
+
+
+class Chrf(_Adapter):
+    """Character n-gram F-score, 0 to 100: corpus value `chrf` and `sentence_chrf` of each text; `chrf++` with word n-grams.
+
+    0 for a text without characters other than white space, and against such a reference. As a reward: divided by 100.
+
+    Args:
+        char_order: n-grams of up to this many characters.
+        word_order: n-grams of up to this many words; 2 is chrF++.
+        beta: how much more recall counts than precision.
+        lowercase: ignore case.
+    """
+
+    def __init__(self, char_order: int = 6, word_order: int = 0, beta: int = 2, lowercase: bool = False) -> None:
+        options = {"char_order": char_order, "word_order": word_order, "beta": beta, "lowercase": lowercase}
+        super().__init__("chrf" + "+" * word_order, True, CHRF, options)
+
+
+class Ter(_Adapter):
+    """Translation edit rate: edits (a shift of words counts as one) in per cent of the mean reference length; lower is better.
+
+    Corpus value `ter` and `sentence_ter` of each text; can exceed 100. Against an empty reference: 0 for an empty text, else 100.
+    As a reward: 1 - value/100, as in the original library, below 0 for texts that need more edits than the reference has words.
+
+    Args:
+        normalized: split punctuation from words.
+        no_punct: remove punctuation.
+        asian_support: treat Chinese and Japanese characters as words, with the two options above.
+        case_sensitive: case counts.
+    """
+
+    def __init__(
+        self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False
+    ) -> None:
+        options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
+        super().__init__("ter", False, TER, options)
+
+    def as_reward(self, key: str, value: float) -> float:
+        """1 for no edits."""
+        return 1 - value / 100
+
+
+@lru_cache(maxsize=32)
+def _scorer(make: Callable[..., Any], options: Options) -> Any:
+    return make(**dict(options))
+
+
+@lru_cache(maxsize=1 << 10)  # tens of kilobytes each for chrF
+def _reference_info(make: Callable[..., Any], options: Options, texts: tuple[str, ...]) -> dict[str, Any]:
+    scorer = _scorer(make, options)
+    info: dict[str, Any] = scorer._extract_reference_info([scorer._preprocess_segment(text) for text in texts])
+    return info
+
+
+def _score(scorer: Any, sums: Any) -> float:
+    return float(scorer._compute_score_from_stats(list(sums)).score)
+
+
+def _score_name(scorer: Any) -> str:
+    """What sacrebleu calls the number: BLEU, chrF2, chrF2++, TER."""
+    name: str = scorer.sentence_score("a", ["a"]).name
+    return name

@@ -1,0 +1,34 @@
+"""What the metrics share: their signature strings, and the check that there is something to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import rl4lms
+from rl4lms.errors import DataError
+
+
+def signature(name: str, **options: object) -> str:
+    """`rouge|stemmer:yes|version:rl4lms-0.1.0`: which implementation computed a number, with which options.
+
+    Args:
+        name: of the metric.
+        options: everything that changes the number, in the order in which it is shown.
+    """
+    return "|".join([name, *(f"{key}:{_shown(value)}" for key, value in options.items()), f"version:rl4lms-{rl4lms.__version__}"])
+
+
+def check_references(name: str, references: Sequence[tuple[str, ...]]) -> None:
+    """
+    Raises:
+        DataError: a row has no reference.
+    """
+    for row, texts in enumerate(references):
+        if not texts:
+            raise DataError(f"{name} compares with references, and row {row} has none")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

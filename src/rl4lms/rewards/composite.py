@@ -1,0 +1,105 @@
+"""What rewards that are made of other rewards share: calling the inner ones, and finding them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from rl4lms.errors import RewardError
+from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, score
+from rl4lms.rewards.faults import STRICT
+
+
+class Composite:
+    """Base of rewards that call others.
+
+    Attributes:
+        inner: the rewards inside, in order.
+    """
+
+    inner: tuple[Callable[..., Any], ...] = ()
+
+    def __call__(self, **batch: Any) -> Scores:
+        return call_plainly(self, batch)
+
+    def composed_score(self, **batch: Any) -> RewardOutput:
+        """Arguments and errors as in `rl4lms.rewards.score`."""
+        raise NotImplementedError
+
+    @property
+    def beside(self) -> bool:
+        """Whether every reward inside may run beside the model's work."""
+        return all(getattr(reward, "beside", False) for reward in self.inner)
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A reward that remembers something from one iteration to the next. Its state is JSON, and part of checkpoints."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def nested(component: Any) -> Iterator[Any]:
+    """A reward or metric, and everything inside it, outermost first and in a fixed order."""
+    yield component
+    for inside in getattr(component, "inner", ()):
+        yield from nested(inside)
+
+
+def state_of(reward: Any) -> list[dict[str, Any]]:
+    """The states of the stateful rewards in `reward`, in the order of `nested`."""
+    return [part.state_dict() for part in nested(reward) if isinstance(part, Stateful)]
+
+
+def load_state(reward: Any, states: Sequence[Mapping[str, Any]]) -> None:
+    """Gives the stateful rewards in `reward` back what `state_of` said.
+
+    Raises:
+        RewardError: the states are of another reward.
+    """
+    parts = [part for part in nested(reward) if isinstance(part, Stateful)]
+    if len(parts) != len(states):
+        raise RewardError(f"the checkpoint has the state of {len(states)} rewards, and this reward has {len(parts)} that keep one")
+    for part, state in zip(parts, states, strict=True):
+        part.load_state_dict(state)
+
+
+def score_part(whole: str, key: str, reward: Any, batch: Mapping[str, Any]) -> RewardOutput:
+    """`score` of one part; what goes wrong in it says which part it was."""
+    try:
+        output = score(reward, **batch)
+    except RewardError as error:
+        raise RewardError(f"part {key!r} of the {whole}: {error}") from error
+    return replace(output, faults=tuple(replace(fault, message=f"part {key!r} of the {whole}: {fault.message}") for fault in output.faults))
+
+
+def parts_by_key(outputs: Mapping[str, RewardOutput]) -> dict[str, list[float | None]]:
+    """One number per row for every part, and for the parts of parts under `key/inner`."""
+    parts = {key: output.totals() for key, output in outputs.items()}
+    for key, output in outputs.items():
+        parts |= {f"{key}/{inner}": values for inner, values in output.parts.items()}
+    return parts
+
+
+def composed(
+    owner: str, rows: Sequence[Any], batch: Mapping[str, Any], outputs: Sequence[RewardOutput], parts: dict[str, list[float | None]]
+) -> RewardOutput:
+    """The checked result of a composition: its rows, the parts, and the faults of everything inside."""
+    lengths = [len(ids) for ids in batch["completion_ids"]]
+    total = checked(owner, rows, lengths, batch["completions"], batch.get("faults", STRICT))
+    below = tuple(fault for output in outputs for fault in output.faults)
+    return RewardOutput(total.scores, any(isinstance(row, list) for row in rows), parts, below + total.faults)
+
+
+def refuse_dense(owner: str, output: RewardOutput) -> list[float | None]:
+    """Sequence scores as they are.
+
+    Raises:
+        RewardError: there is one number per token.
+    """
+    if output.dense:
+        raise RewardError(f"{owner} needs one score per completion, and the reward inside gives one per token; put it around a part of it")
+    return output.totals()

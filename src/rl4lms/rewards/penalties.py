@@ -1,0 +1,121 @@
+"""Penalties, to be added to other rewards, and a factor to multiply them by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rl4lms.errors import DataError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class LengthPenalty:
+    """0 for a completion of a wanted length, otherwise -slope for each unit too few or too many, down to -1.
+
+    Args:
+        unit: words (between white space), tokens (EOS included) or characters.
+        at_least, at_most: the wanted lengths.
+        slope: penalty of one unit.
+    """
+
+    beside = True
+
+    def __init__(
+        self,
+        unit: Literal["words", "tokens", "characters"] = "words",
+        at_least: int = 0,
+        at_most: int | None = None,
+        slope: float = 0.1,
+    ) -> None:
+        self._unit, self._at_least, self._at_most, self._slope = unit, at_least, at_most, slope
+
+    def __call__(self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        texts: Sequence[Any] = completion_ids if self._unit == "tokens" else completions
+        lengths = [len(text.split()) if self._unit == "words" else len(text) for text in texts]
+        return [max(-1.0, -self._slope * self._off(length)) for length in lengths]
+
+    def _off(self, length: int) -> int:
+        beyond = 0 if self._at_most is None else max(0, length - self._at_most)
+        return max(self._at_least - length, beyond, 0)
+
+
+class RepetitionPenalty:
+    """Minus the share of a completion's n-grams that occurred in it before, in [-1, 0]; words are lower-cased, punctuation marks are words.
+
+    Args:
+        n: length of the n-grams.
+    """
+
+    beside = True
+
+    def __init__(self, n: int = 3) -> None:
+        self._n = n
+
+    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        return [self._penalty(_WORD.findall(text.lower())) for text in completions]
+
+    def _penalty(self, words: list[str]) -> float:
+        ngrams = list(zip(*(words[shift:] for shift in range(self._n)), strict=False))
+        return len(set(ngrams)) / len(ngrams) - 1 if ngrams else 0.0
+
+
+class CommonGenPenalty:
+    """-1 for a completion that copies the concepts in a row, the instruction, or the words "generate" or "sentence"; otherwise 0.
+
+    The original library's shaping for CommonGen: without it a model learns to repeat its prompt. Case does not matter here.
+
+    Args:
+        column: data column with the concepts, a list of words or one text of them.
+        instruction: what prompts begin with.
+    """
+
+    beside = True
+
+    def __init__(self, column: str = "concepts", instruction: str = "generate a sentence with:") -> None:
+        self._column, self._instruction = column, instruction.lower().strip()
+
+    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        """
+        Raises:
+            DataError: the data has no such column.
+        """
+        copied = ["generate", "sentence", *([self._instruction] if self._instruction else [])]
+        scores = []
+        for text, concepts in zip(completions, _concepts("commongen_penalty", self._column, columns), strict=True):
+            in_a_row = " ".join(concepts).lower()
+            hits = [*copied, *([in_a_row] if in_a_row else [])]
+            scores.append(-1.0 if any(hit in text.lower() for hit in hits) else 0.0)
+        return scores
+
+
+class ConceptPenalty:
+    """1 / (1 + weight * number of concepts that a completion lacks): the factor that the paper's CommonGen preference reward has.
+
+    Args:
+        column: data column with the concepts, a list of words or one text of them.
+        weight: 0 makes the factor 1.
+        inflect: whether an inflected form counts as the concept.
+    """
+
+    beside = True
+
+    def __init__(self, column: str = "concepts", weight: float = 1.0, inflect: bool = True) -> None:
+        self._column, self._weight, self._inflect = column, weight, inflect
+
+    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        """
+        Raises:
+            DataError: the data has no such column.
+        """
+        from rl4lms.metrics.coverage import missing_concepts
+
+        rows = zip(completions, _concepts("concept_penalty", self._column, columns), strict=True)
+        return [1 / (1 + self._weight * len(missing_concepts(text, concepts, self._inflect))) for text, concepts in rows]
+
+
+def _concepts(owner: str, column: str, columns: dict[str, Any]) -> list[list[str]]:
+    if column not in columns:
+        raise DataError(f"{owner} needs the data column {column!r}; there are: {', '.join(sorted(columns))}")
+    return [re.split(r"[\s,#]+", value.strip()) if isinstance(value, str) else [str(word) for word in value] for value in columns[column]]

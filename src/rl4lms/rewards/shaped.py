@@ -1,0 +1,118 @@
+"""Dense rewards from sequence scores: what each token adds to the score of the text so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from rl4lms.config.base import Component
+from rl4lms.errors import RewardError
+from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+
+Decode = Callable[[list[list[int]]], list[str]]
+
+
+class Shaped(Composite):
+    """A sequence score Φ paid in increments: token t gets Φ(prefix up to t) - Φ(prefix before t), with Φ(no text) = 0.
+
+    Potential-based shaping (Ng, Harada and Russell, 1999) with γ = 1: the tokens of a completion sum up to its sequence score, so that the
+    optimal policy stays, while credit comes earlier. (With a discount below 1 what comes earlier also counts more.) Φ must make sense for
+    an unfinished text, as ROUGE, METEOR or coverage do.
+
+    With `every: word` a prefix is scored where a word is complete, that is, at the token before white space or punctuation, and at the last
+    token: about as many calls as words. With `every: token` each token's payment depends on the tokens up to it alone, which `TextGenEnv`
+    needs.
+
+    Args:
+        reward: Φ, one score per completion. It is called once with every prefix of the batch.
+        every: which prefixes are scored.
+    """
+
+    whole = "shaped"
+
+    def __init__(self, reward: Component | str | Mapping[str, Any], every: Literal["token", "word"] = "word") -> None:
+        from rl4lms.rewards.resolve import build
+
+        self._key = Component.model_validate(reward).name if not callable(reward) else "reward"
+        self.inner = (build(reward),)
+        self._every = every
+        self._decode: Decode | None = None
+
+    def use_tokenizer(self, decode: Decode) -> None:
+        """How token ids become texts; a run gives the policy's own tokenizer, without special tokens."""
+        self._decode = decode
+
+    def composed_score(self, **batch: Any) -> RewardOutput:
+        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError without a tokenizer, or for a dense reward inside."""
+        ids, texts = batch["completion_ids"], batch["completions"]
+        places: list[list[int]] = []  # of each row: the tokens after which the prefix is scored; the last one always
+        prefixes: list[str] = []
+        rows: list[int] = []
+        for row, (row_ids, text) in enumerate(zip(ids, texts, strict=True)):
+            of_row = self._prefixes(row_ids, text)
+            places.append(list(of_row))
+            prefixes += of_row.values()
+            rows += [row] * len(of_row)
+        inner = {
+            **batch,
+            "prompts": [batch["prompts"][row] for row in rows],
+            "references": [batch["references"][row] for row in rows],
+            "completions": prefixes,
+            "completion_ids": [list(ids[row][: place + 1]) for row, place in zip(rows, (p for of in places for p in of), strict=True)],
+            "columns": {name: [values[row] for row in rows] for name, values in batch["columns"].items()},
+        }
+        output = score_part(self.whole, self._key, self.inner[0], inner)
+        faults = tuple(fault if fault.row is None else replace(fault, row=rows[fault.row]) for fault in output.faults)
+        output = replace(output, faults=faults)
+        potentials = refuse_dense("reward 'shaped'", output)
+        dense, start = [], 0
+        for row_ids, paid in zip(ids, places, strict=True):
+            dense.append(_increments(len(row_ids), paid, potentials[start : start + len(paid)]))
+            start += len(paid)
+        finals = [place for place, row in enumerate(rows) if place + 1 == len(rows) or rows[place + 1] != row]
+        parts = {name: _at(values, rows, finals, len(ids)) for name, values in output.parts.items()}
+        return composed("reward 'shaped'", dense, batch, [output], parts)
+
+    def _prefixes(self, ids: Sequence[int], text: str) -> dict[int, str]:
+        """Token place -> text up to it."""
+        if self._decode is None:
+            raise RewardError("reward 'shaped' has no tokenizer to make prefixes with; a run gives it one, elsewhere call use_tokenizer")
+        if not ids:
+            return {}
+        texts = [*self._decode([list(ids[: place + 1]) for place in range(len(ids) - 1)]), text]
+        texts = [prefix.rstrip("\ufffd") for prefix in texts[:-1]] + texts[-1:]  # half a character is none yet
+        if self._every == "word":
+            kept = [place for place in range(len(ids) - 1) if _ends_word(texts[place], texts[place + 1])]
+        else:
+            kept = list(range(len(ids) - 1))
+        return {place: texts[place] for place in [*kept, len(ids) - 1]}
+
+
+def _ends_word(text: str, longer: str) -> bool:
+    """Whether the last word of `text` is complete, as what comes next shows."""
+    added = longer[len(text) :] if longer.startswith(text) else ""
+    return bool(text) and text[-1].isalnum() and bool(added) and not added[0].isalnum()
+
+
+def _increments(length: int, places: Sequence[int], potentials: Sequence[float | None]) -> list[float] | None:
+    """One number per token that sum up to the last potential; None where a potential is missing."""
+    if any(potential is None for potential in potentials):
+        return None
+    row, before = [0.0] * length, 0.0
+    for place, potential in zip(places, potentials, strict=True):
+        row[place] = potential - before  # type: ignore[operator]
+        before = potential  # type: ignore[assignment]
+    if places:
+        row[-1] = before - math.fsum(row[:-1])  # to the last digit
+    return row
+
+
+def _at(values: Sequence[float | None], rows: Sequence[int], finals: Sequence[int], n: int) -> list[float | None]:
+    """Of values per prefix those of whole completions."""
+    whole: list[float | None] = [None] * n
+    for place in finals:
+        whole[rows[place]] = values[place]
+    return whole
