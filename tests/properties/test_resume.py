@@ -65,6 +65,35 @@ def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(tmp_pat
     assert str(caught.value).splitlines()[1:] == [f"  the file {data} has changed"]
 
 
+def test_running_statistics_of_a_reward_survive(tmp_path: Path) -> None:
+    reward = {"name": "sum", "parts": [{"reward": {"name": "standardise", "reward": {"name": "increasing_numbers", "min_tokens": 6}}}]}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    long = {"iterations": 3, "prompts_per_iteration": 16}
+    run(small_recipe(tmp_path / "a", reward=reward, training=long))
+    run(small_recipe(tmp_path / "b", reward=reward, training=long | {"iterations": 1}))
+    run(small_recipe(tmp_path / "b", reward=reward, training=long), resume=True)
+    whole, parts = (metric_lines(tmp_path / name / "run") for name in "ab")
+    assert [line["rollout/score"] for line in whole if "rollout/score" in line] == [
+        line["rollout/score"] for line in parts if "rollout/score" in line
+    ]
+    assert weights_hash(tmp_path / "a" / "run" / "model") == weights_hash(tmp_path / "b" / "run" / "model")
+    state = json.loads((tmp_path / "b" / "run" / "checkpoints" / "step-000003" / "state.json").read_text())["reward"]
+    assert [part["count"] for part in state] == [48]
+    assert whole[-1]["eval/reward"] >= 0  # reported as it was before: shares of increasing numbers, not deviations
+
+
+def test_a_repaired_reward_inside_another_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = tmp_path / "rewards.py"
+    code.write_text("def good(completions, **columns):\n    return [0.0 for c in completions]\n")
+    reward = {"name": "sum", "parts": [{"reward": "dates"}, {"reward": f"{code}:good", "key": "good"}]}
+    run(small_recipe(tmp_path, reward=reward))
+    code.write_text("def good(completions, **columns):\n    return [-1.0 for c in completions]\n")
+    run(small_recipe(tmp_path, reward=reward, training={"iterations": 4, "prompts_per_iteration": 16}), resume=True)
+    assert f"the file {code} has changed since the checkpoint was written" in capsys.readouterr().err
+    assert metric_lines(tmp_path / "run")[-1]["rollout/score/good"] == -1
+
+
 def second_fails(compute: Callable[..., Any]) -> Callable[..., Any]:
     calls: list[Any] = []
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from rl4lms import registry
+from rl4lms.cli.common import results_table
 from rl4lms.config.generation import EvalGenerationConfig
+from rl4lms.errors import MissingPartError
 from rl4lms.evaluation import Evaluator
 from rl4lms.models.build import copy_policy_weights
 from rl4lms.training.run import run
@@ -88,3 +94,43 @@ def test_a_policy_equal_to_the_reference_has_no_kl(tmp_path: Path) -> None:
     run_steps(loop, 1)
     copy_policy_weights(loop.models.ref_policy, loop.models.policy)
     assert evaluate().results["kl_per_sequence"].mean == pytest.approx(0, abs=1e-5)
+
+
+class NotInstalled:
+    """A metric of which a part is missing on every machine."""
+
+    def __init__(self) -> None:
+        raise MissingPartError("Java, which SPICE needs,", "run: apt install default-jre")
+
+
+def test_a_metric_that_lacks_a_part_is_absent_and_never_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
+    registry.metrics.register("lacking", NotInstalled)
+    metrics = [{"name": "lacking"}, {"name": "diversity"}]
+    recipe = small_recipe(tmp_path, evaluation={"every": 0, "prompts": 8, "metrics": metrics})
+    run(recipe, progress=True)
+    why = "Java, which SPICE needs, is missing; run: apt install default-jre"
+    assert f"the metric 'lacking' will be absent: {why}" in capsys.readouterr().err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["absent"] == {"lacking": why}
+    assert "eval/distinct-1" in result["eval"]
+    assert not any("lacking" in key for line in metric_lines(tmp_path / "run") for key in line)
+    console = Console(width=80, file=io.StringIO())
+    console.print(results_table("title", result["eval"], result["absent"]))
+    assert re.search(r"^lacking +absent *$", console.file.getvalue(), re.MULTILINE)
+
+
+def test_as_a_reward_it_stops_the_run_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
+    registry.metrics.register("lacking", NotInstalled)
+    with pytest.raises(MissingPartError, match="run: apt install default-jre"):
+        run(small_recipe(tmp_path, reward="lacking"))
+
+
+def test_results_say_how_they_were_computed(tmp_path: Path) -> None:
+    metrics = [{"name": "rouge"}]
+    run(small_recipe(tmp_path, evaluation={"every": 0, "prompts": 8, "metrics": metrics}))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())["eval"]
+    assert result["eval/rouge1"]["signature"].startswith("rouge")
+    assert "version:rl4lms-" in result["eval/rouge1"]["signature"]
+    assert "signature" not in result["eval/kl_per_token"]

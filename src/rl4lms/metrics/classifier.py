@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rl4lms.errors import ConfigError, ModelError, did_you_mean
+from rl4lms.metrics.runner import IncompleteModelError, ModelRunner
 from rl4lms.metrics.texts import joined
 
 if TYPE_CHECKING:
@@ -44,52 +44,32 @@ class ClassifierScorer:
         device: str = "auto",
         allow_pickle: bool = False,
     ) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
-        from rl4lms.models.loading import load_pretrained, resolve_device
-
-        what = f"the classifier {model!r} cannot be loaded"
-        loaded: tuple[Any, list[str]] = load_pretrained(AutoModelForSequenceClassification, model, what, allow_pickle=allow_pickle)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{what}: {error}") from error
-        self._model, missing = loaded
-        if missing:  # they would be random
-            raise ModelError(
-                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(missing)}; "
-                "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
+            self._runner = ModelRunner(
+                AutoModelForSequenceClassification,
+                model,
+                "classifier",
+                batch_size=batch_size,
+                max_tokens=max_tokens,
+                truncation_side=truncation_side,
+                device=device,
+                allow_pickle=allow_pickle,
             )
-        self._device = resolve_device(device)
-        self._model.to(self._device).eval().requires_grad_(False)
-        self.label_index = label_index(self._model.config, model, label)
-        self._output, self._include_prompt, self._batch_size = output, include_prompt, batch_size
-        self._max_tokens = min(max_tokens, self._tokenizer.model_max_length, _positions(self._model.config))
-        self._inputs = set(inspect.signature(self._model.forward).parameters)
-        self._tokenizer.padding_side = "right"
-        if self._tokenizer.pad_token is None:  # decoders: padding comes last and is masked, so any token will do
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        if self._model.config.pad_token_id is None:
-            self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        except IncompleteModelError as error:
+            raise ModelError(
+                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(error.missing)}; "
+                "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
+            ) from error
+        self.label_index = label_index(self._runner.config, model, label)
+        self._output, self._include_prompt = output, include_prompt
 
     def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """One value per row: in [0, 1] for probabilities."""
-        import torch
-
         rows = zip(prompts, completions, strict=True)
         texts = [joined(prompt, completion) if self._include_prompt else completion for prompt, completion in rows]
-        encoded = self._tokenizer(texts, truncation=True, max_length=self._max_tokens)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        order = sorted(range(len(texts)), key=lengths.__getitem__)
-        values = [0.0] * len(texts)
-        with torch.inference_mode():
-            for start in range(0, len(order), self._batch_size):
-                batch = order[start : start + self._batch_size]
-                columns = {name: [column[row] for row in batch] for name, column in encoded.items() if name in self._inputs}
-                padded = self._tokenizer.pad(columns, return_tensors="pt").to(self._device)
-                for row, value in zip(batch, self._read(self._model(**padded).logits.float()).tolist(), strict=True):
-                    values[row] = value
-        return values
+        return self._runner.run(texts, lambda output, inputs: self._read(output.logits.float()).tolist())
 
     def _read(self, logits: Any) -> Any:
         """(B, labels) -> (B,)."""
@@ -136,13 +116,3 @@ def label_index(config: PretrainedConfig, model: str, label: str | int | None) -
     if label.lower() in folded:
         return folded[label.lower()]
     raise ConfigError(f"the classifier {model!r} has no label {label!r}; {did_you_mean(label, names)}")
-
-
-def _positions(config: PretrainedConfig) -> int:
-    """How many tokens the position embeddings allow."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions < 1:
-        return 1 << 30
-    if "roberta" in config.model_type:  # positions are counted from pad_token_id + 1
-        return positions - (config.pad_token_id or 0) - 1
-    return positions

@@ -32,12 +32,14 @@ class RewardOutput:
         dense: whether there is one number per token.
         parts: per-row values of the terms of a composed reward, for logs; None where a term left the row out.
         faults: what went wrong on the way and did not stop the run.
+        numbers: about the call as a whole, for logs, such as how many requests it took.
     """
 
     scores: Scores
     dense: bool
     parts: dict[str, list[float | None]] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    numbers: dict[str, float] = field(default_factory=dict)
 
     def totals(self) -> list[float | None]:
         """One number per row: the score, or the sum of a dense row."""

@@ -10,7 +10,7 @@ from typing import Any
 from rl4lms.config.rewards import Part, SumPart
 from rl4lms.errors import ConfigError, RewardError
 from rl4lms.rewards.call import RewardOutput
-from rl4lms.rewards.composite import Composite, composed, parts_by_key, refuse_dense, score_part
+from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
 
 
 class _Parts(Composite):
@@ -64,7 +64,7 @@ class Sum(_Parts):
                 rows.append(self._dense_row(terms, row, len(ids)))
             else:
                 rows.append(_finite_sum(weight * term for weight, term in zip(self._weights, terms, strict=True)))  # type: ignore[operator]
-        return composed("reward 'sum'", rows, batch, list(outputs.values()), parts_by_key(outputs))
+        return composed("reward 'sum'", rows, batch, outputs, _totals(outputs))
 
     def _dense_row(self, terms: Sequence[Any], row: int, length: int) -> list[float]:
         if not length:
@@ -100,7 +100,7 @@ class Product(_Parts):
         outputs = self._outputs(batch)
         columns = [refuse_dense("reward 'product'", output) for output in outputs.values()]
         rows = [None if None in factors else math.prod(factors) for factors in zip(*columns, strict=True)]
-        return composed("reward 'product'", rows, batch, list(outputs.values()), parts_by_key(outputs))
+        return composed("reward 'product'", rows, batch, outputs, _totals(outputs))
 
 
 class Ensemble(_Parts):
@@ -137,8 +137,11 @@ class Ensemble(_Parts):
             whole = len(known) == len(scores)
             disagreement.append(statistics.pstdev(known) if whole else None)
             rows.append(statistics.fmean(known) - self._penalty * statistics.pstdev(known) if whole else None)
-        parts = parts_by_key(outputs) | {"disagreement": disagreement}
-        return composed("reward 'ensemble'", rows, batch, list(outputs.values()), parts)
+        return composed("reward 'ensemble'", rows, batch, outputs, _totals(outputs) | {"disagreement": disagreement})
+
+
+def _totals(outputs: Mapping[str, RewardOutput]) -> dict[str, list[float | None]]:
+    return {key: output.totals() for key, output in outputs.items()}
 
 
 def _finite_sum(terms: Iterable[float]) -> float:

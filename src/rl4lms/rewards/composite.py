@@ -76,22 +76,33 @@ def score_part(whole: str, key: str, reward: Any, batch: Mapping[str, Any]) -> R
     return replace(output, faults=tuple(replace(fault, message=f"part {key!r} of the {whole}: {fault.message}") for fault in output.faults))
 
 
-def parts_by_key(outputs: Mapping[str, RewardOutput]) -> dict[str, list[float | None]]:
-    """One number per row for every part, and for the parts of parts under `key/inner`."""
-    parts = {key: output.totals() for key, output in outputs.items()}
-    for key, output in outputs.items():
-        parts |= {f"{key}/{inner}": values for inner, values in output.parts.items()}
-    return parts
-
-
 def composed(
-    owner: str, rows: Sequence[Any], batch: Mapping[str, Any], outputs: Sequence[RewardOutput], parts: dict[str, list[float | None]]
+    owner: str,
+    rows: Sequence[Any],
+    batch: Mapping[str, Any],
+    outputs: Mapping[str, RewardOutput],
+    parts: Mapping[str, list[float | None]],
 ) -> RewardOutput:
-    """The checked result of a composition: its rows, the parts, and the faults of everything inside."""
+    """The checked result of a composition.
+
+    Args:
+        owner: names the composition in messages.
+        rows: its scores.
+        batch: what it was called with.
+        outputs: those of the rewards inside by key; their parts and numbers are reported under `key/`, or as they are where the key is "".
+        parts: of the composition itself.
+    """
     lengths = [len(ids) for ids in batch["completion_ids"]]
     total = checked(owner, rows, lengths, batch["completions"], batch.get("faults", STRICT))
-    below = tuple(fault for output in outputs for fault in output.faults)
-    return RewardOutput(total.scores, any(isinstance(row, list) for row in rows), parts, below + total.faults)
+    inner: dict[str, list[float | None]] = {}
+    numbers: dict[str, float] = {}
+    for key, output in outputs.items():
+        prefix = f"{key}/" if key else ""
+        inner |= {prefix + name: values for name, values in output.parts.items()}
+        numbers |= {prefix + name: value for name, value in output.numbers.items()}
+    below = tuple(fault for output in outputs.values() for fault in output.faults)
+    dense = any(isinstance(row, list) for row in rows)
+    return RewardOutput(total.scores, dense, {**parts, **inner}, below + total.faults, numbers)
 
 
 def refuse_dense(owner: str, output: RewardOutput) -> list[float | None]:

@@ -59,7 +59,7 @@ def call(owner: str, reward: Callable[..., Any], arguments: Mapping[str, Any], t
 
 def _run(reward: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     returned = reward(**arguments)
-    return _wait(returned) if inspect.isawaitable(returned) else returned
+    return wait(returned) if inspect.isawaitable(returned) else returned
 
 
 class Outcome:
@@ -106,7 +106,7 @@ def _still_running() -> list[threading.Thread]:
     return _stuck
 
 
-def _wait(awaitable: Awaitable[Any]) -> Any:
+def wait(awaitable: Awaitable[Any]) -> Any:
     """Runs an async reward to its end, also from inside a running event loop (a notebook has one)."""
 
     async def result() -> Any:

@@ -74,7 +74,7 @@ class Shaped(Composite):
             start += len(paid)
         finals = [place for place, row in enumerate(rows) if place + 1 == len(rows) or rows[place + 1] != row]
         parts = {name: _at(values, rows, finals, len(ids)) for name, values in output.parts.items()}
-        return composed("reward 'shaped'", dense, batch, [output], parts)
+        return composed("reward 'shaped'", dense, batch, {"": replace(output, parts=parts)}, {})
 
     def _prefixes(self, ids: Sequence[int], text: str) -> dict[int, str]:
         """Token place -> text up to it."""

@@ -28,7 +28,7 @@ class _Around(Composite):
         return score_part(self.whole, self._key, self.inner[0], batch)
 
     def _result(self, rows: Sequence[Any], batch: Mapping[str, Any], output: RewardOutput) -> RewardOutput:
-        return composed(f"reward {self.whole!r}", rows, batch, [output], {"raw": output.totals(), **output.parts})
+        return composed(f"reward {self.whole!r}", rows, batch, {"": output}, {"raw": output.totals()})
 
 
 class Scale(_Around):

@@ -21,6 +21,7 @@ from rl4lms.errors import (
     DataError,
     Interrupted,
     MissingExtraError,
+    MissingPartError,
     NonFiniteError,
     RewardError,
     Rl4lmsError,
@@ -102,7 +103,7 @@ class Loop:
         """Completes the message of an error by when it happened and how to go on."""
         try:
             yield
-        except (StorageError, MissingExtraError):  # the one says it itself, the other has a message of its own form
+        except (StorageError, MissingExtraError, MissingPartError):  # the first says it itself, the others have messages of their own form
             raise
         except Rl4lmsError as error:
             last = last_good(self.log.folder)
@@ -222,6 +223,7 @@ class Loop:
         for name, part in output.parts.items():
             values = [v for v in part if v is not None]
             numbers[f"score/{name}"] = mean(torch.tensor(values)) if values else float("nan")
+        numbers |= {f"score/{name}": value for name, value in output.numbers.items()}
         return {f"rollout/{name}": value for name, value in numbers.items()}
 
     def _evaluated(self, step: int) -> dict[str, float]:

@@ -46,7 +46,11 @@ def test_copies_of_a_commongen_prompt():
 def test_missing_concepts_divide():
     texts = ("the dogs ran", "a dog", "nothing")
     concepts = [["dog", "run"]] * 3
-    assert values({"name": "concept_penalty", "weight": 2.0}, *texts, concepts=concepts) == [1.0, pytest.approx(1 / 3), pytest.approx(1 / 5)]
+    assert values({"name": "concept_penalty", "weight": 2.0}, *texts, concepts=concepts) == [
+        1.0,
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 5),
+    ]
     assert values({"name": "concept_penalty", "inflect": False}, texts[0], concepts=concepts[:1]) == [pytest.approx(1 / 3)]
 
 
@@ -63,7 +67,10 @@ def test_the_preference_reward_of_the_paper_can_be_written_down():
         "parts": [
             {
                 "key": "preference",
-                "reward": {"name": "product", "parts": [{"reward": "increasing_numbers"}, {"reward": {"name": "concept_penalty", "weight": 3}}]},
+                "reward": {
+                    "name": "product",
+                    "parts": [{"reward": "increasing_numbers"}, {"reward": {"name": "concept_penalty", "weight": 3}}],
+                },
             },
             {"reward": "rouge_combined", "weight": 0.5},
         ],

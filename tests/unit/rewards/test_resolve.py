@@ -164,7 +164,7 @@ class Several:
 def test_lower_is_better_counts_negatively_and_none_leaves_out():
     assert score(MetricReward(Several(), "several", "bad"), **BATCH).scores == [-0.25, -0.5]
     assert score(MetricReward(Several(), "several", "good"), **BATCH).scores == [1.0, None]
-    with pytest.raises(RewardError, match="several values per text; choose one with the option `key`: good, bad$"):
+    with pytest.raises(RewardError, match=r"several values per text; choose one with the option `key`: good, bad$"):
         score(MetricReward(Several(), "several"), **BATCH)
 
 

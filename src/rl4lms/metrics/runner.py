@@ -1,0 +1,143 @@
+"""Running texts through a pretrained model in batches: what metrics and rewards that use one share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rl4lms.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig
+
+#: A text, or two texts that a model reads together.
+Texts = str | tuple[str, str]
+
+
+class ModelRunner:
+    """A pretrained model and its tokenizer, for inference.
+
+    Rows of similar length share a pass, so that little of a batch is padding; what comes back is in the order that was given. A row's
+    result does not depend on the other rows, but for rounding.
+
+    Args:
+        auto_class: such as `transformers.AutoModel`.
+        model: Hub id or folder.
+        what: names the model in messages, such as `classifier`.
+        batch_size: rows per pass.
+        max_tokens: longer texts are cut; the model's own limit applies, too.
+        truncation_side: which end is cut.
+        device: where to run.
+        allow_pickle: read a pickle where there are no safetensors.
+        need: whether a tensor that the weights lack is an error, by its name; tensors that are not needed may be random.
+
+    Attributes:
+        tokenizer, model, config: as loaded; the model is frozen and in evaluation mode.
+
+    Raises:
+        ModelError: the model or its tokenizer cannot be loaded, or weights are missing that are needed.
+    """
+
+    def __init__(
+        self,
+        auto_class: Any,
+        model: str,
+        what: str,
+        *,
+        batch_size: int = 64,
+        max_tokens: int = 512,
+        truncation_side: Literal["left", "right"] = "right",
+        device: str = "auto",
+        allow_pickle: bool = False,
+        need: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        from rl4lms.models.loading import load_pretrained, resolve_device
+
+        failure = f"the {what} {model!r} cannot be loaded"
+        loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=allow_pickle)
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{failure}: {error}") from error
+        self.model = loaded[0]
+        missing = [name for name in loaded[1] if need(name)]
+        if missing:  # they would be random
+            raise IncompleteModelError(model, what, missing)
+        self.config: PretrainedConfig = self.model.config
+        self._device = resolve_device(device)
+        self.model.to(self._device).eval().requires_grad_(False)
+        self._batch_size = batch_size
+        self._max_tokens = min(max_tokens, self.tokenizer.model_max_length, positions(self.config))
+        self._inputs = set(inspect.signature(self.model.forward).parameters)
+        self.tokenizer.padding_side = "right"
+        if self.tokenizer.pad_token is None:  # decoders: padding comes last and is masked, so any token will do
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.config.pad_token_id is None:
+            self.config.pad_token_id = self.tokenizer.pad_token_id
+
+    def run(self, texts: Sequence[Texts], read: Callable[[Any, dict[str, Tensor]], Sequence[Any]], **inputs: Any) -> list[Any]:
+        """One result per text.
+
+        Args:
+            texts: (B,) texts, or pairs that a model reads together (the first of a pair is cut where both are too long).
+            read: called with the model's output for b rows and its padded inputs, (b, T) each; returns b results.
+            inputs: further arguments of the model: tensors of one row, repeated for each.
+        """
+        import torch
+
+        encoded = self.encode(texts)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        order = sorted(range(len(texts)), key=lengths.__getitem__)
+        results: list[Any] = [None] * len(texts)
+        with torch.inference_mode():
+            for start in range(0, len(order), self._batch_size):
+                batch = order[start : start + self._batch_size]
+                columns = {name: [column[row] for row in batch] for name, column in encoded.items() if name in self._inputs}
+                padded = dict(self.tokenizer.pad(columns, return_tensors="pt").to(self._device))
+                repeated = {name: value.to(self._device).expand(len(batch), *value.shape) for name, value in inputs.items()}
+                for row, result in zip(batch, read(self.model(**padded, **repeated), padded), strict=True):
+                    results[row] = result
+        return results
+
+    def encode(self, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
+        """Token ids of each text, special tokens included, cut to what the model reads."""
+        if texts and isinstance(texts[0], tuple):
+            firsts, seconds = ([self._text(pair[side]) for pair in texts] for side in (0, 1))
+            return dict(self.tokenizer(firsts, seconds, truncation="longest_first", max_length=self._max_tokens))
+        return dict(self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens))
+
+    @staticmethod
+    def _text(text: Any) -> str:
+        """The text as tokenizers take it: they cannot encode half of a surrogate pair."""
+        return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+class IncompleteModelError(ModelError):
+    """A model whose weights are not all there.
+
+    Args:
+        model: Hub id or folder.
+        what: it should be.
+        missing: names of tensors.
+    """
+
+    def __init__(self, model: str, what: str, missing: list[str]) -> None:
+        super().__init__(model, what, missing)
+        self.model, self.what, self.missing = model, what, missing
+
+    def __str__(self) -> str:
+        return f"{self.model!r} is no whole {self.what}: its weights lack {', '.join(self.missing)}"
+
+
+def positions(config: PretrainedConfig) -> int:
+    """How many tokens the position embeddings allow."""
+    number = getattr(config, "max_position_embeddings", None)
+    if not isinstance(number, int) or number < 1:
+        return 1 << 30
+    if "roberta" in config.model_type:  # positions are counted from pad_token_id + 1
+        return number - (config.pad_token_id or 0) - 1
+    return number

@@ -1,0 +1,217 @@
+"""Scores from a server over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from rl4lms.config.rewards import RewardFaultsConfig
+from rl4lms.errors import ConfigError, DataError, RewardError
+from rl4lms.rewards import guard
+from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked
+from rl4lms.rewards.faults import STRICT, Fault, replacement
+
+# Answers that may be another one next time: too busy, too early, or broken behind the address. Any other error is a mistake.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_LONGEST_WAIT_S = 60.0
+
+
+class HttpReward:
+    """Asks a server for scores.
+
+    A request is a POST of `{"prompts": [...], "completions": [...], ...}`, one list per column with at most `batch_size` rows; the
+    answer is `{"scores": [...]}` with one number per row, or null for a row that is to be left out. Rows that are equal in every column
+    are sent once, and not again while their score is in the cache.
+
+    A request that fails in a way that may pass (no connection, no answer in time, an overloaded server) is tried again, after a wait that
+    doubles each time or that the server names (`Retry-After`). When it fails for good, its rows have no score: the run stops, or goes on
+    without these rows, as `reward_faults.exception` says; `constant` leaves them out, too, because the state of a network says nothing
+    about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass.
+
+    Args:
+        url: of the server.
+        columns: what is sent.
+        batch_size: rows of one request.
+        concurrency: requests at the same time.
+        timeout_s: seconds from sending a request to having all of its answer.
+        retries: further tries of a request.
+        backoff_s: wait before the first of them.
+        cache_size: scores that are kept, the most recently used ones.
+        headers: of every request; `$NAME` is taken from the environment.
+
+    Attributes:
+        beside: True: the reward waits for a server and may run beside the model's work.
+
+    Raises:
+        ConfigError: a header names an environment variable that is not set.
+    """
+
+    beside = True
+
+    def __init__(
+        self,
+        url: str,
+        columns: Sequence[str] = ("prompts", "completions"),
+        batch_size: int = 32,
+        concurrency: int = 4,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        backoff_s: float = 0.5,
+        cache_size: int = 100_000,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._url, self._columns, self._batch_size, self._concurrency = url, tuple(columns), batch_size, concurrency
+        self._timeout_s, self._retries, self._backoff_s, self._cache_size = timeout_s, retries, backoff_s, cache_size
+        self._headers = {name: _from_environment(name, value) for name, value in (headers or {}).items()}
+        self._cache: OrderedDict[str, float] = OrderedDict()
+
+    def __call__(self, **batch: Any) -> Scores:
+        return call_plainly(self, batch)
+
+    def composed_score(
+        self,
+        *,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        references: Sequence[tuple[str, ...]],
+        columns: Mapping[str, Sequence[Any]],
+        faults: RewardFaultsConfig = STRICT,
+        training: bool = True,
+    ) -> RewardOutput:
+        """Arguments as in `rl4lms.rewards.score`.
+
+        Raises:
+            DataError: a column to be sent is not there, or is no JSON.
+            RewardError: the answer is no list of scores, the server refuses the request, or it fails and `faults` says `error`.
+        """
+        given = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, "references": references, **columns}
+        rows = self._rows(given, len(completions))
+        keys = [hashlib.sha256(row.encode()).hexdigest() for row in rows]
+        known: dict[str, float | None] = {key: self._cache[key] for key in keys if key in self._cache}
+        unknown = list({key: row for key, row in zip(keys, rows, strict=True) if key not in known}.items())
+        requests = [unknown[i : i + self._batch_size] for i in range(0, len(unknown), self._batch_size)]
+        answers = guard.wait(self._ask_all([[json.loads(row) for _, row in request] for request in requests])) if requests else []
+        found: list[Fault] = []
+        failed: set[str] = set()
+        for request, answer in zip(requests, answers, strict=True):
+            if answer.failure is None:
+                known |= zip((key for key, _ in request), answer.scores, strict=True)
+                continue
+            failed |= {key for key, _ in request}
+            found.append(Fault("exception", f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
+            replacement(faults, found[-1])  # raises where that is an error; nothing stands in for an answer that did not come
+        lengths = [len(ids) for ids in completion_ids]
+        output = checked("reward 'http'", [known.get(key) for key in keys], lengths, completions, faults)
+        self._remember(keys, known, failed)
+        numbers = {
+            "requests": float(sum(answer.tries for answer in answers)),
+            "retries": float(sum(answer.tries - 1 for answer in answers)),
+            "failed_requests": float(len(found)),
+            "cached_rows": float(sum(key not in dict(unknown) for key in keys)),
+        }
+        return RewardOutput(output.scores, False, faults=(*found, *output.faults), numbers=numbers)
+
+    def _rows(self, given: Mapping[str, Sequence[Any]], n: int) -> list[str]:
+        """What is sent about each row, as JSON."""
+        for name in self._columns:
+            if name not in given:
+                raise DataError(
+                    f"reward 'http' sends the column {name!r}, which the data does not have; there are: {', '.join(sorted(given))}"
+                )
+        try:
+            return [json.dumps([given[name][i] for name in self._columns]) for i in range(n)]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"reward 'http': the columns {', '.join(self._columns)} cannot be sent as JSON: {error}") from error
+
+    def _remember(self, keys: Sequence[str], known: Mapping[str, float | None], failed: set[str]) -> None:
+        for key in keys:
+            value = None if key in failed else known[key]
+            if value is not None and math.isfinite(value):
+                self._cache[key] = value
+                self._cache.move_to_end(key)
+        while len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+
+    async def _ask_all(self, requests: Sequence[list[list[Any]]]) -> list[_Answer]:
+        at_once = asyncio.Semaphore(self._concurrency)
+        async with httpx2.AsyncClient(headers=self._headers, timeout=None) as client:
+            return await asyncio.gather(*(self._ask(client, at_once, rows) for rows in requests))
+
+    async def _ask(self, client: httpx2.AsyncClient, at_once: asyncio.Semaphore, rows: list[list[Any]]) -> _Answer:
+        """Tries one request until there is an answer, or no try is left."""
+        body = {name: [row[place] for row in rows] for place, name in enumerate(self._columns)}
+        failure, wait = "", 0.0
+        for number in range(1 + self._retries):
+            if number:
+                await asyncio.sleep(min(_LONGEST_WAIT_S, max(wait, self._backoff_s * 2 ** (number - 1))))
+            async with at_once:
+                try:
+                    async with asyncio.timeout(self._timeout_s):
+                        response = await client.post(self._url, json=body)
+                except TimeoutError:
+                    failure, wait = f"no answer from {self._url} within {self._timeout_s:g} s", 0.0
+                    continue
+                except httpx2.TransportError as error:
+                    failure, wait = f"{self._url}: {type(error).__name__}{f': {error}' if str(error) else ''}", 0.0
+                    continue
+            if response.status_code not in _PASSING:
+                return _Answer(self._read(response, len(rows)), number + 1)
+            failure, wait = f"{self._url} answered {response.status_code} {response.reason_phrase}", _seconds(response)
+        return _Answer([], 1 + self._retries, f"{failure}, in {1 + self._retries} tries")
+
+    def _read(self, response: httpx2.Response, rows: int) -> list[float | None]:
+        """
+        Raises:
+            RewardError: this is no answer with one score per row.
+        """
+        shown = " ".join(response.text[:200].split())
+        if response.status_code != 200:
+            raise RewardError(f"reward 'http': {self._url} answered {response.status_code} {response.reason_phrase}: {shown}")
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise RewardError(f"reward 'http': the answer of {self._url} is no JSON: {shown}") from error
+        scores = answer.get("scores") if isinstance(answer, dict) else answer
+        if not isinstance(scores, list):
+            raise RewardError(f"reward 'http': {self._url} should answer {{\"scores\": [...]}}, and answered: {shown}")
+        if len(scores) != rows:
+            raise RewardError(f"reward 'http': {self._url} answered {len(scores)} scores for {rows} rows")
+        wrong = next((score for score in scores if score is not None and not isinstance(score, int | float)), None)
+        if wrong is not None:
+            raise RewardError(f"reward 'http': {self._url} answered {json.dumps(wrong)[:80]} where a number or null should be")
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Scores of one request, or why there are none."""
+
+    scores: list[float | None] = field(default_factory=list)
+    tries: int = 1
+    failure: str | None = None
+
+
+def _seconds(response: httpx2.Response) -> float:
+    """How long the server asks to wait; 0 where it does not say so in seconds."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
+
+
+def _from_environment(header: str, value: str) -> str:
+    def content(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ConfigError(f"reward 'http', header {header!r}: the environment variable {match[1]} is not set")
+        return os.environ[match[1]]
+
+    return re.sub(r"\$(\w+)", content, value)

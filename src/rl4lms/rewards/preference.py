@@ -1,0 +1,76 @@
+"""Learned rewards from human preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rl4lms.errors import ConfigError
+from rl4lms.metrics.runner import ModelRunner
+from rl4lms.metrics.texts import joined
+
+
+class PreferenceReward:
+    """How good a model of human preferences finds a text.
+
+    * `bradley_terry`: a sequence classifier with one output r; the reward is r, and σ(r₁ - r₂) the probability that the first of two texts
+      is preferred (Bradley and Terry, 1952). `rl4lms reward train` makes one.
+    * `good_bad`: a text-to-text model that answers with one of two words. The reward is the probability of the first one against the
+      other, a softmax over the logits of their first tokens at the first step, in [0, 1]. The original library's CommonGen preference
+      model has this form; it reads the completion alone (`include_prompt: false`).
+
+    Args:
+        model: Hub id or folder.
+        form: see above.
+        include_prompt: whether prompt and completion are read together.
+        good, bad: the two answers.
+        truncation_side: which end of a long text is cut.
+        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+
+    Raises:
+        ModelError: the model cannot be loaded, or lacks weights.
+        ConfigError: it has another form, or the two answers begin with the same token.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        form: Literal["bradley_terry", "good_bad"] = "bradley_terry",
+        include_prompt: bool = True,
+        truncation_side: Literal["left", "right"] = "left",
+        good: str = "good",
+        bad: str = "bad",
+        **options: Any,
+    ) -> None:
+        from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+        self._form, self._include_prompt = form, include_prompt
+        auto_class = AutoModelForSequenceClassification if form == "bradley_terry" else AutoModelForSeq2SeqLM
+        self._runner = ModelRunner(auto_class, model, "preference model", truncation_side=truncation_side, **options)
+        if form == "bradley_terry":
+            outputs = self._runner.config.num_labels
+            if outputs != 1:
+                raise ConfigError(
+                    f"the preference model {model!r} has {outputs} outputs and not one; use the reward `classifier` with a `label`"
+                )
+            return
+        self._answers = [self._first_token(word) for word in (good, bad)]
+        if self._answers[0] == self._answers[1]:
+            raise ConfigError(f"reward 'preference': {good!r} and {bad!r} begin with the same token for {model!r}, so their logits are one")
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+        rows = zip(prompts, completions, strict=True)
+        texts = [joined(prompt, completion) if self._include_prompt else completion for prompt, completion in rows]
+        if self._form == "bradley_terry":
+            return self._runner.run(texts, lambda output, inputs: output.logits[:, 0].float().tolist())
+        import torch
+
+        start = torch.tensor([self._runner.config.decoder_start_token_id])
+        read = lambda output, inputs: output.logits[:, 0, self._answers].float().softmax(-1)[:, 0].tolist()  # noqa: E731
+        return self._runner.run(texts, read, decoder_input_ids=start)
+
+    def _first_token(self, word: str) -> int:
+        ids = self._runner.tokenizer(word, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise ConfigError(f"reward 'preference': the tokenizer has no token for {word!r}")
+        return int(ids[0])

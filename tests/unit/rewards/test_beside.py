@@ -1,0 +1,85 @@
+"""Rewards that run beside the model's work: which, in what thread, and what happens to their errors."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from rl4lms.errors import RewardError
+from rl4lms.rewards import build
+from rl4lms.rewards.beside import begin
+from rl4lms.rewards.faults import STRICT
+from tests.runs import small_loop
+
+
+@pytest.fixture(scope="module")
+def rollout(tmp_path_factory):
+    loop = small_loop(tmp_path_factory.mktemp("loop"))
+    return loop.engine.rollout(loop.samples[:4], loop.recipe.rollout, stream="train", step=0)
+
+
+class Waiting:
+    """A reward that is not done before the model's work is."""
+
+    def __init__(self, beside: bool) -> None:
+        self.beside, self.work_is_done = beside, threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def __call__(self, completions, **columns):
+        self.thread = threading.current_thread()
+        assert self.work_is_done.wait(10)
+        return [1.0] * len(completions)
+
+
+def test_a_reward_beside_begins_at_once_in_a_thread_of_its_own(rollout):
+    reward = Waiting(beside=True)
+    result = begin(reward, rollout, STRICT)
+    while reward.thread is None:  # it has begun while nobody asks for the result
+        pass
+    reward.work_is_done.set()
+    assert result().scores == [1.0] * 4
+    assert reward.thread is not threading.current_thread()
+    assert reward.thread.daemon
+
+
+def test_any_other_reward_runs_where_it_is_asked_for(rollout):
+    reward = Waiting(beside=False)
+    result = begin(reward, rollout, STRICT)
+    assert reward.thread is None
+    reward.work_is_done.set()
+    assert result().scores == [1.0] * 4
+    assert reward.thread is threading.current_thread()
+
+
+def test_errors_arrive_where_the_result_is_asked_for(rollout):
+    class Failing:
+        beside = True
+
+        def __call__(self, completions):
+            raise ValueError("no")
+
+    result = begin(Failing(), rollout, STRICT)
+    with pytest.raises(RewardError, match="reward 'Failing' raised ValueError: no"):
+        result()
+
+
+@pytest.mark.parametrize(
+    ("reward", "beside"),
+    [
+        ("rouge_combined", True),
+        ({"name": "length_penalty", "at_most": 5}, True),
+        ({"name": "sum", "parts": [{"reward": "rouge_combined"}, {"reward": {"name": "repetition_penalty"}}]}, True),
+        ({"name": "shaped", "reward": "rouge_combined"}, True),
+        ({"name": "http", "url": "http://127.0.0.1:9/"}, True),
+    ],
+)
+def test_which_of_ours_run_beside(reward, beside):
+    assert build(reward).beside is beside
+
+
+def test_a_composition_runs_beside_if_all_of_it_does(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("def mine(completions):\n    return [0.0] * len(completions)\n")
+    reward = {"name": "sum", "parts": [{"reward": "rouge_combined"}, {"reward": f"{tmp_path}/mine.py:mine"}]}
+    assert build(reward).beside is False  # somebody's function may need the main thread, for signals say
