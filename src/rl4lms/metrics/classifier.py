@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rl4lms.errors import ConfigError, ModelError, did_you_mean
 from rl4lms.metrics.runner import IncompleteModelError, ModelRunner
+from rl4lms.metrics.support import signature
 from rl4lms.metrics.texts import joined
 
 if TYPE_CHECKING:
@@ -87,9 +88,12 @@ class ClassifierMetric:
     """
 
     higher_is_better = True
+    uses_model = True
 
     def __init__(self, key: str = "classifier", **options: Any) -> None:
         self._key, self._scorer = key, ClassifierScorer(**options)
+        shown = {name: options[name] for name in ("model", "label", "output", "include_prompt") if name in options}
+        self.signature = signature("classifier", **shown)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
         return {self._key: self._scorer.scores(prompts, completions)}

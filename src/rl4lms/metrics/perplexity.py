@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rl4lms.errors import DataError
+from rl4lms.metrics.support import signature
 from rl4lms.types import ScoreTexts
 
 
@@ -27,6 +28,7 @@ class Perplexity:
     """
 
     higher_is_better = False
+    uses_model = True
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Perplexity:
     ) -> None:
         from rl4lms.models.scoring import load_scorer
 
+        self.signature = signature("perplexity", model=model, max_tokens=max_tokens)
         self._key, self._nll_key = key, "nll" if key == "perplexity" else f"{key}_nll"
         self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle)
 
@@ -54,6 +57,7 @@ class ReferencePerplexity:
 
     higher_is_better = False
     needs_policy = True
+    signature = signature("reference_perplexity")
 
     def __call__(
         self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], score_texts: ScoreTexts, **columns: Any

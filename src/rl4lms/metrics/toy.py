@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from rl4lms.metrics.support import signature
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -20,6 +22,7 @@ class IncreasingNumbers:
 
     def __init__(self, min_tokens: int = 20) -> None:
         self.min_tokens = min_tokens
+        self.signature = signature("increasing_numbers", min_tokens=min_tokens)
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
         return {"increasing_numbers": [self._value(text) for text in completions]}
@@ -37,6 +40,7 @@ class Dates:
     """1 where a text has a date written as YYYY-MM-DD, otherwise 0."""
 
     higher_is_better = True
+    signature = signature("dates")
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
         return {"dates": [float(_DATE.search(text) is not None) for text in completions]}

@@ -52,7 +52,7 @@ class MetricReward:
 
     Attributes:
         inner: the metric.
-        beside: True: metrics are this library's or declared as pure functions of texts, and may run beside the model's work.
+        beside: whether it may run beside the model's work: this library's own metrics may, where they run no model themselves.
 
     Raises:
         ConfigError: the metric cannot be a reward.
@@ -62,7 +62,7 @@ class MetricReward:
         refuse_as_reward(metric, name)
         self.__name__ = name
         self.inner = (metric,)
-        self.beside = not getattr(metric, "uses_model", False)
+        self.beside = type(metric).__module__.startswith("rl4lms.") and not getattr(metric, "uses_model", False)
         self._metric, self._key = metric, key or getattr(metric, "reward_key", None)
 
     def __call__(
