@@ -68,6 +68,7 @@ class DiversityConfig(Block):
 
     window: int = Field(100, ge=1, description="segment length of MSTTR, in words")
     resamples: int = Field(200, ge=0, description="bootstrap samples for the standard errors; 0: none")
+    detail: Literal["standard", "all"] = Field("standard", description="eight keys, or all 42 that the original library logged")
 
 
 class RougeConfig(Block):
@@ -143,7 +144,7 @@ class TokenF1Config(Block):
 class MeteorConfig(Block):
     """METEOR."""
 
-    alpha: float = Field(0.9, ge=0, le=1, description="weight of precision in the harmonic mean")
+    alpha: float = Field(0.9, ge=0, le=1, description="weight of recall in the harmonic mean; precision has the rest")
     beta: float = Field(3.0, ge=0, description="exponent of the fragmentation penalty")
     gamma: float = Field(0.5, ge=0, le=1, description="the largest fragmentation penalty")
 
@@ -239,10 +240,15 @@ class ParentConfig(Block):
     recall_weight: float | None = Field(
         None, ge=0, le=1, description="of the references in recall; null: chosen for each reference by how much of the table it mentions"
     )
+    tokenize: Literal["13a", "whitespace"] = Field("13a", description="13a: punctuation is split from words; whitespace: tokenised text")
 
 
 class TottoConfig(Block):
     """The metrics of ToTTo's own evaluation, from the columns of its data."""
+
+    null_references: bool = Field(
+        False, description="fill up to three references with the text <null>, as ToTTo's script does: its exact numbers, but no fair reward"
+    )
 
 
 class ConceptCoverageConfig(Block):

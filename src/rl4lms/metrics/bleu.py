@@ -26,8 +26,8 @@ class Bleu:
     precisions of 1 to n words, brevity penalty by the closest reference length (the shorter one of two as close), not smoothed: 0 where
     no n-gram of a length matches. Their standard errors are by the bootstrap over texts (200 samples, seeded).
     `sentence_bleu-1` to `sentence_bleu-<max_n>`: the same of each text on its own, smoothed as sacrebleu does, lengths that the text has
-    no n-gram of left out (its `effective_order`), so that a text equal to a reference scores 1 however short it is. A text that shares no word with
-    its references, or has none, scores 0.
+    no n-gram of left out (its `effective_order`), so that a text equal to a reference scores 1 however short it is. A text that shares no
+    word with its references, or has none, scores 0.
 
     The values times 100 are those of sacrebleu with the same tokenizer. nlg-eval (coco-caption) adds 1e-15 to matches and lengths and
     1e-9 to totals against divisions by zero, which changes values of corpora by less than 1e-8, and gives tiny numbers in place of 0.
@@ -83,9 +83,9 @@ def resampled_sums(rows: ArrayLike, resamples: int = 200, seed: int = 0) -> NDAr
     return how_often.astype(np.float64) @ statistics
 
 
-def corpus_value(value: ArrayLike, samples: ArrayLike, n: int) -> CorpusValue:
+def corpus_value(value: Any, samples: Any, n: int) -> CorpusValue:
     """A number of a corpus of n texts, with the standard deviation of its bootstrap samples; no error is known for a single text."""
-    return CorpusValue(float(np.asarray(value)), float(np.std(samples, ddof=1)) if n > 1 else None)
+    return CorpusValue(float(value), float(np.std(samples, ddof=1)) if n > 1 else None)
 
 
 def _statistics(completion: str, texts: tuple[str, ...], max_n: int, tokenize: str, lowercase: bool) -> list[int]:

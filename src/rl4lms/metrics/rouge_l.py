@@ -55,10 +55,10 @@ class CocoRougeL:
 class RougeLMax:
     """ROUGE-L of py-rouge 1.1 under the key `rouge_l_max`, the best over the references, in [0, 1].
 
-    The text is cut after `max_words` words between white space; lines are sentences; the text is lower-cased, everything but letters a-z
-    and digits separates words, and words longer than three letters are stemmed by Porter's original algorithm. Hits are the words of the
-    reference on a longest common subsequence of its line with any line of the text, each counted no more often than the text has the
-    word. F = P R / ((1 - α) P + α R). The original library calls py-rouge with one reference at a time and takes the best F.
+    Texts and references are cut after `max_words` words between white space; lines are sentences; everything is lower-cased, everything
+    but letters a-z and digits separates words, and words longer than three letters are stemmed by Porter's original algorithm. Hits are
+    the words of the reference on a longest common subsequence of its line with any line of the text, each counted no more often than the
+    text has the word. F = P R / ((1 - α) P + α R). The original library calls py-rouge with one reference at a time and takes the best F.
 
     py-rouge takes the root of P and R that belongs to ROUGE-W for ROUGE-L, too. The original's recipes set `weight_factor: 1.2`, so
     its numbers are P^(1/1.2) and R^(1/1.2) in that formula, higher than ROUGE-L: 0.5 becomes 0.56. With the default of 1, which is

@@ -1,4 +1,6 @@
-"""BLEU, chrF(++) and TER as the sacrebleu package computes them, with its signatures (Post, 2018; Popović, 2015, 2017; Snover et al., 2006).
+"""BLEU, chrF(++) and TER as the sacrebleu package computes them, with its signatures.
+
+Sources: Post (2018); Popović (2015, 2017); Snover et al. (2006).
 
 Each gives a corpus value and one value per text. Corpus values carry a standard error by the bootstrap over texts (200 samples, seeded),
 from sacrebleu's statistics of each text. Rows may have different numbers of references.
@@ -9,12 +11,15 @@ references, to compare, to turn sums into a score), so that what belongs to refe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 
 from rl4lms.metrics.bleu import corpus_value, resampled_sums
 from rl4lms.metrics.support import check_references
@@ -29,6 +34,8 @@ class _Adapter:
     `signature` is sacrebleu's own, which names the number of references: of the batch that was last measured, `var` where it differs
     between rows and before anything was measured.
     """
+
+    _most = 100.0  # rounding makes perfect texts a little better than that
 
     def __init__(self, key: str, higher_is_better: bool, make: Callable[..., Any], options: dict[str, Any], **sentence: Any) -> None:
         """
@@ -59,22 +66,26 @@ class _Adapter:
         ]
         counts = {len(texts) for texts in references}
         self.signature = self._signatures(counts.pop() if len(counts) == 1 else -1)
-        samples = [_score(scorer, sums) for sums in resampled_sums(rows)] if len(rows) > 1 else []
+        samples = [self._score(scorer, sums) for sums in resampled_sums(rows)] if len(rows) > 1 else []
         return {
-            self._key: corpus_value(_score(scorer, np.sum(rows, axis=0)), samples, len(rows)),
-            self.reward_key: [_score(single, row) for row in rows],
+            self._key: corpus_value(self._score(scorer, np.sum(rows, axis=0)), samples, len(rows)),
+            self.reward_key: [self._score(single, row) for row in rows],
         }
 
     def as_reward(self, key: str, value: float) -> float:
         """The value in [0, 1]."""
         return value / 100
 
+    def _score(self, scorer: Any, sums: Any) -> float:
+        return min(float(scorer._compute_score_from_stats(list(sums)).score), self._most)
+
     def _signatures(self, number_of_references: int) -> dict[str, str]:
         said = {}
         for key, options in ((self._key, self._options), (self.reward_key, self._sentence_options)):
             scorer = self._make(**dict(options))
+            name = scorer.corpus_score(["a"], [["a"]]).name  # BLEU, chrF2, chrF2++, TER
             scorer.num_refs = number_of_references
-            said[key] = f"{_score_name(scorer)}|{scorer.get_signature()}"
+            said[key] = f"{name}|{scorer.get_signature()}"
         return said
 
 
@@ -125,9 +136,9 @@ class Ter(_Adapter):
         case_sensitive: case counts.
     """
 
-    def __init__(
-        self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False
-    ) -> None:
+    _most = math.inf
+
+    def __init__(self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False) -> None:
         options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
         super().__init__("ter", False, TER, options)
 
@@ -146,13 +157,3 @@ def _reference_info(make: Callable[..., Any], options: Options, texts: tuple[str
     scorer = _scorer(make, options)
     info: dict[str, Any] = scorer._extract_reference_info([scorer._preprocess_segment(text) for text in texts])
     return info
-
-
-def _score(scorer: Any, sums: Any) -> float:
-    return float(scorer._compute_score_from_stats(list(sums)).score)
-
-
-def _score_name(scorer: Any) -> str:
-    """What sacrebleu calls the number: BLEU, chrF2, chrF2++, TER."""
-    name: str = scorer.sentence_score("a", ["a"]).name
-    return name
