@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import rl4lms
-from rl4lms.cli import demo, doctor, evaluate, generate, ls, reward, show, train
+from rl4lms.cli import demo, doctor, evaluate, generate, ls, metrics, reward, show, train
 from rl4lms.errors import Rl4lmsError
 
 
@@ -53,6 +53,9 @@ app.command("generate", epilog=generate.EPILOG)(generate.generate)
 rewards = typer.Typer(help="Train reward models.", no_args_is_help=True)
 rewards.command("train", epilog=reward.EPILOG)(reward.train)
 app.add_typer(rewards, name="reward")
+metrics_app = typer.Typer(help="Set up what metrics need.", no_args_is_help=True)
+metrics_app.command("setup-wordnet", epilog=metrics.EPILOG)(metrics.setup_wordnet)
+app.add_typer(metrics_app, name="metrics")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)

@@ -2,7 +2,8 @@
 
 The definition is that of nltk's `meteor_score`, which HuggingFace's `evaluate` and the original RL4LMs use: Banerjee and Lavie, "METEOR: An
 Automatic Metric for MT Evaluation" (2005), with the parameters of Lavie and Agarwal (2007). Words are lower-cased and aligned in stages,
-each from the end of the text to its beginning: equal words, then equal Porter stems, then WordNet synonyms. With m aligned words of h in
+each from the end of the text to its beginning: equal words, then equal Porter stems, then WordNet synonyms (of the stems, as nltk does,
+so that words whose stem is no word have none). With m aligned words of h in
 the text and r in the reference, in c chunks that stand in the same order in both,
 
     P = m / h,  R = m / r,  F = P R / (alpha P + (1 - alpha) R),  METEOR = F (1 - gamma (c / m) ** beta).
@@ -65,7 +66,7 @@ class MeteorExactStem:
         _align(words, reference_words, aligned, used)
         _align(stems, reference_stems, aligned, used)
         if self._synonyms is not None:
-            _align_synonyms(words, reference_words, aligned, used, self._synonyms)
+            _align_synonyms(stems, reference_stems, aligned, used, self._synonyms)
         matches = len(words) - aligned.count(-1)
         if not matches:
             return 0.0
@@ -104,14 +105,14 @@ def _align(words: Words, reference: Words, aligned: list[int], used: list[bool])
 
 
 def _align_synonyms(
-    words: Words, reference: Words, aligned: list[int], used: list[bool], synonyms: Callable[[str], frozenset[str]]
+    stems: Words, reference: Words, aligned: list[int], used: list[bool], synonyms: Callable[[str], frozenset[str]]
 ) -> None:
-    """Gives every free word, the last first, the last free word of the reference that is one of its synonyms."""
+    """Gives every free stem, the last first, the last free stem of the reference that is one of its synonyms."""
     free = [position for position in range(len(reference) - 1, -1, -1) if not used[position]]
-    for position in range(len(words) - 1, -1, -1):
+    for position in range(len(stems) - 1, -1, -1):
         if aligned[position] >= 0 or not free:
             continue
-        known = synonyms(words[position])
+        known = synonyms(stems[position])
         found = next((place for place in free if reference[place] in known), -1)
         if found >= 0:
             aligned[position] = found

@@ -18,27 +18,56 @@ from rl4lms.errors import ConfigError, DataError, MissingPartError
 
 PARTS = ("noun", "verb", "adj", "adv")
 FILES = tuple(name for part in PARTS for name in (f"index.{part}", f"data.{part}", f"{part}.exc"))
-# nltk's reader wants these, too: the first is copied where it is there, the second is always the same.
+# nltk's reader wants these, too: the first is copied where it is there, the second is always the same list of lexicographers' files.
 _SENSES, _LEXNAMES = "index.sense", "lexnames"
-_LEXICOGRAPHER_FILES = (
-    "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body noun.cognition noun.communication "
-    "noun.event noun.feeling noun.food noun.group noun.location noun.motive noun.object noun.person noun.phenomenon noun.plant "
-    "noun.possession noun.process noun.quantity noun.relation noun.shape noun.state noun.substance noun.time verb.body verb.change "
-    "verb.cognition verb.communication verb.competition verb.consumption verb.contact verb.creation verb.emotion verb.motion "
-    "verb.perception verb.possession verb.social verb.stative verb.weather adj.ppl"
-).split()
-_ENDINGS = {
-    "noun": (("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
-    "verb": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
-    "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
-    "adv": (),
+_LEXICOGRAPHERS = (
+    ("adj", "all pert"),
+    ("adv", "all"),
+    (
+        "noun",
+        "Tops act animal artifact attribute body cognition communication event feeling food group location motive object person phenomenon "
+        "plant possession process quantity relation shape state substance time",
+    ),
+    (
+        "verb",
+        "body change cognition communication competition consumption contact creation emotion motion perception possession social "
+        "stative weather",
+    ),
+    ("adj", "ppl"),
+)
+_ENDINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "noun": {
+        "s": ("",),
+        "ses": ("s",),
+        "ves": ("f",),
+        "xes": ("x",),
+        "zes": ("z",),
+        "ches": ("ch",),
+        "shes": ("sh",),
+        "men": ("man",),
+        "ies": ("y",),
+    },
+    "verb": {"s": ("",), "ies": ("y",), "es": ("e", ""), "ed": ("e", ""), "ing": ("e", "")},
+    "adj": {"er": ("", "e"), "est": ("", "e")},
+    "adv": {},
 }
 # Words whose synonyms are kept.
 _KEPT = 1 << 16
 # Where a folder that people name may have the files: itself, a tarball from Princeton, nltk's data.
 _INSIDE = ("", "dict", "corpora/wordnet", "wordnet")
 # Where systems put them.
-USUAL_PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/share/WordNet-3.0", "/usr/local/WordNet-3.0", "/opt/homebrew/share/wordnet")
+USUAL_PLACES = tuple(
+    map(
+        Path,
+        (
+            "/usr/share/wordnet",
+            "/usr/local/share/wordnet",
+            "/usr/local/WordNet-3.0",
+            "/opt/homebrew/share/wordnet",
+            "/opt/local/share/WordNet",
+        ),
+    )
+)
 
 
 class WordNet:
@@ -63,6 +92,10 @@ class WordNet:
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return open_wordnet, (self.source,)  # other processes read the files again
 
+    def __len__(self) -> int:
+        """Number of different words and phrases."""
+        return len(set().union(*self._index.values()))
+
     def synonyms(self, word: str) -> frozenset[str]:
         """All single words of the synsets of a word in any part of speech; empty where WordNet does not know it.
 
@@ -78,7 +111,7 @@ class WordNet:
 
     def _base_forms(self, word: str, part: str) -> list[str]:
         index, irregular = self._index[part], self._irregular[part].get(word)
-        regular = (word.removesuffix(ending) + base for ending, base in _ENDINGS[part] if word.endswith(ending))
+        regular = (word.removesuffix(old) + new for old, endings in _ENDINGS[part].items() if word.endswith(old) for new in endings)
         return [form for form in dict.fromkeys([word, *(irregular or regular)]) if form in index]
 
     def _of_entry(self, part: str, lemma: str) -> Iterator[str]:
@@ -162,8 +195,8 @@ def source_in(place: Path) -> Path:
             if _where(candidate, FILES[0]) is not None:
                 return candidate
     if not place.exists():
-        raise ConfigError(f"{place} does not exist; name a folder with WordNet's files (index.noun, data.noun, ...)")
-    raise ConfigError(f"{place} is no WordNet: there is no {FILES[0]} in it; name the folder with WordNet's files (index.noun, data.noun, ...)")
+        raise ConfigError(f"{place} does not exist; name the folder that has index.noun, data.noun and so on")
+    raise ConfigError(f"{place} is no WordNet: there is no {FILES[0]} in it; name the folder that has index.noun, data.noun and so on")
 
 
 def copy_into(source: Path, folder: Path) -> None:
@@ -174,9 +207,10 @@ def copy_into(source: Path, folder: Path) -> None:
     """
     for name in FILES if _where(source, _SENSES) is None else (*FILES, _SENSES):
         (folder / name).write_bytes(_read(source, name))
+    names = [(part, name) for part, names in _LEXICOGRAPHERS for name in names.split()]
     numbers = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
-    lines = (f"{number:02d}\t{name}\t{numbers[name.partition('.')[0]]}" for number, name in enumerate(_LEXICOGRAPHER_FILES))
-    (folder / _LEXNAMES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [f"{number:02d}\t{part}.{name}\t{numbers[part]}\n" for number, (part, name) in enumerate(names)]
+    (folder / _LEXNAMES).write_text("".join(lines), encoding="utf-8")
 
 
 def _where(source: Path, name: str) -> str | None:
