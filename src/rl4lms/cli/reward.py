@@ -1,4 +1,4 @@
-"""`rl4lms reward train`: fine-tune a classifier that serves as a reward."""
+"""`rl4lms reward train`: fine-tune a model that serves as a reward."""
 
 from __future__ import annotations
 
@@ -7,35 +7,59 @@ from typing import Annotated, Literal
 
 import typer
 
-EPILOG = "Example:  rl4lms reward train --base distilbert-base-uncased --train sst2.csv --output sentiment --label-names negative,positive"
+EPILOG = "Example:  rl4lms reward train --base distilbert-base-uncased --train preferences.jsonl --output helpful --curve 0.1,0.3"
 
 
 def train(
-    base: Annotated[str, typer.Option(help="Pretrained model: Hub id or folder.")],
-    data: Annotated[str, typer.Option("--train", help="Labelled texts: JSONL, JSON, CSV, TSV, Parquet or a Hub id.")],
-    output: Annotated[Path, typer.Option(help="Folder to write the classifier to.")],
-    test: Annotated[str | None, typer.Option(help="Held-out labelled texts, to report accuracy on.")] = None,
+    base: Annotated[str, typer.Option(help="Pretrained model: Hub id or folder of an encoder or decoder.")],
+    data: Annotated[str, typer.Option("--train", help="Labels, ratings or preferences: JSONL, JSON, CSV, TSV, Parquet or a Hub id.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    test: Annotated[str | None, typer.Option(help="Held-out data to report on. Without it a part of --train is held out.")] = None,
+    kind: Annotated[
+        Literal["labels", "ratings", "preferences"] | None,
+        typer.Option(
+            help="What the rows are. [default: preferences with chosen and rejected, ratings with a rating, else labels]",
+            show_default=False,
+        ),
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
+    rating_column: Annotated[str, typer.Option(help="Column with the rating; several of one text are averaged.")] = "rating",
+    group_column: Annotated[
+        str | None, typer.Option(help="Rows with the same value are held out together. [default: the prompt]", show_default=False)
+    ] = None,
     label_names: Annotated[str | None, typer.Option(help="Names for the sorted labels, such as negative,positive for 0 and 1.")] = None,
+    min_gap: Annotated[
+        float | None, typer.Option(help="Make preferences of ratings: pairs within a group whose ratings differ by this or more.")
+    ] = None,
+    holdout: Annotated[float, typer.Option(help="Share held out where there is no --test; 0: none.")] = 0.1,
+    curve: Annotated[str | None, typer.Option(help="Learning curve: also train on these shares of the data, such as 0.1,0.3.")] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Peak of a linear schedule.")] = 1e-4,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longer texts are cut.")] = 128,
+    truncation_side: Annotated[Literal["left", "right"], typer.Option(help="Which end is cut.")] = "left",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Fine-tune a classifier on labelled texts, to be used as reward {name: classifier, model: OUTPUT, label: ...}."""
+    """Fine-tune a reward model on labels (text, label), ratings (text, rating) or preferences (TRL's format: prompt, chosen, rejected).
+
+    Writes an HF folder with a model card, a calibration plot and the numbers on held-out data.
+    """
     from rl4lms.cli import common
+    from rl4lms.errors import ConfigError
 
     if output.is_dir() and any(output.iterdir()):
-        from rl4lms.errors import ConfigError
-
         raise ConfigError(f"{output}: the folder is not empty; name another --output")
+    try:
+        shares = [float(part) for part in curve.split(",")] if curve else []
+    except ValueError as error:
+        raise ConfigError(f"--curve {curve}: name shares of the data between 0 and 1, such as 0.1,0.3") from error
     common.quiet()
     from rl4lms.training.display import Display
-    from rl4lms.training.reward_model import train_reward_model
+    from rl4lms.training.reward_data import Columns
+    from rl4lms.training.reward_model import train_reward_model, usage
 
     names = [name.strip() for name in label_names.split(",")] if label_names else None
     with Display(not quiet) as display:
@@ -44,18 +68,32 @@ def train(
             train=data,
             test=test,
             output=output,
-            text_column=text_column,
-            label_column=label_column,
+            kind=kind,
+            columns=Columns(text=text_column, label=label_column, rating=rating_column, group=group_column),
             label_names=names,
+            min_gap=min_gap,
+            holdout=holdout,
+            curve=shares,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             max_tokens=max_tokens,
+            truncation_side=truncation_side,
             seed=seed,
             device=device,
             progress=lambda step, of: display.report("reward model", step, of),
         )
-    print(f"labels      {', '.join(result['labels'])}\ntrained on  {result['train_rows']} texts")
+    if "labels" in result:
+        print(f"labels      {', '.join(result['labels'])}")
+    print(f"trained on  {result['train_rows']} rows")
     if "accuracy" in result:
-        print(f"accuracy    {result['accuracy']:.4f} on {result['n']} test texts")
-    print(f"use it as   reward: {{name: classifier, model: {output}, label: {result['labels'][-1]}}}")
+        spread = f" ± {result['accuracy_stderr']:.4f}" if result.get("accuracy_stderr") is not None else ""
+        print(f"accuracy    {result['accuracy']:.4f}{spread} on {result['n']} held-out rows")
+        shown = {"auc": "ROC AUC", "spearman": "Spearman", "calibration_error": "calibration error"}
+        for name, text in shown.items():
+            if result.get(name) is not None:
+                print(f"{text:<11} {result[name]:.4f}")
+    for point in result.get("curve", []):
+        print(f"  {point['rows']:>8} rows  accuracy {point['accuracy']:.4f}")
+    print(f"card        {output / 'README.md'}")
+    print(f"use it as   {usage(output, result.get('labels', []))}")

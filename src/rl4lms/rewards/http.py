@@ -78,24 +78,16 @@ class HttpReward:
     def __call__(self, **batch: Any) -> Scores:
         return call_plainly(self, batch)
 
-    def composed_score(
-        self,
-        *,
-        prompts: Sequence[str],
-        completions: Sequence[str],
-        completion_ids: Sequence[Sequence[int]],
-        references: Sequence[tuple[str, ...]],
-        columns: Mapping[str, Sequence[Any]],
-        faults: RewardFaultsConfig = STRICT,
-        training: bool = True,
-    ) -> RewardOutput:
+    def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments as in `rl4lms.rewards.score`.
 
         Raises:
             DataError: a column to be sent is not there, or is no JSON.
             RewardError: the answer is no list of scores, the server refuses the request, or it fails and `faults` says `error`.
         """
-        given = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, "references": references, **columns}
+        faults: RewardFaultsConfig = batch.get("faults", STRICT)
+        completions = batch["completions"]
+        given = {name: batch[name] for name in ("prompts", "completions", "completion_ids", "references")} | dict(batch["columns"])
         rows = self._rows(given, len(completions))
         keys = [hashlib.sha256(row.encode()).hexdigest() for row in rows]
         known: dict[str, float | None] = {key: self._cache[key] for key in keys if key in self._cache}
@@ -111,7 +103,7 @@ class HttpReward:
             failed |= {key for key, _ in request}
             found.append(Fault("exception", f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
             replacement(faults, found[-1])  # raises where that is an error; nothing stands in for an answer that did not come
-        lengths = [len(ids) for ids in completion_ids]
+        lengths = [len(ids) for ids in batch["completion_ids"]]
         output = checked("reward 'http'", [known.get(key) for key in keys], lengths, completions, faults)
         self._remember(keys, known, failed)
         numbers = {

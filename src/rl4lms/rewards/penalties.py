@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rl4lms.errors import DataError
+from rl4lms.metrics.coverage import concepts_of, missing_concepts
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -109,8 +110,6 @@ class ConceptPenalty:
         Raises:
             DataError: the data has no such column.
         """
-        from rl4lms.metrics.coverage import missing_concepts
-
         rows = zip(completions, _concepts("concept_penalty", self._column, columns), strict=True)
         return [1 / (1 + self._weight * len(missing_concepts(text, concepts, self._inflect))) for text, concepts in rows]
 
@@ -118,4 +117,4 @@ class ConceptPenalty:
 def _concepts(owner: str, column: str, columns: dict[str, Any]) -> list[list[str]]:
     if column not in columns:
         raise DataError(f"{owner} needs the data column {column!r}; there are: {', '.join(sorted(columns))}")
-    return [re.split(r"[\s,#]+", value.strip()) if isinstance(value, str) else [str(word) for word in value] for value in columns[column]]
+    return [concepts_of(value, f"{owner}: {column}") for value in columns[column]]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2Model
 
 from rl4lms.config.base import Component
 from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError
 from rl4lms.rewards import build
-from rl4lms.training.reward_model import fit_classifier, predict, read_labelled, train_reward_model
+from rl4lms.training.reward_data import Columns, read_labelled
+from rl4lms.training.reward_model import fit_classifier, logits, train_reward_model
 from tests.tiny import number_tokenizer
 
 
@@ -41,13 +44,14 @@ def test_learns_is_reported_and_becomes_a_reward(tmp_path: Path) -> None:
     result = train_reward_model(encoder(tmp_path / "base"), train, tmp_path / "reward", test=test, **options)
     assert result["labels"] == ["bad", "good"]
     assert result["accuracy"] > 0.95
-    assert f"Test accuracy {result['accuracy']:.4f}" in (tmp_path / "reward" / "README.md").read_text()
+    assert f"| accuracy | {result['accuracy']:.4f} ± " in (tmp_path / "reward" / "README.md").read_text()
     reward = build(Component(name="classifier", model=str(tmp_path / "reward"), label="good", include_prompt=False, device="cpu"))
     scores = reward(prompts=["", ""], completions=["17 3 2", "2 17 19"], completion_ids=[[1], [1]], references=[(), ()])
     assert scores[0] > 0.8 > 0.2 > scores[1]
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "reward")
-    assert predict(model, tokenizer, ["17 3 2"])[0, 1] == pytest.approx(scores[0], abs=1e-5)
+    both = np.exp(logits(model, tokenizer, ["17 3 2"])[0])
+    assert both[1] / both.sum() == pytest.approx(scores[0], abs=1e-5)
 
 
 def test_names_for_labels_and_files_without_header(tmp_path: Path) -> None:
@@ -139,3 +143,94 @@ def test_a_real_encoder_learns_real_sentiment(tmp_path: Path, test_data: Path) -
     options = {"epochs": 1, "max_tokens": 64, "seed": 1, "device": "cpu"}
     result = train_reward_model(base, str(sst2 / "train.tsv"), tmp_path / "reward", test=str(sst2 / "test.tsv"), **options)
     assert result["accuracy"] >= 0.86
+
+
+# --- preferences and ratings --------------------------------------------------------------------------------------------------------------
+
+
+def numbers(rng: random.Random) -> str:
+    return " ".join(str(rng.randrange(20)) for _ in range(rng.randint(1, 6)))
+
+
+def first(text: str) -> int:
+    return int(text.split()[0])
+
+
+def preferences(path: Path, n: int, seed: int) -> str:
+    """The text whose first number is larger is preferred."""
+    rng, lines = random.Random(seed), []
+    while len(lines) < n:
+        one, other = sorted((numbers(rng), numbers(rng)), key=first)
+        if first(one) < first(other):
+            lines.append(json.dumps({"chosen": other, "rejected": one}) + "\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+def decoder(folder: Path) -> str:
+    torch.manual_seed(0)
+    tokenizer = number_tokenizer()
+    GPT2Model(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("base", [encoder, decoder])
+def test_preferences_are_learned_and_become_a_reward(tmp_path: Path, base: Any) -> None:
+    train, test = preferences(tmp_path / "train.jsonl", 900, 0), preferences(tmp_path / "test.jsonl", 200, 1)
+    options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}
+    result = train_reward_model(base(tmp_path / "base"), train, tmp_path / "reward", test=test, **options)
+    assert result["accuracy"] > 0.9
+    assert result["auc"] > 0.95
+    assert "labels" not in result
+    reward = build(Component(name="preference", model=str(tmp_path / "reward"), include_prompt=False, device="cpu"))
+    scores = reward(prompts=[""] * 3, completions=["17 3 2", "2 17 19", "10"])
+    assert scores[0] > scores[2] > scores[1]
+    assert (tmp_path / "reward" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    rows = [{"text": (text := numbers(rng)), "rating": first(text) / 2 + rng.choice((-0.5, 0.5)), "doc": str(i // 5)} for i in range(800)]
+    (tmp_path / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu", "columns": Columns(group="doc")}
+    base, path = encoder(tmp_path / "base"), str(tmp_path / "ratings.jsonl")
+    numbers_result = train_reward_model(base, path, tmp_path / "numbers", **options)
+    assert numbers_result["pearson"] > 0.9
+    assert numbers_result["n"] in (78, 79, 80)  # a tenth is held out, in whole groups; equal texts of a group were averaged
+    pairs_result = train_reward_model(base, path, tmp_path / "pairs", min_gap=2.0, **options)
+    assert pairs_result["accuracy"] > 0.9
+    assert pairs_result["train_rows"] > 800  # pairs
+    assert json.loads((tmp_path / "pairs" / "reward_model.json").read_text())["kind"] == "preferences"
+
+
+def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
+    train, test = labelled(tmp_path / "train.jsonl", 1200, 0), labelled(tmp_path / "test.jsonl", 200, 1)
+    options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}
+    steps: list[tuple[int, int]] = []
+    report = lambda step, of: steps.append((step, of))  # noqa: E731
+    base = encoder(tmp_path / "base")
+    result = train_reward_model(base, train, tmp_path / "reward", test=test, curve=[0.5, 0.05], progress=report, **options)
+    assert [(point["share"], point["rows"]) for point in result["curve"]] == [(0.05, 60), (0.5, 600), (1.0, 1200)]
+    assert result["curve"][0]["accuracy"] + 0.1 < result["curve"][-1]["accuracy"] == result["accuracy"]
+    assert (tmp_path / "reward" / "learning_curve.png").stat().st_size > 5000
+    assert "![learning curve](learning_curve.png)" in (tmp_path / "reward" / "README.md").read_text()
+    assert steps[-1] == (steps[-1][1], steps[-1][1])
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    alone = train_reward_model(base, train, tmp_path / "alone", test=test, **options)
+    assert alone["accuracy"] == result["accuracy"]  # the curve changes nothing in the model that is kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"curve": [1.5]}, "curve: shares of the training data lie between 0 and 1, got 1.5"),
+        ({"holdout": 1.0}, "holdout: should be a share from 0 to below 1, got 1"),
+        ({"min_gap": -1.0}, "min_gap: should be a number greater than 0, got -1"),
+        ({"min_gap": 1.0}, "min_gap: makes pairs of ratings, and the data are labels"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_reward_model(encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
