@@ -18,7 +18,7 @@ from rl4lms.config import dump_recipe, read_recipe
 from rl4lms.training.run import run
 from tests.runs import small_recipe
 
-VERBS = ["train", "evaluate", "generate", "reward train", "metrics setup-wordnet", "ls", "show", "demo", "doctor"]
+VERBS = ["train", "evaluate", "generate", "reward train", "metrics score", "metrics setup-wordnet", "ls", "show", "demo", "doctor"]
 
 
 def call(*words: object, columns: int = 80, text: str | None = None):

@@ -1,4 +1,4 @@
-"""`rl4lms metrics setup-wordnet`: put WordNet where METEOR finds it."""
+"""`rl4lms metrics`: score files of texts, and put WordNet where METEOR finds it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,42 @@ from typing import Annotated
 
 import typer
 
+SCORE_EPILOG = "Example:  rl4lms metrics score outputs.jsonl --metric rouge --metric '{name: cider_d, corpus: train.jsonl}'"
 EPILOG = "Example:  rl4lms metrics setup-wordnet --from /usr/share/wordnet"
+
+
+def score(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows with completion and references: JSONL, JSON, CSV, Parquet, Hub id.")],
+    metric: Annotated[list[str], typer.Option(help="A metric, with options as {name: rouge, stemmer: false}; repeat for more.")],
+    corpus: Annotated[str | None, typer.Option(help="File whose references give document frequencies (CIDEr, BERTScore with idf).")] = None,
+    completion_column: Annotated[str, typer.Option(help="Column with the text to score.")] = "completion",
+    references_column: Annotated[str, typer.Option(help="Column with a reference or a list of them.")] = "references",
+    prompt_column: Annotated[str, typer.Option(help="Column with the prompt or source.")] = "prompt",
+    output: Annotated[Path | None, typer.Option(help="Write numbers, signatures and values per row to this JSON file.")] = None,
+) -> None:
+    """Score texts of any system with metrics; prints mean and standard error."""
+    import json
+    import sys
+
+    from rl4lms.cli import common
+    from rl4lms.config.reader import read_text
+
+    components = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
+    common.quiet()
+    from rl4lms.training.score_file import score_file
+    from rl4lms.training.storage import write_text
+
+    columns = {"completion_column": completion_column, "references_column": references_column, "prompt_column": prompt_column}
+    scored = score_file(file, components, corpus=corpus, **columns)
+    results = {key: result.summary() for key, result in scored.results.items()}
+    common.console().print(common.results_table(f"{file}: {len(scored.samples)} texts", results, scored.absent))
+    for name, why in scored.absent.items():
+        print(f"absent: {name}: {why}", file=sys.stderr)
+    if output is not None:
+        content = {"file": file, "results": results, "absent": scored.absent, "samples": scored.samples}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        print(f"written to {output}")
 
 
 def setup_wordnet(

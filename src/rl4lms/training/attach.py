@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rl4lms.config.data import DataConfig
 from rl4lms.errors import DataError
 from rl4lms.rewards import nested
-from rl4lms.tasks.files import FileTask
+from rl4lms.tasks.files import read_rows
 from rl4lms.types import Task
 
 
@@ -35,20 +34,38 @@ def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizer
                 part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
 
 
-def corpus(task: Task, name: str) -> list[tuple[str, ...]]:
+def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
     """The references of a split of the task, or of a file of data: one tuple per prompt, which is one document (Vedantam et al., 2015).
 
+    Args:
+        task: None where there is none; then `name` is a file.
+        name: `train`, `validation`, `test`, or a file (or Hub id) with a column `references`; where it has no column `prompt`, every row is
+            a document.
+
     Raises:
-        DataError: there are none.
+        DataError: there are no references, or the file cannot be read.
     """
-    if name in ("train", "validation", "test"):
-        samples = task.samples(name)  # type: ignore[arg-type]
-    else:
-        samples = FileTask(DataConfig(train=name, holdout=0)).samples("train")
     of_prompt: dict[str, list[str]] = {}
-    for sample in samples:
-        of_prompt.setdefault(sample.prompt, []).extend(sample.references)
+    if task is not None and name in ("train", "validation", "test"):
+        for sample in task.samples(name):  # type: ignore[arg-type]
+            of_prompt.setdefault(sample.prompt, []).extend(sample.references)
+    else:
+        for place, row in read_rows(name):
+            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(texts_of(row, "references", place))
     documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
     if not documents:
         raise DataError(f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file of data")
     return documents
+
+
+def texts_of(row: Mapping[str, Any], column: str, place: str) -> tuple[str, ...]:
+    """A column that holds a text, a list of texts, or nothing.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    value = row.get(column)
+    texts = [] if value in (None, "") else [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{place}: {column!r} must be a text or a list of texts")
+    return tuple(texts)

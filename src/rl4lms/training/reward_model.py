@@ -369,11 +369,11 @@ def _measured(
 ) -> Measures:
     if isinstance(data, Preferences):
         both = logits(model, tokenizer, data.chosen + data.rejected, max_tokens=max_tokens)[:, 0]
-        return of_pairs(both[: len(data)] - both[len(data) :])
+        return of_pairs(both[: len(data)] - both[len(data) :], data.groups)
     out = logits(model, tokenizer, data.texts, max_tokens=max_tokens)
     if isinstance(data, Rated):
         return of_ratings(out[:, 0], np.array(data.ratings))
-    return of_labels(out, np.array([values.index(label) for label in data.labels]))
+    return of_labels(out, np.array([values.index(label) for label in data.labels]), data.groups)
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, of: int) -> Callable[[int, int], None] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl4lms.reporting.charts import line_image
-from rl4lms.stats import calibration, correlation, roc_auc
+from rl4lms.stats import Calibration, calibration, correlation, roc_auc
 from rl4lms.training.reward_data import Kind
 
 Array = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Measures:
         n: rows, or pairs.
         accuracy: share of rows with the right label; share of pairs in the right order (ties count half); of ratings, share of all pairs
             of different ratings that are in the right order.
-        accuracy_stderr: its standard error, rows taken as independent; None for ratings, whose pairs share texts.
+        accuracy_stderr: its standard error, rows of one group taken as dependent (pairs of one group share texts); None for ratings.
         auc: area under the ROC curve: of the last label (the mean over labels, each against the rest, for more than two); of the
             preferred text's order among both orders of each pair; of the ratings above their median.
         calibration_error: mean difference of predicted probability and share of positives, in ten bins; for more than two labels of the
@@ -45,12 +45,13 @@ class Measures:
     spearman: float | None = None
 
 
-def of_labels(logits: Array, truth: Array) -> Measures:
+def of_labels(logits: Array, truth: Array, groups: Sequence[str]) -> Measures:
     """Measures of a classifier.
 
     Args:
         logits: (n, labels).
         truth: (n,) indices of the right labels.
+        groups: (n,) of the rows.
     """
     exps = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = exps / exps.sum(-1, keepdims=True)
@@ -59,14 +60,14 @@ def of_labels(logits: Array, truth: Array) -> Measures:
     seen = calibration(probabilities[:, 1], truth == 1) if len(labels) == 2 else calibration(probabilities.max(-1), right)
     judged = [1] if len(labels) == 2 else [label for label in labels if 0 < (truth == label).sum() < len(truth)]
     areas = [roc_auc(probabilities[:, label], truth == label) for label in judged if 0 < (truth == label).sum() < len(truth)]
-    return _measures(right.astype(float), float(np.mean(areas)) if areas else math.nan, seen)
+    return _measures(right.astype(float), groups, float(np.mean(areas)) if areas else math.nan, seen)
 
 
-def of_pairs(margins: Array) -> Measures:
+def of_pairs(margins: Array, groups: Sequence[str]) -> Measures:
     """Measures of a preference model; `margins` (n,) are the scores of preferred texts minus those of the others."""
     both, first = np.concatenate([margins, -margins]), np.concatenate([np.ones(len(margins)), np.zeros(len(margins))])
     right = np.where(margins == 0, 0.5, margins > 0)
-    return _measures(right, roc_auc(both, first), calibration(_sigmoid(both), first))
+    return _measures(right, groups, roc_auc(both, first), calibration(_sigmoid(both), first))
 
 
 def of_ratings(predicted: Array, ratings: Array) -> Measures:
@@ -91,9 +92,13 @@ def of_ratings(predicted: Array, ratings: Array) -> Measures:
     )
 
 
-def _measures(right: Array, auc: float, seen: Any) -> Measures:
+def _measures(right: Array, groups: Sequence[str], auc: float, seen: Calibration) -> Measures:
     n, accuracy = len(right), float(right.mean())
-    stderr = float(right.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    sums: dict[str, float] = {}
+    for group, value in zip(groups, right - accuracy, strict=True):
+        sums[group] = sums.get(group, 0.0) + value
+    # of a mean of clusters (Liang and Zeger, 1986); where every row is a group of its own, the usual standard error
+    stderr = math.sqrt(math.fsum(s * s for s in sums.values()) * len(sums) / (len(sums) - 1)) / n if len(sums) > 1 else None
     return Measures(n, accuracy, stderr, auc, seen.error, tuple(zip(seen.predicted, seen.observed, seen.counts, strict=True)))
 
 

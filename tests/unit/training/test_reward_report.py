@@ -12,6 +12,11 @@ from rl4lms.training.reward_report import of_labels, of_pairs, of_ratings
 sklearn = pytest.importorskip("sklearn.metrics")
 
 
+def each(n: int) -> list[str]:
+    """Every row is a group of its own."""
+    return [str(i) for i in range(n)]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_roc_auc_with_ties(seed):
     rng = np.random.default_rng(seed)
@@ -37,7 +42,7 @@ def test_calibration_by_hand():
 def test_two_labels():
     rng = np.random.default_rng(0)
     logits, truth = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)
-    measured = of_labels(logits, truth)
+    measured = of_labels(logits, truth, each(200))
     probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     assert measured.accuracy == pytest.approx(sklearn.accuracy_score(truth, logits.argmax(-1)))
     assert measured.accuracy_stderr == pytest.approx(np.sqrt(measured.accuracy * (1 - measured.accuracy) / 199))
@@ -50,11 +55,11 @@ def test_three_labels_are_averaged_one_against_the_rest():
     rng = np.random.default_rng(1)
     logits, truth = rng.normal(size=(300, 3)), rng.integers(0, 3, 300)
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    assert of_labels(logits, truth).auc == pytest.approx(sklearn.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro"))
+    assert of_labels(logits, truth, each(300)).auc == pytest.approx(sklearn.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro"))
 
 
 def test_pairs():
-    measured = of_pairs(np.array([2.0, 0.5, -1.0, 0.0]))
+    measured = of_pairs(np.array([2.0, 0.5, -1.0, 0.0]), each(4))
     assert measured.accuracy == pytest.approx(2.5 / 4)
     # each pair in both orders: scores 2, .5, -1, 0 against -2, -.5, 1, 0
     wins = [(a > b) + 0.5 * (a == b) for a in (2.0, 0.5, -1.0, 0.0) for b in (-2.0, -0.5, 1.0, 0.0)]
@@ -63,8 +68,17 @@ def test_pairs():
 
 
 def test_a_model_that_is_surely_right_is_calibrated():
-    assert of_pairs(np.full(50, 40.0)).calibration_error == pytest.approx(0, abs=1e-9)
-    assert of_pairs(np.full(50, 0.0)).calibration_error == pytest.approx(0)
+    assert of_pairs(np.full(50, 40.0), each(50)).calibration_error == pytest.approx(0, abs=1e-9)
+    assert of_pairs(np.full(50, 0.0), each(50)).calibration_error == pytest.approx(0)
+
+
+def test_rows_of_a_group_count_as_one_for_the_error():
+    margins = np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
+    alone = of_pairs(margins, each(6))
+    assert alone.accuracy_stderr == pytest.approx(np.std([1, 0, 1, 1, 0, 1], ddof=1) / np.sqrt(6))
+    repeated = of_pairs(np.repeat(margins, 50), [str(i // 50) for i in range(300)])  # the same six, each seen fifty times
+    assert repeated.accuracy_stderr == pytest.approx(alone.accuracy_stderr)
+    assert of_pairs(margins, ["one"] * 6).accuracy_stderr is None
 
 
 def test_ratings():

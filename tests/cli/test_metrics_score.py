@@ -1,0 +1,112 @@
+"""`rl4lms metrics score`: metrics of a file of texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rl4lms.cli.main import app
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.training.score_file import score_file
+
+ROWS = [
+    {"prompt": "p", "completion": "a cat sat on the mat", "references": ["the cat sat on the mat", "a cat"], "concepts": ["cat", "sit"]},
+    {"prompt": "q", "completion": "dogs run", "references": "dogs run in the park", "concepts": ["dog", "park"]},
+]
+
+
+def call(*words: object):
+    return CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, ["metrics", "score", *map(str, words)])
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "outputs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
+    output = tmp_path / "deep" / "scores.json"
+    result = call(file, "--metric", "rouge", "--metric", "{name: bleu, max_n: 2}", "--metric", "concept_coverage", "--output", output)
+    assert result.exit_code == 0, result.output
+    assert "concept_coverage" in result.output
+    assert max(len(line) for line in result.output.splitlines() if "written to" not in line) <= 80
+    written = json.loads(output.read_text())
+    assert written["results"]["concept_coverage"] == {
+        "mean": 0.75,
+        "stderr": 0.25,
+        "n": 2,
+        "signature": written["results"]["concept_coverage"]["signature"],
+    }
+    assert written["results"]["rouge1"]["signature"].startswith("rouge|")
+    assert [row["concept_coverage"] for row in written["samples"]] == [1.0, 0.5]
+    assert {"bleu-1", "bleu-2", "sentence_bleu-2"} <= written["results"].keys()
+    assert "bleu-3" not in written["results"]
+    assert written["absent"] == {}
+
+
+def test_a_corpus_is_named_for_metrics_that_need_one(file):
+    with pytest.raises(ConfigError, match="CiderD takes document frequencies from a fixed corpus: name a file of references with --corpus"):
+        score_file(str(file), ["cider_d"])
+    by_option = score_file(str(file), ["cider_d"], corpus=str(file)).results["cider_d"]
+    by_metric = score_file(str(file), [{"name": "cider_d", "corpus": str(file)}]).results["cider_d"]
+    assert by_option.values == by_metric.values
+    assert by_option.mean > 0
+
+
+def test_a_part_that_is_missing_is_absent_and_told(file, monkeypatch):
+    monkeypatch.setattr("rl4lms.metrics.wordnet.search_places", lambda: [])
+    result = call(file, "--metric", "meteor", "--metric", "rouge")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.output.splitlines() if line.startswith("meteor")] == [["meteor", "absent"]]
+    assert "absent: meteor: WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet" in " ".join(result.output.split())
+
+
+def test_columns_may_have_other_names_and_prompts_may_be_missing(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("output,gold\na cat,the cat\n")
+    scored = score_file(str(path), ["token_f1"], completion_column="output", references_column="gold")
+    assert scored.results["token_f1"].values == (1.0,)
+    assert scored.samples == [{"prompt": "", "completion": "a cat", "references": ["the cat"], "token_f1": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a"}, r"out\.jsonl:1: no column 'completion', where the text to score should be; there are: text"),
+        ({"completion": 3}, r"out\.jsonl:1: int in the column 'completion'"),
+        ({"completion": "a", "references": {"a": 1}}, r"out\.jsonl:1: 'references' must be a text or a list of texts"),
+        ({"completion": "a"}, "exact_match compares with references, and row 0 has none"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(tmp_path, row, message):
+    path = tmp_path / "out.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=message):
+        score_file(str(path), ["exact_match"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("rogue", "unknown metric 'rogue'; did you mean 'rouge'?"),
+        ("{name: rouge", "--metric {name: rouge: not YAML"),
+        ("{name: rouge, stemer: true}", "did you mean 'stemmer'?"),
+        ("reference_perplexity", "scores texts under the policy, and can be used in evaluations only"),
+    ],
+)
+def test_bad_metrics_end_with_a_message(file, metric, message):
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["metrics", "score", str(file), "--metric", metric])
+    assert message in " ".join((result.output + str(result.exception)).split())
+    assert result.exit_code != 0
+
+
+def test_an_empty_file(tmp_path: Path):
+    path = tmp_path / "out.jsonl"
+    path.write_text("")
+    with pytest.raises(DataError, match=r"out\.jsonl: there are no rows|no rows"):
+        score_file(str(path), ["rouge"])
