@@ -18,7 +18,7 @@ class ClassifierOptions(Block):
     label: StrictInt | Annotated[StrictStr, Field(min_length=1)] | None = Field(
         None, description="name or index; needed unless the classifier has one output"
     )
-    output: Literal["probability", "logit"] = "probability"
+    output: Literal["probability", "logit", "match"] = Field("probability", description="match: 1 where the label is the most likely one")
     include_prompt: bool = Field(True, description="score prompt and completion together, as in the paper")
     max_tokens: int = Field(512, ge=8)
     truncation_side: Literal["left", "right"] = Field("left", description="which end of a long text is cut off")
@@ -202,14 +202,19 @@ class EmbeddingSimilarityConfig(EncoderOptions):
     to: Literal["references", "prompts"] = Field("references", description="what completions are compared with")
 
 
+Granularity = Literal["sentence", "paragraph", "document", "paragraph-sentence", "document-sentence"]
+_GRANULARITY = "how source and text are cut, both in the same way or source-text"
+
+
 class SummaCZSConfig(EncoderOptions):
     """SummaC-ZS: entailment by an NLI model."""
 
     model: str = Field(min_length=1, description="an NLI classifier with a label named like `entailment`: Hub id or folder")
     source: str = Field("prompts", min_length=1, description="what must entail the text: prompts, references, or a data column")
-    granularity: Literal["sentence", "paragraph", "document"] = Field("paragraph", description="how the source is cut")
+    granularity: Granularity = Field("paragraph", description=_GRANULARITY)
+    max_tokens: int = Field(500, ge=8, description="longer pairs are cut; the model's own limit applies, too")
     op1: Literal["max", "mean", "min"] = Field("max", description="over the parts of the source")
-    op2: Literal["max", "mean", "min"] = Field("mean", description="over the sentences of the text")
+    op2: Literal["max", "mean", "min"] = Field("mean", description="over the parts of the text")
     use_entailment: bool = True
     use_contradiction: bool = True
 
@@ -220,7 +225,8 @@ class SummaCConvConfig(EncoderOptions):
     model: str = Field(min_length=1, description="an NLI classifier with a label named like `entailment`: Hub id or folder")
     weights: str = Field(min_length=1, description="the trained layer, a safetensors file or folder")
     source: str = Field("prompts", min_length=1, description="what must entail the text: prompts, references, or a data column")
-    granularity: Literal["sentence", "paragraph", "document"] = "sentence"
+    granularity: Granularity = Field("sentence", description=_GRANULARITY)
+    max_tokens: int = Field(500, ge=8, description="longer pairs are cut; the model's own limit applies, too")
 
 
 class IntentAccuracyConfig(EncoderOptions):

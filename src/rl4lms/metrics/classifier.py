@@ -20,7 +20,8 @@ class ClassifierScorer:
     Args:
         model: Hub id or folder.
         label: name (as in `config.label2id`) or index; None where the classifier has a single output.
-        output: `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output.
+        output: `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match` is 1
+            where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is an accuracy.
         include_prompt: whether prompt and completion are scored together.
         max_tokens: longer texts are cut; the model's own limit applies, too.
         truncation_side: which end is cut.
@@ -37,7 +38,7 @@ class ClassifierScorer:
         self,
         model: str,
         label: str | int | None = None,
-        output: Literal["probability", "logit"] = "probability",
+        output: Literal["probability", "logit", "match"] = "probability",
         include_prompt: bool = True,
         max_tokens: int = 512,
         truncation_side: Literal["left", "right"] = "left",
@@ -74,6 +75,8 @@ class ClassifierScorer:
 
     def _read(self, logits: Any) -> Any:
         """(B, labels) -> (B,)."""
+        if self._output == "match":
+            return (logits[:, 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == self.label_index).float()
         if self._output == "probability":
             logits = logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
         return logits[:, self.label_index]

@@ -54,6 +54,14 @@ def test_logit_of_the_completion_alone(bert):
     assert scorer.scores(PROMPTS[:2], COMPLETIONS[:2]) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_whether_the_label_is_the_most_likely_one(bert):
+    folder, model, tokenizer = bert
+    winners = one_by_one(model, tokenizer, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"]).argmax(-1)
+    for label in range(3):
+        scorer = ClassifierScorer(folder, label=label, output="match", include_prompt=False, device="cpu")
+        assert scorer.scores(PROMPTS, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"]) == (winners == label).float().tolist()
+
+
 @pytest.mark.parametrize(("side", "kept"), [("left", " ".join(WORDS[-8:])), ("right", " ".join(WORDS[:8]))])
 def test_which_end_of_a_long_text_is_cut(bert, side, kept):
     folder, model, tokenizer = bert
