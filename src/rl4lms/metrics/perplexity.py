@@ -10,16 +10,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from rl4lms.errors import DataError
+from rl4lms.metrics.bleu import corpus_value, resampled_sums
 from rl4lms.metrics.support import signature
-from rl4lms.types import ScoreTexts
+from rl4lms.types import CorpusValue, ScoreTexts
 
 
 class Perplexity:
     """Perplexity of completions given their prompts, under a fixed judge LM.
 
-    Keys: `perplexity`, exp(nats of all completions / tokens of all completions), left out where no completion has a token; and `nll`,
-    the nats of each completion. EOS is not scored.
+    Keys: `perplexity`, exp(nats of all completions / tokens of all completions), with its error by the bootstrap over completions, left
+    out where no completion has a token; and `nll`, the nats of each completion. EOS is not scored.
 
     Args:
         model: Hub id or folder of the judge.
@@ -45,15 +48,18 @@ class Perplexity:
         self._key, self._nll_key = key, "nll" if key == "perplexity" else f"{key}_nll"
         self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle)
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float] | float]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float] | CorpusValue]:
         nats, counts = self._score(list(prompts), list(completions))
         if not sum(counts):
             return {self._nll_key: nats}
-        return {self._key: math.exp(math.fsum(nats) / sum(counts)), self._nll_key: nats}
+        return {self._key: _perplexity(nats, counts), self._nll_key: nats}
 
 
 class ReferencePerplexity:
-    """Perplexity of the references given their prompts, under the policy that is being evaluated; all references count alike."""
+    """Perplexity of the references given their prompts, under the policy that is being evaluated; all references count alike.
+
+    Its error is that of the bootstrap over references.
+    """
 
     higher_is_better = False
     needs_policy = True
@@ -61,7 +67,7 @@ class ReferencePerplexity:
 
     def __call__(
         self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], score_texts: ScoreTexts, **columns: Any
-    ) -> dict[str, float]:
+    ) -> dict[str, CorpusValue]:
         """
         Raises:
             DataError: no row has a reference with a token in it.
@@ -71,4 +77,11 @@ class ReferencePerplexity:
         nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):
             raise DataError("reference_perplexity: the data has no references; leave the metric out")
-        return {"reference_perplexity": math.exp(math.fsum(nats) / sum(counts))}
+        return {"reference_perplexity": _perplexity(nats, counts)}
+
+
+def _perplexity(nats: Sequence[float], counts: Sequence[int]) -> CorpusValue:
+    """Of texts with these nats and numbers of tokens; samples of the bootstrap without any token are left out."""
+    sums = resampled_sums(list(zip(nats, counts, strict=True)))
+    sums = sums[sums[:, 1] > 0]
+    return corpus_value(math.exp(math.fsum(nats) / sum(counts)), np.exp(sums[:, 0] / sums[:, 1]), len(nats))

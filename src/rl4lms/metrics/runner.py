@@ -78,6 +78,7 @@ class ModelRunner:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         if self.config.pad_token_id is None:
             self.config.pad_token_id = self.tokenizer.pad_token_id
+        self._nothing = self.tokenizer.pad_token_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
 
     def run(self, texts: Sequence[Texts], read: Callable[[Any, dict[str, Tensor]], Sequence[Any]], **inputs: Any) -> list[Any]:
         """One result per text.
@@ -89,6 +90,8 @@ class ModelRunner:
         """
         import torch
 
+        if not texts:
+            return []
         encoded = self.encode(texts)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         order = sorted(range(len(texts)), key=lengths.__getitem__)
@@ -104,11 +107,18 @@ class ModelRunner:
         return results
 
     def encode(self, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
-        """Token ids of each text, special tokens included, cut to what the model reads."""
+        """Token ids of each text, special tokens included, cut to what the model reads; EOS for a text without any, as models need one."""
         if texts and isinstance(texts[0], tuple):
             firsts, seconds = ([self._text(pair[side]) for pair in texts] for side in (0, 1))
-            return dict(self.tokenizer(firsts, seconds, truncation="longest_first", max_length=self._max_tokens))
-        return dict(self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens))
+            encoded = dict(self.tokenizer(firsts, seconds, truncation="longest_first", max_length=self._max_tokens))
+        else:
+            encoded = dict(self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens))
+        filler = {"input_ids": self._nothing, "attention_mask": 1}
+        for row, ids in enumerate(encoded["input_ids"]):
+            if not ids:
+                for name, column in encoded.items():
+                    column[row] = [filler.get(name, 0)]
+        return encoded
 
     @staticmethod
     def _text(text: Any) -> str:

@@ -7,6 +7,7 @@ from sacrebleu's statistics of each text. Rows may have different numbers of ref
 
 The statistics come from the four methods that sacrebleu's base class asks of every metric (to prepare a text, to take what is needed of
 references, to compare, to turn sums into a score), so that what belongs to references is computed once. The public methods give the same.
+TER's edits are the exception: see `rl4lms.metrics.ter`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sacrebleu.metrics.ter import TER
 
 from rl4lms.metrics.bleu import corpus_value, resampled_sums
 from rl4lms.metrics.support import check_references
+from rl4lms.metrics.ter import Reference, count_edits
 from rl4lms.types import CorpusValue
 
 Options = tuple[tuple[str, Any], ...]
@@ -58,12 +60,8 @@ class _Adapter:
             DataError: a row has no reference.
         """
         check_references(self._key, references)
-        make, options = self._make, self._options
-        scorer, single = _scorer(make, options), _scorer(make, self._sentence_options)
-        rows = [
-            scorer._compute_segment_statistics(scorer._preprocess_segment(completion), _reference_info(make, options, tuple(texts)))
-            for completion, texts in zip(completions, references, strict=True)
-        ]
+        scorer, single = _scorer(self._make, self._options), _scorer(self._make, self._sentence_options)
+        rows = self._statistics(completions, references)
         counts = {len(texts) for texts in references}
         self.signature = self._signatures(counts.pop() if len(counts) == 1 else -1)
         samples = [self._score(scorer, sums) for sums in resampled_sums(rows)] if len(rows) > 1 else []
@@ -75,6 +73,14 @@ class _Adapter:
     def as_reward(self, key: str, value: float) -> float:
         """The value in [0, 1]."""
         return value / 100
+
+    def _statistics(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> Sequence[Sequence[float]]:
+        """Of each text, what sacrebleu sums over a corpus."""
+        scorer = _scorer(self._make, self._options)
+        return [
+            scorer._compute_segment_statistics(scorer._preprocess_segment(text), _reference_info(self._make, self._options, tuple(texts)))
+            for text, texts in zip(completions, references, strict=True)
+        ]
 
     def _score(self, scorer: Any, sums: Any) -> float:
         return min(float(scorer._compute_score_from_stats(list(sums)).score), self._most)
@@ -129,6 +135,8 @@ class Ter(_Adapter):
     Corpus value `ter` and `sentence_ter` of each text; can exceed 100. Against an empty reference: 0 for an empty text, else 100.
     As a reward: 1 - value/100, as in the original library, below 0 for texts that need more edits than the reference has words.
 
+    Edits are counted by `rl4lms.metrics.ter`, which finds sacrebleu's numbers without its half minute for 64 long texts that repeat words.
+
     Args:
         normalized: split punctuation from words.
         no_punct: remove punctuation.
@@ -141,6 +149,15 @@ class Ter(_Adapter):
     def __init__(self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False) -> None:
         options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
         super().__init__("ter", False, TER, options)
+
+    def _statistics(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> Sequence[Sequence[float]]:
+        """Edits of each text to the reference that needs fewest, and the mean length of its references."""
+        scorer = _scorer(self._make, self._options)
+        words = [scorer._preprocess_segment(text).split() for text in completions]
+        tokenised = [[_ter_reference(self._options, text) for text in texts] for texts in references]
+        pairs = [(text, reference) for text, row in zip(words, tokenised, strict=True) for reference in row]
+        edits = iter(count_edits(pairs))
+        return [[min(next(edits) for _ in row), sum(len(reference.words) for reference in row) / len(row)] for row in tokenised]
 
     def as_reward(self, key: str, value: float) -> float:
         """1 for no edits."""
@@ -157,3 +174,8 @@ def _reference_info(make: Callable[..., Any], options: Options, texts: tuple[str
     scorer = _scorer(make, options)
     info: dict[str, Any] = scorer._extract_reference_info([scorer._preprocess_segment(text) for text in texts])
     return info
+
+
+@lru_cache(maxsize=1 << 14)
+def _ter_reference(options: Options, text: str) -> Reference:
+    return Reference(tuple(_scorer(TER, options)._preprocess_segment(text).split()))

@@ -294,6 +294,10 @@ def _check_options(
             raise ConfigError(f"curve: shares of the training data lie between 0 and 1, got {share:g}")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ConfigError(f"{output}: there is something already; name another output folder")
+    try:  # now, and not after the training
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output}: the folder cannot be made: {error.strerror}") from error
 
 
 def _kind(data: RewardData) -> Kind:

@@ -43,6 +43,15 @@ def test_perplexity_weighs_tokens_not_texts(judge):
     assert nll.higher_is_better is False
 
 
+def test_its_error_is_that_of_the_bootstrap_over_texts(judge):
+    # one token each, half of them of log 2 and half of log 8: the mean of the nats has the error log 2 / 10, and d exp(x) = exp(x) dx
+    corpus, _ = compute(Perplexity(model="judge"), **batch(prompts=["p", "long"] * 50, completions=["a"] * 100, references=[("r",)] * 100))
+    assert corpus.mean == pytest.approx(4)
+    assert corpus.stderr == pytest.approx(4 * math.log(2) / 10, rel=0.15)
+    alone, _ = compute(Perplexity(model="judge"), **batch(prompts=["p"], completions=["a"], references=[("r",)]))
+    assert alone.stderr is None
+
+
 def test_empty_completions_have_no_perplexity(judge):
     (nll,) = compute(Perplexity(model="judge"), **batch(completions=["", ""]))
     assert nll.key == "nll"
@@ -96,4 +105,4 @@ def test_under_a_real_model(tmp_path):
     metric = build({"name": "perplexity", "model": str(tmp_path), "device": "cpu"})
     values = metric(prompts=prompts, completions=completions)
     assert values["nll"] == pytest.approx(expected, abs=1e-4)
-    assert values["perplexity"] == pytest.approx(math.exp(sum(expected) / 4), abs=1e-3)
+    assert values["perplexity"].value == pytest.approx(math.exp(sum(expected) / 4), abs=1e-3)

@@ -221,6 +221,16 @@ def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
     assert alone["accuracy"] == result["accuracy"]  # the curve changes nothing in the model that is kept
 
 
+def test_the_output_folder_may_be_deep_and_is_tried_before_the_training(tmp_path: Path) -> None:
+    base, train = encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0)
+    train_reward_model(base, train, tmp_path / "a" / "b" / "reward", epochs=1, device="cpu")
+    assert (tmp_path / "a" / "b" / "reward" / "model.safetensors").is_file()
+    steps: list[int] = []
+    with pytest.raises(ConfigError, match=r"reward: the folder cannot be made: Not a directory"):
+        train_reward_model(base, train, tmp_path / "train.jsonl" / "deep" / "reward", progress=lambda step, of: steps.append(step))
+    assert not steps
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
