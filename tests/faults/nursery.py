@@ -100,7 +100,7 @@ def note_phases(phase: Phase) -> None:
     wrap(loop.Loop, "run", noted("loop"))
     wrap(loop.Loop, "step", noted("rollout"))
     wrap(loop, "score", noted("log-prob pass"))
-    wrap(loop, "score_rollout", noted("reward"))
+    wrap(loop, "begin", lambda original, *args: functools.partial(noted("reward"), original(*args)))
     wrap(loop.Loop, "_evaluated", noted("evaluation"))
     wrap(tracking.RunLog, "log", noted("metrics"))
     wrap(checkpoint.Checkpoints, "save", noted("checkpoint"))
@@ -191,7 +191,7 @@ def _plant_in_the_loop(plan: Plan) -> None:
     wrap(Policy, "generate", after("rollout: one batch"))
     wrap(LocalEngine, "rollout", rollout)
     wrap(loop, "score", after("log-prob pass"))
-    wrap(loop, "score_rollout", after("reward"))
+    wrap(loop, "begin", lambda original, *args: functools.partial(after("reward"), original(*args)))
     wrap(torch.optim.AdamW, "step", after("update: one optimiser step"))
     wrap(tracking, "append_line", append_line)
 

@@ -30,11 +30,14 @@ _BASE = {
 }
 _NLPO = {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 2}
 _LORA = {"lora": {"r": 2, "alpha": 4}}
+# It has a state, and runs in a thread beside the log-prob pass.
+_OVERLAP = {"name": "sum", "parts": [{"reward": {"name": "rouge", "key": "rouge1"}}, {"reward": {"name": "length_penalty", "at_most": 3}}]}
+_RUNNING = {"name": "standardise", "over": "running", "reward": _OVERLAP}
 # name: model family, settings
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "causal PPO separate": ("gpt2", {"checkpoint": {"every": 1, "keep_last": 2}}),
     "causal PPO shared": ("gpt2", {"model": {"value": "shared"}, "kl": {"kl_coef": 0.1, "kl_target": 0.05}}),
-    "causal NLPO separate": ("gpt2", {"algorithm": _NLPO, "checkpoint": {"every": 2, "best": "eval/reward"}}),
+    "causal NLPO separate": ("gpt2", {"algorithm": _NLPO, "checkpoint": {"every": 2, "best": "eval/reward"}, "reward": _RUNNING}),
     "causal NLPO shared": ("gpt2", {"algorithm": _NLPO, "model": {"value": "shared"}, "evaluation": {"generation": {"mask": True}}}),
     "encoder-decoder PPO separate": ("t5-untied", {"rollout": {"completions_per_prompt": 2}}),
     "encoder-decoder NLPO shared": ("t5-untied", {"algorithm": _NLPO, "model": {"value": "shared"}}),

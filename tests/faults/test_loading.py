@@ -108,7 +108,7 @@ def test_a_pickled_judge_is_refused_unless_asked_for(tmp_path: Path) -> None:
         load_scorer(str(folder), device="cpu")
     metric = {"name": "perplexity", "model": str(folder), "device": "cpu", "allow_pickle": True}
     judge = build_metric(small_recipe(tmp_path, evaluation={"metrics": [metric]}).evaluation.metrics[0])
-    assert judge(prompts=["1"], completions=["2 3"], references=[()])["perplexity"] > 1
+    assert judge(prompts=["1"], completions=["2 3"], references=[()])["perplexity"].value > 1
 
 
 def test_a_pickled_base_of_a_reward_model_is_refused(tmp_path: Path) -> None:

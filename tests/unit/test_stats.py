@@ -88,6 +88,12 @@ def test_pearson_interval_is_close_to_fishers():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.12)
 
 
+def test_numbers_whose_squares_are_too_small():
+    x = np.array([1e-200, 2e-200, 3e-200, 1e-180])
+    tiny, large = stats.correlation(x, [1, 3, 2, 4], resamples=100), stats.correlation(x * 1e200, [1, 3, 2, 4], resamples=100)
+    assert (tiny.value, tiny.low, tiny.high) == pytest.approx((large.value, large.low, large.high))
+
+
 def test_constant_resamples_are_left_out():
     estimate = stats.correlation([0, 0, 0, 1], [0, 0, 0, 1], resamples=300)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1.0, 1.0, 1.0))
@@ -110,3 +116,67 @@ def test_constant_resamples_are_left_out():
 def test_what_cannot_be_computed_is_refused(call):
     with pytest.raises(DataError):
         call()
+
+
+KINDS = [("pearson", scipy.stats.pearsonr), ("spearman", scipy.stats.spearmanr), ("kendall", scipy.stats.kendalltau)]
+HUMAN = np.round(2 * RNG.normal(3, 1, size=(30, 8))) / 2  # with ties
+SCORES = HUMAN + RNG.normal(0, 1.5, size=(30, 8)) + RNG.normal(0, 3, size=(30, 1))  # documents differ in difficulty
+
+
+def test_levels_of_correlation_by_hand():
+    # documents 1 and 2 agree with the people and disagree with them; in document 3 the people see no difference
+    people, scores = [[1, 2, 3], [1, 2, 3], [4, 4, 4]], [[10, 20, 30], [3, 2, 1], [5, 1, 9]]
+    within = stats.summary_level_correlation(scores, people, "kendall", resamples=50)
+    assert (within.value, within.n) == (0.0, 2)
+    # means of systems: people 2, 8/3, 10/3; scores 6, 23/3, 40/3
+    between = stats.system_level_correlation(scores, people, "spearman", resamples=50)
+    assert (between.value, between.n) == (pytest.approx(1.0), 3)
+    # τ-b of 1 1 2 and 1 2 3: two pairs agree, one is a tie on one side: 2 / √(2 * 3)
+    assert stats.summary_level_correlation([[1, 1, 2]], [[1, 2, 3]], "kendall").value == pytest.approx(2 / math.sqrt(6))
+
+
+@pytest.mark.parametrize(("kind", "reference"), KINDS)
+def test_levels_of_correlation_agree_with_scipy(kind, reference):
+    within = stats.summary_level_correlation(SCORES, HUMAN, kind, resamples=300)
+    each = [reference(a, b).statistic for a, b in zip(SCORES, HUMAN, strict=True)]
+    assert within.value == pytest.approx(np.mean(each))
+    # an interval of a mean of independent numbers
+    assert within.high - within.low == pytest.approx(2 * 1.96 * scipy.stats.sem(each), rel=0.2)
+    between = stats.system_level_correlation(SCORES, HUMAN, kind, resamples=300)
+    assert between.value == pytest.approx(reference(SCORES.mean(0), HUMAN.mean(0)).statistic)
+    assert between.low <= between.value <= between.high
+    assert between == stats.system_level_correlation(SCORES, HUMAN, kind, resamples=300)
+
+
+def test_system_level_interval_resamples_documents_of_both_sides():
+    draws = []
+    rng = np.random.default_rng(5)
+    for _ in range(2000):
+        rows = rng.integers(0, 30, 30)
+        draws.append(scipy.stats.pearsonr(SCORES[rows].mean(0), HUMAN[rows].mean(0)).statistic)
+    ours = stats.system_level_correlation(SCORES, HUMAN)
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.03)
+
+
+def test_equal_means_are_ties_whatever_the_order_of_their_sum():
+    thirds = np.array([[0.1, 0.3, 1.0], [0.2, 0.2, 1.0], [0.3, 0.1, 1.0]])
+    assert thirds.sum(0)[0] != thirds.sum(0)[1]  # what rounding does
+    tie = stats.system_level_correlation(thirds, [[1.0, 2.0, 3.0]] * 3, "kendall", resamples=10)
+    assert tie.value == pytest.approx(2 / math.sqrt(6))
+
+
+@pytest.mark.parametrize("level", [stats.summary_level_correlation, stats.system_level_correlation])
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([[1, 2, 3]], [[1, 2, 3, 4]]),
+        ([1, 2, 3], [1, 2, 3]),
+        ([[1, 2]], [[1, 2]]),
+        ([[1, 2, math.nan]], [[1, 2, 3]]),
+        ([[1, 1, 1]], [[1, 2, 3]]),
+        (np.ones((0, 3)), np.ones((0, 3))),
+    ],
+)
+def test_levels_that_cannot_be_correlated_are_refused(level, x, y):
+    with pytest.raises(DataError):
+        level(x, y)

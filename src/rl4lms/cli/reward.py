@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -83,6 +83,13 @@ def train(
             device=device,
             progress=lambda step, of: display.report("reward model", step, of),
         )
+    _print(result)
+    print(f"card        {output / 'README.md'}")
+    print(f"use it as   {usage(output, result.get('labels', []))}")
+
+
+def _print(result: dict[str, Any]) -> None:
+    """What is known about the model."""
     if "labels" in result:
         print(f"labels      {', '.join(result['labels'])}")
     print(f"trained on  {result['train_rows']} rows")
@@ -95,5 +102,3 @@ def train(
                 print(f"{text:<11} {result[name]:.4f}")
     for point in result.get("curve", []):
         print(f"  {point['rows']:>8} rows  accuracy {point['accuracy']:.4f}")
-    print(f"card        {output / 'README.md'}")
-    print(f"use it as   {usage(output, result.get('labels', []))}")
