@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 from rl4lms.errors import DataError
 
 Array = NDArray[np.float64]
+Kind = Literal["pearson", "spearman", "kendall"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, resamples: int = 10_0
 def correlation(
     x: ArrayLike,
     y: ArrayLike,
-    kind: Literal["pearson", "spearman", "kendall"] = "pearson",
+    kind: Kind = "pearson",
     *,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -175,7 +176,7 @@ def calibration(probabilities: ArrayLike, positive: ArrayLike, bins: int = 10) -
 
 
 def _pearson(x: Array, y: Array) -> float:
-    return float(np.corrcoef(x, y)[0, 1])
+    return float(_row_correlations(x[None], y[None], "pearson")[0])
 
 
 _CORRELATIONS: dict[str, Callable[[Array, Array], float]] = {
@@ -203,4 +204,96 @@ def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     first, second = _finite(a), _finite(b)
     if len(first) != len(second):
         raise DataError(f"values must come in pairs, got {len(first)} and {len(second)}")
+    return first, second
+
+
+def summary_level_correlation(
+    x: ArrayLike, y: ArrayLike, kind: Kind = "pearson", *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """How well one score orders the systems within each document as another one does: the mean of the documents' correlations.
+
+    Documents in which one side is constant have no correlation and are left out. The interval is a percentile bootstrap over documents.
+
+    Args:
+        x, y: (documents, systems) the scores.
+        kind: Pearson's r, Spearman's ρ or Kendall's τ-b.
+        confidence, resamples, seed: as for `correlation`.
+
+    Returns:
+        The estimate; `n` is the number of documents that were not left out.
+
+    Raises:
+        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or every document is left out.
+    """
+    first, second = _tables(x, y)
+    each = _row_correlations(first, second, kind)
+    kept = ~np.isnan(each)
+    if not kept.any():
+        raise DataError("no document has two different values on each side, so there is no correlation within documents")
+    weights = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=resamples)
+    used = weights @ kept
+    draws = (weights @ np.where(kept, each, 0.0))[used > 0] / used[used > 0]
+    return _estimate(float(each[kept].mean()), draws, confidence, int(kept.sum()))
+
+
+def system_level_correlation(
+    x: ArrayLike, y: ArrayLike, kind: Kind = "pearson", *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """How well one score orders systems as another one does: the correlation of the systems' means over documents.
+
+    The interval is a percentile bootstrap over documents, the same ones on both sides. It says what other documents may have given, not
+    what other systems may have; samples in which one side is constant are left out.
+
+    Args:
+        x, y: (documents, systems) the scores.
+        kind, confidence, resamples, seed: as for `summary_level_correlation`.
+
+    Returns:
+        The estimate; `n` is the number of systems.
+
+    Raises:
+        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or one side's means are all the same.
+    """
+    first, second = _tables(x, y)
+    documents, systems = first.shape
+    weights = np.random.default_rng(seed).multinomial(documents, np.full(documents, 1 / documents), size=resamples)
+    weights = np.vstack([np.ones(documents, dtype=weights.dtype), weights])
+    every = _row_correlations(_rounded(weights @ first), _rounded(weights @ second), kind)
+    if np.isnan(every[0]):
+        raise DataError("the systems' means are all the same on one side, so there is no correlation between systems")
+    return _estimate(float(every[0]), every[1:][~np.isnan(every[1:])], confidence, systems)
+
+
+def _row_correlations(x: Array, y: Array, kind: Kind) -> Array:
+    """Correlations of the rows of two (R, S) tables; NaN where a row is constant."""
+    constant = (np.ptp(x, axis=1) == 0) | (np.ptp(y, axis=1) == 0)
+    if kind == "kendall":
+        place, other = np.triu_indices(x.shape[1], 1)
+        a, b = np.sign(x[:, place] - x[:, other]), np.sign(y[:, place] - y[:, other])
+    else:
+        if kind == "spearman":
+            x, y = scipy_stats.rankdata(x, axis=1), scipy_stats.rankdata(y, axis=1)
+        a, b = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+        a, b = (
+            side / np.maximum(np.abs(side).max(1, keepdims=True), np.finfo(np.float64).tiny) for side in (a, b)
+        )  # or squares may vanish
+    with np.errstate(invalid="ignore"):
+        r = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return np.where(constant, np.nan, np.clip(r, -1.0, 1.0))
+
+
+def _rounded(means: Array) -> Array:
+    """Without the last digits, in which sums of the same values in another order differ: equal means stay ties."""
+    scale = float(np.abs(means).max()) or 1.0
+    return (means / scale).round(12)
+
+
+def _tables(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 2 or first.shape[1] < 3 or not len(first):
+        raise DataError(
+            f"expected two tables (documents, systems) of one shape, with three systems or more; got {first.shape}, {second.shape}"
+        )
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise DataError("correlations need finite numbers; leave out documents for which a system has no score")
     return first, second

@@ -24,7 +24,7 @@ from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
 from rl4lms.rewards import build as build_reward
-from rl4lms.rewards import load_state
+from rl4lms.rewards import load_state, state_of
 from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
@@ -235,7 +235,7 @@ def assemble(
         reward=reward,  # type: ignore[arg-type]
         samples=task.samples("train") if not only_supervised else (),
         schedule=Schedule(optimizer, recipe.optimizer, recipe.training.iterations),
-        state=TrainState(models.policy, optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef),
+        state=TrainState(models.policy, optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)),
         checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint, map(file_key, _reward_files(recipe))),
         log=log,
         evaluate=evaluate,

@@ -1,0 +1,53 @@
+"""BLEURT: a regression model of human judgements that reads a reference and a text (Sellam, Das and Parikh, 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rl4lms.errors import ConfigError
+from rl4lms.metrics.pretrained import load_runner
+from rl4lms.metrics.support import check_references, signature
+
+
+class Bleurt:
+    """The output of a BLEURT checkpoint, under the key `bleurt`: about 0 to 1 for the published ones, but not bounded.
+
+    The checkpoint has the form of the conversions on the Hub that transformers loads by itself, such as `Elron/bleurt-base-512`: a
+    sequence classifier with one output that reads a pair, the reference first. Google's TensorFlow checkpoints, and conversions that
+    bring code of their own (BLEURT-20), have to be converted first. Of several references the best score counts. Empty texts are read
+    like any other.
+
+    Args:
+        model: Hub id or folder.
+        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`; of a pair that is too long the longer text is
+            cut.
+
+    Raises:
+        MissingPartError: the model is not here and cannot be downloaded.
+        ModelError: the model cannot be loaded, or lacks weights.
+        ConfigError: it has not exactly one output.
+    """
+
+    higher_is_better = True
+    uses_model = True
+
+    def __init__(self, model: str, **options: Any) -> None:
+        from transformers import AutoModelForSequenceClassification
+
+        self._runner = load_runner("bleurt", AutoModelForSequenceClassification, model, "BLEURT checkpoint", **options)
+        outputs = self._runner.config.num_labels
+        if outputs != 1:
+            raise ConfigError(f"bleurt: {model!r} is no BLEURT checkpoint: it has {outputs} outputs, and not one")
+        self.signature = signature("bleurt", model=model, refs="max", max_tokens=options.get("max_tokens", 512))
+
+    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
+        """
+        Raises:
+            DataError: a row has no reference.
+        """
+        check_references("bleurt", references)
+        rows = [[(text, completion) for text in texts] for completion, texts in zip(completions, references, strict=True)]
+        pairs = list(dict.fromkeys(pair for row in rows for pair in row))
+        scores = dict(zip(pairs, self._runner.run(pairs, lambda output, inputs: output.logits[:, 0].float().tolist()), strict=True))
+        return {"bleurt": [max(scores[pair] for pair in row) for row in rows]}

@@ -1,0 +1,89 @@
+"""Embedding similarity: the cosine of the embeddings of two texts by a sentence encoder (Reimers and Gurevych, 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+from rl4lms.metrics.pretrained import Memory, load_runner
+from rl4lms.metrics.support import check_references, signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Rows whose embeddings are held at the same time, and bytes of those of references and prompts that are kept.
+_ROWS, _KEPT = 1024, 64 << 20
+
+
+class EmbeddingSimilarity:
+    """Cosine in [-1, 1] of a text and the most similar of its references, or its prompt, under the key `embedding_similarity`.
+
+    The embedding is the mean of the encoder's last states over all tokens, special ones included, or the state of the first token, as
+    sentence-transformers' pooling computes it. Its further modules (`Dense` and the like) are not read, and the length it cuts texts to
+    has to be given as `max_tokens`. The empty text has an embedding like any other, that of its special tokens.
+
+    Args:
+        model: an encoder: Hub id or folder.
+        pooling: `mean` or `cls`.
+        to: what is compared with: `references` or `prompts`.
+        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+
+    Raises:
+        MissingPartError: the model is not here and cannot be downloaded.
+        ModelError: the model cannot be loaded.
+    """
+
+    higher_is_better = True
+    uses_model = True
+
+    def __init__(
+        self, model: str, pooling: Literal["mean", "cls"] = "mean", to: Literal["references", "prompts"] = "references", **options: Any
+    ) -> None:
+        from transformers import AutoModel
+
+        self._pooling, self._to = pooling, to
+        # BERT's own pooling layer is not used, and many checkpoints lack it
+        self._runner = load_runner("embedding_similarity", AutoModel, model, "encoder", need=lambda name: "pooler" not in name, **options)
+        shown = {"model": model, "pooling": pooling, "to": to, "max_tokens": options.get("max_tokens", 512)}
+        self.signature = signature("embedding_similarity", **shown)
+        self._kept: Memory[Tensor] = Memory(_KEPT, lambda vector: vector.numel() * 4)
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """
+        Raises:
+            DataError: texts are compared with references, and a row has none.
+        """
+        if self._to == "references":
+            check_references("embedding_similarity", references)
+        others = references if self._to == "references" else [(prompt,) for prompt in prompts]
+        rows = list(zip(completions, others, strict=True))
+        values = [value for start in range(0, len(rows), _ROWS) for value in self._values(rows[start : start + _ROWS])]
+        return {"embedding_similarity": values}
+
+    def _values(self, rows: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+        embedded = self._embedded([completion for completion, _ in rows], chain.from_iterable(texts for _, texts in rows))
+        return [max(float(embedded[completion] @ embedded[text]) for text in texts) for completion, texts in rows]
+
+    def _embedded(self, completions: Iterable[str], others: Iterable[str]) -> dict[str, Tensor]:
+        """(d,) of length 1 for every text; those of `others` are remembered."""
+        of_others = dict.fromkeys(others)
+        known = {text: found for text in of_others if (found := self._kept.get(text)) is not None}
+        new = [text for text in dict.fromkeys(chain(of_others, completions)) if text not in known]
+        for text, found in zip(new, self._runner.run(new, self._read), strict=True):
+            known[text] = found
+            if text in of_others:
+                self._kept.put(text, found)
+        return known
+
+    def _read(self, output: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+        states = output.last_hidden_state.float()
+        if self._pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        pooled = pooled / pooled.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        return [vector.clone() for vector in pooled.cpu()]

@@ -1,0 +1,81 @@
+"""What the metrics that run a pretrained model share: getting it, and remembering what it said about texts that come back."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rl4lms.errors import MissingPartError, ModelError
+from rl4lms.metrics.runner import ModelRunner
+
+Value = TypeVar("Value")
+
+
+def load_runner(metric: str, auto_class: Any, model: str, what: str, **options: Any) -> ModelRunner:
+    """A `ModelRunner` with these options.
+
+    Args:
+        metric: what needs the model, for messages.
+        auto_class, model, what, options: of `ModelRunner`.
+
+    Raises:
+        MissingPartError: the model is no folder here and cannot be downloaded, so that tables show the metric as absent.
+        ModelError: it is there and cannot be used.
+    """
+    try:
+        return ModelRunner(auto_class, model, what, **options)
+    except ModelError as error:
+        if not Path(model).exists() and _is_out_of_reach(error):
+            raise MissingPartError(
+                f"the {what} {model!r}, which {metric} needs,",
+                "there is no such folder, and it could not be downloaded: get it where there is a network "
+                "(hf download <id> --local-dir <folder>) and name its folder with `model`, or leave the metric out",
+            ) from error
+        raise
+
+
+def _is_out_of_reach(error: BaseException) -> bool:
+    """Whether the Hub did not answer, or was not even asked for what can only be a folder. Unknown names on the Hub are something else."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, HFValidationError | LocalEntryNotFoundError):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+class Memory(Generic[Value]):
+    """The values last used, up to a total size; what was used longest ago goes first.
+
+    Args:
+        limit: of the total, in the unit of `size`.
+        size: of one value; without it values are counted.
+    """
+
+    def __init__(self, limit: int, size: Callable[[Value], int] = lambda value: 1) -> None:
+        self._limit, self._size = limit, size
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._total = 0
+
+    def get(self, key: Hashable) -> Value | None:
+        """The value, or None where it is not remembered."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Remembers a value in place of older ones; one that is larger than everything is not remembered."""
+        if key in self._values:
+            self._total -= self._size(self._values.pop(key))
+        size = self._size(value)
+        if size > self._limit:
+            return
+        self._values[key] = value
+        self._total += size
+        while self._total > self._limit:
+            self._total -= self._size(self._values.popitem(last=False)[1])
