@@ -55,7 +55,9 @@ def test_three_labels_are_averaged_one_against_the_rest():
     rng = np.random.default_rng(1)
     logits, truth = rng.normal(size=(300, 3)), rng.integers(0, 3, 300)
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    assert of_labels(logits, truth, each(300)).auc == pytest.approx(sklearn.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro"))
+    assert of_labels(logits, truth, each(300)).auc == pytest.approx(
+        sklearn.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
+    )
 
 
 def test_pairs():
