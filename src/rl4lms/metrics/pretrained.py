@@ -21,8 +21,8 @@ def load_runner(metric: str, auto_class: Any, model: str, what: str, **options: 
         auto_class, model, what, options: of `ModelRunner`.
 
     Raises:
-        MissingPartError: the model is no folder here and cannot be downloaded, so that tables show the metric as absent.
-        ModelError: it is there and cannot be used.
+        MissingPartError: the model is one of the Hub, and the Hub cannot be reached, so that tables show the metric as absent.
+        ModelError: it is there and cannot be used; or there is no such folder, or no such model on the Hub: a mistake in the recipe.
     """
     try:
         return ModelRunner(auto_class, model, what, **options)
@@ -37,12 +37,12 @@ def load_runner(metric: str, auto_class: Any, model: str, what: str, **options: 
 
 
 def _is_out_of_reach(error: BaseException) -> bool:
-    """Whether the Hub did not answer, or was not even asked for what can only be a folder. Unknown names on the Hub are something else."""
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    """Whether the Hub did not answer. Unknown names on the Hub are something else, and so is what can only be a folder."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, HFValidationError | LocalEntryNotFoundError):
+        if isinstance(cause, LocalEntryNotFoundError):
             return True
         cause = cause.__cause__
     return False
