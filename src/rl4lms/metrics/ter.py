@@ -20,6 +20,7 @@ every step, and one inside the band does not cost more. So the band is a mask on
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,6 +53,11 @@ class Reference:
         for place, word in enumerate(self.words):
             places.setdefault(word, []).append(place)
         return places
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each word occurs."""
+        return Counter(self.words)
 
     @cached_property
     def bits(self) -> dict[str, int]:
@@ -92,6 +98,7 @@ class _Search:
         reference: what it is turned into.
         shifts, tried: shifts carried out and tried so far.
         distance: edit distance of `words` and the reference; without a search that of texts of which one is empty.
+        least: edit distance that is left in any order of the words.
         band: (lowest, one above the highest) word count of the reference that a row of the matrix visits, one per word of the text.
         masks: of each row, the bits of the words of the reference whose cell, and the one on its upper left, are within the band.
         targets: before which words of the text a run can go, ascending.
@@ -103,6 +110,7 @@ class _Search:
     shifts: int = 0
     tried: int = 0
     distance: int = field(init=False)
+    least: int = field(init=False)
     band: list[tuple[int, int]] = field(init=False)
     masks: list[int] = field(init=False)
     targets: list[int] = field(init=False, default_factory=list)
@@ -111,6 +119,7 @@ class _Search:
     def __post_init__(self) -> None:
         rows, columns = len(self.words), len(self.reference.words)
         self.distance = max(rows, columns)
+        self.least = self.distance - (Counter(self.words) & self.reference.counts).total()
         ratio = columns / rows if rows else 1
         width = BEAM_WIDTH if ratio / 2 <= BEAM_WIDTH else math.ceil(ratio / 2 + BEAM_WIDTH)
         middles = [math.floor(row * ratio) for row in range(1, rows + 1)]
@@ -124,8 +133,10 @@ class _Search:
         ]
 
     def find_candidates(self) -> bool:
-        """Collects the shifts to be tried next; False where there are none or too many."""
+        """Collects the shifts to be tried next; False where there are none, too many, or no shift can help."""
         errors, reference_errors, targets = self._align()
+        if self.distance == self.least:
+            return False
         wrong, reference_wrong = list(accumulate(errors, initial=0)), list(accumulate(reference_errors, initial=0))
         # targets never decrease
         self.targets, ranks = list(dict.fromkeys(targets)), list(accumulate((a != b for a, b in pairwise(targets)), initial=0))
@@ -257,46 +268,47 @@ def _gains(searches: Sequence[_Search], owner: Integers, length: Integers, start
         moved = np.where(row < turn[:n], left[:n], right[:n])
         moved *= (a[:n] <= row) & (row < c[:n])
         source = offsets[:n] + moved + row
-        more_in: Words | np.uint64 = _ONE
-        less_in: Words | np.uint64 = np.uint64(0)
+        carried: tuple[Words, Words] | None = None
         for block in range(blocks):
             match = matches[block].take(source)
             if masks is not None:
                 match &= masks[block, row].take(owner[:n])
-            more_in, less_in = _advance(match, up[block, :n], down[block, :n], more_in, less_in)
+            carried = _advance(match, up[block, :n], down[block, :n], carried, block + 1 < blocks)
     columns = [len(search.reference.words) for search in own]
     used = np.array([[_low_bits(n - _WORD * block) for n in columns] for block in range(blocks)], dtype=np.uint64)[:, owner]
     distance = sizes[owner] + np.bitwise_count(up & used).sum(0, dtype=np.int64) - np.bitwise_count(down & used).sum(0, dtype=np.int64)
     return np.array([search.distance for search in own])[owner] - distance
 
 
-def _advance(match: Words, up: Words, down: Words, more_in: Words | np.uint64, less_in: Words | np.uint64) -> tuple[Words, Words]:
+def _advance(match: Words, up: Words, down: Words, carried: tuple[Words, Words] | None, carry: bool) -> tuple[Words, Words] | None:
     """One block of one row of many matrices (Myers, 1999, figure 8), in place; names as in `_Search._align`.
 
     Args:
         match: (n,) bits of words that match; overwritten.
         up, down: (n,) the row above; become this row.
-        more_in, less_in: differences to the row above in the last cell of the block before.
+        carried: `more` and `less` of the last cell of the block before; None for the first block, where it is 1 and 0.
+        carry: whether there is a next block.
 
     Returns:
-        The same for the last cell of this block.
+        What it needs to be given.
     """
     kept = match | down
-    match |= less_in
-    carried = match & up
-    carried += up
-    carried ^= up
-    carried |= match
-    more = carried | up
+    if carried is not None:
+        match |= carried[1]
+    less = match & up
+    less += up
+    less ^= up
+    less |= match
+    more = less | up
     np.invert(more, out=more)
     more |= down
-    less = carried
     less &= up
-    outgoing = more >> _TOP, less >> _TOP
+    outgoing = (more >> _TOP, less >> _TOP) if carry else None
     more <<= _ONE
-    more |= more_in
     less <<= _ONE
-    less |= less_in
+    more |= _ONE if carried is None else carried[0]
+    if carried is not None:
+        less |= carried[1]
     np.bitwise_or(kept, more, out=up)
     np.invert(up, out=up)
     up |= less

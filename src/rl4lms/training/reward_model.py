@@ -105,16 +105,23 @@ def fit_classifier(
             device=model.device,
             seed=seed,
             progress=progress,
-            max_steps=total,
-            per_device_train_batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=int(0.06 * total),
-            weight_decay=0.01,
+            **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length" if group_by_length else "random",
         )
     finally:
         model.eval()
+
+
+def _schedule(steps: int, batch_size: int, learning_rate: float) -> dict[str, Any]:
+    """AdamW, linear decay with 6 % warm-up, as arguments of the `Trainer`."""
+    return {
+        "max_steps": steps,
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": int(0.06 * steps),
+        "weight_decay": 0.01,
+    }
 
 
 class _PairLoss(nn.Module):
@@ -163,12 +170,7 @@ def fit_preferences(
             seed=seed,
             progress=progress,
             model_accepts_loss_kwargs=False,
-            max_steps=total,
-            per_device_train_batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=int(0.06 * total),
-            weight_decay=0.01,
+            **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
         )
