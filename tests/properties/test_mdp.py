@@ -13,6 +13,9 @@ import pytest
 from rl4lms.config.data import PromptConfig
 from rl4lms.errors import RewardError
 from rl4lms.mdp import TextGenEnv
+from rl4lms.rewards import build
+from rl4lms.tasks.files import FileTask
+from rl4lms.training.attach import attach
 from rl4lms.training.loop import Loop
 from rl4lms.types import Experience
 from tests.runs import small_loop
@@ -38,14 +41,19 @@ def env_of(loop: Loop, reward: Any, kl_coef: float = 0.0, **options: Any) -> Tex
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("reward", [None, prefix_lengths])
+# Each token's payment depends on the tokens up to it, except that `word` would wait for the next one.
+SHAPED = {"name": "shaped", "every": "token", "reward": {"name": "increasing_numbers", "min_tokens": 6}}
+
+
+@pytest.mark.parametrize("reward", [None, prefix_lengths, SHAPED], ids=["sequence", "dense", "shaped"])
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
 def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     tmp_path: Path, family: str, reward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = small_loop(tmp_path, family, kl={"kl_coef": 0.3}, rollout={"max_new_tokens": 7, "top_k": 9}, optimizer={"learning_rate": 5e-3})
     if reward is not None:
-        loop.reward = reward
+        loop.reward = build(reward)
+        attach([loop.reward], FileTask(loop.recipe.data), loop.models.tokenizer)
     loop.step(0)  # so that policy and reference differ
     caught: list[Experience] = []
     monkeypatch.setattr(loop.algorithm, "update", lambda experience, step: caught.append(experience) or {})

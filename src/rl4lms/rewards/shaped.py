@@ -82,8 +82,10 @@ class Shaped(Composite):
             raise RewardError("reward 'shaped' has no tokenizer to make prefixes with; a run gives it one, elsewhere call use_tokenizer")
         if not ids:
             return {}
-        texts = [*self._decode([list(ids[: place + 1]) for place in range(len(ids) - 1)]), text]
-        texts = [prefix.rstrip("\ufffd") for prefix in texts[:-1]] + texts[-1:]  # half a character is none yet
+        shorter = [list(ids[: place + 1]) for place in range(len(ids) - 1)]
+        # tokenizers take an empty batch for an empty text; half a character is none yet
+        texts = [prefix.rstrip("\ufffd") for prefix in self._decode(shorter)] if shorter else []
+        texts.append(text)
         if self._every == "word":
             kept = [place for place in range(len(ids) - 1) if _ends_word(texts[place], texts[place + 1])]
         else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from rl4lms.errors import RewardError
 from rl4lms.rewards import build, score
 from rl4lms.rewards.shaped import Shaped
+from tests.tiny import number_tokenizer
 
 WORDS = ["the", " cat", " sat", ",", " un", "believ", "ably", " \ufffd", "é"]
 
@@ -44,6 +46,14 @@ def test_a_token_gets_what_it_adds():
 def test_words_are_paid_where_they_end():
     # "the cat sat, unbelievably": the comma belongs to the next payment, and the parts of a word to its last token
     assert score(shaped(characters), **batch([0, 1, 2, 3, 4, 5, 6])).scores == [[3.0, 4.0, 4.0, 0.0, 0.0, 0.0, 14.0]]
+
+
+def test_a_completion_of_one_token_gets_its_whole_score():
+    tokenizer = number_tokenizer()
+    reward = Shaped("increasing_numbers", every="token")
+    reward.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
+    one = {"prompts": ["p"], "completions": ["7"], "completion_ids": [[7]], "references": [()], "columns": {}}
+    assert score(reward, **one).scores == [[pytest.approx(0.1)]]
 
 
 def test_half_a_character_is_no_text_yet():
