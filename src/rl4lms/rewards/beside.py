@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from rl4lms.config.rewards import RewardFaultsConfig
-from rl4lms.rewards import guard
+from rl4lms.rewards import guard, printing
 from rl4lms.rewards.call import RewardOutput, score_rollout
 from rl4lms.types import Reward, Rollout
 
@@ -27,12 +27,14 @@ def begin(reward: Reward, rollout: Rollout, faults: RewardFaultsConfig) -> Calla
         with outcome:
             outcome.value = score_rollout(reward, rollout, faults)
 
+    printing.install()  # here, since threads exchange no streams
     # a daemon: a reward that hangs must not keep an interrupted process alive
     thread = threading.Thread(target=work, name="rl4lms-reward-beside", daemon=True)
     thread.start()
 
     def result() -> RewardOutput:
         thread.join()
+        printing.restore()
         if outcome.error is not None:
             raise outcome.error
         return cast(RewardOutput, outcome.value)

@@ -1,7 +1,8 @@
 """A limit on what a reward may print: the first 65,536 characters of a call pass through, the rest is dropped and counted.
 
 What goes through `sys.stdout` and `sys.stderr` is limited (`print`, logging, progress bars). Output that does not pass Python, such as
-that of a program which a reward starts, goes where it always goes.
+that of a program which a reward starts, goes where it always goes. The streams are only ever exchanged in the main thread, and what was
+exchanged is kept: other threads may be in the middle of printing.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Budget:
 _own: ContextVar[Budget | None] = ContextVar("rl4lms_reward_prints", default=None)
 _waited_for: list[Budget] = []
 _lock = threading.Lock()
+_wrapped: dict[str, _Limited] = {}  # the last of each stream
 
 
 class _Limited:
@@ -53,7 +55,10 @@ class _Limited:
         self.stream = stream
 
     def write(self, data: Any) -> int:
-        budget = _own.get() or (_waited_for[-1] if _waited_for else None)
+        budget = _own.get()
+        if budget is None and not _in_main_thread():  # the main thread prints for itself while a reward runs beside
+            with _lock:
+                budget = _waited_for[-1] if _waited_for else None
         allowed = len(data) if budget is None else budget.take(len(data))
         if allowed:
             self.stream.write(data if allowed == len(data) else data[:allowed])
@@ -80,12 +85,9 @@ def limited(owner: str, limit: int = LIMIT) -> Iterator[Budget]:
         limit: characters.
     """
     budget = Budget(limit)
+    install()
     with _lock:
         _waited_for.append(budget)
-        for name in _STREAMS:
-            stream = getattr(sys, name)
-            if stream is not None and not isinstance(stream, _Limited):
-                setattr(sys, name, _Limited(stream))
     token = _own.set(budget)
     try:
         yield budget
@@ -97,10 +99,28 @@ def limited(owner: str, limit: int = LIMIT) -> Iterator[Budget]:
             print(f"\n{owner} printed {limit + budget.dropped:,} characters; the last {budget.dropped:,} were dropped", file=sys.stderr)
 
 
+def install() -> None:
+    """Puts limited streams in the place of the program's own. Off the main thread it does nothing: `beside.begin` has done it there."""
+    if not _in_main_thread():
+        return
+    for name in _STREAMS:
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Limited):
+            if name not in _wrapped or _wrapped[name].stream is not stream:
+                _wrapped[name] = _Limited(stream)
+            setattr(sys, name, _wrapped[name])
+
+
 def restore() -> None:
-    """Puts the program's own streams back, unless a call is still being waited for."""
+    """Puts the program's own streams back, unless a call is still being waited for, or this is not the main thread."""
+    if not _in_main_thread():
+        return
     with _lock:
         for name in _STREAMS:
             stream = getattr(sys, name)
             if not _waited_for and isinstance(stream, _Limited):
                 setattr(sys, name, stream.stream)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -28,7 +28,8 @@ class _Around(Composite):
         return score_part(self.whole, self._key, self.inner[0], batch)
 
     def _result(self, rows: Sequence[Any], batch: Mapping[str, Any], output: RewardOutput) -> RewardOutput:
-        return composed(f"reward {self.whole!r}", rows, batch, {"": output}, {"raw": output.totals()})
+        raw = self._key if "raw" in output.parts else "raw"  # of a transform inside another, which has a `raw` of its own
+        return composed(f"reward {self.whole!r}", rows, batch, {"": output}, {raw: output.totals()})
 
 
 class Scale(_Around):
@@ -108,8 +109,9 @@ class Standardise(_Around):
         for group in self._groups(batch["prompts"]):
             known = [row for row in group if scores[row] is not None]
             mean, deviation = self._moments([float(scores[row]) for row in known])  # type: ignore[arg-type]
+            differ = deviation > _ROUNDING * abs(mean)
             for row in known:
-                rows[row] = (float(scores[row]) - mean) / deviation if deviation > 0 else 0.0  # type: ignore[arg-type]
+                rows[row] = (float(scores[row]) - mean) / deviation if differ else 0.0  # type: ignore[arg-type]
         return self._result(rows, batch, output)
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,6 +146,10 @@ class Standardise(_Around):
         self._mean += apart * len(scores) / count
         self._count = count
         return self._mean, math.sqrt(self._squares / count)
+
+
+# Equal scores leave a deviation of some units in the last place of their mean.
+_ROUNDING = 1e-12
 
 
 def _moments(scores: Iterable[float]) -> tuple[float, float]:

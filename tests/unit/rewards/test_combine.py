@@ -125,3 +125,8 @@ def test_an_ensemble_leaves_out_what_a_member_leaves_out():
 def test_equal_keys_are_refused():
     with pytest.raises(ConfigError, match="reward 'product': two parts are called 'ones'"):
         build({"name": "product", "parts": [{"reward": "ones"}, {"reward": "ones"}]})
+
+
+def test_no_member_hides_the_disagreement():
+    with pytest.raises(ConfigError, match="no part can be called 'disagreement'"):
+        build({"name": "ensemble", "parts": [{"reward": "ones", "key": "disagreement"}, {"reward": "ones"}]})

@@ -4,6 +4,8 @@ import json
 import statistics
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rl4lms.errors import ConfigError, RewardError
 from rl4lms.rewards import build, load_state, nested, score, state_of
@@ -61,9 +63,22 @@ def test_standardised_over_the_batch():
     assert output.parts["raw"] == [1.0, 2.0, None, 6.0]
 
 
-def test_equal_scores_become_zero():
-    for over in ("batch", "running"):
-        assert scored(Standardise(giving(0.7, 0.7), over=over), "a", "b").scores == [0.0, 0.0]
+@pytest.mark.parametrize("over", ["batch", "running", "prompt"])
+@given(score_of_all=st.floats(-1e6, 1e6), n=st.integers(2, 9), calls=st.integers(1, 3))
+def test_equal_scores_become_zero(over, score_of_all, n, calls):
+    reward, rows = Standardise(giving(*[score_of_all] * n), over=over), batch(*["a"] * n, prompts=["p"] * n)
+    for _ in range(calls):
+        assert score(reward, **rows).scores == [0.0] * n
+
+
+def test_small_differences_on_a_large_score_count():
+    assert scored(Standardise(giving(1e6, 1e6 + 1e-4), over="batch"), "a", "b").scores == pytest.approx([-1.0, 1.0], rel=1e-3)
+
+
+def test_a_transform_inside_another_keeps_both_scores():
+    output = scored(Clip({"name": "scale", "factor": 2.0, "reward": "dates"}, high=1.5), "2020-01-01")
+    assert output.scores == [1.5]
+    assert output.parts == {"scale": [2.0], "raw": [1.0]}
 
 
 def test_standardised_over_the_completions_of_a_prompt_wherever_they_stand():
