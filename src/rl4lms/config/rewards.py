@@ -168,7 +168,7 @@ class PreferenceConfig(EncoderOptions):
 class HttpConfig(Block):
     """Scores from a server: POST of JSON, `{"scores": [...]}` comes back."""
 
-    url: str = Field(pattern=r"^https?://", description="http:// or https://")
+    url: str = Field(pattern=r"^https?://", description="http:// or https://; $NAME is read from the environment")
     columns: list[str] = Field(
         ["prompts", "completions"], description="what is sent: any of prompts, completions, references, data columns"
     )

@@ -24,7 +24,9 @@ class _Parts(Composite):
         self._keys = [part.key or part.reward.name for part in parts]
         twice = {key for key in self._keys if self._keys.count(key) > 1}
         if "disagreement" in self._keys and self.whole == "ensemble":
-            raise ConfigError("reward 'ensemble': no part can be called 'disagreement', which is what the members' deviation is reported as")
+            raise ConfigError(
+                "reward 'ensemble': no part can be called 'disagreement', which is what the members' deviation is reported as"
+            )
         if twice:
             raise ConfigError(f"reward {self.whole!r}: two parts are called {min(twice)!r}; tell them apart with `key`")
         self.inner = tuple(build(part.reward) for part in parts)

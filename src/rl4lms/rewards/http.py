@@ -19,7 +19,7 @@ from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.errors import ConfigError, DataError, RewardError
 from rl4lms.rewards import guard
 from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked
-from rl4lms.rewards.faults import STRICT, Fault, replacement
+from rl4lms.rewards.faults import STRICT, Fault, Kind, replacement
 
 # Answers that may be another one next time: too busy, too early, or broken behind the address. Any other error is a mistake.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -36,10 +36,11 @@ class HttpReward:
     A request that fails in a way that may pass (no connection, no answer in time, an overloaded server) is tried again, after a wait that
     doubles each time or that the server names (`Retry-After`). When it fails for good, its rows have no score: the run stops, or goes on
     without these rows, as `reward_faults.exception` says; `constant` leaves them out, too, because the state of a network says nothing
-    about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass.
+    about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass. With
+    `reward_faults.timeout_s` the whole call has that time, and what is not answered then follows `reward_faults.timeout`.
 
     Args:
-        url: of the server.
+        url: of the server; `$NAME` is taken from the environment. Messages show it without user, password and query.
         columns: what is sent.
         batch_size: rows of one request.
         concurrency: requests at the same time.
@@ -53,7 +54,7 @@ class HttpReward:
         beside: True: the reward waits for a server and may run beside the model's work.
 
     Raises:
-        ConfigError: a header names an environment variable that is not set.
+        ConfigError: the url is none, an environment variable is not set, or a header cannot be sent.
     """
 
     beside = True
@@ -70,9 +71,10 @@ class HttpReward:
         cache_size: int = 100_000,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url, self._columns, self._batch_size, self._concurrency = url, tuple(columns), batch_size, concurrency
+        self._url, self._shown = _checked_url(url)
+        self._columns, self._batch_size, self._concurrency = tuple(columns), batch_size, concurrency
         self._timeout_s, self._retries, self._backoff_s, self._cache_size = timeout_s, retries, backoff_s, cache_size
-        self._headers = {name: _from_environment(name, value) for name, value in (headers or {}).items()}
+        self._headers = {name: _checked_header(name, value) for name, value in (headers or {}).items()}
         self._cache: OrderedDict[str, float] = OrderedDict()
 
     def __call__(self, **batch: Any) -> Scores:
@@ -93,7 +95,7 @@ class HttpReward:
         known: dict[str, float | None] = {key: self._cache[key] for key in keys if key in self._cache}
         unknown = list({key: row for key, row in zip(keys, rows, strict=True) if key not in known}.items())
         requests = [unknown[i : i + self._batch_size] for i in range(0, len(unknown), self._batch_size)]
-        answers = guard.wait(self._ask_all([[json.loads(row) for _, row in request] for request in requests])) if requests else []
+        answers = self._answers([[json.loads(row) for _, row in request] for request in requests], faults.timeout_s) if requests else []
         found: list[Fault] = []
         failed: set[str] = set()
         for request, answer in zip(requests, answers, strict=True):
@@ -101,7 +103,7 @@ class HttpReward:
                 known |= zip((key for key, _ in request), answer.scores, strict=True)
                 continue
             failed |= {key for key, _ in request}
-            found.append(Fault("exception", f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
+            found.append(Fault(answer.kind, f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
             replacement(faults, found[-1])  # raises where that is an error; nothing stands in for an answer that did not come
         lengths = [len(ids) for ids in batch["completion_ids"]]
         output = checked("reward 'http'", [known.get(key) for key in keys], lengths, completions, faults)
@@ -135,14 +137,31 @@ class HttpReward:
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
 
-    async def _ask_all(self, requests: Sequence[list[list[Any]]]) -> list[_Answer]:
+    def _answers(self, requests: Sequence[list[list[Any]]], seconds: float | None) -> list[_Answer]:
+        try:
+            return guard.wait(self._ask_all(requests, seconds))
+        except (RewardError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # of the client
+            raise RewardError(f"reward 'http': {self._shown}: {type(error).__name__}: {error}") from error
+
+    async def _ask_all(self, requests: Sequence[list[list[Any]]], seconds: float | None) -> list[_Answer]:
         at_once = asyncio.Semaphore(self._concurrency)
         async with httpx2.AsyncClient(headers=self._headers, timeout=None) as client:
-            return await asyncio.gather(*(self._ask(client, at_once, rows) for rows in requests))
+            tasks = [asyncio.create_task(self._ask(client, at_once, rows)) for rows in requests]
+            done, late = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [task for task in done if task.exception() is not None]
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            if failed:
+                failed[0].result()
+            over = _Answer(failure=f"no time was left: the whole call may take {seconds} s (reward_faults.timeout_s)", kind="timeout")
+            return [task.result() if task in done else over for task in tasks]
 
     async def _ask(self, client: httpx2.AsyncClient, at_once: asyncio.Semaphore, rows: list[list[Any]]) -> _Answer:
         """Tries one request until there is an answer, or no try is left."""
-        body = {name: [row[place] for row in rows] for place, name in enumerate(self._columns)}
+        body = json.dumps({name: [row[place] for row in rows] for place, name in enumerate(self._columns)}).encode("ascii")
         failure, wait = "", 0.0
         for number in range(1 + self._retries):
             if number:
@@ -150,16 +169,16 @@ class HttpReward:
             async with at_once:
                 try:
                     async with asyncio.timeout(self._timeout_s):
-                        response = await client.post(self._url, json=body)
+                        response = await client.post(self._url, content=body, headers={"Content-Type": "application/json"})
                 except TimeoutError:
-                    failure, wait = f"no answer from {self._url} within {self._timeout_s:g} s", 0.0
+                    failure, wait = f"no answer from {self._shown} within {self._timeout_s:g} s", 0.0
                     continue
-                except httpx2.TransportError as error:
-                    failure, wait = f"{self._url}: {type(error).__name__}{f': {error}' if str(error) else ''}", 0.0
+                except (httpx2.HTTPError, OSError) as error:
+                    failure, wait = f"{self._shown}: {type(error).__name__}{f': {error}' if str(error) else ''}", 0.0
                     continue
             if response.status_code not in _PASSING:
                 return _Answer(self._read(response, len(rows)), number + 1)
-            failure, wait = f"{self._url} answered {response.status_code} {response.reason_phrase}", _seconds(response)
+            failure, wait = f"{self._shown} answered {response.status_code} {response.reason_phrase}", _seconds(response)
         return _Answer([], 1 + self._retries, f"{failure}, in {1 + self._retries} tries")
 
     def _read(self, response: httpx2.Response, rows: int) -> list[float | None]:
@@ -169,19 +188,19 @@ class HttpReward:
         """
         shown = " ".join(response.text[:200].split())
         if response.status_code != 200:
-            raise RewardError(f"reward 'http': {self._url} answered {response.status_code} {response.reason_phrase}: {shown}")
+            raise RewardError(f"reward 'http': {self._shown} answered {response.status_code} {response.reason_phrase}: {shown}")
         try:
             answer = response.json()
         except ValueError as error:
-            raise RewardError(f"reward 'http': the answer of {self._url} is no JSON: {shown}") from error
+            raise RewardError(f"reward 'http': the answer of {self._shown} is no JSON: {shown}") from error
         scores = answer.get("scores") if isinstance(answer, dict) else answer
         if not isinstance(scores, list):
-            raise RewardError(f"reward 'http': {self._url} should answer {{\"scores\": [...]}}, and answered: {shown}")
+            raise RewardError(f"reward 'http': {self._shown} should answer {{\"scores\": [...]}}, and answered: {shown}")
         if len(scores) != rows:
-            raise RewardError(f"reward 'http': {self._url} answered {len(scores)} scores for {rows} rows")
+            raise RewardError(f"reward 'http': {self._shown} answered {len(scores)} scores for {rows} rows")
         wrong = next((score for score in scores if score is not None and not isinstance(score, int | float)), None)
         if wrong is not None:
-            raise RewardError(f"reward 'http': {self._url} answered {json.dumps(wrong)[:80]} where a number or null should be")
+            raise RewardError(f"reward 'http': {self._shown} answered {json.dumps(wrong)[:80]} where a number or null should be")
         return scores
 
 
@@ -192,6 +211,7 @@ class _Answer:
     scores: list[float | None] = field(default_factory=list)
     tries: int = 1
     failure: str | None = None
+    kind: Kind = "exception"
 
 
 def _seconds(response: httpx2.Response) -> float:
@@ -200,10 +220,31 @@ def _seconds(response: httpx2.Response) -> float:
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
 
 
-def _from_environment(header: str, value: str) -> str:
+def _checked_url(url: str) -> tuple[str, str]:
+    """The address, and how messages show it: without what may be secret."""
+    try:
+        parsed = httpx2.URL(_from_environment("url", url))
+    except httpx2.InvalidURL as error:
+        raise ConfigError(f"reward 'http', option 'url': this is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError("reward 'http', option 'url': write http://HOST:PORT/PATH or https://...")
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        raise ConfigError(f"reward 'http', option 'url': ports go from 1 to 65535, got {parsed.port}")
+    return str(parsed), str(parsed.copy_with(userinfo=b"", query=None))
+
+
+def _checked_header(name: str, value: str) -> str:
+    """The value of a header; it may be secret, so messages show none of it."""
+    content = _from_environment(f"header {name!r}", value).strip()
+    if not content.isascii() or not content.isprintable() or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII):
+        raise ConfigError(f"reward 'http', header {name!r}: names and values of headers are printable ASCII on one line")
+    return content
+
+
+def _from_environment(where: str, text: str) -> str:
     def content(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
-            raise ConfigError(f"reward 'http', header {header!r}: the environment variable {match[1]} is not set")
+            raise ConfigError(f"reward 'http', {where}: the environment variable {match[1]} is not set")
         return os.environ[match[1]]
 
-    return re.sub(r"\$(\w+)", content, value)
+    return re.sub(r"\$([A-Za-z_]\w*)", content, text)

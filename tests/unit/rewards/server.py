@@ -16,6 +16,7 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.plan: list = []
         self.retry_after: str | None = None
+        self.encoding: str | None = None
         self.at_once = self.most_at_once = 0
         self.slowness = 0.0
         lock, outer = threading.Lock(), self
@@ -41,6 +42,8 @@ class Server:
                 self.send_response(what if isinstance(what, int) else 200)
                 if outer.retry_after is not None:
                     self.send_header("Retry-After", outer.retry_after)
+                if outer.encoding is not None:
+                    self.send_header("Content-Encoding", outer.encoding)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -177,3 +178,57 @@ def test_from_inside_a_running_event_loop(server):
         return score(http(server), **batch("abc"))
 
     assert asyncio.run(notebook()).scores == [3.0]
+
+
+def test_secrets_stay_out_of_messages(server, monkeypatch):
+    monkeypatch.setenv("SCORE_TOKEN", "s3cr3t")
+    url = server.url.replace("http://", "http://user:$SCORE_TOKEN@") + "?key=$SCORE_TOKEN"
+    server.plan = [503]
+    with pytest.raises(RewardError) as caught:
+        score(http(server, url=url, retries=0), **batch("a"))
+    assert "s3cr3t" not in str(caught.value)
+    assert server.url in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["s3cr3t\nX: y", "s3cr3té", "s3\x00t"])
+def test_headers_that_cannot_be_sent_are_refused_without_showing_them(server, monkeypatch, secret):
+    monkeypatch.setattr("os.environ", {**os.environ, "SCORE_TOKEN": secret})
+    with pytest.raises(ConfigError) as caught:
+        http(server, headers={"Authorization": "Bearer $SCORE_TOKEN"})
+    assert str(caught.value) == "reward 'http', header 'Authorization': names and values of headers are printable ASCII on one line"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://", "write http://HOST:PORT/PATH"),
+        ("http://[::1", "this is no address"),
+        ("http://host:99999/", "this is no address|ports go from 1 to 65535"),
+    ],
+)
+def test_addresses_are_checked_when_the_reward_is_built(url, message):
+    with pytest.raises(ConfigError, match=message):
+        build({"name": "http", "url": url})
+
+
+def test_any_text_can_be_sent(server):
+    assert score(http(server), **batch("\ud800", "é\u2028")).scores == [1.0, 2.0]
+    assert server.requests[0]["completions"] == ["\ud800", "é\u2028"]
+
+
+def test_an_answer_that_cannot_be_decoded_may_pass(server):
+    server.plan, server.encoding = [b"this is not gzip"], "gzip"
+    output = score(http(server, retries=0), **batch("a"), faults=MASK)
+    assert output.scores == [None]
+    assert "DecodingError" in output.faults[0].message
+
+
+def test_the_whole_call_has_the_time_of_reward_faults(server):
+    server.plan = ["hang"] * 8
+    limit = RewardFaultsConfig(timeout="mask", timeout_s=0.5)
+    start = time.perf_counter()
+    output = score(http(server, timeout_s=0.3, retries=5), **batch("a", "b"), faults=limit)
+    assert time.perf_counter() - start < 3
+    assert output.scores == [None, None]
+    assert [fault.kind for fault in output.faults] == ["timeout"]
+    assert "no time was left: the whole call may take 0.5 s" in output.faults[0].message
