@@ -13,7 +13,7 @@ constant (`rl4lms.config.RewardFaultsConfig`). Of what a call prints, the first 
 from __future__ import annotations
 
 from rl4lms.rewards.call import RewardOutput, score
-from rl4lms.rewards.composite import load_state, nested, state_of
+from rl4lms.rewards.composite import Stateful, load_state, nested, state_of
 from rl4lms.rewards.resolve import as_trl_reward, build
 
-__all__ = ["RewardOutput", "as_trl_reward", "build", "load_state", "nested", "score", "state_of"]
+__all__ = ["RewardOutput", "Stateful", "as_trl_reward", "build", "load_state", "nested", "score", "state_of"]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from rl4lms.errors import RewardError
 from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, score
 from rl4lms.rewards.faults import STRICT
 
 
-class Composite:
-    """Base of rewards that call others.
+class Container:
+    """Base of what has rewards or a metric inside.
 
     Attributes:
-        inner: the rewards inside, in order.
+        inner: what is inside, in order.
     """
 
     inner: tuple[Callable[..., Any], ...] = ()
+
+
+class Composite(Container):
+    """Base of rewards that call others."""
 
     def __call__(self, **batch: Any) -> Scores:
         return call_plainly(self, batch)
@@ -33,19 +38,25 @@ class Composite:
         return all(getattr(reward, "beside", False) for reward in self.inner)
 
 
-@runtime_checkable
-class Stateful(Protocol):
-    """A reward that remembers something from one iteration to the next. Its state is JSON, and part of checkpoints."""
+class Stateful(ABC):
+    """Base of rewards that remember something from one iteration to the next. The state is JSON, and part of checkpoints.
 
-    def state_dict(self) -> dict[str, Any]: ...
+    A base class, and not any object with these methods: a reward that is a torch module has them, too.
+    """
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `state_dict` said."""
 
 
 def nested(component: Any) -> Iterator[Any]:
     """A reward or metric, and everything inside it, outermost first and in a fixed order."""
     yield component
-    for inside in getattr(component, "inner", ()):
+    for inside in component.inner if isinstance(component, Container) else ():
         yield from nested(inside)
 
 

@@ -12,6 +12,7 @@ from rl4lms.config.options import options_model, signature_model
 from rl4lms.errors import ConfigError, RewardError, Rl4lmsError, UnknownNameError
 from rl4lms.metrics.call import name_of, said_of
 from rl4lms.rewards import functions
+from rl4lms.rewards.composite import Container
 from rl4lms.types import CorpusValue, Metric
 
 
@@ -39,7 +40,7 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
     raise UnknownNameError("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
 
 
-class MetricReward:
+class MetricReward(Container):
     """A metric's per-row values as a reward.
 
     Values are brought to the scale of rewards by the metric itself, where it says how (`as_reward`); otherwise they are taken as they are,

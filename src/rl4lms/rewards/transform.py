@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rl4lms.config.base import Component
 from rl4lms.errors import RewardError
 from rl4lms.rewards.call import RewardOutput
-from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+from rl4lms.rewards.composite import Composite, Stateful, composed, refuse_dense, score_part
 
 
 class _Around(Composite):
@@ -79,7 +79,7 @@ class Clip(_Around):
         return self._result([None if score is None else min(max(score, self._low), self._high) for score in scores], batch, output)
 
 
-class Standardise(_Around):
+class Standardise(_Around, Stateful):
     """(score - mean) / standard deviation; scores that do not differ become 0.
 
     Mean and deviation (of the population) are those of all scores of the run so far, the present iteration included (`running`, in the

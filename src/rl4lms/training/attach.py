@@ -28,7 +28,7 @@ def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizer
     for component in components:
         for part in nested(component):
             name = getattr(part, "corpus", None)
-            if name is not None:
+            if isinstance(name, str) and hasattr(part, "fit"):
                 part.fit(corpus(task, name), name)
             if hasattr(part, "use_tokenizer"):
                 part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from rl4lms.config.data import DataConfig
 from rl4lms.errors import DataError
+from rl4lms.rewards import nested, state_of
+from rl4lms.rewards.composite import Container
 from rl4lms.tasks.files import FileTask
 from rl4lms.training.attach import attach, corpus
 from tests.tiny import number_tokenizer
@@ -19,7 +22,7 @@ def write(path: Path, *rows: tuple[str, list[str]]) -> str:
     return str(path)
 
 
-class Fitted:
+class Fitted(Container):
     def __init__(self, corpus: str | None = None, *inner: object) -> None:
         self.corpus, self.inner, self.given = corpus, inner, None
 
@@ -65,3 +68,17 @@ def test_a_corpus_without_references_is_told(tmp_path):
     task = FileTask(DataConfig(train=write(tmp_path / "train.jsonl", ("p", [])), holdout=0))
     with pytest.raises(DataError, match="the corpus 'train' has no references to take document frequencies from"):
         corpus(task, "train")
+
+
+def test_rewards_of_others_may_use_these_names_for_themselves(task):
+    class Own(torch.nn.Module):
+        corpus = "my texts"
+        inner = torch.nn.Linear(1, 1)
+
+        def __call__(self, completions, **columns):
+            return [0.0] * len(completions)
+
+    reward = Own()
+    attach([reward], task, number_tokenizer())
+    assert list(nested(reward)) == [reward]
+    assert state_of(reward) == []
