@@ -116,11 +116,13 @@ class Cider:
         return total
 
     def _reference(self, text: str) -> _Vector:
-        if text not in self._vectors:
+        vector = self._vectors.get(text)
+        if vector is None:
+            vector = self._vector(text)
             if len(self._vectors) >= _KEPT:
-                self._vectors.clear()
-            self._vectors[text] = self._vector(text)
-        return self._vectors[text]
+                self._vectors.clear()  # another thread, whose call was given up on, may do so at any time
+            self._vectors[text] = vector
+        return vector
 
     def _vector(self, text: str) -> _Vector:
         idf, unseen = self._idf, math.log(self._documents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -49,7 +50,7 @@ def _is_out_of_reach(error: BaseException) -> bool:
 
 
 class Memory(Generic[Value]):
-    """The values last used, up to a total size; what was used longest ago goes first.
+    """The values last used, up to a total size; what was used longest ago goes first. Several threads may use one memory.
 
     Args:
         limit: of the total, in the unit of `size`.
@@ -60,22 +61,25 @@ class Memory(Generic[Value]):
         self._limit, self._size = limit, size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
         self._total = 0
+        self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Value | None:
         """The value, or None where it is not remembered."""
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
+        with self._lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
     def put(self, key: Hashable, value: Value) -> None:
         """Remembers a value in place of older ones; one that is larger than everything is not remembered."""
-        if key in self._values:
-            self._total -= self._size(self._values.pop(key))
         size = self._size(value)
-        if size > self._limit:
-            return
-        self._values[key] = value
-        self._total += size
-        while self._total > self._limit:
-            self._total -= self._size(self._values.popitem(last=False)[1])
+        with self._lock:
+            if key in self._values:
+                self._total -= self._size(self._values.pop(key))
+            if size > self._limit:
+                return
+            self._values[key] = value
+            self._total += size
+            while self._total > self._limit:
+                self._total -= self._size(self._values.popitem(last=False)[1])

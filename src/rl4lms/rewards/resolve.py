@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import options_model, signature_model
@@ -28,7 +30,7 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
     """
     if callable(reward):
         return reward
-    component = Component.model_validate(reward)
+    component = _component(reward)
     if functions.is_path(component.name):
         target = functions.load(component.name)
         owner = f"reward {component.name!r}"
@@ -101,16 +103,30 @@ class MetricReward(Container):
         return -value if said_of(self._metric, "higher_is_better", key) is False else value
 
 
-def as_trl_reward(metric: Component | str | Mapping[str, Any], key: str | None = None) -> Callable[..., list[float | None]]:
+def as_trl_reward(
+    metric: Component | str | Mapping[str, Any], key: str | None = None, corpus: Sequence[Sequence[str]] | None = None
+) -> Callable[..., list[float | None]]:
     """A metric as a reward function for a TRL trainer: `GRPOTrainer(reward_funcs=as_trl_reward("rouge", key="rougeL"), ...)`.
 
     Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used where there is one.
 
+    Args:
+        metric: a name, or a name with options.
+        key: which of several values per text.
+        corpus: references of each document, for metrics that take document frequencies from them.
+
     Raises:
-        ConfigError: the metric cannot be a reward, or an option is wrong.
+        ConfigError: the metric cannot be a reward, an option is wrong, or it needs a corpus and there is none.
     """
-    component = Component.model_validate(metric)
-    return MetricReward(components.build(registry.metrics, component), component.name, key)
+    component = _component(metric)
+    built = components.build(registry.metrics, component)
+    if isinstance(getattr(built, "corpus", None), str):
+        if corpus is None:
+            raise ConfigError(
+                f"{component.name} takes document frequencies from a fixed corpus: give it, as corpus=[[reference, ...], ...]"
+            )
+        built.fit([tuple(texts) for texts in corpus], "corpus")
+    return MetricReward(built, component.name, key)
 
 
 def refuse_as_reward(metric: Any, name: str) -> None:
@@ -150,10 +166,24 @@ def _callable(reward: Any) -> Callable[..., Any]:
     return reward
 
 
+def _component(given: Component | str | Mapping[str, Any]) -> Component:
+    try:
+        return Component.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{given!r:.80} names no component: give a name, or a mapping with `name` and options") from error
+
+
 def _text(value: Any) -> str:
-    """A text, or the contents of a conversation."""
-    return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)
+    """A text, or the texts of a conversation; a message without any (a tool call, an image) counts as empty."""
+    if isinstance(value, Mapping):
+        content = value.get("content", value.get("text"))
+        return _text(content)
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return "\n".join(_text(part) for part in value)
 
 
 def _several(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
     return (value,) if isinstance(value, str) else tuple(value)

@@ -90,13 +90,16 @@ class Standardise(_Around, Stateful):
     Args:
         reward: what is standardised; one score per completion.
         over: which scores give mean and deviation.
+
+    Attributes:
+        over: as given.
     """
 
     whole = "standardise"
 
     def __init__(self, reward: Component | str | Mapping[str, Any], over: Literal["running", "batch", "prompt"] = "running") -> None:
         super().__init__(reward)
-        self._over = over
+        self.over = over
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     def composed_score(self, **batch: Any) -> RewardOutput:
@@ -123,7 +126,7 @@ class Standardise(_Around, Stateful):
         self._count, self._mean, self._squares = state["count"], state["mean"], state["squares"]
 
     def _groups(self, prompts: Sequence[str]) -> list[list[int]]:
-        if self._over != "prompt":
+        if self.over != "prompt":
             return [list(range(len(prompts)))]
         rows_of: dict[Any, list[int]] = {}
         for row, prompt in enumerate(prompts):
@@ -138,7 +141,7 @@ class Standardise(_Around, Stateful):
         if not scores:
             return 0.0, 0.0
         mean, squares = _moments(scores)
-        if self._over != "running":
+        if self.over != "running":
             return mean, math.sqrt(squares / len(scores))
         count = self._count + len(scores)
         apart = mean - self._mean

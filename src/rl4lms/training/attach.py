@@ -14,13 +14,13 @@ from rl4lms.tasks.files import read_rows
 from rl4lms.types import Task
 
 
-def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Gives metrics and rewards, and whatever is inside them, the corpus they name (`fit`) and the tokenizer (`use_tokenizer`).
+def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Gives metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer (`use_tokenizer`).
 
     Args:
         components: metrics, rewards, None.
         task: has the splits that a corpus may name; anything else is a file of data.
-        tokenizer: of the policy.
+        tokenizer: of the policy. Without one the corpora are given, which are known before any model is loaded.
 
     Raises:
         DataError: a corpus has no references, or its file cannot be read.
@@ -28,9 +28,9 @@ def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizer
     for component in components:
         for part in nested(component):
             name = getattr(part, "corpus", None)
-            if isinstance(name, str) and hasattr(part, "fit"):
+            if tokenizer is None and isinstance(name, str) and hasattr(part, "fit"):
                 part.fit(corpus(task, name), name)
-            if hasattr(part, "use_tokenizer"):
+            if tokenizer is not None and hasattr(part, "use_tokenizer"):
                 part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
 
 

@@ -17,6 +17,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.models.loading import DTYPES
 from rl4lms.training import assets
+from rl4lms.training.judges import metrics_of, reward_of, without_models
 from rl4lms.training.run import eval_settings, run_folder, task_of
 from rl4lms.types import ModelSpec
 
@@ -47,10 +48,15 @@ class ModelSize:
 def describe(recipe: Recipe) -> list[Line]:
     """Derived quantities in the order they are worth reading. Builds no asset and loads no weights.
 
+    Rewards and metrics that run no model and nobody's code are built, and tried on one sample.
+
     Raises:
-        Rl4lmsError: the task's data cannot be read.
+        Rl4lmsError: the task's data cannot be read, or a reward or metric cannot be used.
     """
     r, task = recipe, task_of(recipe)
+    light = without_models(r)
+    reward_of(light, task)
+    absent = metrics_of(light, task)[1]
     supervised_only = r.algorithm.name == "supervised"
     lines = [Line("run folder", str(run_folder(r)))]
     if r.supervised is not None or supervised_only:
@@ -65,6 +71,7 @@ def describe(recipe: Recipe) -> list[Line]:
             f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {eval_settings(r).max_new_tokens} new tokens",
         )
     )
+    lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
     size = model_size(r, task.models)
     if size is None:
         return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]

@@ -13,10 +13,9 @@ from rl4lms.evaluation import EvalResult
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
-from rl4lms.rewards import build as build_reward
-from rl4lms.training.attach import attach
 from rl4lms.training.checkpoint import Checkpoints, load_policy
 from rl4lms.training.display import Display
+from rl4lms.training.judges import metrics_of, reward_of
 from rl4lms.training.run import build_evaluator, task_of, with_assets
 from rl4lms.training.storage import write_text
 from rl4lms.types import Split
@@ -50,15 +49,14 @@ def evaluate(
         raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
     task = task_of(recipe)
     recipe = with_assets(recipe, task, display)
+    reward, metrics = reward_of(recipe, task), metrics_of(recipe, task)
     rule: MaskRule | None = None
     if masked:
         assert run_folder is not None
         models, rule = _with_mask(recipe, run_folder)
     else:
         models = _models(recipe, run_folder)
-    reward = build_reward(recipe.reward) if recipe.reward is not None else None
-    evaluator = build_evaluator(recipe, task, models, reward, split)
-    attach([reward], task, evaluator.engine.tokenizer)
+    evaluator = build_evaluator(recipe, task, models, reward, metrics, split)
     return evaluator(rule, progress)
 
 

@@ -17,13 +17,11 @@ from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import CheckpointError, ConfigError, Interrupted, MissingExtraError, MissingPartError
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted
 from rl4lms.evaluation import EvalResult, Evaluator
-from rl4lms.metrics import build as build_metric
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
-from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import load_state, state_of
 from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
@@ -37,6 +35,7 @@ from rl4lms.training.display import Display
 from rl4lms.training.finish import UPLOAD, RunResult, finish
 from rl4lms.training.folder import is_run, last_good, open_folder, write_config
 from rl4lms.training.interrupt import StopSignals
+from rl4lms.training.judges import metrics_of, reward_of
 from rl4lms.training.loop import Loop
 from rl4lms.training.optimizer import Schedule, build_optimizer
 from rl4lms.training.storage import tidy, write_text
@@ -185,16 +184,17 @@ def assemble(
     only_supervised = recipe.algorithm.name == "supervised"
     if only_supervised:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
-    if recipe.supervised is not None or only_supervised:
-        with stop.during("the warm start", at_once=True):
-            recipe = _warm_start(recipe, task, folder, device, display)
     settings = recipe.evaluation.generation
     if settings is not None and settings.mask and not algorithm_class.needs_mask_policy:
         raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm.name} has no mask to decode in; leave it out")
-    if reward is None and recipe.reward is not None:
-        reward = build_reward(recipe.reward)
+    # What can be wrong with rewards and metrics shows before the warm start, which may take hours.
+    reward = reward if reward is not None else reward_of(recipe, task)
     if reward is None and not only_supervised:
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
+    metrics = metrics_of(recipe, task)
+    if recipe.supervised is not None or only_supervised:
+        with stop.during("the warm start", at_once=True):
+            recipe = _warm_start(recipe, task, folder, device, display)
 
     torch.manual_seed(recipe.seed)
     models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
@@ -206,8 +206,7 @@ def assemble(
     options = options_model(**recipe.algorithm.options) if options_model is not None else recipe.algorithm.options
     algorithm: Algorithm = algorithm_class(options, learner)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    evaluator = build_evaluator(recipe, task, models, reward)
-    attach([reward], task, models.tokenizer)
+    evaluator = build_evaluator(recipe, task, models, reward, metrics)
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     log = RunLog(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
@@ -245,19 +244,19 @@ def assemble(
     return loop, evaluated
 
 
-def build_evaluator(recipe: Recipe, task: Task, models: Models, reward: Reward | None, split: str | None = None) -> Evaluator:
-    """An evaluator of the recipe's split (or another), with its metrics and the reward."""
+def build_evaluator(
+    recipe: Recipe,
+    task: Task,
+    models: Models,
+    reward: Reward | None,
+    metrics: tuple[list[Metric], dict[str, str]],
+    split: str | None = None,
+) -> Evaluator:
+    """An evaluator of the recipe's split (or another), with its metrics (see `judges.metrics_of`) and the reward."""
     samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
-    metrics: list[Metric] = []
-    absent: dict[str, str] = {}
-    for component in recipe.evaluation.metrics:
-        try:
-            metrics.append(build_metric(component))
-        except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result.json
-            absent[str(component.options.get("key", component.name))] = str(error)
-    attach(metrics, task, models.tokenizer)
+    attach([*metrics[0], reward], task, models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics, reward, recipe.reward_faults, absent)
+    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics[0], reward, recipe.reward_faults, metrics[1])
 
 
 def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:

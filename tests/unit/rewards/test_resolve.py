@@ -174,3 +174,28 @@ def test_a_metric_may_say_which_value_is_the_reward_and_on_what_scale():
     metric.as_reward = lambda key, value: 1 - value if key == "bad" else value
     assert score(MetricReward(metric, "several"), **BATCH).scores == [0.75, 0.5]
     assert score(MetricReward(metric, "several", "good"), **BATCH).scores == [1.0, None]
+
+
+def test_conversations_as_trl_gives_them():
+    reward = as_trl_reward("token_f1")
+    conversations = [
+        [{"role": "assistant", "content": "the cat"}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "the cat"}, {"type": "image"}]}],
+        [{"role": "assistant", "content": None, "tool_calls": []}],
+    ]
+    assert reward(prompts=[None] * 3, completions=conversations, references=["the cat"] * 3) == [1.0, 1.0, 0.0]
+    with pytest.raises(DataError, match="row 0 has none"):
+        reward(prompts=["p"], completions=["c"], references=[None])
+
+
+def test_a_corpus_for_trl():
+    with pytest.raises(ConfigError, match="cider_d takes document frequencies from a fixed corpus: give it, as corpus="):
+        as_trl_reward("cider_d")
+    reward = as_trl_reward("cider_d", corpus=[["a cat"], ["the dog"], ["a bird"]])
+    assert reward(prompts=["p"], completions=["the dog"], references=[["the dog"]])[0] > 0
+
+
+def test_what_names_nothing():
+    for nothing in (5, ["rouge"], {"weight": 1}):
+        with pytest.raises(ConfigError, match="names no component"):
+            build(nothing)

@@ -48,7 +48,7 @@ def test_a_file_is_read_whole(task, tmp_path):
 
 def test_everything_inside_gets_what_it_names(task):
     innermost, beside = Fitted("validation"), Fitted(None)
-    attach([None, Fitted("train", Fitted(None, innermost), beside)], task, number_tokenizer())
+    attach([None, Fitted("train", Fitted(None, innermost), beside)], task)
     assert innermost.given == ("validation", [("e",)])
     assert beside.given is None
 
@@ -79,6 +79,7 @@ def test_rewards_of_others_may_use_these_names_for_themselves(task):
             return [0.0] * len(completions)
 
     reward = Own()
+    attach([reward], task)
     attach([reward], task, number_tokenizer())
     assert list(nested(reward)) == [reward]
     assert state_of(reward) == []

@@ -1,0 +1,71 @@
+"""Mistakes in rewards and metrics show before the warm start, and in a dry run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rl4lms.cli.main import app
+from rl4lms.config import dump_recipe
+from rl4lms.errors import ConfigError, DataError, MissingPartError, RewardError, Rl4lmsError
+from rl4lms.training.run import run
+from tests.runs import small_recipe
+
+MISTAKES: list[tuple[Any, type[Rl4lmsError], str]] = [
+    (
+        "rouge",
+        RewardError,
+        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, rougeLsum",
+    ),
+    ({"name": "rouge", "key": "rouge3"}, RewardError, "has no values per text called 'rouge3'"),
+    ("diversity", RewardError, "gives one value for a whole set of texts"),
+    ("reference_perplexity", ConfigError, "measures the policy itself, not its texts, and cannot be a reward"),
+    ("parent", DataError, "parent needs the data column 'table'"),
+    ({"name": "scale", "reward": "commongen_penalty"}, DataError, "commongen_penalty needs the data column 'concepts'"),
+    ({"name": "standardise", "over": "prompt", "reward": "dates"}, ConfigError, "set rollout.completions_per_prompt to 2 or more"),
+    ({"name": "http", "url": "http://127.0.0.1:9/", "headers": {"X": "$NOT_SET_HERE"}}, ConfigError, "NOT_SET_HERE is not set"),
+    ({"name": "cider", "corpus": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),
+    ({"name": "sum", "parts": [{"reward": "dates"}, {"reward": "dates"}]}, ConfigError, "two parts are called 'dates'"),
+    ({"name": "sum", "parts": [{"reward": "spice"}]}, MissingPartError, "aac-metrics"),
+]
+
+
+@pytest.mark.parametrize(("reward", "error", "message"), MISTAKES, ids=[str(row[0])[:40] for row in MISTAKES])
+def test_before_the_warm_start(tmp_path: Path, reward: Any, error: type[Rl4lmsError], message: str) -> None:
+    recipe = small_recipe(tmp_path, reward=reward, supervised={"max_steps": 2})
+    with pytest.raises(error) as caught:
+        run(recipe)
+    assert message in str(caught.value)
+    assert not (tmp_path / "run" / "supervised").exists()
+
+
+@pytest.mark.parametrize(("reward", "error", "message"), MISTAKES, ids=[str(row[0])[:40] for row in MISTAKES])
+def test_in_a_dry_run(tmp_path: Path, reward: Any, error: type[Rl4lmsError], message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(small_recipe(tmp_path, reward=reward)))
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", str(path), "--dry-run"])
+    assert isinstance(result.exception, error | SystemExit)
+    assert message in result.output + str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_names_what_will_be_absent_and_builds_no_model(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise SystemError('this file was executed')\n")
+    metrics = [{"name": "spice"}, {"name": "perplexity", "model": "nobody/has-this"}, {"name": "rouge"}]
+    recipe = small_recipe(tmp_path, reward=f"{tmp_path}/mine.py:mine", evaluation={"metrics": metrics})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe))
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", str(path), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "absent: spice" in result.output
+
+
+def test_data_without_references_are_named_before_training(tmp_path: Path) -> None:
+    data = tmp_path / "bare.jsonl"
+    data.write_text("".join(json.dumps({"prompt": str(i)}) + "\n" for i in range(30)))
+    with pytest.raises(DataError, match="compares with references, and row 0 has none"):
+        run(small_recipe(tmp_path, data={"train": str(data)}, reward="rouge_combined"))
