@@ -50,7 +50,9 @@ def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
 
 
 def test_a_corpus_is_named_for_metrics_that_need_one(file):
-    with pytest.raises(ConfigError, match="CiderD takes document frequencies from a fixed corpus: name a file of references with --corpus"):
+    with pytest.raises(
+        ConfigError, match="cider_d takes document frequencies from a fixed corpus: name a file of references with --corpus"
+    ):
         score_file(str(file), ["cider_d"])
     by_option = score_file(str(file), ["cider_d"], corpus=str(file)).results["cider_d"]
     by_metric = score_file(str(file), [{"name": "cider_d", "corpus": str(file)}]).results["cider_d"]
@@ -96,13 +98,16 @@ def test_what_cannot_be_scored_is_named(tmp_path, row, message):
         ("rogue", "unknown metric 'rogue'; did you mean 'rouge'?"),
         ("{name: rouge", "--metric {name: rouge: not YAML"),
         ("{name: rouge, stemer: true}", "did you mean 'stemmer'?"),
+        ("5", "--metric 5: name a metric, or {name: ..., option: ...}"),
+        ("[rouge]", "--metric [rouge]: name a metric, or {name: ..., option: ...}"),
+        ("{nam: rouge}", "--metric {nam: rouge}: name a metric, or {name: ..., option: ...}"),
         ("reference_perplexity", "scores texts under the policy, and can be used in evaluations only"),
     ],
 )
 def test_bad_metrics_end_with_a_message(file, metric, message):
     result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["metrics", "score", str(file), "--metric", metric])
-    assert message in " ".join((result.output + str(result.exception)).split())
-    assert result.exit_code != 0
+    assert f"error: {message}" in " ".join(result.output.split()) or message in " ".join(result.output.split())
+    assert result.exit_code == 2
 
 
 def test_an_empty_file(tmp_path: Path):
@@ -110,3 +115,47 @@ def test_an_empty_file(tmp_path: Path):
     path.write_text("")
     with pytest.raises(DataError, match=r"out\.jsonl: there are no rows|no rows"):
         score_file(str(path), ["rouge"])
+
+
+@pytest.mark.parametrize("metric", [5, ["rouge"], {"nam": "rouge"}, None])
+def test_what_is_no_metric_is_refused_by_the_function(file, metric):
+    with pytest.raises(ConfigError, match=r"^metric .*: name a metric, or \{name: \.\.\., option: \.\.\.\}"):
+        score_file(str(file), [metric])
+
+
+def test_a_metric_named_twice_is_refused_before_anything_is_read(tmp_path):
+    missing = str(tmp_path / "missing.jsonl")
+    message = "the metric 'rouge' is named twice; its keys would be the same, so score them in two calls"
+    with pytest.raises(ConfigError, match=message):
+        score_file(missing, ["rouge", {"name": "rouge", "stemmer": False}])
+    two = [{"name": "perplexity", "model": "a"}, {"name": "perplexity", "model": "b"}]
+    with pytest.raises(ConfigError, match="so give one of them another name with its option `key`, or score them in two calls"):
+        score_file(missing, two)
+
+
+def test_two_metrics_with_the_same_key(file, monkeypatch):
+    import rl4lms
+    from rl4lms import registry
+
+    monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
+
+    @rl4lms.metric("another_f1")
+    def another_f1(completions, **columns):
+        return {"token_f1": [0.0] * len(completions)}
+
+    with pytest.raises(ConfigError, match="the metric 'another_f1' reports 'token_f1', as another does; score them in two calls"):
+        score_file(str(file), ["token_f1", "another_f1"])
+
+
+def test_the_output_is_tried_before_the_scoring(tmp_path):
+    missing = tmp_path / "missing.jsonl"  # read first, its absence would be what is told
+    result = call(missing, "--metric", "rouge", "--output", tmp_path)
+    assert result.exit_code == 2
+    assert f"--output {tmp_path}: this is a folder; name a file" in "".join(result.output.splitlines())
+    (tmp_path / "file").write_text("mine")
+    result = call(missing, "--metric", "rouge", "--output", tmp_path / "file" / "scores.json")
+    assert result.exit_code == 2
+    assert "the file cannot be written: " in " ".join(result.output.split())
+    assert call(missing, "--metric", "rouge", "--output", tmp_path / ("x" * 250)).output.count("File name too long") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -27,11 +27,15 @@ def score(
     from rl4lms.cli import common
     from rl4lms.config.reader import read_text
 
-    components = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
+    values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
-    from rl4lms.training.score_file import score_file
+    from rl4lms.training.score_file import as_component, score_file
     from rl4lms.training.storage import write_text
+    from rl4lms.training.writable import check_file
 
+    components = [as_component(value, f"--metric {text}") for text, value in zip(metric, values, strict=True)]
+    if output is not None:
+        check_file(output, "--output")  # now, and not after the scoring
     columns = {"completion_column": completion_column, "references_column": references_column, "prompt_column": prompt_column}
     scored = score_file(file, components, corpus=corpus, **columns)
     results = {key: result.summary() for key, result in scored.results.items()}
@@ -40,7 +44,6 @@ def score(
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
         content = {"file": file, "results": results, "absent": scored.absent, "samples": scored.samples}
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         print(f"written to {output}")
 

@@ -47,10 +47,12 @@ def train(
 
     Writes an HF folder with a model card, a calibration plot and the numbers on held-out data.
     """
+    import json
+
     from rl4lms.cli import common
     from rl4lms.errors import ConfigError
 
-    if output.is_dir() and any(output.iterdir()):
+    if output.is_dir() and any(output.iterdir()):  # quickly; that it can be written is tried later
         raise ConfigError(f"{output}: the folder is not empty; name another --output")
     try:
         shares = [float(part) for part in curve.split(",")] if curve else []
@@ -59,11 +61,11 @@ def train(
     common.quiet()
     from rl4lms.training.display import Display
     from rl4lms.training.reward_data import Columns
-    from rl4lms.training.reward_model import train_reward_model, usage
+    from rl4lms.training.reward_model import train_reward_model
 
     names = [name.strip() for name in label_names.split(",")] if label_names else None
     with Display(not quiet) as display:
-        result = train_reward_model(
+        train_reward_model(
             base=base,
             train=data,
             test=test,
@@ -83,22 +85,29 @@ def train(
             device=device,
             progress=lambda step, of: display.report("reward model", step, of),
         )
-    _print(result)
+    about = json.loads((output / "reward_model.json").read_text(encoding="utf-8"))
+    _print(about)
     print(f"card        {output / 'README.md'}")
-    print(f"use it as   {usage(output, result.get('labels', []))}")
+    print(f"use it as   {about['use']}")
 
 
-def _print(result: dict[str, Any]) -> None:
-    """What is known about the model."""
+def _print(about: dict[str, Any]) -> None:
+    """What is known about the model, from its `reward_model.json`."""
+    from rl4lms.training.reward_report import shown
+
+    result = about["result"]
     if "labels" in result:
         print(f"labels      {', '.join(result['labels'])}")
     print(f"trained on  {result['train_rows']} rows")
+    if "note" in result:
+        print(f"note        {result['note']}")
     if "accuracy" in result:
         spread = f" ± {result['accuracy_stderr']:.4f}" if result.get("accuracy_stderr") is not None else ""
-        print(f"accuracy    {result['accuracy']:.4f}{spread} on {result['n']} held-out rows")
-        shown = {"auc": "ROC AUC", "spearman": "Spearman", "calibration_error": "calibration error"}
-        for name, text in shown.items():
+        print(f"accuracy    {shown(result['accuracy'])}{spread} on {result['n']} held-out rows")
+        names = {"auc": "ROC AUC", "spearman": "Spearman"}
+        names["calibration_error"] = "rms error" if about["kind"] == "ratings" else "calibration error"
+        for name, text in names.items():
             if result.get(name) is not None:
                 print(f"{text:<11} {result[name]:.4f}")
     for point in result.get("curve", []):
-        print(f"  {point['rows']:>8} rows  accuracy {point['accuracy']:.4f}")
+        print(f"  {point['rows']:>8} rows  accuracy {shown(point['accuracy'])}")

@@ -27,8 +27,9 @@ from rl4lms.metrics.runner import positions
 from rl4lms.models.loading import load_pretrained, resolve_device
 from rl4lms.training.hf_trainer import run_trainer
 from rl4lms.training.reward_data import COLUMNS, Columns, Kind, Labelled, Preferences, Rated, RewardData, fraction, read, split
-from rl4lms.training.reward_report import Measures, as_json, card, of_labels, of_pairs, of_ratings, write_plots
+from rl4lms.training.reward_report import Measures, as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
 from rl4lms.training.storage import replacing
+from rl4lms.training.writable import check_folder
 
 _MAX_TOKENS = 512
 _FEWEST_TO_SPLIT = 20  # rows; with fewer, what is held out would say nothing
@@ -234,23 +235,19 @@ def train_reward_model(
 
     Returns:
         What `reward_model.json` has under `result`: `train_rows`, the measures of `rl4lms.training.reward_report.Measures` where there is
-        held-out data, `labels` of a classifier, and `curve`.
+        held-out data (else a `note` where there are too few rows), `labels` of a classifier, and `curve`.
 
     Raises:
-        ConfigError: there is something in the output folder, or an option makes no sense.
+        ConfigError: there is something in the output folder, it cannot be written, or an option makes no sense.
         DataError, ModelError: data or base model cannot be used.
         NonFiniteError: the loss became NaN or infinite.
     """
-    _check_options(output, epochs=epochs, learning_rate=learning_rate, min_gap=min_gap, holdout=holdout, curve=curve)
-    data = read(train, kind, columns)
-    held = None if test is None else read(test, _kind(data), columns, split="test")
-    held_out = str(test)
-    if held is None and holdout and len(data) >= _FEWEST_TO_SPLIT:
-        data, held = split(data, holdout, seed)
-        held_out = f"{len(held)} of {len(data) + len(held)} rows of the training file, in whole groups"
-    if min_gap is not None:
-        data, held = _pairs(data, min_gap), None if held is None else _pairs(held, min_gap)
+    _check_options(epochs=epochs, learning_rate=learning_rate, min_gap=min_gap, holdout=holdout, curve=curve)
+    check_folder(output)  # now, and not after the training
+    data, held, held_out = _divided(train, test, kind, columns, min_gap, holdout, seed)
     names, values = _labels(data, held, train, test, label_names)
+    if curve and held is None:
+        raise ConfigError(f"curve: nothing is held out to draw it with; name a test file, or give {_FEWEST_TO_SPLIT} rows and a holdout")
     options: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "epochs": epochs}
     options["max_tokens"] = max_tokens
     parts = [(share, fraction(data, share, seed)) for share in sorted(curve)] + [(1.0, data)]
@@ -265,27 +262,36 @@ def train_reward_model(
     result: dict[str, Any] = {"labels": names} if names else {}
     result |= {"train_rows": len(data), **(as_json(measured) if measured is not None else {})}
     result |= {"curve": points} if curve else {}
+    result |= {"note": f"nothing was held out: fewer than {_FEWEST_TO_SPLIT} rows"} if held is None and holdout else {}
     settings = {"base": base, "kind": _kind(data), "train": train, "test": test, "held_out": held_out, **options}
-    settings |= {"truncation_side": truncation_side, "min_gap": min_gap, "use": usage(output, names), "result": result}
+    settings |= {"truncation_side": truncation_side, "min_gap": min_gap, "include_prompt": data.has_prompt}
+    settings |= {"use": usage(output, names, data.has_prompt), "result": result}
     with replacing(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        plots = write_plots(folder, _kind(data), measured, points)
-        (folder / "reward_model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(card(settings, plots), encoding="utf-8")
+    # only now: whatever goes wrong with the report, the model is there
+    (output / "reward_model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    plots = write_plots(output, _kind(data), measured, points)
+    (output / "README.md").write_text(card(settings, plots), encoding="utf-8")
     return result
 
 
-def usage(output: Path, labels: Sequence[str]) -> str:
-    """How a recipe names the model as its reward."""
-    if labels:
-        return f"reward: {{name: classifier, model: {output}, label: {labels[-1]}}}"
-    return f"reward: {{name: preference, model: {output}}}"
+def _divided(
+    train: str, test: str | None, kind: Kind | None, columns: Columns, min_gap: float | None, holdout: float, seed: int
+) -> tuple[RewardData, RewardData | None, str | None]:
+    """Training data, held-out data, and what these are in words; None where nothing is held out."""
+    data = read(train, kind, columns)
+    held = None if test is None else read(test, _kind(data), columns, split="test")
+    held_out = test
+    if held is None and holdout and len(data) >= _FEWEST_TO_SPLIT:
+        data, held = split(data, holdout, seed)
+        held_out = f"{len(held)} of {len(data) + len(held)} rows of the training file, in whole groups"
+    if min_gap is not None:
+        data, held = _pairs(data, min_gap, train), None if held is None else _pairs(held, min_gap, f"held out ({held_out})")
+    return data, held, held_out
 
 
-def _check_options(
-    output: Path, *, epochs: float, learning_rate: float, min_gap: float | None, holdout: float, curve: Sequence[float]
-) -> None:
+def _check_options(*, epochs: float, learning_rate: float, min_gap: float | None, holdout: float, curve: Sequence[float]) -> None:
     for name, value in (("epochs", epochs), ("learning_rate", learning_rate), ("min_gap", min_gap)):
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"{name}: should be a number greater than 0, got {value:g}")
@@ -294,22 +300,19 @@ def _check_options(
     for share in curve:
         if not 0 < share < 1:
             raise ConfigError(f"curve: shares of the training data lie between 0 and 1, got {share:g}")
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"{output}: there is something already; name another output folder")
-    try:  # now, and not after the training
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{output}: the folder cannot be made: {error.strerror}") from error
 
 
 def _kind(data: RewardData) -> Kind:
     return "labels" if isinstance(data, Labelled) else "ratings" if isinstance(data, Rated) else "preferences"
 
 
-def _pairs(data: RewardData, min_gap: float) -> Preferences:
+def _pairs(data: RewardData, min_gap: float, what: str) -> Preferences:
     if not isinstance(data, Rated):
         raise ConfigError(f"min_gap: makes pairs of ratings, and the data are {_kind(data)}")
-    return data.pairs(min_gap)
+    try:
+        return data.pairs(min_gap)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def _labels(
@@ -323,11 +326,14 @@ def _labels(
     assert held is None or isinstance(held, Labelled)
     values = sorted(set(data.labels))
     names = list(label_names or values)
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise ConfigError(f"label_names: names should differ, and none be empty, got {', '.join(map(repr, names))}")
     if len(names) != len(values):
         raise DataError(f"{train} has the labels {', '.join(values)}, but {len(names)} label names were given: {', '.join(names)}")
     unknown = sorted(set(held.labels) - set(values)) if held is not None else []
     if unknown:
-        raise DataError(f"{test or train}: labels that the training data does not have: {', '.join(unknown)}")
+        # of a test file: what is held out of the training file leaves every label there
+        raise DataError(f"{test}: labels that the training data does not have: {', '.join(unknown)}")
     return names, values
 
 

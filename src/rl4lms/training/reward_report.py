@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats as scipy_stats
 
+from rl4lms.config.reader import read_text
+from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.reporting.charts import line_image
-from rl4lms.stats import Calibration, calibration, correlation, roc_auc
+from rl4lms.stats import Calibration, calibration, roc_auc
 from rl4lms.training.reward_data import Kind
 
 Array = NDArray[np.float64]
@@ -71,18 +75,22 @@ def of_pairs(margins: Array, groups: Sequence[str]) -> Measures:
 
 
 def of_ratings(predicted: Array, ratings: Array) -> Measures:
-    """Measures of a regression on ratings, (n,) each."""
-    order = np.sign(ratings[:, None] - ratings[None]), np.sign(predicted[:, None] - predicted[None])
-    differ = order[0] > 0
-    right = np.where(order[1] == 0, 0.5, order[0] == order[1])[differ]
+    """Measures of a regression on ratings, (n,) each.
+
+    Raises:
+        NonFiniteError: a prediction is NaN or infinite.
+    """
+    if not np.isfinite(predicted).all():
+        raise NonFiniteError("the reward model predicts NaN or infinity on held-out data; try a lower learning_rate")
     above = ratings > np.median(ratings)
     spread = 0 < above.sum() < len(above)
     parts = np.array_split(np.argsort(predicted), min(10, len(predicted)))
     known = len(predicted) > 2 and np.ptp(predicted) > 0 and np.ptp(ratings) > 0
-    pearson, spearman = (correlation(predicted, ratings, kind, resamples=1).value if known else None for kind in ("pearson", "spearman"))
+    kinds = (scipy_stats.pearsonr, scipy_stats.spearmanr)
+    pearson, spearman = (float(kind(predicted, ratings).statistic) if known else None for kind in kinds)
     return Measures(
         len(ratings),
-        float(right.mean()) if len(right) else math.nan,
+        _in_order(predicted, ratings),
         None,
         roc_auc(predicted, above) if spread else math.nan,
         float(np.sqrt(np.mean((predicted - ratings) ** 2))),
@@ -90,6 +98,21 @@ def of_ratings(predicted: Array, ratings: Array) -> Measures:
         pearson,
         spearman,
     )
+
+
+def _in_order(predicted: Array, ratings: Array) -> float:
+    """Share of the pairs of different ratings that are in the right order, ties of predictions counted half; NaN without such a pair."""
+    differ, predicted_differ = _different_pairs(ratings), _different_pairs(predicted)
+    if not differ or not predicted_differ:
+        return 0.5 if differ else math.nan
+    # tau-b is the number of pairs in order minus that of the others, over the geometric mean of these two counts; n log n, no n x n matrix
+    surplus = round(float(scipy_stats.kendalltau(predicted, ratings).statistic) * math.sqrt(differ * predicted_differ))
+    return 0.5 + surplus / (2 * differ)
+
+
+def _different_pairs(values: Array) -> int:
+    same = sum(int(count) * (int(count) - 1) // 2 for count in np.unique(values, return_counts=True)[1])
+    return len(values) * (len(values) - 1) // 2 - same
 
 
 def _measures(right: Array, groups: Sequence[str], auc: float, seen: Calibration) -> Measures:
@@ -123,8 +146,9 @@ def write_plots(folder: Path, kind: Kind, measures: Measures | None, curve: Sequ
         x, y = _AXES[kind]
         line_image(folder / "calibration.png", "Calibration", lines, x_label=x, y_label=y, whole_x=False, markers=True)
         names.append("calibration.png")
-    if len(curve) > 1:
-        lines = {name: [(point["rows"], point[name]) for point in curve] for name in ("accuracy", "auc")}
+    known = [name for name in ("accuracy", "auc") if any(point[name] is not None for point in curve)]
+    if len(curve) > 1 and known:
+        lines = {name: [(point["rows"], point[name]) for point in curve] for name in known}
         x = "training pairs" if kind == "preferences" else "training rows"
         line_image(folder / "learning_curve.png", "Learning curve", lines, x_label=x, y_label="on held-out data", markers=True)
         names.append("learning_curve.png")
@@ -139,6 +163,28 @@ def as_json(measures: Measures) -> dict[str, Any]:
     return {**numbers, "calibration": points}
 
 
+def usage(output: Path, labels: Sequence[str], include_prompt: bool) -> str:
+    """How a recipe names the model as its reward; the last label is the one that is wanted."""
+    options = [f"name: {'classifier' if labels else 'preference'}", f"model: {_yaml(str(output))}"]
+    options += [f"label: {_quoted(labels[-1])}"] if labels else []  # always quoted: `1` without would be an index
+    options += [] if include_prompt else ["include_prompt: false"]
+    return f"reward: {{{', '.join(options)}}}"
+
+
+def _yaml(text: str) -> str:
+    """A text as a value between braces: plain where it is read back as the same text."""
+    try:
+        plain = read_text(f"{{value: {text}}}", "", lines=False)[0] == {"value": text}
+    except ConfigError:
+        plain = False
+    return text if plain else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """A text in double quotes, as JSON writes it; what cannot be printed as YAML's escapes, since YAML folds some of it into spaces."""
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in json.dumps(text, ensure_ascii=False))
+
+
 def card(settings: Mapping[str, Any], plots: Sequence[str]) -> str:
     """The model card."""
     result, kind = settings["result"], settings["kind"]
@@ -150,24 +196,31 @@ def card(settings: Mapping[str, Any], plots: Sequence[str]) -> str:
     }[kind]
     lines = ["---", "library_name: transformers", "tags: [rl4lms, reward-model]", "---", "", "# Reward model", ""]
     lines += [f"{what} fine-tuned from `{settings['base']}` with `rl4lms reward train` on {result['train_rows']} {rows}.", ""]
-    lines += ["## Use", "", "```yaml", settings["use"], "```", "", "## Results", ""]
-    if "accuracy" in result:
-        spread = f" ± {result['accuracy_stderr']:.4f}" if result.get("accuracy_stderr") is not None else ""
-        lines += [f"On {result['n']} held-out {rows} ({settings['held_out']}):", "", "| measure | value |", "|---|---|"]
-        lines += [f"| accuracy | {result['accuracy']:.4f}{spread} |"]
-        shown = {"auc": "ROC AUC", "pearson": "Pearson", "spearman": "Spearman"}
-        shown["calibration_error"] = "root mean squared error" if kind == "ratings" else "expected calibration error"
-        lines += [f"| {text} | {result[name]:.4f} |" for name, text in shown.items() if result.get(name) is not None]
-    else:
-        lines += ["No held-out data was given: nothing is known about how good it is."]
+    lines += ["## Use", "", "```yaml", settings["use"], "```", ""]
+    lines += [] if settings["include_prompt"] else ["It was trained on texts without prompts.", ""]
+    lines += ["## Results", "", *_results(settings, rows)]
     if result.get("curve"):
         lines += ["", f"| training {rows} | accuracy | ROC AUC |", "|---|---|---|"]
-        lines += [f"| {point['rows']} | {_shown(point['accuracy'])} | {_shown(point['auc'])} |" for point in result["curve"]]
+        lines += [f"| {point['rows']} | {shown(point['accuracy'])} | {shown(point['auc'])} |" for point in result["curve"]]
     lines += ["", *(f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in plots)]
     options = ", ".join(f"{k} {settings[k]}" for k in ("epochs", "batch_size", "learning_rate", "max_tokens", "seed"))
     lines += ["", "## Training", "", f"Data: `{settings['train']}`. {options}.", ""]
     return "\n".join(lines)
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _results(settings: Mapping[str, Any], rows: str) -> list[str]:
+    """The numbers on held-out data."""
+    result = settings["result"]
+    if "accuracy" not in result:
+        return [f"{result.get('note', 'nothing was held out').capitalize()}. Nothing is known about how good it is."]
+    lines = [f"On {result['n']} held-out {rows} ({settings['held_out']}):", "", "| measure | value |", "|---|---|"]
+    spread = f" ± {result['accuracy_stderr']:.4f}" if result.get("accuracy_stderr") is not None else ""
+    lines += [f"| accuracy | {shown(result['accuracy'])}{spread} |"]
+    names = {"auc": "ROC AUC", "pearson": "Pearson", "spearman": "Spearman"}
+    names["calibration_error"] = "root mean squared error" if settings["kind"] == "ratings" else "expected calibration error"
+    return lines + [f"| {text} | {shown(result[name])} |" for name, text in names.items() if result.get(name) is not None]
+
+
+def shown(value: float | None) -> str:
+    """A measure as people read it; None where the held-out data do not define it, as with ratings that are all the same."""
+    return "not defined" if value is None else f"{value:.4f}"

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from rl4lms import registry
 from rl4lms.config.base import Component
 from rl4lms.errors import ConfigError, DataError, MissingExtraError, MissingPartError
-from rl4lms.metrics import build, compute_all
+from rl4lms.metrics import build, compute
 from rl4lms.rewards import nested
 from rl4lms.tasks.files import read_rows
 from rl4lms.training.attach import corpus as read_corpus
@@ -51,38 +54,68 @@ def score_file(
 
     Raises:
         DataError: the file cannot be read, a row has no completion, or a metric cannot use the data.
-        ConfigError: a metric has a wrong option, needs the policy, or needs a corpus and none is named.
+        ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named; or two metrics
+            report the same key.
         UnknownNameError: there is no such metric.
     """
-    built: list[Metric] = []
+    components = [as_component(metric, f"metric {metric!r}") for metric in metrics]
+    _refuse_twice(components)
+    built: list[tuple[str, Metric]] = []
     absent: dict[str, str] = {}
-    for metric in metrics:
-        component = Component.model_validate(metric)
+    for component in components:
         try:
-            built.append(build(component))
+            built.append((component.name, build(component)))
         except (MissingPartError, MissingExtraError) as error:
             absent[str(component.options.get("key", component.name))] = str(error)
-    for ready in built:
-        _fit(ready, corpus)
+    for name, ready in built:
+        _fit(name, ready, corpus)
     rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in read_rows(path)]
     if not rows:
         raise DataError(f"{path}: there are no rows")
     names = sorted({name for row in rows for name in row["columns"]})
     batch: dict[str, Any] = {name: [row[name] for row in rows] for name in ("prompts", "completions", "references")}
     columns = {name: [row["columns"].get(name) for row in rows] for name in names}
-    results = {result.key: result for result in compute_all(built, **batch, columns=columns)}
+    results: dict[str, MetricResult] = {}
+    for metric_name, ready in built:
+        for result in compute(ready, **batch, columns=columns):
+            if result.key in results:
+                raise ConfigError(f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls")
+            results[result.key] = result
     return Scored(results, _records(rows, results), absent)
 
 
-def _fit(metric: Metric, file: str | None) -> None:
+def as_component(metric: Any, what: str) -> Component:
+    """A metric as people name it; `what` is how messages call it.
+
+    Raises:
+        ConfigError: it is neither a name nor a name with options.
+    """
+    try:
+        return Component.model_validate(metric)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: name a metric, or {{name: ..., option: ...}}") from error
+
+
+def _refuse_twice(components: Sequence[Component]) -> None:
+    """One metric with two sets of options reports the same keys twice, unless its option `key` tells them apart."""
+    seen: set[tuple[str, str]] = set()
+    for component in components:
+        name, key = component.name, str(component.options.get("key", ""))
+        if (name, key) in seen:
+            model = registry.metrics.config_model(name)
+            rename = "give one of them another name with its option `key`, or " if model and "key" in model.model_fields else ""
+            raise ConfigError(f"the metric {name!r} is named twice; its keys would be the same, so {rename}score them in two calls")
+        seen.add((name, key))
+
+
+def _fit(owner: str, metric: Metric, file: str | None) -> None:
     for part in nested(metric):
         name = getattr(part, "corpus", None)
         if name is None:
             continue
         if name in ("train", "validation", "test"):
             if file is None:
-                what = type(metric).__name__
-                raise ConfigError(f"{what} takes document frequencies from a fixed corpus: name a file of references with --corpus FILE")
+                raise ConfigError(f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus FILE")
             name = file
         part.fit(read_corpus(None, name), name)
 

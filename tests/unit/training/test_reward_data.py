@@ -25,12 +25,12 @@ def test_columns_say_what_the_rows_are(tmp_path):
     ratings = read(jsonl(tmp_path / "r.jsonl", {"text": "a", "rating": 1}, {"text": "b", "rating": "2.5"}))
     assert ratings == Rated(["a", "b"], [1.0, 2.5], ["a", "b"])
     pairs = read(jsonl(tmp_path / "p.jsonl", {"prompt": "p", "chosen": "a", "rejected": "b"}))
-    assert pairs == Preferences(["p a"], ["p b"], ["p"])
+    assert pairs == Preferences(["p a"], ["p b"], ["p"], has_prompt=True)
 
 
 def test_prompts_come_before_texts_and_group_them(tmp_path):
     data = read(jsonl(tmp_path / "l.jsonl", {"prompt": "p", "text": "a", "label": 0}, {"prompt": "p", "text": "b", "label": 1}))
-    assert data == Labelled(["p a", "p b"], ["0", "1"], ["p", "p"])
+    assert data == Labelled(["p a", "p b"], ["0", "1"], ["p", "p"], has_prompt=True)
 
 
 def test_conversations_as_trl_writes_them(tmp_path):
@@ -39,7 +39,20 @@ def test_conversations_as_trl_writes_them(tmp_path):
         "chosen": [{"role": "assistant", "content": "A cat."}],
         "rejected": [{"role": "assistant", "content": "No idea."}, {"role": "user", "content": "Really?"}],
     }
-    assert read(jsonl(tmp_path / "p.jsonl", row)) == Preferences(["What is it? A cat."], ["What is it? No idea.\nReally?"], ["What is it?"])
+    data = read(jsonl(tmp_path / "p.jsonl", row))
+    assert data == Preferences(["What is it? A cat."], ["What is it? No idea.\nReally?"], ["What is it?"], has_prompt=True)
+    whole = {"chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]}  # an implicit prompt
+    assert read(jsonl(tmp_path / "w.jsonl", whole)).has_prompt
+
+
+def test_whether_there_are_prompts_survives_dividing_and_pairing(tmp_path):
+    rows = [{"prompt": "p" if i == 3 else "", "text": f"t{i}", "rating": i, "doc": str(i // 2)} for i in range(8)]
+    data = read(jsonl(tmp_path / "r.jsonl", *rows), columns=Columns(group="doc"))
+    parts = [*split(data, 0.25, 0), fraction(data, 0.5, 0), data.pairs(1.0), fraction(data.pairs(1.0), 0.5, 0)]
+    assert [part.has_prompt for part in parts] == [True] * 5
+    without = read(jsonl(tmp_path / "n.jsonl", *({**row, "prompt": ""} for row in rows)), columns=Columns(group="doc"))
+    assert not without.has_prompt
+    assert not without.pairs(1.0).has_prompt
 
 
 def test_csv_and_parquet(tmp_path):
@@ -74,6 +87,11 @@ def test_pairs_are_made_within_groups_with_a_gap():
         ({"chosen": "a"}, {"kind": "preferences"}, r"d\.jsonl:1: no column 'rejected'; there are: chosen"),
         ({"chosen": ["a"], "rejected": "b"}, {}, r"d\.jsonl:1: chosen should be a text or a list of messages"),
         ({"chosen": "a", "rejected": "b"}, {"columns": Columns(group="id")}, r"d\.jsonl:1: no column 'id'"),
+        ({"text": "a", "label": None}, {}, r"d\.jsonl:1: the column 'label' is there but empty \(null\)"),
+        ({"text": "a", "label": ""}, {}, r"d\.jsonl:1: 'label' is empty; give the row a label"),
+        ({"text": "a", "label": ["x"]}, {}, r"d\.jsonl:1: 'label' should be a text or a number, got list"),
+        ({"text": "a", "label": {"x": 1}}, {}, r"d\.jsonl:1: 'label' should be a text or a number, got dict"),
+        ({"text": {"a": "b"}, "label": "x"}, {}, r"d\.jsonl:1: text should be a text or a list of messages, got dict"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, row, options, message):
@@ -95,7 +113,7 @@ def test_whole_groups_are_held_out():
         )
     assert split(data, 0.2, 0)[1] == split(data, 0.2, 0)[1]
     assert split(data, 0.2, 0)[1] != split(data, 0.2, 1)[1]
-    with pytest.raises(DataError, match="the data are one group"):
+    with pytest.raises(DataError, match="the data are one group, so nothing can be held out; train on everything with `--holdout 0`, or"):
         split(Labelled(["a", "b"], ["x", "y"], ["g", "g"]), 0.5, 0)
 
 
@@ -105,3 +123,38 @@ def test_fractions_are_nested():
     assert (len(small), len(large)) == (10, 50)
     assert set(small.texts) < set(large.texts)
     assert len(fraction(data, 1e-9, 3)) == 1
+
+
+def test_an_empty_cell_is_no_label(tmp_path):
+    (tmp_path / "l.csv").write_text("text,label\na,x\nb,\nc,y\n")
+    with pytest.raises(DataError, match=r"l\.csv:3: .*'label' is .*empty"):
+        read(str(tmp_path / "l.csv"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_group_is_not_held_out_for_a_small_share(seed):
+    sizes = [90] + [2] * 20
+    groups = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    data = Rated([str(i) for i in range(130)], [float(i) for i in range(130)], groups)
+    train, test = split(data, 0.1, seed)
+    assert len(test) == 12  # of 13 that are wanted
+    assert train.groups.count("0") == 90
+    halves = Rated([str(i) for i in range(50)], [float(i) for i in range(50)], ["a"] * 20 + ["b"] * 30)
+    assert set(split(halves, 0.1, seed)[1].groups) == {"a"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_label_stays_in_training(seed):
+    labels = ["rare", "rare", *["x", "y"] * 30]
+    train, test = split(Labelled([str(i) for i in range(62)], labels, [str(i) for i in range(62)]), 0.9, seed)
+    assert set(train.labels) == {"rare", "x", "y"}
+    assert len(train) + len(test) == 62
+    alone = split(Labelled(["a", "b", "c"], ["x", "x", "y"], ["1", "2", "3"]), 0.9, seed)
+    assert sorted(alone[0].labels) == ["x", "y"]
+
+
+def test_labels_that_follow_the_groups_cannot_be_divided():
+    data = Labelled([str(i) for i in range(40)], ["x"] * 20 + ["y"] * 20, ["a"] * 20 + ["b"] * 20)
+    message = r"whichever group is held out, no row of some label would be left .*`--holdout 0`.*`--test FILE`"
+    with pytest.raises(DataError, match=message):
+        split(data, 0.1, 0)

@@ -84,7 +84,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "1", "label": "good"}\n{"text": "2", "label": "odd"}\n')
     steps: list[int] = []
-    with pytest.raises(DataError, match="labels that the training data does not have: odd"):
+    with pytest.raises(DataError, match=r"other\.jsonl: labels that the training data does not have: odd"):
         train_reward_model(base, train, tmp_path / "out", test=str(other), progress=lambda step, of: steps.append(step))
     assert not steps  # found before the training, not after it
     tsv = tmp_path / "bad.tsv"
@@ -238,9 +238,61 @@ def test_the_output_folder_may_be_deep_and_is_tried_before_the_training(tmp_path
         ({"holdout": 1.0}, "holdout: should be a share from 0 to below 1, got 1"),
         ({"min_gap": -1.0}, "min_gap: should be a number greater than 0, got -1"),
         ({"min_gap": 1.0}, "min_gap: makes pairs of ratings, and the data are labels"),
+        ({"label_names": ["a", "a"]}, "label_names: names should differ, and none be empty, got 'a', 'a'"),
+        ({"curve": [0.5], "holdout": 0.0}, "curve: nothing is held out to draw it with; name a test file"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         train_reward_model(encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_training(tmp_path: Path) -> None:
+    base, train = encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0)
+    steps: list[int] = []
+    for output in (tmp_path / ("x" * 250), Path(".")):  # short enough itself, but not what it is written into first
+        with pytest.raises(ConfigError) as caught:
+            train_reward_model(base, train, output, progress=lambda step, of: steps.append(step), device="cpu")
+        assert str(caught.value).startswith(f"{output}: ")
+    assert not steps
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "train.jsonl"]
+
+
+def test_few_rows_hold_nothing_out_and_say_so(tmp_path: Path) -> None:
+    base, train = encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 19, 0)
+    result = train_reward_model(base, train, tmp_path / "few", epochs=1, device="cpu")
+    assert result["note"] == "nothing was held out: fewer than 20 rows"
+    written = json.loads((tmp_path / "few" / "reward_model.json").read_text())
+    assert written["held_out"] is None
+    assert written["include_prompt"] is False
+    assert written["use"].endswith('label: "good", include_prompt: false}')
+    card = (tmp_path / "few" / "README.md").read_text()
+    assert "Nothing was held out: fewer than 20 rows." in card
+    assert written["use"] in card
+    steps: list[int] = []
+    with pytest.raises(ConfigError, match="curve: nothing is held out"):
+        train_reward_model(base, train, tmp_path / "curve", curve=[0.5], progress=lambda step, of: steps.append(step), device="cpu")
+    assert not steps
+
+
+def test_a_report_that_fails_loses_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any) -> list[str]:
+        raise OSError("no font")
+
+    monkeypatch.setattr("rl4lms.training.reward_model.write_plots", failing)
+    base, train = encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0)
+    with pytest.raises(OSError, match="no font"):
+        train_reward_model(base, train, tmp_path / "reward", epochs=1, device="cpu")
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward").config.num_labels == 2
+    assert AutoTokenizer.from_pretrained(tmp_path / "reward")
+    assert json.loads((tmp_path / "reward" / "reward_model.json").read_text())["base"] == base
+
+
+def test_held_out_ratings_without_pairs_are_named(tmp_path: Path) -> None:
+    for name, gap in (("train", 2), ("test", 0.5)):
+        rows = [{"text": str(i), "rating": gap * (i % 2), "doc": str(i // 2)} for i in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train, test = str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")
+    with pytest.raises(DataError, match=r"held out \(.*test\.jsonl\): no two texts of one group"):
+        train_reward_model("none", train, tmp_path / "out", test=test, min_gap=1.0, columns=Columns(group="doc"))
