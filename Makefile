@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 JOBS ?= 2
 
-.PHONY: demo test test-all lint types cost bench bench-check bench-memory check clean
+.PHONY: demo test test-all lint types cost bench bench-check bench-memory bench-metrics metrics-vs-people check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
 	$(BIN)/rl4lms demo --force
@@ -43,6 +43,12 @@ bench-check: $(READY)  ## workloads B and D against the ratios in benchmarks/bas
 
 bench-memory: $(READY)  ## 2,000 iterations of a tiny run: memory stays flat
 	$(BIN)/python benchmarks/flat_rss.py
+
+bench-metrics: $(READY)  ## speed of every metric, alone and as a reward, a quarter of an hour; RL4LMS_TEST_DATA names the data
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/metrics_speed.py
+
+metrics-vs-people: $(READY)  ## correlations of the metrics with human judgements, some minutes; RL4LMS_TEST_DATA names the data
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/metrics_vs_people.py
 
 check: lint types cost test
 
