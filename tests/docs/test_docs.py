@@ -51,3 +51,11 @@ def test_the_first_example_is_a_reward() -> None:
         assert build("no_shouting")(completions=["QUIET", "quiet"]) == [pytest.approx(-0.9), 0.0]
     finally:
         registry.rewards._entries = entries
+
+
+@pytest.mark.parametrize(
+    "document", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md", *(DOCS.parent / "reports").glob("*.md")]), ids=lambda path: path.name
+)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), target
