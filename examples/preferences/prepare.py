@@ -2,8 +2,9 @@
 
     RL4LMS_TEST_DATA=path/to/data python examples/preferences/prepare.py examples/preferences/data
 
-reads `commongen/human_ratings_{train,dev}.jsonl.gz` below that folder and writes `train.jsonl` and `dev.jsonl`, one rating a row: `text` (the
-candidate), `rating`, and `reference`, the human sentence it was rated against. References that are in both files are left out of training.
+reads `commongen/human_ratings_{train,dev}.jsonl.gz` below that folder and writes `train.jsonl` and `dev.jsonl`, one rating a row:
+`text` (the candidate), `rating`, and `reference`, the human sentence it was rated against. References that are in both files are left
+out of training.
 """
 
 from __future__ import annotations
