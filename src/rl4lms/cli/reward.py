@@ -18,7 +18,7 @@ def train(
     kind: Annotated[
         Literal["labels", "ratings", "preferences"] | None,
         typer.Option(
-            help="What the rows are. [default: preferences with chosen and rejected, ratings with a rating, else labels]",
+            help="What the rows are; by default their columns say it.",
             show_default=False,
         ),
     ] = None,
@@ -26,7 +26,8 @@ def train(
     label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
     rating_column: Annotated[str, typer.Option(help="Column with the rating; several of one text are averaged.")] = "rating",
     group_column: Annotated[
-        str | None, typer.Option(help="Rows with the same value are held out together. [default: the prompt]", show_default=False)
+        str | None,
+        typer.Option(help="Rows with the same value are held out together; by default those with the same prompt.", show_default=False),
     ] = None,
     label_names: Annotated[str | None, typer.Option(help="Names for the sorted labels, such as negative,positive for 0 and 1.")] = None,
     min_gap: Annotated[
