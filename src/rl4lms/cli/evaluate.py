@@ -26,7 +26,7 @@ def evaluate(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the run or recipe.")
     ] = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which prompts.")] = "test",
-    prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts. [default: as the recipe says]", show_default=False)] = None,
+    prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)] = None,
     masked: Annotated[bool, typer.Option("--masked", help="Decode inside the mask that an NLPO run ended with.")] = False,
     task: Annotated[str | None, typer.Option(help="For a model: the task whose prompts and metrics to use.")] = None,
     data: Annotated[Path | None, typer.Option(help="For a model: a file with prompts.")] = None,

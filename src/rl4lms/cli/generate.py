@@ -24,12 +24,12 @@ def generate(
         Path | None, typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl, .csv, .parquet ...")
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Completions of each prompt.")] = 1,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="[default: as the run, else 48]", show_default=False)] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="By default as the run, else 48.", show_default=False)] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="0 is greedy. [default: as the run, else 1]", show_default=False)
+        float | None, typer.Option(min=0.0, help="0 is greedy; by default as the run, else 1.", show_default=False)
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="0 keeps all. [default: as the run, else 0]", show_default=False)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="[default: as the run, else 1]", show_default=False)] = None,
+    top_k: Annotated[int | None, typer.Option(min=0, help="0 keeps all; by default as the run, else 0.", show_default=False)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="By default as the run, else 1.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same texts.")] = 0,
     as_json: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per completion.")] = False,
 ) -> None:
