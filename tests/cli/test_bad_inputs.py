@@ -239,7 +239,7 @@ METRICS = {
     ),
     "one key twice": Bad(
         "train r.yaml 'evaluation.metrics=[diversity, diversity]'",
-        "two metrics report 'distinct-1'; give one of them another name with its option `key`, or leave it out",
+        "two metrics report 'distinct-1'; leave one of them out, or rename its result where it has the option `key`",
     ),
     "no references": Bad(
         "train r.yaml data=d.jsonl evaluation.metrics=[rouge]",
