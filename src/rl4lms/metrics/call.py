@@ -88,7 +88,9 @@ def compute_all(metrics: Iterable[Metric], **batch: Any) -> list[MetricResult]:
     for metric in metrics:
         for result in compute(metric, **batch):
             if result.key in results:
-                raise DataError(f"two metrics report {result.key!r}; leave one of them out, or rename its result where it has the option `key`")
+                raise DataError(
+                    f"two metrics report {result.key!r}; leave one of them out, or rename its result where it has the option `key`"
+                )
             results[result.key] = result
     return list(results.values())
 

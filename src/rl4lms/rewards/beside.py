@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import cast
@@ -19,17 +20,21 @@ def begin(reward: Reward, rollout: Rollout, faults: RewardFaultsConfig) -> Calla
     computes, so a reward that takes no longer than the log-prob pass costs next to nothing. Any other reward is called when its result is
     asked for, in the thread of the caller, as functions expect that use signals or the same accelerator.
     """
-    if not getattr(reward, "beside", False):
-        return lambda: score_rollout(reward, rollout, faults)
+    work = functools.partial(score_rollout, reward, rollout, faults)
+    return in_thread(work) if getattr(reward, "beside", False) else work
+
+
+def in_thread(work: Callable[[], RewardOutput]) -> Callable[[], RewardOutput]:
+    """Begins to work in a thread; the function that is returned waits, and returns or raises what `work` does."""
     outcome = guard.Outcome()
 
-    def work() -> None:
+    def target() -> None:
         with outcome:
-            outcome.value = score_rollout(reward, rollout, faults)
+            outcome.value = work()
 
     printing.install()  # here, since threads exchange no streams
     # a daemon: a reward that hangs must not keep an interrupted process alive
-    thread = threading.Thread(target=work, name="rl4lms-reward-beside", daemon=True)
+    thread = threading.Thread(target=target, name="rl4lms-reward-beside", daemon=True)
     thread.start()
 
     def result() -> RewardOutput:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rl4lms.config.rewards import Part, SumPart
 from rl4lms.errors import ConfigError, RewardError
+from rl4lms.rewards.beside import in_thread
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
 
@@ -32,7 +34,12 @@ class _Parts(Composite):
         self.inner = tuple(build(part.reward) for part in parts)
 
     def _outputs(self, batch: Mapping[str, Any]) -> dict[str, RewardOutput]:
-        return {key: score_part(self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
+        """Of each part. Where some may run beside the model's work and others may not, the latter are the work to run beside."""
+        parts = {key: partial(score_part, self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
+        mixed = not self.beside
+        ahead = {key: in_thread(parts[key]) for key, r in zip(self._keys, self.inner, strict=True) if mixed and getattr(r, "beside", False)}
+        here = {key: score_this() for key, score_this in parts.items() if key not in ahead}
+        return {key: here[key] if key in here else ahead[key]() for key in self._keys}
 
 
 class Sum(_Parts):

@@ -12,6 +12,7 @@ from rl4lms.errors import RewardError
 from rl4lms.rewards import build
 from rl4lms.rewards.beside import begin
 from rl4lms.rewards.call import score_rollout
+from rl4lms.rewards.combine import Sum
 from rl4lms.rewards.faults import STRICT
 from tests.runs import small_loop
 
@@ -132,3 +133,33 @@ def test_scores_in_other_threads_never_exchange_streams(rollout):
     thread.join()
     assert seen == [before]
     assert sys.stdout is before
+
+
+def test_parts_of_a_mixed_sum_run_beside_each_other(rollout):
+    """The first part ends when the second one, which stays in this thread, has begun."""
+    waiting = Waiting(beside=True)
+
+    def here(completions):
+        waiting.work_is_done.set()
+        return [2.0] * len(completions)
+
+    whole = Sum([{"reward": "dates", "key": "beside"}, {"reward": "dates", "key": "here", "weight": 10.0}])
+    whole.inner = (waiting, here)
+    assert whole.beside is False
+    output = score_rollout(whole, rollout)
+    assert output.scores == [21.0] * 4
+    assert list(output.parts) == ["beside", "here"]
+    assert waiting.thread is not threading.current_thread()
+
+
+def test_an_error_of_a_part_beside_names_the_part(rollout):
+    class Failing:
+        beside = True
+
+        def __call__(self, completions):
+            raise ValueError("no")
+
+    whole = Sum([{"reward": "dates", "key": "first"}, {"reward": "dates", "key": "second"}])
+    whole.inner = (Failing(), lambda completions: [0.0] * len(completions))
+    with pytest.raises(RewardError, match="part 'first' of the sum: reward 'Failing' raised ValueError: no"):
+        score_rollout(whole, rollout)
