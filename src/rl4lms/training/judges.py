@@ -18,17 +18,22 @@ from rl4lms.training.attach import attach
 from rl4lms.types import Metric, Reward, Task
 
 
-def reward_of(recipe: Recipe, task: Task) -> Reward | None:
+def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward | None:
     """The recipe's reward with the corpora it names, tried on one sample as far as that runs no model and nobody's code.
+
+    Args:
+        recipe: names it.
+        task: has the corpora and the sample.
+        given: takes the place of the recipe's.
 
     Raises:
         ConfigError: it cannot be built, or does not fit the recipe.
         MissingPartError, MissingExtraError: a part of it is not there.
         DataError, RewardError: the data do not have what it needs, or it has several values per text and no `key` says which.
     """
-    if recipe.reward is None:
+    if given is None and recipe.reward is None:
         return None
-    reward: Reward = build_reward(recipe.reward)
+    reward: Reward = given if given is not None else build_reward(recipe.reward)  # type: ignore[arg-type]
     attach([reward], task)
     for part in nested(reward):
         if isinstance(part, Standardise) and part.over == "prompt" and recipe.rollout.completions_per_prompt < 2:

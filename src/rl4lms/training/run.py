@@ -188,7 +188,7 @@ def assemble(
     if settings is not None and settings.mask and not algorithm_class.needs_mask_policy:
         raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm.name} has no mask to decode in; leave it out")
     # What can be wrong with rewards and metrics shows before the warm start, which may take hours.
-    reward = reward if reward is not None else reward_of(recipe, task)
+    reward = reward_of(recipe, task, reward)
     if reward is None and not only_supervised:
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = metrics_of(recipe, task)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe
 from rl4lms.errors import ConfigError, DataError, MissingPartError, RewardError, Rl4lmsError
+from rl4lms.rewards import build
 from rl4lms.training.run import run
 from tests.runs import small_recipe
 
@@ -69,3 +70,13 @@ def test_data_without_references_are_named_before_training(tmp_path: Path) -> No
     data.write_text("".join(json.dumps({"prompt": str(i)}) + "\n" for i in range(30)))
     with pytest.raises(DataError, match="compares with references, and row 0 has none"):
         run(small_recipe(tmp_path, data={"train": str(data)}, reward="rouge_combined"))
+
+
+def test_a_reward_given_as_an_object_gets_its_corpus_and_is_tried(tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps({"prompt": str(i), "references": [f"{i} {i + 1} {i + 2}"]}) + "\n" for i in range(20)))
+    settings = {"data": {"train": str(data)}, "training": {"iterations": 1, "prompts_per_iteration": 8}}
+    result = run(small_recipe(tmp_path, **settings), reward=build("cider_d"))
+    assert "eval/reward" in result.metrics
+    with pytest.raises(RewardError, match="choose one with the option `key`"):
+        run(small_recipe(tmp_path, output_dir=str(tmp_path / "other"), **settings), reward=build("rouge"))
