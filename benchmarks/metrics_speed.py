@@ -79,7 +79,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)
-    parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), help="only these")
+    parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), metavar="NAME", help="only these")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=5000, help="of CommonGen")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "reports", help="folder for metrics-speed.md and .json")

@@ -97,7 +97,7 @@ def main() -> int:
     """Measures, writes both reports; the exit status is 2 where the data is not there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)
-    parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), help="only these")
+    parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), metavar="NAME", help="only these")
     parser.add_argument("--resamples", type=int, default=1000, help="of each bootstrap")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "reports", help="folder for metrics-vs-people.md and .json")
     args = parser.parse_args()
