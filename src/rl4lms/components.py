@@ -29,10 +29,27 @@ def build(registry: Registry, component: Component | str | Mapping[str, Any]) ->
         UnknownNameError: nothing is registered under the name.
         ConfigError: an option is unknown, missing or has a wrong value.
     """
-    component = Component.model_validate(component)
+    component = as_component(component, registry.kind)
     target = registry.get(component.name)
     owner = f"{registry.kind} {component.name!r}"
     return bind(target, checked_options(owner, target, options_model(registry, component.name), component.options))
+
+
+def as_component(given: Component | str | Mapping[str, Any], kind: str, what: str | None = None) -> Component:
+    """A component as people name it.
+
+    Args:
+        given: a name, or a mapping with a name and options.
+        kind: `reward`, `metric`, ...
+        what: how messages call what was given; kind and value where None.
+
+    Raises:
+        ConfigError: this is neither a name nor a mapping with a name.
+    """
+    try:
+        return Component.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{what or f'{kind} {given!r:.80}'}: name a {kind}, or {{name: ..., option: ...}}") from error
 
 
 def bind(target: Callable[..., Any], options: Mapping[str, Any]) -> Any:

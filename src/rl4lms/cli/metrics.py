@@ -29,11 +29,12 @@ def score(
 
     values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
-    from rl4lms.training.score_file import as_component, score_file
+    from rl4lms.components import as_component
+    from rl4lms.training.score_file import score_file
     from rl4lms.training.storage import write_text
     from rl4lms.training.writable import check_file
 
-    components = [as_component(value, f"--metric {text}") for text, value in zip(metric, values, strict=True)]
+    components = [as_component(value, "metric", f"--metric {text}") for text, value in zip(metric, values, strict=True)]
     if output is not None:
         check_file(output, "--output")  # now, and not after the scoring
     columns = {"completion_column": completion_column, "references_column": references_column, "prompt_column": prompt_column}

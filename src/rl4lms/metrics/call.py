@@ -9,7 +9,7 @@ from typing import Any
 
 from rl4lms import components, registry
 from rl4lms.config.base import Component
-from rl4lms.errors import DataError, NonFiniteError, Rl4lmsError
+from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError
 from rl4lms.types import CorpusValue, Metric, MetricResult, ScoreTexts
 
 RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
@@ -24,6 +24,23 @@ def build(metric: Component | str | Mapping[str, Any]) -> Metric:
     """
     built: Metric = components.build(registry.metrics, metric)
     return built
+
+
+def build_all(metrics: Iterable[Component | str | Mapping[str, Any]]) -> tuple[list[tuple[str, Metric]], dict[str, str]]:
+    """Metrics with their names; and, by name, what those lack that cannot be computed, with what to do about it.
+
+    Raises:
+        UnknownNameError, ConfigError: as `build`.
+    """
+    built: list[tuple[str, Metric]] = []
+    absent: dict[str, str] = {}
+    for metric in metrics:
+        component = components.as_component(metric, "metric")
+        try:
+            built.append((component.name, build(component)))
+        except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result files
+            absent[str(component.options.get("key", component.name))] = str(error)
+    return built, absent
 
 
 def compute(

@@ -9,6 +9,7 @@ where there is nothing to compare SummaC-ZS is 0 whatever its options are, also 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ _KEPT, _PAIRS = 1 << 17, 1 << 13
 _OPERATIONS: dict[str, Callable[..., Any]] = {"max": np.max, "mean": np.mean, "min": np.min}
 
 
-class _SummaC:
+class _SummaC(ABC):
     """What the two have in common: the table of probabilities of the pairs of parts."""
 
     key: str
@@ -76,9 +77,9 @@ class _SummaC:
             values.append(max(self._value(table.transpose(2, 0, 1) if table.size else None) for table in tables))
         return {self.key: values}
 
+    @abstractmethod
     def _value(self, table: Array | None) -> float:
         """From probabilities (labels, parts, sentences), or None where there are no pairs, to the score of one source."""
-        raise NotImplementedError
 
     def _sources(self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], columns: dict[str, Any]) -> list[tuple[str, ...]]:
         if self._source == "prompts":

@@ -22,15 +22,15 @@ class Container:
     inner: tuple[Callable[..., Any], ...] = ()
 
 
-class Composite(Container):
+class Composite(Container, ABC):
     """Base of rewards that call others."""
 
     def __call__(self, **batch: Any) -> Scores:
         return call_plainly(self, batch)
 
+    @abstractmethod
     def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments and errors as in `rl4lms.rewards.score`."""
-        raise NotImplementedError
 
     @property
     def beside(self) -> bool:

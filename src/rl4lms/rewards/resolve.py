@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from rl4lms import components, registry
 from rl4lms.config.base import Component
 from rl4lms.config.options import options_model, signature_model
@@ -30,7 +28,7 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
     """
     if callable(reward):
         return reward
-    component = _component(reward)
+    component = components.as_component(reward, "reward")
     if functions.is_path(component.name):
         target = functions.load(component.name)
         owner = f"reward {component.name!r}"
@@ -118,7 +116,7 @@ def as_trl_reward(
     Raises:
         ConfigError: the metric cannot be a reward, an option is wrong, or it needs a corpus and there is none.
     """
-    component = _component(metric)
+    component = components.as_component(metric, "metric")
     built = components.build(registry.metrics, component)
     if isinstance(getattr(built, "corpus", None), str):
         if corpus is None:
@@ -164,13 +162,6 @@ def _callable(reward: Any) -> Callable[..., Any]:
     if not callable(reward) or inspect.isclass(reward):
         raise ConfigError(f"reward {name_of(reward)!r} cannot be called on a batch")
     return reward
-
-
-def _component(given: Component | str | Mapping[str, Any]) -> Component:
-    try:
-        return Component.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError(f"{given!r:.80} names no component: give a name, or a mapping with `name` and options") from error
 
 
 def _text(value: Any) -> str:

@@ -164,21 +164,32 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> S
     """
     if c.prompt_column not in row:
         raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
-    prompt, references = row[c.prompt_column], row.get(c.references_column)
+    prompt = row[c.prompt_column]
     if not isinstance(prompt, str):
         raise DataError(f"{place()}: {c.prompt_column!r} must be a text, got {type(prompt).__name__}")
-    references = [] if references in (None, "") else [references] if isinstance(references, str) else references
-    if not isinstance(references, list):
-        raise DataError(f"{place()}: {c.references_column!r} must be a text or a list of texts, got {type(references).__name__}")
-    wrong = next((type(reference).__name__ for reference in references if not isinstance(reference, str)), None)
-    if wrong is not None:
-        raise DataError(f"{place()}: {c.references_column!r} must be a text or a list of texts, got a list with {wrong}")
+    references = texts_of(row, c.references_column, place)
     meta = {key: value for key, value in row.items() if key not in (c.prompt_column, c.references_column)}
     if c.completion_column in meta and c.completion_column != "completion":
         meta["completion"] = meta.pop(c.completion_column)
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
-    return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, tuple(references), meta)
+    return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta)
+
+
+def texts_of(row: Mapping[str, Any], column: str, place: Callable[[], str]) -> tuple[str, ...]:
+    """A column that holds a text, a list of texts, or nothing.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    value = row.get(column)
+    texts = [] if value in (None, "") else [value] if isinstance(value, str) else value
+    if not isinstance(texts, list):
+        raise DataError(f"{place()}: {column!r} must be a text or a list of texts, got {type(texts).__name__}")
+    wrong = next((type(text).__name__ for text in texts if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(f"{place()}: {column!r} must be a text or a list of texts, got a list with {wrong}")
+    return tuple(texts)
 
 
 def _target(sample: Sample) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from rl4lms.errors import DataError
 from rl4lms.rewards import nested
-from rl4lms.tasks.files import read_rows
+from rl4lms.tasks.files import read_rows, texts_of
 from rl4lms.types import Task
 
 
@@ -51,21 +51,8 @@ def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
             of_prompt.setdefault(sample.prompt, []).extend(sample.references)
     else:
         for place, row in read_rows(name):
-            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(texts_of(row, "references", place))
+            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(texts_of(row, "references", functools.partial(str, place)))
     documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
     if not documents:
         raise DataError(f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file of data")
     return documents
-
-
-def texts_of(row: Mapping[str, Any], column: str, place: str) -> tuple[str, ...]:
-    """A column that holds a text, a list of texts, or nothing.
-
-    Raises:
-        DataError: it holds something else.
-    """
-    value = row.get(column)
-    texts = [] if value in (None, "") else [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{place}: {column!r} must be a text or a list of texts")
-    return tuple(texts)

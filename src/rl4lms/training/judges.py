@@ -7,8 +7,8 @@ from typing import Any
 
 from rl4lms.config.base import Component
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError, MissingExtraError, MissingPartError
-from rl4lms.metrics import build as build_metric
+from rl4lms.errors import ConfigError
+from rl4lms.metrics import build_all
 from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import nested, penalties, score
 from rl4lms.rewards.functions import is_path
@@ -56,13 +56,8 @@ def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]
         ConfigError: one cannot be built.
         DataError: a corpus has no references.
     """
-    metrics: list[Metric] = []
-    absent: dict[str, str] = {}
-    for component in recipe.evaluation.metrics:
-        try:
-            metrics.append(build_metric(component))
-        except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result.json
-            absent[str(component.options.get("key", component.name))] = str(error)
+    built, absent = build_all(recipe.evaluation.metrics)
+    metrics = [metric for _, metric in built]
     attach(metrics, task)
     return metrics, absent
 

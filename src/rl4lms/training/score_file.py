@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from rl4lms import registry
+from rl4lms.components import as_component
 from rl4lms.config.base import Component
-from rl4lms.errors import ConfigError, DataError, MissingExtraError, MissingPartError
-from rl4lms.metrics import build, compute
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics import build_all, compute
 from rl4lms.rewards import nested
-from rl4lms.tasks.files import read_rows
+from rl4lms.tasks.files import read_rows, texts_of
 from rl4lms.training.attach import corpus as read_corpus
-from rl4lms.training.attach import texts_of
 from rl4lms.types import Metric, MetricResult
 
 
@@ -58,15 +56,9 @@ def score_file(
             report the same key.
         UnknownNameError: there is no such metric.
     """
-    components = [as_component(metric, f"metric {metric!r}") for metric in metrics]
+    components = [as_component(metric, "metric") for metric in metrics]
     _refuse_twice(components)
-    built: list[tuple[str, Metric]] = []
-    absent: dict[str, str] = {}
-    for component in components:
-        try:
-            built.append((component.name, build(component)))
-        except (MissingPartError, MissingExtraError) as error:
-            absent[str(component.options.get("key", component.name))] = str(error)
+    built, absent = build_all(components)
     for name, ready in built:
         _fit(name, ready, corpus)
     rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in read_rows(path)]
@@ -82,18 +74,6 @@ def score_file(
                 raise ConfigError(f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls")
             results[result.key] = result
     return Scored(results, _records(rows, results), absent)
-
-
-def as_component(metric: Any, what: str) -> Component:
-    """A metric as people name it; `what` is how messages call it.
-
-    Raises:
-        ConfigError: it is neither a name nor a name with options.
-    """
-    try:
-        return Component.model_validate(metric)
-    except ValidationError as error:
-        raise ConfigError(f"{what}: name a metric, or {{name: ..., option: ...}}") from error
 
 
 def _refuse_twice(components: Sequence[Component]) -> None:
@@ -128,7 +108,7 @@ def _row(place: str, row: Mapping[str, Any], completion: str, references: str, p
     return {
         "prompts": str(row.get(prompt) or ""),
         "completions": row[completion],
-        "references": texts_of(row, references, place),
+        "references": texts_of(row, references, lambda: place),
         "columns": {name: value for name, value in row.items() if name not in own},
     }
 

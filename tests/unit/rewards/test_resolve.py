@@ -197,5 +197,5 @@ def test_a_corpus_for_trl():
 
 def test_what_names_nothing():
     for nothing in (5, ["rouge"], {"weight": 1}):
-        with pytest.raises(ConfigError, match="names no component"):
+        with pytest.raises(ConfigError, match=r"^reward .*: name a reward, or \{name: \.\.\., option: \.\.\.\}"):
             build(nothing)
