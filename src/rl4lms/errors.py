@@ -52,6 +52,10 @@ class NonFiniteError(Rl4lmsError, ArithmeticError):
         self.rows = rows
 
 
+class ProcessError(Rl4lmsError, RuntimeError):
+    """Another process of the run failed; the message is its own."""
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT, SIGTERM or SIGHUP stopped a run, which was left so that it can be resumed.
 

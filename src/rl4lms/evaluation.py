@@ -74,10 +74,22 @@ class Evaluator:
     def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
         """Decodes and scores every prompt; with `mask_rule` inside NLPO's mask.
 
-        The KL is that of the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with truncation and mask in
+        With several processes the first measures the texts, and the others get means alone, without values and samples. The KL is that of
+        the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with truncation and mask in
         `kl_behaviour_per_token`.
         """
         rollout = self._decode(mask_rule, progress)
+        policy_numbers = self._policy_numbers(rollout)
+        found: list[EvalResult] = []
+
+        def work() -> list[Any]:
+            found.append(self._measured(rollout, policy_numbers))
+            return [(r.key, r.mean, r.stderr, r.n) for r in found[0].results.values()]
+
+        told = distributed.from_main(work)
+        return found[0] if found else EvalResult({key: MetricResult(key, *numbers) for key, *numbers in told})
+
+    def _measured(self, rollout: Rollout, policy_numbers: Mapping[str, MetricResult]) -> EvalResult:
         columns = rollout.columns()
         results: dict[str, MetricResult] = {}
         faults: tuple[Fault, ...] = ()
@@ -90,7 +102,7 @@ class Evaluator:
         policy = self.engine.policy
         scorer = TextScorer(policy, self.engine.tokenizer, encode_prompts=self.engine.encoder.encode)
         results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
-        results |= self._policy_numbers(rollout)
+        results |= policy_numbers
         n = self.settings.completions_per_prompt
         by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}
         return EvalResult(by_prompt, _records(rollout, results), faults, self.absent)

@@ -194,7 +194,6 @@ algorithms = Registry(
         {
             "ppo": ("algorithms.ppo:PPO", "algorithms:PPOConfig", "proximal policy optimisation"),
             "nlpo": ("algorithms.nlpo:NLPO", "algorithms:NLPOConfig", "PPO inside a learned top-p mask"),
-            "supervised": ("algorithms.supervised:Supervised", "base:Block", "the warm start alone, no RL"),
         },
     ),
 )

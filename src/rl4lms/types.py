@@ -45,6 +45,7 @@ class Rollout:
         terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole vocabulary.
         sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the ratio.
+        group_size: completions per prompt; rows g * group_size to (g + 1) * group_size - 1 are those of one prompt.
     """
 
     samples: list[Sample]
@@ -56,6 +57,8 @@ class Rollout:
     terminated: Tensor
     token_mask: Tensor | None = None
     sampled_logprobs: Tensor | None = None
+
+    group_size: int = 1
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -78,29 +81,37 @@ class Experience:
     Attributes:
         rollout: the completions.
         logprobs: log-probs of the sampled tokens under the behaviour policy (temperature, truncation and mask included).
-        ref_logprobs: the reference policy's, full softmax at temperature 1.
-        kl: policy minus reference, both full softmax at temperature 1; not `logprobs - ref_logprobs` under truncation.
         scores: the task's score, placed on tokens.
-        rewards: scores - kl_coef * kl.
         row_mask: (B,) bool; False where the reward was None. Such rows enter no mean, whitening, baseline or loss.
+        ref_logprobs: the reference policy's, full softmax at temperature 1; None for algorithms without a reference.
+        kl: policy minus reference, both full softmax at temperature 1; not `logprobs - ref_logprobs` under truncation. None as well.
+        rewards: what the algorithm makes of scores and KL; the scores until it has.
         values, advantages, returns: None for algorithms that do not use them.
     """
 
     rollout: Rollout
     logprobs: Tensor
-    ref_logprobs: Tensor
-    kl: Tensor
     scores: Tensor
-    rewards: Tensor
     row_mask: Tensor
+    ref_logprobs: Tensor | None = None
+    kl: Tensor | None = None
+    rewards: Tensor = field(init=False)
     values: Tensor | None = None
     advantages: Tensor | None = None
     returns: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.rewards = self.scores
 
     @property
     def mask(self) -> Tensor:
         """(B, T) bool: real completion tokens of rows that have a reward."""
         return self.rollout.completion_mask & self.row_mask[:, None]
+
+    @property
+    def sequence_scores(self) -> Tensor:
+        """(B,): the score of each completion, a dense one summed up over its tokens."""
+        return self.scores.sum(-1)
 
 
 class Reward(Protocol):

@@ -69,7 +69,7 @@ def test_the_plan_is_the_six_systems_of_the_paper(tmp_path):
         recipe = read_recipe(Path(demo.__file__).parents[1] / "recipes" / f"{words[3]}.yaml", settings)
         assert (recipe.seed, recipe.evaluation.split, recipe.evaluation.prompts) == (0, "test", demo.PROMPTS)
         assert recipe.output_dir == str(tmp_path / "runs" / system.key)
-        assert recipe.algorithm.name == system.key.removeprefix("supervised-")
+        assert recipe.algorithm_name == system.key.removeprefix("supervised-")
 
 
 def test_rl_systems_differ_in_nothing_but_algorithm_and_start():

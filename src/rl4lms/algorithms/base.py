@@ -1,55 +1,102 @@
-"""What the training loop asks of an algorithm, and what an algorithm is given."""
+"""What an algorithm is: its options, its credit and advantages, its loss. What all of them share is the `Learner`'s."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
 
-import torch
+from pydantic import Field
+from torch import Tensor
 
-from rl4lms.config.algorithms import OptimizerConfig
+from rl4lms.algorithms.learner import Learner
+from rl4lms.algorithms.tokens import Tokens
+from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.models.generate import MaskRule
-from rl4lms.models.policy import Policy
 from rl4lms.types import Experience
 
 
-@dataclass(slots=True)
-class Learner:
-    """What an algorithm trains, handed to its constructor beside its own config.
+@dataclass(kw_only=True)
+class Algorithm(ABC):
+    """Base of every algorithm. Its fields are its options in a recipe; a subclass adds its own as fields with defaults.
+
+    The experience is that of the whole iteration on every process, so that means over it need no communication.
 
     Attributes:
-        policy: trained in place.
-        optimizer: over the policy's trainable parameters.
-        settings: gradient clipping and micro-batches.
-        temperature: of the behaviour policy.
-        seed: of the minibatch order.
-        mask_policy: a frozen copy of the policy for algorithms with `needs_mask_policy`, else None.
+        needs_value: whether it has a value function.
+        needs_reference: whether the log-probs of the reference policy are computed; without, `experience.kl` is None.
+        needs_mask_policy: whether it has a masking policy, a frozen copy of the policy that it updates itself.
+        whole_sequences: whether `loss` needs all tokens of its rows at once, because it is no sum over tokens.
+        learner: what it trains; there from `bind` on.
     """
 
-    policy: Policy
-    optimizer: torch.optim.Optimizer
-    settings: OptimizerConfig
-    temperature: float = 1.0
-    seed: int = 0
-    mask_policy: Policy | None = None
+    needs_value: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = True
+    needs_mask_policy: ClassVar[bool] = False
+    whole_sequences: ClassVar[bool] = False
 
+    n_epochs: Annotated[int, Field(ge=1, description="passes over the completions of an iteration")] = 1
+    minibatch_size: Annotated[int, Field(ge=1, description="completions per optimiser step")] = 16
+    target_kl: Annotated[float | None, Field(gt=0, description="stop the update above 1.5 x this k3 estimate")] = None
+    learner: Learner = field(init=False, repr=False)
 
-class Algorithm(Protocol):
-    """One algorithm. Its constructor takes `(config, learner)`; its state beyond the weights must be a function of the step."""
+    def bind(self, learner: Learner) -> None:
+        """Take what is trained, before the first iteration."""
+        self.learner = learner
 
-    needs_value: ClassVar[bool]
-    needs_mask_policy: ClassVar[bool]
+    @property
+    def needs_entropy(self) -> bool:
+        """Whether `loss` reads `TokenLogprobs.entropy`, which costs passes over the vocabulary."""
+        return False
 
-    def __init__(self, config: Any, learner: Learner) -> None: ...
+    @property
+    def needs_full_logprobs(self) -> bool:
+        """Whether `loss` reads `TokenLogprobs.full`, the log-probs that a KL term in the loss compares with the reference's."""
+        return False
 
     def mask_rule(self) -> MaskRule | None:
-        """The mask that rollouts are sampled in, or None."""
-        ...
+        """Return the mask that rollouts are sampled in, or None."""
+        return None
 
+    def credit(self, experience: Experience, kl_coef: float) -> None:
+        """Fill `experience.rewards`: the scores minus `kl_coef` times the KL of every token, where there is a reference."""
+        e = experience
+        e.rewards = e.scores if e.kl is None else e.scores - kl_coef * e.kl
+
+    @abstractmethod
     def advantages(self, experience: Experience) -> None:
-        """Fills `experience.advantages`, and `returns` where there is a value function."""
-        ...
+        """Fill `experience.advantages`, and `returns` where there is a value function."""
+
+    @abstractmethod
+    def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss of some tokens, a scalar that is a sum divided by `old.n_tokens` or `old.n_sequences`; and statistics.
+
+        Args:
+            new: log-probs with a graph under the policy as it is now.
+            old: what the iteration knows of the same tokens: those of whole rows with `whole_sequences`, else any part of them.
+
+        Returns:
+            The loss, and numbers for the log, summed and divided in the same way.
+        """
+
+    def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the weighted loss of the values (N,) of some rows, and statistics; see `loss`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a value function and has no loss for it")
 
     def update(self, experience: Experience, step: int) -> dict[str, float]:
-        """Trains on one iteration's experience; returns statistics for the log, without prefix."""
-        ...
+        """Train on one iteration's experience; return statistics for the log, without prefix."""
+        return self.learner.update(self, experience, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the algorithm remembers beside weights, as JSON; part of checkpoints."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            ValueError: the algorithm keeps no state, and there is one.
+        """
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state; the checkpoint has one: {', '.join(state)}")

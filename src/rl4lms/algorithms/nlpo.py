@@ -7,45 +7,43 @@ top_p under psi, and the behaviour policy is theta renormalised over that set, i
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
-from rl4lms.algorithms.base import Learner
 from rl4lms.algorithms.ppo import PPO
-from rl4lms.config.algorithms import NLPOConfig
 from rl4lms.core import token_masks
 from rl4lms.models.build import copy_policy_weights
 from rl4lms.models.generate import MaskRule
 from rl4lms.types import Experience
 
 
+@dataclass(kw_only=True)
 class NLPO(PPO):
     """PPO inside the mask. The update is PPO's: the masks are in the rollout, and log-probs are renormalised over them."""
 
     needs_mask_policy: ClassVar[bool] = True
-    config: NLPOConfig
 
-    def __init__(self, config: NLPOConfig, learner: Learner) -> None:
-        super().__init__(config, learner)
-        if learner.mask_policy is None:
-            raise ValueError("NLPO needs a mask policy")
-        self.mask_policy = learner.mask_policy
+    mask_top_p: Annotated[float, Field(gt=0, le=1, description="1 allows every token: PPO")] = 0.9
+    min_tokens_to_keep: Annotated[int, Field(ge=1)] = 1
+    mask_update_every: Annotated[int, Field(ge=1, description="iterations between copies of the policy into the mask policy")] = 10
 
-    def mask_rule(self) -> MaskRule | None:
-        """The mask of the next rollout; it reads the masking policy's present weights."""
-        return MaskRule(self.mask_policy, self.config.mask_top_p, self.config.min_tokens_to_keep)
+    def mask_rule(self) -> MaskRule:
+        """Return the mask of the next rollout; it reads the masking policy's present weights."""
+        return MaskRule(self.learner.mask_policy, self.mask_top_p, self.min_tokens_to_keep)
 
     def update(self, experience: Experience, step: int) -> dict[str, float]:
-        """PPO's update, then psi <- theta in every `mask_update_every`-th iteration."""
+        """Run PPO's update, then psi <- theta in every `mask_update_every`-th iteration."""
         stats = super().update(experience, step)
         packed = experience.rollout.token_mask
         assert packed is not None
         sizes = token_masks.size(packed[experience.mask]).float()
         if len(sizes):
             stats |= {"mask_size": float(sizes.mean()), "mask_size_median": float(sizes.median())}
-        refreshed = (step + 1) % self.config.mask_update_every == 0
+        refreshed = (step + 1) % self.mask_update_every == 0
         if refreshed:
             with torch.no_grad():
-                copy_policy_weights(self.learner.policy, self.mask_policy)
+                copy_policy_weights(self.learner.policy, self.learner.mask_policy)
         return stats | {"mask_refreshed": float(refreshed)}

@@ -60,19 +60,30 @@ class SupervisedConfig(Block):
 
 
 class OptimizerConfig(Block):
-    """AdamW over the policy and the value function."""
+    """The optimiser over the policy and the value function, and the size of what goes through the model at once."""
 
+    name: Literal["adamw", "rmsprop", "sgd"] = "adamw"
     learning_rate: float = Field(1e-5, gt=0)
     value_learning_rate: float | None = Field(None, gt=0, description="defaults to learning_rate")
     weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="adamw: decay of the mean and of the square of gradients")
+    momentum: float = Field(0.0, ge=0, lt=1, description="rmsprop, sgd")
+    alpha: float = Field(0.99, ge=0, lt=1, description="rmsprop: decay of the square of gradients")
+    eps: float = Field(1e-8, gt=0, description="adamw, rmsprop")
     max_grad_norm: float = Field(0.5, gt=0)
     lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
     warmup_iterations: int = Field(0, ge=0)
     micro_batch_size: int | None = Field(
         None, ge=1, description="rows per forward and backward pass; the gradients add up to those of the whole minibatch"
     )
+
+    @model_validator(mode="after")
+    def _options_have_an_effect(self) -> OptimizerConfig:
+        of = {"betas": ("adamw",), "momentum": ("rmsprop", "sgd"), "alpha": ("rmsprop",), "eps": ("adamw", "rmsprop")}
+        for option, optimizers in of.items():
+            if self.name not in optimizers and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option} has no effect with optimizer.name: {self.name}; it belongs to {' and '.join(optimizers)}")
+        return self
 
     @model_validator(mode="after")
     def _warmup(self) -> OptimizerConfig:

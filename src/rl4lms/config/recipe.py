@@ -28,7 +28,7 @@ class Recipe(Block):
     data: DataConfig | None = None
     prompt: PromptConfig = PromptConfig()
     supervised: SupervisedConfig | None = None
-    algorithm: Component = Component(name="ppo")
+    algorithm: Component | None = Field(Component(name="ppo"), description="null: the warm start alone, no RL")
     reward: Component | None = None
     reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()
@@ -62,3 +62,8 @@ class Recipe(Block):
         if (self.task is None) == (self.data is None):
             raise ValueError("name exactly one of `task` and `data`: they say where prompts come from")
         return self
+
+    @property
+    def algorithm_name(self) -> str:
+        """What the run is called after: its algorithm, or `supervised` where it has none."""
+        return "supervised" if self.algorithm is None else self.algorithm.name

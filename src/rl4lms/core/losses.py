@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rl4lms.core.kl import k3
-
 
 def ppo_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float, count: Tensor
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float, count: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, negated (Schulman et al., 2017, equation 7), over tensors (N,).
 
@@ -27,21 +25,16 @@ def ppo_policy_loss(
         count: number of tokens that the sum is divided by.
 
     Returns:
-        The loss, and sums over tokens (not means) of `approx_kl` (k3, old against new), `clip_fraction`.
+        The loss, and `clip_fraction`, a sum divided by `count` as well.
     """
     log_ratio = logprobs - old_logprobs
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     loss = -torch.minimum(ratio * advantages, clipped * advantages).sum() / count
-    with torch.no_grad():
-        # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
-        sums = {"approx_kl": k3(-log_ratio).sum(), "clip_fraction": ((ratio - 1).abs() > clip_range).sum().float()}
-    return loss, sums
+    return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).sum().float() / count}
 
 
-def value_loss(
-    values: Tensor, returns: Tensor, count: Tensor, old_values: Tensor | None = None, clip_range_vf: float | None = None
-) -> Tensor:
+def value_loss(values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None) -> Tensor:
     """Mean squared error of the value function, over tensors (N,).
 
     With `clip_range_vf` values move at most that far from `old_values` (Stable-Baselines3).

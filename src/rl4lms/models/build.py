@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
+import types
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -14,7 +18,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.families import check_family
 from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
-from rl4lms.models.lora import add_adapters, belongs_to
+from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts
 from rl4lms.models.policy import Policy
 
 
@@ -67,18 +71,20 @@ def build_models(
         if value:
             policy.add_value(copy.deepcopy(lm) if config.value == "separate" else None)
     if config.gradient_checkpointing:
-        policy.checkpointed_layers = [layer for lm in (policy.lm, policy.value_lm) if lm is not None for layer in _checkpoint_gradients(lm)]
+        for trained in (policy.lm, policy.value_lm):
+            if trained is not None:
+                checkpoint_layers(trained)
     return Models(policy, ref, mask_policy, tokenizer)
 
 
 def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
-    if config.dtype == "float16" and config.lora is None:
-        raise ModelError("model.dtype: float16 weights cannot be trained (updates underflow); use float32 or bfloat16, with model.autocast")
+    if config.dtype != "float32" and config.lora is None:
+        raise ModelError(
+            f"model.dtype: {config.dtype} weights lose small updates, most of them at usual learning rates; "
+            "use float32 weights with model.autocast: bfloat16, or adapters (model.lora), which are float32"
+        )
     if config.autocast and config.dtype != "float32":
         raise ModelError(f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights")
-    if config.lora is not None and config.gradient_checkpointing and config.value == "separate":
-        # Activations are recomputed after the forward pass, when the policy's adapter is active again: the value's would be wrong.
-        raise ModelError("model.gradient_checkpointing: not with model.lora and model.value: separate; use model.value: shared")
     if config.autocast == "float16" and device.type == "cpu":
         raise ModelError("model.autocast: float16 is not supported on CPU; use bfloat16")
 
@@ -87,15 +93,22 @@ def _frozen(lm: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(lm).requires_grad_(False)
 
 
-def _checkpoint_gradients(lm: nn.Module) -> list[nn.Module]:
-    """Turns gradient checkpointing on and returns its layers, with their functional dropouts off."""
-    lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
-    layers = [layer for layer in lm.modules() if isinstance(layer, GradientCheckpointingLayer)]
-    for layer in layers:
-        for name, value in vars(layer).items():
-            if "drop" in name and isinstance(value, float):
-                setattr(layer, name, 0.0)
-    return layers
+def checkpoint_layers(lm: nn.Module) -> None:
+    """Let the layers of a model keep their inputs alone, and compute their activations again in the backward pass.
+
+    HF's own switch needs `training` to be on, and with it every dropout.
+    """
+    for layer in lm.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.forward = types.MethodType(_recomputed, layer)
+
+
+def _recomputed(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    forward = type(layer).forward
+    if not torch.is_grad_enabled():
+        return forward(layer, *args, **kwargs)
+    options: dict[str, Any] = {"context_fn": functools.partial(recompute_contexts, layer), "preserve_rng_state": False}
+    return checkpoint(forward, layer, *args, use_reentrant=False, **options, **kwargs)
 
 
 def policy_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:

@@ -134,6 +134,10 @@ class CausalFamily:
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
         return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)  # `[0]` would cost a copy in the backward pass
 
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
+        return list(self._headed.parameters())
+
     def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
         """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
 
@@ -225,6 +229,10 @@ class EncoderDecoderFamily:
             return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
         encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
         return self._headed(input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False).logits.squeeze(0)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
+        return list(self._headed.parameters())
 
     def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
         """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""

@@ -6,23 +6,35 @@ mask, temperature, top-k, top-p, in this order, renormalised over what is left.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
 from rl4lms.core.logprobs import softmax_and_log_z
 from rl4lms.core.sampling import draw
-
-if TYPE_CHECKING:
-    from rl4lms.models.policy import Policy
+from rl4lms.models.families import Family
+from rl4lms.models.loading import SpecialTokens
 
 # Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
 _COMPACT_AT = 0.2
+
+
+class Sampled(Protocol):
+    """What the sampler needs of a policy: its model, how its family is run, and the context (precision, adapter) to run it in."""
+
+    lm: PreTrainedModel
+    family: Family
+    tokens: SpecialTokens
+
+    def running(self) -> AbstractContextManager[None]:
+        """Activate the policy's precision and adapter."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,7 +47,7 @@ class MaskRule:
         min_tokens_to_keep: lower bound of the set's size.
     """
 
-    policy: Policy
+    policy: Sampled
     top_p: float
     min_tokens_to_keep: int
 
@@ -92,7 +104,7 @@ def support(
 class _Decoder:
     """One model decoding in step: its cache, its adapter, its logits."""
 
-    def __init__(self, policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
+    def __init__(self, policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
         self.policy = policy
         with policy.running():
             self.state, hidden = policy.family.prefill(prompt_ids, prompt_mask, budget)
@@ -110,7 +122,7 @@ class _Decoder:
 
 
 @torch.no_grad()
-def beam_search(policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
     """Decodes by beam search through HF `generate`, which has it; evaluation only, since beams have no log-probs to train on.
 
     Args:
@@ -145,7 +157,7 @@ def beam_search(policy: Policy, prompt_ids: Tensor, prompt_mask: Tensor, setting
 
 
 def generate(
-    policy: Policy,
+    policy: Sampled,
     prompt_ids: Tensor,
     prompt_mask: Tensor,
     keys: Tensor,

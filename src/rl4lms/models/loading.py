@@ -56,10 +56,10 @@ def resolve_device(name: str) -> torch.device:
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, ok in available.items() if ok))
+        name = next(kind for kind, ok in available.items() if ok)
     if not available[name]:
         raise ModelError(f"device: {name} is not available here; available: {', '.join(k for k, ok in available.items() if ok)}")
-    return torch.device(name)
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from rl4lms.config.model import LoraConfig
@@ -49,20 +51,32 @@ def belongs_to(parameter_name: str, adapter: str) -> bool:
     return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter_name) is not None
 
 
-@contextlib.contextmanager
-def use_adapter(lm: PreTrainedModel, adapter: str | None) -> Iterator[None]:
-    """Activates one adapter of `lm`, or none of them, and restores what was active.
+def use_adapter(lm: PreTrainedModel, adapter: str | None) -> contextlib.AbstractContextManager[None]:
+    """Activate one adapter of `lm`, or none of them, and restore what was active.
 
     The public setters of `peft` also move `requires_grad` along, which belongs to the optimiser and not to a forward pass.
     """
-    layers = lm.lora_layers
+    return _switched(
+        lm.lora_layers, [(layer._active_adapter if adapter is None else [adapter], adapter is None) for layer in lm.lora_layers]
+    )
+
+
+def recompute_contexts(module: nn.Module) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """Return the contexts of a checkpointed module's forward pass and of its recomputation, which needs the adapters active now."""
+    layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "_disable_adapters")]
+    return contextlib.nullcontext(), _switched(layers, [(layer._active_adapter, layer._disable_adapters) for layer in layers])
+
+
+@contextlib.contextmanager
+def _switched(layers: Sequence[Any], states: Sequence[tuple[Any, bool]]) -> Iterator[None]:
     before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
     try:
-        for layer in layers:
-            layer._disable_adapters = adapter is None
-            if adapter is not None:
-                layer._active_adapter = [adapter]
+        _switch(layers, states)
         yield
     finally:
-        for layer, (active, disabled) in zip(layers, before, strict=True):
-            layer._active_adapter, layer._disable_adapters = active, disabled
+        _switch(layers, before)
+
+
+def _switch(layers: Sequence[Any], states: Sequence[tuple[Any, bool]]) -> None:
+    for layer, (active, disabled) in zip(layers, states, strict=True):
+        layer._active_adapter, layer._disable_adapters = active, disabled

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig
-from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs
+from rl4lms.core.fused import TokenLoss, fused_loss
+from rl4lms.core.logprobs import chunked_token_logprobs
 from rl4lms.models.activations import fuse_activations
 from rl4lms.models.families import family_of
 from rl4lms.models.generate import Generation, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
 
+# What was seen, with a margin: more means that two ways of computing a log-prob disagree.
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.02}
 
-@dataclass(slots=True)
-class Pass:
-    """Result of one log-prob pass: float32 (B, T), zero on padding; None for what was not asked for.
+
+class Pass(NamedTuple):
+    """What one log-prob pass yields: float32 (B, T), zero on padding; None for what was not asked for.
+
+    A named tuple, since wrappers for many processes look for the tensors of an output in tuples.
 
     Attributes:
         logprobs: of the completion tokens under the behaviour policy.
         full_logprobs: under the full softmax at temperature 1.
         entropy: of the behaviour policy, nats.
-        kept_mass: probability of the token mask under the tempered full softmax.
+        kept_mass: probability of the token mask under the tempered full softmax. Without gradient.
         values: the value function at the state before each token.
+        loss: scalar, of the loss that was given.
     """
 
     logprobs: Tensor | None = None
@@ -41,28 +46,11 @@ class Pass:
     entropy: Tensor | None = None
     kept_mass: Tensor | None = None
     values: Tensor | None = None
-
-
-class Losses(Protocol):
-    """What a pass is trained on, over the N completion tokens of its batch, row by row.
-
-    Attributes:
-        entropy: whether `policy` uses the entropy.
-    """
-
-    entropy: bool
-
-    def policy(self, tokens: TokenLogprobs, part: slice) -> Tensor:
-        """A scalar: the loss of some of the tokens, summed over them; `part` says which of the N they are."""
-        ...
-
-    def value(self, values: Tensor) -> Tensor:
-        """A scalar: the loss of the values (N,)."""
-        ...
+    loss: Tensor | None = None
 
 
 class ValueHead(nn.Module):
-    """A linear map from hidden states to one value. It starts at zero: the first advantages are the returns themselves."""
+    """A linear map from hidden states to one value, in float32 whatever the precision of the trunk. It starts at zero."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -71,8 +59,9 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(N, d) of any float type to float32 (N,)."""
-        return self.linear(hidden.to(self.linear.weight.dtype))[:, 0].float()
+        """Map (N, d) of any float type to float32 (N,)."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.linear(hidden.float())[:, 0]
 
 
 class Policy(nn.Module):
@@ -100,8 +89,6 @@ class Policy(nn.Module):
         self.value_adapter: str | None = None
         self.value_family = self.family
         self.value_head = None
-        # Layers that recompute their activations in the backward pass; HF ties this to `training`, which would also drop the KV cache.
-        self.checkpointed_layers: list[nn.Module] = []
 
     def add_value(self, value_lm: PreTrainedModel | None, adapter: str | None = None) -> None:
         """Adds a value head on the policy's own trunk (`value_lm` None), on another LM, or on another adapter of the same LM."""
@@ -119,6 +106,18 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         return next(self.lm.parameters()).device
 
+    def disagreement(self, mean: float, largest: float) -> str:
+        """Say how far log-probs of the same tokens, computed in two ways, differ beyond rounding; an empty text where they do not.
+
+        Args:
+            mean, largest: of the absolute differences. In float32 the largest counts; in lower precision single tokens differ by chance,
+                and their mean counts.
+        """
+        dtype = self.autocast or self.lm.dtype
+        which, error = ("at most", largest) if dtype == torch.float32 else ("on average", mean)
+        limit = _ROUNDING[dtype]
+        return "" if error <= limit else f"{which} {error:.3g}, where rounding in {str(dtype).removeprefix('torch.')} explains {limit:g}"
+
     @property
     def shares_trunk(self) -> bool:
         """Whether policy and value come from one forward pass."""
@@ -127,8 +126,6 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def running(self, adapter: str | None = None) -> Iterator[None]:
         """Autocast, and the LoRA adapter in use; the policy's own adapter is active again afterwards."""
-        for layer in self.checkpointed_layers:
-            layer.training = torch.is_grad_enabled()
         adapters = use_adapter(self.lm, adapter or self.adapter) if hasattr(self.lm, "lora_layers") else contextlib.nullcontext()
         with self.precision(), adapters:
             yield
@@ -150,12 +147,13 @@ class Policy(nn.Module):
         values: bool = False,
         full: bool = True,
         entropy: bool = True,
-        losses: Losses | None = None,
+        loss: TokenLoss | None = None,
+        whole: bool = False,
     ) -> Pass:
-        """The log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
+        """Run the log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
 
-        With `losses` it is also the backward pass: gradients are added to the parameters, and the results carry no graph. The output
-        layer is then run forward and backward chunk by chunk, and the policy's activations are freed before a separate value LM runs.
+        Everything that is returned has a graph where gradients are on. Second derivatives exist without a `loss`, within
+        `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none.
 
         Args:
             prompt_ids, prompt_mask: (B, P), padded on the family's side.
@@ -163,49 +161,37 @@ class Policy(nn.Module):
             temperature: of the behaviour policy, positive.
             token_mask: (B, T, ceil(V/8)) packed support of the behaviour policy, or None for the whole vocabulary.
             logprobs, values: which outputs are wanted.
-            full, entropy: whether `full_logprobs` with `kept_mass`, and `entropy`, come with `logprobs`. With `losses` they do not matter.
-            losses: what to train on.
-
-        Returns:
-            A `Pass`.
+            full, entropy: whether `full_logprobs` with `kept_mass`, and `entropy`, come with `logprobs`, or are given to the loss.
+            loss: of the N completion tokens, row by row; `Pass.loss` takes the place of the log-probs, and the output layer runs forward
+                and backward only once, chunk by chunk (`core.fused`).
+            whole: call the loss once with all tokens, not chunk by chunk.
         """
         batch = (prompt_ids, prompt_mask, completion_ids, completion_mask)
-        out, states = Pass(), None
+        out, hidden = Pass(), None
         if logprobs:
+            packed = None if token_mask is None else token_mask[completion_mask]
+            ids, vocab_size = completion_ids[completion_mask], self.tokens.vocab_size
             with self.running():
-                states = _States.of(self.family.hidden(*batch), leaf=losses is not None)
-                tokens = chunked_token_logprobs(
-                    self._head,
-                    states.hidden,
-                    completion_ids[completion_mask],
-                    self.tokens.vocab_size,
-                    temperature,
-                    None if token_mask is None else token_mask[completion_mask],
-                    full=full and losses is None,
-                    entropy=entropy if losses is None else losses.entropy,
-                    loss=losses.policy if losses is not None else None,
-                )
-            out.logprobs, out.entropy = _scatter(tokens.behaviour, completion_mask), _scatter(tokens.entropy, completion_mask)
-            out.full_logprobs, out.kept_mass = _scatter(tokens.full, completion_mask), _scatter(tokens.kept_mass, completion_mask)
+                hidden = self.family.hidden(*batch)
+                if loss is not None:
+                    parameters, wanted = self.family.head_parameters(), {"full": full, "entropy": entropy, "whole": whole}
+                    scalar = fused_loss(self._head, parameters, hidden, ids, loss, vocab_size, temperature, packed, **wanted)
+                    out = Pass(loss=scalar)
+                else:
+                    tokens = chunked_token_logprobs(self._head, hidden, ids, vocab_size, temperature, packed, full=full, entropy=entropy)
+                    found = (tokens.behaviour, tokens.full, tokens.entropy, tokens.kept_mass)
+                    out = Pass(*(_scatter(column, completion_mask) for column in found))
         if values:
             if self.value_head is None:
                 raise RuntimeError("this policy has no value function")
             with self.running(self.value_adapter):
-                if states is None or not self.shares_trunk:
-                    if states is not None:
-                        states.backward()
-                    states = _States.of(self.value_family.hidden(*batch), leaf=losses is not None)
-                v = self.value_head(states.hidden)
-                if losses is not None:
-                    losses.value(v).backward()
-                    v = v.detach()
-            out.values = _scatter(v, completion_mask)
-        if states is not None:
-            states.backward()
+                if hidden is None or not self.shares_trunk:
+                    hidden = self.value_family.hidden(*batch)
+                out = out._replace(values=_scatter(self.value_head(hidden), completion_mask))
         return out
 
     def _head(self, hidden: Tensor) -> Tensor:
-        """Logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after `forward` has ended."""
+        """Compute logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after `forward` has ended."""
         with self.running():
             return self.family.head(hidden)
 
@@ -219,29 +205,6 @@ class Policy(nn.Module):
         return beam_search(self, prompt_ids, prompt_mask, settings)
 
 
-@dataclass(slots=True)
-class _States:
-    """Hidden states (N, d) of a trunk.
-
-    Where the losses are backpropagated at once, `hidden` is a leaf that gathers their gradients, which enter the trunk all together.
-    """
-
-    trunk: Tensor
-    hidden: Tensor
-
-    @classmethod
-    def of(cls, trunk: Tensor, leaf: bool) -> _States:
-        return cls(trunk, trunk.detach().requires_grad_() if leaf else trunk)
-
-    def backward(self) -> None:
-        if self.hidden is not self.trunk and self.trunk.requires_grad:
-            self.trunk.backward(self.hidden.grad)
-
-
-@overload
-def _scatter(values: Tensor, mask: Tensor) -> Tensor: ...
-@overload
-def _scatter(values: None, mask: Tensor) -> None: ...
 def _scatter(values: Tensor | None, mask: Tensor) -> Tensor | None:
     """Puts (N,) values back where the (B, T) mask is True, zero elsewhere."""
     if values is None:

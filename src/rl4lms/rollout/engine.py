@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from rl4lms import distributed
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
-from rl4lms.core.padding import group_by_length, pad, stack, trim
+from rl4lms.core.padding import Side, group_by_length, pad, stack, trim
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
@@ -55,7 +56,9 @@ class LocalEngine:
         mask_rule: MaskRule | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Rollout:
-        """Samples completions. Texts do not depend on `settings.batch_size`, which only bounds how many rows are decoded together.
+        """Sample completions. Texts do not depend on `settings.batch_size`, which only bounds how many rows are decoded together.
+
+        Every process decodes a share of the prompts, and all of them get the whole rollout.
 
         Args:
             samples: the prompts.
@@ -68,9 +71,11 @@ class LocalEngine:
         """
         n, policy = completions_per_prompt, self.policy
         rows = self.encoder(samples)
+        # Every process decodes some of the prompts; the keys are those of the whole iteration.
         keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
+        mine = distributed.share(len(rows))
         # Prompts of similar length are decoded together, so that little of a batch is padding.
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        order = sorted(mine or range(1), key=lambda i: len(rows[i]))
         pieces: list[Generation] = []
         for start in range(0, len(order), per_batch := max(1, settings.batch_size // n)):
             batch = order[start : start + per_batch]
@@ -84,9 +89,13 @@ class LocalEngine:
             if progress is not None:
                 progress(len(batch) * n)
         back = torch.tensor(order).argsort()
-        back = (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)
-        completion_ids = stack([p.completion_ids for p in pieces], policy.tokens.pad)[back]
-        completion_mask = stack([p.completion_mask for p in pieces], False)[back]
+        back = (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)[: len(mine) * n]  # none, where it had no prompt
+
+        def whole(columns: Sequence[Tensor], fill: float | bool) -> Tensor:
+            return distributed.gather_rows(stack(columns, fill)[back], fill)
+
+        completion_ids = whole([p.completion_ids for p in pieces], policy.tokens.pad)
+        completion_mask = whole([p.completion_mask for p in pieces], False)
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
         prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side)
         texts = [
@@ -100,56 +109,59 @@ class LocalEngine:
             completion_ids=completion_ids,
             completion_mask=completion_mask,
             texts=texts,
-            terminated=torch.cat([p.terminated for p in pieces])[back],
-            token_mask=stack(masks, 0)[back] if masks else None,
-            sampled_logprobs=stack([p.logprobs for p in pieces], 0.0)[back],
+            terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
+            token_mask=whole(masks, 0) if masks else None,
+            sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),
+            group_size=n,
         )
 
 
-def run_pass(policy: Policy, rollout: Rollout, rows: Tensor, *, masked: bool = True, **options: Any) -> Pass:
-    """The log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T.
+def run_pass(
+    module: nn.Module, rollout: Rollout, rows: Tensor, *, side: Side, masked: bool = True, empty: bool = False, **options: Any
+) -> Pass:
+    """Run the log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T.
 
     Args:
-        policy: the policy.
+        module: a policy, or what it is wrapped in for several processes.
         rollout: whose rows.
         rows: indices into it.
+        side: on which prompts are padded.
         masked: whether the behaviour policy is restricted to the rollout's token mask.
-        options: of `Policy.forward`, such as `temperature`, `values`, `losses`.
+        empty: run without any completion token, for a process that has no rows in a pass that all take part in.
+        options: of `Policy.forward`, such as `temperature`, `values`, `loss`.
     """
     width = rollout.completion_ids.shape[1]
-    prompts = trim(rollout.prompt_ids[rows], rollout.prompt_mask[rows], policy.family.padding_side)
+    prompts = trim(rollout.prompt_ids[rows], rollout.prompt_mask[rows], side)
     completions = trim(rollout.completion_ids[rows], rollout.completion_mask[rows], "right")
     token_mask = rollout.token_mask[rows][:, completions] if rollout.token_mask is not None else None
-    out = policy(
+    completion_mask = rollout.completion_mask[rows][:, completions]
+    out: Pass = module(
         rollout.prompt_ids[rows][:, prompts],
         rollout.prompt_mask[rows][:, prompts],
         rollout.completion_ids[rows][:, completions],
-        rollout.completion_mask[rows][:, completions],
+        torch.zeros_like(completion_mask) if empty else completion_mask,
         token_mask=token_mask if masked else None,
         **options,
     )
     missing = width - (completions.stop - completions.start)
-    for name in Pass.__slots__:
-        value = getattr(out, name)
-        if value is not None and missing:
-            setattr(out, name, torch.nn.functional.pad(value, (0, missing)))
-    return out
+    if not missing:
+        return out
+    return Pass(*(torch.nn.functional.pad(value, (0, missing)) if value is not None and value.ndim else value for value in out))
 
 
 def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
-    """Rows (b,) of a rollout in groups of similar length, none larger than `most`: what one pass should hold."""
+    """Divide rows (b,) of a rollout into groups of similar length, none larger than `most`: what one pass should hold."""
     lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).tolist()
     return [rows[group] for group in group_by_length(lengths, most)]
 
 
 @torch.no_grad()
 def score(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
-    """`run_pass` over all rows without gradients, in batches of similar length."""
-    batches = groups(rollout, torch.arange(len(rollout.samples), device=rollout.prompt_ids.device), _PASS_ROWS)
-    parts = [run_pass(policy, rollout, rows, **options) for rows in batches]
-    back = torch.cat(batches).argsort()
-    merged = Pass()
-    for name in Pass.__slots__:
-        if getattr(parts[0], name) is not None:
-            setattr(merged, name, torch.cat([getattr(part, name) for part in parts])[back])
-    return merged
+    """Run the pass over all rows without gradients, in batches of similar length; every process over some of them."""
+    mine = distributed.share(len(rollout))
+    rows = torch.tensor(mine or [0], device=rollout.prompt_ids.device)
+    batches = groups(rollout, rows, _PASS_ROWS)
+    parts = [run_pass(policy, rollout, batch, side=policy.family.padding_side, **options) for batch in batches]
+    back = torch.cat(batches).argsort()[: len(mine)]
+    columns = (None if column[0] is None else torch.cat(column)[back] for column in zip(*parts, strict=True))
+    return Pass(*(None if column is None else distributed.gather_rows(column) for column in columns))

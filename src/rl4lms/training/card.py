@@ -48,12 +48,12 @@ def model_card(recipe: Recipe, results: Mapping[str, MetricResult], steps: int) 
     reward = recipe.reward.name if recipe.reward is not None else "none"
     return f"""---
 library_name: transformers
-tags: [rl4lms, {recipe.algorithm.name}]
+tags: [rl4lms, {recipe.algorithm_name}]
 ---
 
 # {recipe.name}
 
-`{recipe.model.path}` trained with `rl4lms`: algorithm `{recipe.algorithm.name}`, {steps} iterations on {source}, reward `{reward}`,
+`{recipe.model.path}` trained with `rl4lms`: algorithm `{recipe.algorithm_name}`, {steps} iterations on {source}, reward `{reward}`,
 seed {recipe.seed}.
 
 Evaluation on the {recipe.evaluation.split} split; standard errors are over completions of this one run.

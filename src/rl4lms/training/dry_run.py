@@ -57,7 +57,7 @@ def describe(recipe: Recipe) -> list[Line]:
     light = without_models(r)
     reward_of(light, task)
     absent = metrics_of(light, task)[1]
-    supervised_only = r.algorithm.name == "supervised"
+    supervised_only = r.algorithm is None
     lines = [Line("run folder", str(run_folder(r)))]
     if r.supervised is not None or supervised_only:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
@@ -79,6 +79,7 @@ def describe(recipe: Recipe) -> list[Line]:
 
 
 def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
+    assert r.algorithm is not None
     options = r.algorithm.options
     rows = r.training.prompts_per_iteration * r.rollout.completions_per_prompt
     tokens = rows * r.rollout.max_new_tokens
@@ -160,12 +161,13 @@ def _size(lm: Any, bytes_per_number: int) -> ModelSize:
 
 
 def _memory_lines(r: Recipe, size: ModelSize) -> Iterator[Line]:
-    algorithm = registry.algorithms.get(r.algorithm.name)
+    algorithm = None if r.algorithm is None else registry.algorithms.get(r.algorithm.name)
+    needs_value, needs_mask = algorithm is not None and algorithm.needs_value, algorithm is not None and algorithm.needs_mask_policy
     lora, item = r.model.lora is not None, DTYPES[r.model.dtype].itemsize
-    separate_value = algorithm.needs_value and r.model.value == "separate"
+    separate_value = needs_value and r.model.value == "separate"
     copies = ["policy"]
     if not lora:
-        copies += ["reference", *(["value"] if separate_value else []), *(["mask"] if algorithm.needs_mask_policy else [])]
+        copies += ["reference", *(["value"] if separate_value else []), *(["mask"] if needs_mask else [])]
     weights = size.parameters * item * len(copies)
     yield Line("parameters", f"{size.parameters:,} in each of {len(copies)} copies ({', '.join(copies)}): {_bytes(weights)}")
     if lora:
@@ -176,10 +178,10 @@ def _memory_lines(r: Recipe, size: ModelSize) -> Iterator[Line]:
         yield Line("training state", f"gradients and two AdamW moments of {trained:,} parameters: {_bytes(3 * trained * item)}")
     rows = min(r.rollout.batch_size, r.training.prompts_per_iteration * r.rollout.completions_per_prompt)
     positions = r.prompt.max_tokens + r.rollout.max_new_tokens
-    caches = 2 if algorithm.needs_mask_policy else 1
+    caches = 2 if needs_mask else 1
     cache = rows * positions * size.cache_per_token * caches
     yield Line("KV cache", f"up to {rows} rows x {positions} positions x {caches}: {_bytes(cache)}")
-    minibatch = r.algorithm.options.get("minibatch_size", rows)
+    minibatch = rows if r.algorithm is None else r.algorithm.options.get("minibatch_size", rows)
     tokens = min(r.optimizer.micro_batch_size or minibatch, minibatch) * r.rollout.max_new_tokens
     # In float32: logits, log-probs and gradients of one chunk.
     logits = 3 * 4 * min(tokens * size.vocab_size, CHUNK_ELEMENTS)

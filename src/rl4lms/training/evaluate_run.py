@@ -45,7 +45,8 @@ def evaluate(
         CheckpointError: the run has no trained model, or no checkpoint with its mask.
         Rl4lmsError: whatever else cannot be loaded or computed.
     """
-    if masked and (run_folder is None or not registry.algorithms.get(recipe.algorithm.name).needs_mask_policy):
+    has_mask = recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
+    if masked and (run_folder is None or not has_mask):
         raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
     task = task_of(recipe)
     recipe = with_assets(recipe, task, display)
@@ -84,6 +85,7 @@ def _models(recipe: Recipe, folder: Path | None) -> Models:
 
 def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
     """Policies and mask of the last checkpoint: the mask policy is not part of the saved model."""
+    assert recipe.algorithm is not None
     algorithm = registry.algorithms.get(recipe.algorithm.name)
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     step, complaints = checkpoints.latest()

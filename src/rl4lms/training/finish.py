@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rl4lms
+from rl4lms import distributed
 from rl4lms.config.base import Component
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError
@@ -19,6 +20,7 @@ from rl4lms.training.checkpoint import load_policy, verify
 from rl4lms.training.interrupt import StopSignals
 from rl4lms.training.loop import Loop
 from rl4lms.training.storage import replacing, write_text
+from rl4lms.types import MetricResult
 
 UPLOAD = "the upload"
 
@@ -51,8 +53,21 @@ def finish(recipe: Recipe, loop: Loop, evaluated: Mapping[str, EvalResult], vers
     Raises:
         CheckpointError: the best checkpoint is damaged.
     """
-    folder, models = loop.log.folder, loop.models
+    folder = loop.log.folder
     numbers = {prefix + key: r for prefix, result in evaluated.items() for key, r in result.results.items()}
+    distributed.only_main(lambda: _write(recipe, loop, evaluated, numbers, version, stop))
+    return RunResult(folder, folder / "model", {key: r.mean for key, r in numbers.items()})
+
+
+def _write(
+    recipe: Recipe,
+    loop: Loop,
+    evaluated: Mapping[str, EvalResult],
+    numbers: Mapping[str, MetricResult],
+    version: int,
+    stop: StopSignals,
+) -> None:
+    folder, models = loop.log.folder, loop.models
     card = model_card(recipe, numbers, loop.state.step)
     with replacing(folder / "model") as target:
         save_model(models.policy, models.tokenizer, target, card)
@@ -61,7 +76,7 @@ def finish(recipe: Recipe, loop: Loop, evaluated: Mapping[str, EvalResult], vers
         "name": recipe.name,
         "seed": recipe.seed,
         "task": {"name": task.name, **task.options, "version": version},
-        "algorithm": recipe.algorithm.name,
+        "algorithm": recipe.algorithm_name,
         "iterations": loop.state.step,
         "best": loop.state.best,
         "rl4lms": rl4lms.__version__,
@@ -85,4 +100,3 @@ def finish(recipe: Recipe, loop: Loop, evaluated: Mapping[str, EvalResult], vers
             api = HfApi()
             api.create_repo(recipe.push_to_hub.repo_id, private=recipe.push_to_hub.private, exist_ok=True)
             api.upload_folder(repo_id=recipe.push_to_hub.repo_id, folder_path=folder / "model")
-    return RunResult(folder, folder / "model", {key: r.mean for key, r in numbers.items()})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from rl4lms import distributed
 from rl4lms.errors import NonFiniteError
 
 
@@ -79,7 +80,7 @@ def run_trainer(
         NonFiniteError: the loss became NaN or infinite.
     """
     # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output is kept.
-    with tempfile.TemporaryDirectory(prefix="rl4lms-trainer-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="rl4lms-trainer-", ignore_cleanup_errors=True) as scratch, distributed.alone():
         settings = TrainingArguments(
             output_dir=scratch,
             seed=seed,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from rl4lms import distributed
 from rl4lms.errors import Interrupted
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -74,6 +75,7 @@ class StopSignals:
         Raises:
             Interrupted: a signal has arrived before, or arrives while it goes on, and `at_once` is True.
         """
+        at_once = at_once and distributed.world_size() == 1  # several processes stop together, at the end of an iteration
         before = self.doing, self._at_once
         self.doing, self._at_once = what, at_once
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +24,14 @@ from rl4lms.errors import (
     Interrupted,
     MissingExtraError,
     MissingPartError,
+    ModelError,
     NonFiniteError,
     RewardError,
     Rl4lmsError,
     StorageError,
 )
 from rl4lms.models.build import Models
+from rl4lms.models.policy import Pass
 from rl4lms.rewards.beside import begin
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import state_of
@@ -37,7 +41,6 @@ from rl4lms.training.checkpoint import Checkpoints, TrainState
 from rl4lms.training.failed_batch import save_batch
 from rl4lms.training.folder import last_good, resume_command
 from rl4lms.training.interrupt import StopSignals
-from rl4lms.training.optimizer import Schedule
 from rl4lms.training.tracking import RunLog
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
@@ -59,7 +62,6 @@ class Loop:
     engine: LocalEngine
     reward: Reward
     samples: Sequence[Sample]
-    schedule: Schedule
     state: TrainState
     checkpoints: Checkpoints
     log: RunLog
@@ -85,11 +87,11 @@ class Loop:
 
     def _iterate(self) -> None:
         done = self.state.step
-        learning_rate = self.schedule.set(done)
+        learning_rate = self.algorithm.learner.schedule.set(done)
         with self._telling(f"iteration {done + 1}"):
             try:
                 numbers = self.step(done) | {"train/learning_rate": learning_rate}
-            except (RewardError, DataError):  # before the update: the weights are still those of the last iteration
+            except (RewardError, DataError, ModelError):  # before the update: the weights are still those of the last iteration
                 if done > max(self.checkpoints.steps(), default=0):
                     self._save()
                 raise
@@ -114,13 +116,16 @@ class Loop:
             raise
 
     def _save(self) -> None:
-        self.check_folder()
-        self.log.sync()
-        self.checkpoints.save(self.state)
+        def write() -> None:
+            self.check_folder()
+            self.log.sync()
+            self.checkpoints.save(self.state)
+
+        distributed.only_main(write)
 
     def _track(self, done: int, numbers: dict[str, float]) -> None:
         r = self.recipe
-        self.check_folder()
+        distributed.only_main(self.check_folder)
         # 7 track
         last_one = done == r.training.iterations
         due = done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
@@ -132,17 +137,17 @@ class Loop:
                 if done:
                     self._save()  # with the numbers: a resumed run evaluates and logs them
                 raise
-        self.log.log(done, numbers | evaluated)
+        distributed.only_main(lambda: self.log.log(done, numbers | evaluated))
         self.state.unlogged = None
         # 8 save
         is_best = self.state.best.get("step") == done  # the untrained model may turn out to be the best
         wanted = done > 0 and (last_one or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0))
-        stop = self.stop.received is not None and not last_one
+        stop = distributed.any_of(self.stop.received is not None) and not last_one
         if is_best or wanted or (stop and done > 0):
             with self._telling(f"iteration {done}"):
                 self._save()
         if stop:
-            raise Interrupted(str(self.stop.received))
+            raise Interrupted(self.stop.received or "a signal to another process")
 
     def step(self, step: int) -> dict[str, float]:
         """One iteration; `step` counts from 0. Returns its numbers with their prefixes."""
@@ -154,22 +159,23 @@ class Loop:
         with self._timed("rollout"):
             n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
             rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
-        reward = begin(self.reward, rollout, r.reward_faults)
+        reward = begin(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
             current = score(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
-            reference = score(models.ref_policy, rollout, masked=False, entropy=False)
-        assert current.logprobs is not None and current.full_logprobs is not None and reference.full_logprobs is not None
+            reference = score(models.ref_policy, rollout, masked=False, entropy=False) if self.algorithm.needs_reference else Pass()
+        assert current.logprobs is not None and current.full_logprobs is not None
+        sampler_error = self._sampler_error(rollout, current.logprobs)
         # 3 reward, which may run beside the pass
         with self._timed("reward"):
-            output = reward()
+            output = self._scores(reward)
         scores, row_mask = place(output, rollout.completion_mask)
         self._note_faults(step, output, row_mask)
-        # 4 shaping
-        kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
+        # 4 credit
+        experience = Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values)
+        if reference.full_logprobs is not None:
+            experience.kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
         kl_coef = self.state.kl_coef
-        experience = Experience(
-            rollout, current.logprobs, reference.full_logprobs, kl, scores, scores - kl_coef * kl, row_mask, values=current.values
-        )
+        self.algorithm.credit(experience, kl_coef)
         # 5 advantages
         self.algorithm.advantages(experience)
         # 6 update
@@ -177,22 +183,36 @@ class Loop:
             try:
                 stats = self.algorithm.update(experience, step)
             except NonFiniteError as error:
-                error.args = (f"{error}; {save_batch(self.log.folder, experience, step + 1, error)}",)
+                save = functools.partial(save_batch, self.log.folder, experience, step + 1, error)
+                error.args = (f"{error}; {distributed.from_main(save)}",)
                 raise
         assert current.entropy is not None and current.kept_mass is not None
         numbers = {f"train/{name}": value for name, value in stats.items()}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
+        numbers["rollout/sampler_error"] = sampler_error
         controller = KLController(kl_coef, r.kl.kl_target)
-        if bool(row_mask.any()):
+        if bool(row_mask.any()) and experience.kl is not None:
             controller.update(numbers["rollout/kl_per_token"])
         self.state.kl_coef = controller.kl_coef
         self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
         return numbers
 
+    def _scores(self, reward: Callable[[], RewardOutput] | None) -> RewardOutput:
+        """Wait for the reward, which the first process computes for all: it sees the whole iteration, once, however many there are."""
+        found: list[RewardOutput] = []
+
+        def work() -> dict[str, Any]:
+            assert reward is not None
+            found.append(reward())
+            return {"scores": found[0].scores, "dense": found[0].dense}
+
+        told = distributed.from_main(work)
+        return found[0] if found else RewardOutput(**told)
+
     def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:
         """Tells the first faults of the reward, and stops a run that has gone on without any score for too long."""
-        self.log.log_faults(step + 1, "rollout", output.faults)
-        skipped = 0 if distributed.all_sum(row_mask.sum()) else self.state.skipped + 1
+        distributed.only_main(lambda: self.log.log_faults(step + 1, "rollout", output.faults))
+        skipped = 0 if bool(row_mask.any()) else self.state.skipped + 1
         if skipped >= self.recipe.reward_faults.max_skipped:
             last = f"; the last fault: {output.faults[0].message}" if output.faults else ": the reward returned None for every row"
             what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
@@ -201,15 +221,9 @@ class Loop:
 
     def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean
-        assert rollout.sampled_logprobs is not None
         numbers = {
             "score": mean(e.scores.sum(-1), e.row_mask),
             "reward": mean(e.rewards.sum(-1), e.row_mask),
-            "kl_coef": self.state.kl_coef,
-            "kl_per_token": mean(e.kl, mask),
-            "kl_k3_per_token": mean(k3(e.kl), mask),
-            "kl_per_sequence": mean(e.kl.sum(-1), e.row_mask),
-            "kl_behaviour": mean(e.logprobs - e.ref_logprobs, mask),
             "entropy": mean(entropy, mask),
             "removed_mass": 1 - mean(kept_mass, mask),
             "completion_tokens": mean(rollout.completion_mask.sum(-1).float()),
@@ -218,13 +232,37 @@ class Loop:
             **counts(output.faults),
             "skipped_in_a_row": float(self.state.skipped),
             "truncated_prompts": float(self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])),
-            "sampler_error": float((rollout.sampled_logprobs - e.logprobs)[rollout.completion_mask].abs().max()),
         }
+        if e.kl is not None and e.ref_logprobs is not None:
+            numbers |= {
+                "kl_coef": self.state.kl_coef,
+                "kl_per_token": mean(e.kl, mask),
+                "kl_k3_per_token": mean(k3(e.kl), mask),
+                "kl_per_sequence": mean(e.kl.sum(-1), e.row_mask),
+                "kl_behaviour": mean(e.logprobs - e.ref_logprobs, mask),
+            }
         for name, part in output.parts.items():
             values = [v for v in part if v is not None]
             numbers[f"score/{name}"] = mean(torch.tensor(values)) if values else float("nan")
         numbers |= {f"score/{name}": value for name, value in output.numbers.items()}
         return {f"rollout/{name}": value for name, value in numbers.items()}
+
+    def _sampler_error(self, rollout: Rollout, logprobs: Tensor) -> float:
+        """Compare the sampler's log-probs with those of the pass.
+
+        Raises:
+            ModelError: they differ by more than rounding, so what would be trained is not what was sampled.
+        """
+        assert rollout.sampled_logprobs is not None
+        errors = (rollout.sampled_logprobs - logprobs)[rollout.completion_mask].abs()
+        largest = float(errors.max())
+        disagreement = self.models.policy.disagreement(float(errors.mean()), largest)
+        if disagreement:
+            raise ModelError(
+                f"the log-probs of the sampler and of the training pass differ by {disagreement}: "
+                "the cache, positions or padding of this model are handled differently in the two; `rl4lms doctor` looks closer"
+            )
+        return largest
 
     def _evaluated(self, step: int) -> dict[str, float]:
         with self.stop.during("the evaluation", at_once=True):

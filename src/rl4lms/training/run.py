@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from rl4lms import registry
-from rl4lms.algorithms.base import Algorithm, Learner
+from rl4lms import components, distributed, registry
+from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.learner import Learner
 from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.config.base import Component
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
@@ -37,10 +40,9 @@ from rl4lms.training.folder import is_run, last_good, open_folder, write_config
 from rl4lms.training.interrupt import StopSignals
 from rl4lms.training.judges import metrics_of, reward_of
 from rl4lms.training.loop import Loop
-from rl4lms.training.optimizer import Schedule, build_optimizer
 from rl4lms.training.storage import tidy, write_text
 from rl4lms.training.supervised import fit, save_supervised
-from rl4lms.training.tracking import RunLog
+from rl4lms.training.tracking import RunLog, SilentLog
 from rl4lms.types import Metric, Reward, Sample, Task
 
 # Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.
@@ -107,16 +109,21 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
     """Runs a recipe; see `train`. `reward` replaces the recipe's by a callable."""
     folder = run_folder(recipe)
     loop: Loop | None = None
-    with StopSignals() as stop, Display(recipe.tracking.progress if progress is None else progress) as display:
+    wanted = recipe.tracking.progress if progress is None else progress
+    with StopSignals() as stop, distributed.started(), Display(wanted and distributed.is_main()) as display, ExitStack() as stack:
         try:
-            with open_folder(folder, recipe, resume) as lock:
+            # The first process alone holds and writes the folder; the others only read it.
+            lock = distributed.only_main(lambda: stack.enter_context(open_folder(folder, recipe, resume)))
+            with stack:
                 with stop.during("the start", at_once=True):
                     loop, evaluated = assemble(recipe, folder, reward=reward, display=display, stop=stop)
-                loop.check_folder = lock.check
+                if lock is not None:
+                    loop.check_folder = lock.check
                 try:
                     if resume:
                         _resume(loop, display)
-                        write_config(folder, recipe)  # what may change on resume may have changed
+                        # what may change on resume may have changed
+                        distributed.only_main(lambda: write_config(folder, recipe))
                     loop.run()
                 finally:
                     loop.log.close()
@@ -178,70 +185,94 @@ def assemble(
     display, stop = display or Display(enabled=False), stop or StopSignals()
     task, fingerprint = task_of(recipe), _fingerprint(recipe)
     with stop.during("the building of assets", at_once=True):
-        recipe = with_assets(recipe, task, display)
+        distributed.only_main(lambda: with_assets(recipe, task, display))
+        recipe = with_assets(recipe, task)
     device = resolve_device(recipe.device)
-    algorithm_class = registry.algorithms.get(recipe.algorithm.name)
-    only_supervised = recipe.algorithm.name == "supervised"
-    if only_supervised:
+    algorithm: Algorithm | None = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
+    needs_mask = algorithm is not None and algorithm.needs_mask_policy
+    if algorithm is None:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
     settings = recipe.evaluation.generation
-    if settings is not None and settings.mask and not algorithm_class.needs_mask_policy:
-        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm.name} has no mask to decode in; leave it out")
+    if settings is not None and settings.mask and not needs_mask:
+        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
     # What can be wrong with rewards and metrics shows before the warm start, which may take hours.
-    reward = reward_of(recipe, task, reward)
-    if reward is None and not only_supervised:
+    given, reward = reward, None
+    reward = distributed.only_main(lambda: reward_of(recipe, task, given))  # it scores for all processes
+    if distributed.from_main(lambda: reward is None) and algorithm is not None:
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
-    metrics = metrics_of(recipe, task)
-    if recipe.supervised is not None or only_supervised:
+    metrics = distributed.only_main(lambda: metrics_of(recipe, task)) or ([], {})
+    if recipe.supervised is not None or algorithm is None:
+        source = recipe
         with stop.during("the warm start", at_once=True):
-            recipe = _warm_start(recipe, task, folder, device, display)
+            recipe = _warm_started(recipe, folder)
+            distributed.only_main(lambda: _warm_start(source, task, folder, device, display))
 
     torch.manual_seed(recipe.seed)
-    models = build_models(recipe.model, device, value=algorithm_class.needs_value, mask=algorithm_class.needs_mask_policy)
+    models = build_models(recipe.model, device, value=algorithm is not None and algorithm.needs_value, mask=needs_mask)
     fingerprint[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     check_window(recipe, models.policy.lm)
-    optimizer = build_optimizer(models.policy, recipe.optimizer)
-    learner = Learner(models.policy, optimizer, recipe.optimizer, recipe.rollout.temperature, recipe.seed, models.mask_policy)
-    options_model = registry.algorithms.config_model(recipe.algorithm.name)
-    options = options_model(**recipe.algorithm.options) if options_model is not None else recipe.algorithm.options
-    algorithm: Algorithm = algorithm_class(options, learner)
+    learner = Learner(
+        models.policy,
+        recipe.optimizer,
+        iterations=recipe.training.iterations,
+        temperature=recipe.rollout.temperature,
+        seed=recipe.seed,
+        mask_policy=models.mask_policy,
+    )
+    if algorithm is not None:
+        algorithm.bind(learner)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
     evaluator = build_evaluator(recipe, task, models, reward, metrics)
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
-    log = RunLog(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
+    log = (RunLog if distributed.is_main() else SilentLog)(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
     evaluated: dict[str, EvalResult] = {}
 
     def evaluate(step: int) -> dict[str, float]:
         evaluated["eval/"] = evaluator()
-        rule = algorithm.mask_rule()
+        rule = algorithm.mask_rule() if algorithm is not None else None
         if evaluator.settings.mask and rule is not None:
             evaluated["eval/masked/"] = evaluator(rule)
         numbers: dict[str, float] = {}
         for prefix, result in evaluated.items():
             numbers |= result.numbers(prefix)
-        log.log_faults(step, "evaluation", [fault for result in evaluated.values() for fault in result.faults])
         shown = evaluated["eval/"].samples[: recipe.evaluation.samples]
-        log.log_samples(step, shown)
-        display.evaluation(step, numbers, shown)
+
+        def record() -> None:
+            log.log_faults(step, "evaluation", [fault for result in evaluated.values() for fault in result.faults])
+            log.log_samples(step, shown)
+            display.evaluation(step, numbers, shown)
+
+        distributed.only_main(record)
         return numbers
 
     loop = Loop(
         recipe=recipe,
         models=models,
-        algorithm=algorithm,
+        algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
         engine=engine,
         reward=reward,  # type: ignore[arg-type]
-        samples=task.samples("train") if not only_supervised else (),
-        schedule=Schedule(optimizer, recipe.optimizer, recipe.training.iterations),
-        state=TrainState(models.policy, optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)),
+        samples=task.samples("train") if algorithm is not None else (),
+        state=TrainState(models.policy, learner.optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)),
         checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint, map(file_key, _reward_files(recipe))),
         log=log,
         evaluate=evaluate,
-        after_step=lambda step, numbers: display.iteration(recipe.algorithm.name, step, recipe.training.iterations, numbers),
+        after_step=lambda step, numbers: display.iteration(recipe.algorithm_name, step, recipe.training.iterations, numbers),
         stop=stop,
     )
     return loop, evaluated
+
+
+def build_algorithm(component: Component) -> Algorithm:
+    """Build the algorithm that a recipe names.
+
+    Raises:
+        ConfigError: an option is wrong, or this is no algorithm.
+    """
+    algorithm = components.build(registry.algorithms, component)
+    if not isinstance(algorithm, Algorithm):
+        raise ConfigError(f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm")
+    return algorithm
 
 
 def build_evaluator(
@@ -276,12 +307,17 @@ def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:
             )
 
 
-def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, display: Display) -> Recipe:
-    """Trains by maximum likelihood unless a finished warm start lies in the run folder; RL starts from it and is anchored to it."""
+def _warm_started(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the warm start's model: RL starts from it and is anchored to it."""
+    started = {"path": str(folder / "supervised"), "tokenizer": None}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=started)})
+
+
+def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, display: Display) -> None:
+    """Train by maximum likelihood unless a finished warm start lies in the run folder."""
     target = folder / "supervised"
-    started = recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(target), "tokenizer": None})})
     if (target / "config.json").is_file():
-        return started
+        return
     torch.manual_seed(recipe.seed)
     lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
     check_window(recipe, lm)
@@ -293,7 +329,6 @@ def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, 
     # The model comes last: while it is not there, a resumed run makes the whole warm start again.
     write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))
     save_supervised(lm, tokenizer, target)
-    return started
 
 
 def _fingerprint(recipe: Recipe) -> dict[str, Any]:
@@ -335,21 +370,30 @@ def _reward_files(recipe: Recipe) -> list[str]:
 
 
 def _resume(loop: Loop, display: Display) -> None:
-    tidy(loop.checkpoints.folder)
-    step, notes = loop.checkpoints.latest()
+    def latest() -> tuple[int | None, list[str]]:
+        tidy(loop.checkpoints.folder)
+        return loop.checkpoints.latest()
+
+    step, notes = distributed.from_main(latest)
     if step is None and notes:
         raise CheckpointError(f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes))
     if step is not None:
         notes += loop.checkpoints.load(step, loop.state)
-        load_state(loop.reward, loop.state.reward)
+        if distributed.is_main():
+            load_state(loop.reward, loop.state.reward)
         iterations = loop.recipe.training.iterations
         if step > iterations:
             raise ConfigError(
                 f"training.iterations: {iterations}, but the run is at iteration {step} already; name {step} or more, or another output_dir"
             )
-        loop.checkpoints.drop_after(step)
-        loop.checkpoints.prune(loop.state)  # what was due when the run was killed
-    notes += loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
+
+    def cut() -> list[str]:
+        if step is not None:
+            loop.checkpoints.drop_after(step)
+            loop.checkpoints.prune(loop.state)  # what was due when the run was killed
+        return loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
+
+    notes += distributed.from_main(cut)
     notes.append(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
     for line in notes:
         display.console.print(line, markup=False, soft_wrap=True)

@@ -109,6 +109,13 @@ class RunLog:
             tracker.close()
 
 
+class SilentLog(RunLog):
+    """The log of a process that writes nothing."""
+
+    def __init__(self, folder: Path, config: TrackingConfig, run_name: str, settings: Mapping[str, Any]) -> None:
+        self.folder, self.path, self._trackers = folder, folder / "metrics.jsonl", []
+
+
 def _step_of(line: bytes) -> int | None:
     """The step of a logged line; None where it is torn or damaged."""
     try:

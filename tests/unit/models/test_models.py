@@ -102,10 +102,10 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"dtype": "float16"}, "float16 weights cannot be trained"),
-            ({"dtype": "bfloat16", "autocast": "bfloat16"}, "expects float32 weights"),
+            ({"dtype": "float16"}, "float16 weights lose small updates"),
+            ({"dtype": "bfloat16"}, "bfloat16 weights lose small updates"),
+            ({"dtype": "bfloat16", "autocast": "bfloat16", "lora": {"r": 2}}, "expects float32 weights"),
             ({"autocast": "float16"}, "not supported on CPU"),
-            ({"lora": {"r": 2}, "gradient_checkpointing": True}, "use model.value: shared"),
         ],
     )
     def test_contradictions_are_refused(self, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -223,10 +223,10 @@ def test_a_saved_model_works_in_a_pipeline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5-untied", "bart", "bert"])
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> None:
-    """Same rollouts (the cache is kept), same gradients; dropout stays off although the layers believe to be training."""
+    """Same rollouts (the cache is kept), same gradients; dropout stays off."""
     plain = small_loop(tmp_path, family)
     recomputed = small_loop(tmp_path, family, model={"gradient_checkpointing": True})
-    assert recomputed.models.policy.checkpointed_layers
+    assert any("forward" in vars(layer) for layer in recomputed.models.policy.lm.modules())
     a, b = run_steps(plain, 2), run_steps(recomputed, 2)
     assert a[1]["rollout/score"] == b[1]["rollout/score"]
     for (name, ours), theirs in zip(plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True):
@@ -239,7 +239,7 @@ def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pyte
     for size in (None, 3):
         options = {"optimizer": {"micro_batch_size": size}, "model": {"value": "shared"}}
         loop = small_loop(tmp_path, algorithm={"name": "ppo", "minibatch_size": 16, "ent_coef": 0.01, "n_epochs": 1}, **options)
-        monkeypatch.setattr(loop.algorithm, "_optimizer_step", lambda loss, minibatch: 0.0)
+        monkeypatch.setattr(loop.algorithm.learner, "_optimizer_step", lambda loss, minibatch: 0.0)
         monkeypatch.setattr(loop.algorithm.learner.optimizer, "zero_grad", lambda set_to_none=True: None)
         stats.append(run_steps(loop, 1)[0])
         gradients.append({n: p.grad for n, p in loop.models.policy.named_parameters() if p.grad is not None})

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from rl4lms.algorithms.optimizer import Schedule
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, DataError, NonFiniteError, RewardError
+from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError, RewardError
 from rl4lms.rewards.call import RewardOutput
+from rl4lms.rollout.engine import LocalEngine
 from rl4lms.training.loop import place
-from rl4lms.training.optimizer import Schedule
 from rl4lms.training.run import run
 from tests.runs import run_steps, small_loop, small_recipe
 
@@ -73,15 +74,15 @@ def test_nan_in_a_reward_stops_the_run(tmp_path: Path, value: float) -> None:
 
 def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_checkpoint(tmp_path: Path) -> None:
     loop = small_loop(tmp_path, training={"iterations": 4, "prompts_per_iteration": 8})
-    accumulate = loop.algorithm._accumulate
+    accumulate = loop.algorithm.learner._accumulate
 
-    def poison(experience: Any, minibatch: torch.Tensor) -> dict[str, float]:
-        stats = accumulate(experience, minibatch)
+    def poison(objective: Any, experience: Any, minibatch: torch.Tensor) -> Any:
+        stats = accumulate(objective, experience, minibatch)
         if loop.state.step == 2:
             next(loop.models.policy.parameters()).grad[0] = math.nan
         return stats
 
-    loop.algorithm._accumulate = poison  # type: ignore[method-assign]
+    loop.algorithm.learner._accumulate = poison  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match=r"iteration 3: .* the gradient norm nan; .*last good checkpoint: .*step-000002"):
         loop.run()
     assert all(torch.isfinite(p).all() for p in loop.models.policy.parameters())
@@ -107,7 +108,7 @@ def test_adaptive_kl_follows_the_kl_per_token(tmp_path: Path) -> None:
     assert numbers[2]["rollout/kl_coef"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("precision", [{"autocast": "bfloat16"}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize("precision", [{"autocast": "bfloat16"}, {"dtype": "bfloat16", "lora": {"r": 4}}])
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
 def test_lower_precision_trains(tmp_path: Path, family: str, precision: dict[str, str]) -> None:
     options = {"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 1}
@@ -117,8 +118,11 @@ def test_lower_precision_trains(tmp_path: Path, family: str, precision: dict[str
         assert all(math.isfinite(value) for value in numbers.values())
         assert numbers["rollout/sampler_error"] < 0.5
         assert numbers["train/updates"] == 4
-    changed = sum(int((before[name] != p).sum()) for name, p in loop.models.policy.named_parameters())
-    assert changed > 0.3 * sum(p.numel() for p in loop.models.policy.parameters())
+    assert loop.models.policy.value_head.linear.weight.dtype == torch.float32
+    trained = {name: p for name, p in loop.models.policy.named_parameters() if p.requires_grad}
+    assert all(p.dtype == torch.float32 for p in trained.values())
+    changed = sum(int((before[name] != p).sum()) for name, p in trained.items())
+    assert changed > 0.3 * sum(p.numel() for p in trained.values())
 
 
 def test_schedules_by_their_hugging_face_names() -> None:
@@ -198,3 +202,58 @@ def test_truncated_prompts_are_counted(tmp_path: Path) -> None:
     for step, numbers in enumerate(run_steps(loop, 2)):  # per iteration: a resumed run logs the same
         expected = sum(len(loop.samples[i].prompt.split()) > 1 for i in prompt_indices(len(loop.samples), 0, step, 16))
         assert numbers["rollout/truncated_prompts"] == expected > 0
+
+
+@pytest.mark.parametrize("precision", [{}, {"autocast": "bfloat16"}])
+def test_a_sampler_that_disagrees_with_the_pass_stops_the_run(
+    tmp_path: Path, precision: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_loop(tmp_path, model=precision)
+    rollout = LocalEngine.rollout
+
+    def elsewhere(*args: Any, **options: Any) -> Any:
+        found = rollout(*args, **options)
+        found.sampled_logprobs -= 0.05  # as from a cache that is one position off
+        return found
+
+    monkeypatch.setattr(LocalEngine, "rollout", elsewhere)
+    before = [p.clone() for p in loop.models.policy.parameters()]
+    with pytest.raises(ModelError, match=r"iteration 1: the log-probs of the sampler and of the training pass differ by .* 0\.0"):
+        loop.run()
+    assert all(torch.equal(a, b) for a, b in zip(before, loop.models.policy.parameters(), strict=True))
+
+
+def test_a_last_minibatch_of_one_row_joins_the_one_before(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, training={"prompts_per_iteration": 9}, algorithm={"name": "ppo", "minibatch_size": 4, "n_epochs": 2})
+    learner = loop.algorithm.learner
+    sizes = [len(rows) for rows in learner._minibatches(loop.algorithm, torch.arange(9), 0)]
+    assert sizes == [4, 5, 4, 5]
+    assert [len(rows) for rows in learner._minibatches(loop.algorithm, torch.arange(1), 0)] == [1, 1]
+    assert loop.step(0)["train/updates"] == 4
+
+
+def test_statistics_are_averaged_over_the_minibatches_that_they_belong_to(tmp_path: Path) -> None:
+    """An update that stopped early has a minibatch without a gradient norm."""
+    norms = []
+    loop = small_loop(tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2})
+    take = loop.algorithm.learner._optimizer_step
+    loop.algorithm.learner._optimizer_step = lambda *args: norms.append(take(*args)) or norms[-1]  # type: ignore[method-assign]
+    numbers = loop.step(0)
+    assert numbers["train/early_stop"] == 1
+    assert numbers["train/grad_norm"] == pytest.approx(sum(norms) / len(norms))
+
+
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
+def test_the_optimiser_is_chosen_by_name_and_groups_are_labelled(tmp_path: Path, name: str) -> None:
+    loop = small_loop(tmp_path, optimizer={"name": name, "learning_rate": 1e-2, "value_learning_rate": 5e-2})
+    optimizer = loop.algorithm.learner.optimizer
+    assert type(optimizer).__name__.lower() == name
+    assert {(group["name"], group["base_lr"]) for group in optimizer.param_groups} == {("policy", 1e-2), ("value", 5e-2)}
+    before = [p.clone() for p in loop.models.policy.parameters()]
+    loop.step(0)
+    assert any(not torch.equal(a, b) for a, b in zip(before, loop.models.policy.parameters(), strict=True))
+
+
+def test_options_of_another_optimiser_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"momentum has no effect with optimizer\.name: adamw; it belongs to rmsprop and sgd"):
+        small_recipe(tmp_path, optimizer={"momentum": 0.9})

@@ -155,7 +155,7 @@ def test_supervised_as_the_whole_algorithm(tmp_path: Path) -> None:
     recipe = small_recipe(
         tmp_path,
         data={"train": str(data), "validation": str(data)},
-        algorithm={"name": "supervised"},
+        algorithm=None,
         supervised={"max_steps": 60, "batch_size": 20, "learning_rate": 1e-2},
         reward=None,
         evaluation={"metrics": [{"name": "reference_perplexity"}], "every": 0, "prompts": 8},

@@ -1,8 +1,9 @@
-"""AdamW over policy and value function, with learning rates that are a pure function of the iteration."""
+"""The optimiser over policy and value function, with learning rates that are a pure function of the iteration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,17 +14,26 @@ from rl4lms.models.build import policy_parameters, value_parameters
 from rl4lms.models.policy import Policy
 
 
-def build_optimizer(policy: Policy, config: OptimizerConfig) -> torch.optim.AdamW:
-    """One AdamW; biases and norm weights are exempt from weight decay."""
-    rates = [(policy_parameters(policy), config.learning_rate)]
-    rates.append((value_parameters(policy), config.value_learning_rate or config.learning_rate))
-    groups = []
-    for named, lr in rates:
+def build_optimizer(policy: Policy, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Build one optimiser over policy and value function; biases and norm weights are exempt from weight decay.
+
+    Every parameter group is labelled: `name` is `policy` or `value`, and `base_lr` its learning rate before the schedule.
+    """
+    parts = {
+        "policy": (policy_parameters(policy), config.learning_rate),
+        "value": (value_parameters(policy), config.value_learning_rate or config.learning_rate),
+    }
+    groups: list[dict[str, Any]] = []
+    for name, (named, lr) in parts.items():
         for decay, parameters in _by_decay(named):
             if parameters:
-                groups.append({"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": config.weight_decay if decay else 0.0})
-    device = policy.device.type
-    return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=device in ("cpu", "cuda"))
+                rates = {"lr": lr, "base_lr": lr, "weight_decay": config.weight_decay if decay else 0.0}
+                groups.append({"params": parameters, "name": name, **rates})
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(groups, alpha=config.alpha, eps=config.eps, momentum=config.momentum)
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum)
+    return torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=policy.device.type in ("cpu", "cuda"))
 
 
 def _by_decay(named: Iterable[tuple[str, nn.Parameter]]) -> list[tuple[bool, list[nn.Parameter]]]:
@@ -43,7 +53,7 @@ class Schedule:
         self._factor = scheduler.lr_lambdas[0]
 
     def set(self, step: int) -> float:
-        """Sets the rates of iteration `step`, from 0; returns the policy's."""
+        """Set the rates of iteration `step`, from 0; return the policy's."""
         factor = self._factor(step + self._shift)
         for group in self._optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor

@@ -1,0 +1,232 @@
+"""From an experience to new weights: minibatches, passes, accumulation, checks, clipping, the optimiser step; once for all algorithms.
+
+With several processes each holds the same experience and takes its share of every minibatch; gradients and statistics are summed, so that
+every process decides alike and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from rl4lms import distributed
+from rl4lms.algorithms.optimizer import Schedule, build_optimizer
+from rl4lms.algorithms.tokens import Tokens
+from rl4lms.config.algorithms import OptimizerConfig
+from rl4lms.core.kl import k3
+from rl4lms.core.logprobs import TokenLogprobs
+from rl4lms.core.losses import explained_variance
+from rl4lms.core.sampling import STREAMS, permutation
+from rl4lms.errors import NonFiniteError
+from rl4lms.models.policy import Policy
+from rl4lms.rollout.engine import groups, run_pass
+from rl4lms.types import Experience
+
+
+class Objective(Protocol):
+    """What the learner asks of an algorithm; see `algorithms.base.Algorithm`."""
+
+    n_epochs: int
+    minibatch_size: int
+    target_kl: float | None
+    needs_value: ClassVar[bool]
+    whole_sequences: ClassVar[bool]
+
+    @property
+    def needs_entropy(self) -> bool: ...
+    @property
+    def needs_full_logprobs(self) -> bool: ...
+    def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]: ...
+    def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]: ...
+
+
+class Learner:
+    """Trains a policy in place.
+
+    Args:
+        policy: with its value function, where the algorithm has one.
+        config: optimiser, clipping, micro-batches, learning rates.
+        iterations: of the run, for schedules.
+        temperature: of the behaviour policy.
+        seed: of the minibatch order.
+        mask_policy: a frozen copy of the policy for algorithms that have a masking policy.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: OptimizerConfig,
+        *,
+        iterations: int = 1,
+        temperature: float = 1.0,
+        seed: int = 0,
+        mask_policy: Policy | None = None,
+    ) -> None:
+        self.policy, self.config, self.temperature, self.seed = policy, config, temperature, seed
+        self._mask_policy = mask_policy
+        self.optimizer = build_optimizer(policy, config)
+        self.schedule = Schedule(self.optimizer, config, iterations)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.module = distributed.replicated(policy)
+
+    @property
+    def mask_policy(self) -> Policy:
+        """The masking policy.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self._mask_policy is None:
+            raise ValueError("this algorithm needs a masking policy (needs_mask_policy), and the learner was made without one")
+        return self._mask_policy
+
+    def update(self, objective: Objective, experience: Experience, step: int) -> dict[str, float]:
+        """Run `n_epochs` over shuffled minibatches of completions; return statistics, each averaged over the minibatches that have it.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite, or the first log-probs are not those of the rollout's pass. No step was taken.
+        """
+        rows = experience.row_mask.nonzero()[:, 0]
+        if len(rows) == 0:
+            return {"updates": 0.0}
+        found: dict[str, list[float]] = {}
+        updates, stopped, first_ratio_error = 0, False, 0.0
+        for minibatch in self._minibatches(objective, rows, step):
+            stats, ratio_error = self._accumulate(objective, experience, minibatch)
+            mean_ratio_error = stats.pop("ratio_error")
+            if updates == 0:
+                first_ratio_error = ratio_error
+                self._check_first_ratio(mean_ratio_error, ratio_error)
+            stopped = objective.target_kl is not None and stats["approx_kl"] > 1.5 * objective.target_kl
+            if not stopped:
+                stats["grad_norm"] = self._optimizer_step(stats["loss"], minibatch)
+                updates += 1
+            for name, value in stats.items():
+                found.setdefault(name, []).append(value)
+            if stopped:
+                break
+        self.optimizer.zero_grad(set_to_none=True)
+        means = {name: sum(values) / len(values) for name, values in found.items()}
+        if experience.values is not None and experience.returns is not None:
+            means["explained_variance"] = explained_variance(experience.values, experience.returns, experience.mask)
+        return means | {"updates": float(updates), "early_stop": float(stopped), "first_ratio_error": first_ratio_error}
+
+    def _minibatches(self, objective: Objective, rows: Tensor, step: int) -> Iterator[Tensor]:
+        """Rows (m,) of each optimiser step; a last one of a single row joins the one before."""
+        for epoch in range(objective.n_epochs):
+            order = permutation(len(rows), self.seed, STREAMS["update"], step, epoch).to(rows.device)
+            pieces = list(rows[order].split(objective.minibatch_size))
+            if len(pieces) > 1 and len(pieces[-1]) == 1:
+                pieces[-2:] = [torch.cat(pieces[-2:])]
+            yield from pieces
+
+    def _accumulate(self, objective: Objective, e: Experience, minibatch: Tensor) -> tuple[dict[str, float], float]:
+        """Add up the gradients of one minibatch, in micro-batches of similar length; the result does not depend on how it is cut.
+
+        Returns:
+            Statistics, and the largest difference of a ratio of new to old probabilities from 1.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = _Sums(self.policy.device)
+        share = distributed.share_of(minibatch)
+        idle = len(share) == 0  # a process without rows takes part with an empty pass
+        micro_batches = [minibatch[:1]] if idle else groups(e.rollout, share, self.config.micro_batch_size or len(share))
+        together = objective.needs_value and self.policy.shares_trunk
+        for with_policy in (True, False) if objective.needs_value and not together else (True,):
+            for i, rows in enumerate(micro_batches):
+                old = Tokens.of(e, rows, minibatch)
+                if idle:
+                    old = old.part(slice(0, 0))
+                with self._synchronised(last=i == len(micro_batches) - 1):
+                    self._pass(objective, e, rows, old, sums, with_policy, with_policy is False or together, idle).backward()
+        return sums.over_processes()
+
+    def _pass(
+        self, objective: Objective, e: Experience, rows: Tensor, old: Tokens, sums: _Sums, policy: bool, values: bool, idle: bool
+    ) -> Tensor:
+        """Run the model over some rows; return the loss of its log-probs, its values, or both."""
+
+        def loss(new: TokenLogprobs, piece: slice) -> Tensor:
+            part = old.part(piece)
+            value, stats = objective.loss(new, part)
+            log_ratio = new.behaviour.detach() - part.logprobs
+            # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
+            error = log_ratio.exp().sub(1).abs()
+            sums.add(
+                {"approx_kl": k3(-log_ratio).sum() / part.n_tokens, **stats, "loss": value, "ratio_error": error.sum() / part.n_tokens}
+            )
+            sums.largest(error)
+            return value
+
+        out = run_pass(
+            self.module,
+            e.rollout,
+            rows,
+            side=self.policy.family.padding_side,
+            empty=idle,
+            temperature=self.temperature,
+            logprobs=policy,
+            values=values,
+            full=objective.needs_full_logprobs,
+            entropy=objective.needs_entropy,
+            loss=loss if policy else None,
+            whole=bool(objective.whole_sequences),
+        )
+        total: Tensor | None = out.loss
+        if values:
+            assert out.values is not None
+            real = torch.zeros_like(e.mask[rows]) if idle else e.mask[rows]
+            value, stats = objective.value_loss(out.values[real], old)
+            sums.add({**stats, "loss": value})
+            total = value if total is None else total + value
+        assert total is not None
+        return total
+
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Gradients are summed over processes with the last backward pass only."""
+        wrapped: Any = self.module
+        return contextlib.nullcontext() if last or wrapped is self.policy else wrapped.no_sync()
+
+    def _check_first_ratio(self, mean: float, largest: float) -> None:
+        disagreement = self.policy.disagreement(mean, largest)
+        if disagreement:
+            reason = "weights or log-probs are not finite" if math.isnan(mean) else "sampling and training differ; run `rl4lms doctor`"
+            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {disagreement}: {reason}")
+
+    def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
+        norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            message = f"the loss is {loss} and the gradient norm {norm}; no optimiser step was taken"
+            raise NonFiniteError(message, rows=minibatch.tolist())
+        if norm > self.config.max_grad_norm:
+            clip_grads_with_norm_(self.parameters, self.config.max_grad_norm, torch.tensor(norm))
+        self.optimizer.step()
+        return norm
+
+
+class _Sums:
+    """Statistics of one minibatch, added up over its passes and processes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._values: dict[str, Tensor] = {}
+        self._largest = torch.zeros((), device=device)
+
+    def add(self, stats: Mapping[str, Tensor]) -> None:
+        for name, value in stats.items():
+            value = value.detach().float()
+            self._values[name] = self._values[name] + value if name in self._values else value
+
+    def largest(self, values: Tensor) -> None:
+        if len(values):
+            self._largest = torch.stack([self._largest, values.max()]).max()  # keeps a NaN
+
+    def over_processes(self) -> tuple[dict[str, float], float]:
+        names = sorted(self._values)
+        sums = distributed.all_sum(torch.stack([self._values[name] for name in names])).tolist()
+        return dict(zip(names, sums, strict=True)), float(distributed.all_max(self._largest))

@@ -1,0 +1,195 @@
+"""Two processes train what one trains: same texts, same numbers, same weights to rounding; and a policy can be wrapped by torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.distributed.processes import gathered, in_two_processes, read_weights
+from tests.net.record import ALGORITHMS, CASES, MODELS
+from tests.runs import small_recipe
+
+# SGD: where a gradient is zero but for rounding (the biases of attention's keys), Adam would make a step of the rounding.
+SETTINGS: dict[str, Any] = {
+    "optimizer": {"name": "sgd", "learning_rate": 0.05, "max_grad_norm": 5.0},
+    "training": {"iterations": 3, "prompts_per_iteration": 15},
+    "rollout": {"max_new_tokens": 6, "completions_per_prompt": 2},
+    "kl": {"kl_coef": 0.2, "kl_target": 0.05},
+    "reward": {"name": "standardise", "reward": {"name": "increasing_numbers", "min_tokens": 6}},
+}
+
+
+def settings_of(case: str) -> tuple[str, dict[str, Any]]:
+    algorithm, family, model = case.split()
+    options = {**ALGORITHMS[algorithm], "minibatch_size": 7, "ent_coef": 0.01, "n_epochs": 2}
+    return family, {**SETTINGS, "algorithm": options, "model": MODELS[model]}
+
+
+def train_cases(rank: int, folder: Path, label: str) -> None:
+    """Three iterations of every case; what every process ends with goes to a file."""
+    from tests.runs import run_steps, small_loop
+
+    for case in CASES:
+        family, settings = settings_of(case)
+        loop = small_loop(folder, family, **settings, output_dir=str(folder / f"{label}-{rank}" / case.replace(" ", "-")))
+        texts: list[list[str]] = []
+        credit = loop.algorithm.credit
+        loop.algorithm.credit = lambda e, kl_coef, c=credit, t=texts: (t.append(e.rollout.texts), c(e, kl_coef))[1]
+        lines = run_steps(loop, 3)
+        name = f"{label} {rank} {case}".replace(" ", "-")
+        save_file({n: p.detach().contiguous() for n, p in loop.models.policy.named_parameters()}, folder / f"{name}.safetensors")
+        plain = [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+        (folder / f"{name}.json").write_text(json.dumps({"texts": texts, "lines": plain, "kl_coef": loop.state.kl_coef}))
+
+
+def everything(rank: int, folder: Path) -> None:
+    """All that two processes are needed for, in one start of them: that is most of the time."""
+    train_cases(rank, folder, "two")
+    for case in WRAPPERS:
+        problem = ""
+        try:
+            wrapped_gradients(rank, *case.split())
+        except AssertionError as error:
+            problem = f"{error or 'gradients differ'}"
+        if rank == 0:
+            (folder / f"wrapped-{case}").write_text(problem)
+    without_the_sum(rank, folder, "ppo gpt2 shared")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    for family in ("gpt2", "t5"):
+        small_recipe(folder, family)  # writes the model before two processes want it
+    in_two_processes(everything, folder)
+    train_cases(0, folder, "one")
+    return folder
+
+
+def read(folder: Path, name: str, case: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    path = folder / f"{name}-{case}".replace(" ", "-")
+    return json.loads(path.with_name(path.name + ".json").read_text()), read_weights(path.with_name(path.name + ".safetensors"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_what_one_trains(trained: Path, case: str) -> None:
+    one, weights = read(trained, "one-0", case)
+    first, first_weights = read(trained, "two-0", case)
+    second, second_weights = read(trained, "two-1", case)
+    assert first["texts"] == second["texts"] == one["texts"]
+    assert first["kl_coef"] == second["kl_coef"] == pytest.approx(one["kl_coef"], rel=1e-5)
+    for ours, theirs in zip(first["lines"], one["lines"], strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True), name
+    moved = 0.0
+    start = _start(trained, case)
+    for name, value in weights.items():
+        assert torch.equal(first_weights[name], second_weights[name]), name
+        assert (first_weights[name] - value).abs().max() <= 2e-6 * max(1.0, float(value.abs().max())), name
+        if name in start:
+            moved = max(moved, float((value - start[name]).abs().max()))
+    assert moved > 1e-3  # a thousand times what two processes may differ by
+
+
+def _start(folder: Path, case: str) -> dict[str, torch.Tensor]:
+    from tests.runs import small_loop
+
+    family, settings = settings_of(case)
+    loop = small_loop(folder, family, **settings, output_dir=str(folder / "start" / case.replace(" ", "-")))
+    return {name: p.detach().clone() for name, p in loop.models.policy.named_parameters() if p.requires_grad}
+
+
+def without_the_sum(rank: int, folder: Path, case: str) -> None:
+    """A mutation: every process keeps its own gradients."""
+    from rl4lms import distributed
+    from tests.runs import run_steps, small_loop
+
+    def kept(gradients: torch.Tensor) -> torch.futures.Future[torch.Tensor]:
+        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        future.set_result(gradients)
+        return future
+
+    distributed._sum_of = kept
+    family, settings = settings_of(case)
+    loop = small_loop(folder, family, **settings, output_dir=str(folder / f"mutant-{rank}"))
+    run_steps(loop, 1)
+    weights = torch.cat([p.detach().flatten() for p in loop.models.policy.parameters()])
+    ours, theirs = gathered(weights)
+    if rank == 0:
+        (folder / "without-the-sum").write_text(str(float((ours - theirs).abs().max())))
+
+
+def test_a_missing_sum_of_gradients_would_be_seen(trained: Path) -> None:
+    assert float((trained / "without-the-sum").read_text()) > 1e-4  # far beyond what the matrix allows
+
+
+PROMPTS, COMPLETIONS = [[5, 6, 7], [4], [9, 8], [3, 3, 3]], [[5, 6], [7, 8, 9, 10], [3], [8, 7, 6]]
+
+
+def batch_of(policy: Any, rows: slice) -> tuple[torch.Tensor, ...]:
+    from rl4lms.core.padding import pad
+
+    side = policy.family.padding_side
+    return (*pad(PROMPTS[rows], policy.tokens.pad, side), *pad(COMPLETIONS[rows], policy.tokens.pad, "right"))
+
+
+def policy_of(family: str) -> Any:
+    from rl4lms.models.loading import special_tokens
+    from rl4lms.models.policy import Policy
+    from tests.tiny import tiny_lm
+
+    lm = tiny_lm(family)
+    policy = Policy(lm, special_tokens(lm, None))
+    policy.add_value(None)
+    torch.nn.init.normal_(policy.value_head.linear.weight)
+    return policy
+
+
+def loss_of(module: Any, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    out = module(*batch, values=True, loss=lambda tokens, piece: tokens.behaviour.exp().sum())
+    return out.loss + (out.values**2).sum()
+
+
+WRAPPERS = [f"{how} {family}" for how in ("ddp", "fsdp", "fsdp-layers") for family in ("gpt2", "t5")]
+
+
+def wrapped_gradients(rank: int, how: str, family: str) -> None:
+    """Torch's own wrappers around a policy, without anything of ours: the mean of both processes' gradients, at every call."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.nn.parallel import DistributedDataParallel
+
+    plain, policy = policy_of(family), policy_of(family)
+    if how == "ddp":
+        module = DistributedDataParallel(policy, find_unused_parameters=True)
+    else:
+        mesh = init_device_mesh("cpu", (2,))
+        if how == "fsdp-layers":
+            for layer in policy.lm.transformer.h if family == "gpt2" else [*policy.lm.encoder.block, *policy.lm.decoder.block]:
+                fully_shard(layer, mesh=mesh)
+        module = fully_shard(policy, mesh=mesh)
+        register_fsdp_forward_method(module, "generate")
+    halves = [slice(0, 2), slice(2, 4)]
+    for _ in range(3):  # the second call is where a wrapper notices that the first was incomplete
+        module.zero_grad()
+        loss_of(module, batch_of(policy, halves[rank])).backward()
+        plain.zero_grad()
+        (0.5 * (loss_of(plain, batch_of(plain, halves[0])) + loss_of(plain, batch_of(plain, halves[1])))).backward()
+        expected = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+        largest = max(float(g.abs().max()) for g in expected.values())
+        found = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+        assert found.keys() >= expected.keys()
+        for name, gradient in expected.items():
+            ours = found[name].full_tensor() if hasattr(found[name], "full_tensor") else found[name]
+            assert (ours - gradient).abs().max() <= 1e-5 * largest, name
+
+
+@pytest.mark.parametrize("case", WRAPPERS)
+def test_a_policy_in_torchs_wrappers_has_the_right_gradients(trained: Path, case: str) -> None:
+    assert (trained / f"wrapped-{case}").read_text() == ""
