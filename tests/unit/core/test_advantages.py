@@ -63,7 +63,7 @@ class TestNoSignal:
         assert not whiten(values, some(shape, seed)).any()
 
     @given(st.sampled_from([0.3, -7.0, 1000.3, 1e6]), GAMMAS, LAMBDAS, SEEDS)
-    def test_values_that_are_the_returns_leave_rounding(self, reward: float, gamma: float, lam: float, seed: int) -> None:
+    def test_values_equal_to_returns_leave_rounding(self, reward: float, gamma: float, lam: float, seed: int) -> None:
         mask = episodes(8, 60, seed)
         to_go = mask.flip(1).cumsum(1).flip(1) - 1  # tokens that follow
         rewards = torch.where(mask & (to_go == 0), reward, 0.0)
