@@ -65,10 +65,9 @@ def mean_ci(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Estimate the mean of independent values, with an interval that also covers for few and skewed ones.
 
     The interval is that of t after Hall's cubic transformation (Hall, 1992, "On the removal of skewness by
-    transformation"), with the sample's skewness. It is made for a share of misses of
-    (1 - confidence) (1 - 0.77 confidence⁴ / √n): t covers normal values exactly but skewed ones too rarely, and the
-    last factor was chosen so that both are near. Coverage of a nominal 95 % interval, 200,000 samples each (standard error
-    0.0005):
+    transformation"), with the sample's skewness. It is made for a share of misses of (1 - confidence) (1 - 0.77
+    confidence⁴ / √n): t covers normal values exactly but skewed ones too rarely, and the last factor was chosen so that
+    both are near. Coverage of a nominal 95 % interval, 200,000 samples each (standard error 0.0005):
 
         n     normal   lognormal, σ = 0.5   gamma, shape 2   exponential   uniform     for comparison: t, exponential
         3     0.967    0.950                0.950            0.931         0.953      0.884
@@ -76,7 +75,8 @@ def mean_ci(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
         10    0.957    0.947                0.952            0.949         0.976      0.901
         30    0.956    0.950                0.954            0.954         0.967      0.928
 
-    Values more skewed than exponential ones are covered less: lognormal ones with σ = 1 in 0.903, 0.898, 0.915 and 0.934.
+    Values more skewed than exponential ones are covered less: lognormal ones with σ = 1 in 0.903, 0.898, 0.915 and
+    0.934.
 
     Args:
         values: (n,).
@@ -104,8 +104,8 @@ def bootstrap_ci(
 ) -> Estimate:
     """Estimate a statistic of independent values, with an interval.
 
-    The interval is a percentile bootstrap (Efron, 1979) from 50 values on; below, that of `mean_ci` for the mean, and for
-    another statistic what `stratified_bootstrap_ci` does with one stratum.
+    The interval is a percentile bootstrap (Efron, 1979) from 50 values on; below, that of `mean_ci` for the mean, and
+    for another statistic what `stratified_bootstrap_ci` does with one stratum.
 
     Args:
         values: (n,).
@@ -131,11 +131,12 @@ def stratified_bootstrap_ci(
 ) -> Estimate:
     """Estimate a statistic over all values, with an interval from resampling within each stratum.
 
-    Strata are runs within each task, for example (Agarwal et al., 2021). The interval is a percentile bootstrap where every
-    stratum has 50 values or more. Where one has fewer it is that of `mean_ci` with the deviation and the skewness of the
-    bootstrap samples: the deviation, which is √(1 - 1/n) too small for n values, is enlarged, and t has the degrees of
-    freedom that Satterthwaite (1946) gives strata of different variance. A stratum of a single value is taken as it is,
-    since its error is unknown. Coverage of nominal 95 % intervals of one stratum, 1,500 samples each, 1,000 resamples:
+    Strata are runs within each task, for example (Agarwal et al., 2021). The interval is a percentile bootstrap where
+    every stratum has 50 values or more. Where one has fewer it is that of `mean_ci` with the deviation and the skewness
+    of the bootstrap samples: the deviation, which is √(1 - 1/n) too small for n values, is enlarged, and t has the
+    degrees of freedom that Satterthwaite (1946) gives strata of different variance. A stratum of a single value is
+    taken as it is, since its error is unknown. Coverage of nominal 95 % intervals of one stratum, 1,500 samples each,
+    1,000 resamples:
 
         statistic               n     normal   lognormal, σ = 0.5   exponential     percentile bootstrap, normal
         interquartile mean      3     0.969    0.956                0.962           0.726
@@ -218,7 +219,8 @@ def correlation(
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, len(first), (resamples, len(first)))
     if len(first) >= _MANY:
-        draws = [_CORRELATIONS[kind](first[row], second[row]) for row in rows if np.ptp(first[row]) and np.ptp(second[row])]
+        varied = [row for row in rows if np.ptp(first[row]) and np.ptp(second[row])]
+        draws = [_CORRELATIONS[kind](first[row], second[row]) for row in varied]
         return _estimate(_CORRELATIONS[kind](first, second), np.array(draws), confidence, len(first))
     each = _row_correlations(first[rows], second[rows], kind)  # faster, but takes pairs of pairs for Kendall's
     found = _estimate(_CORRELATIONS[kind](first, second), each[~np.isnan(each)], confidence, len(first))
@@ -340,7 +342,7 @@ def _fisher(r: float, kind: Kind, n: int, confidence: float) -> tuple[float, flo
 
 
 def _z(r: ArrayLike, kind: Kind, n: int) -> Array:
-    """Transform correlations of n pairs to Fisher's z, arctanh r, infinite at ±1: those are taken half a step inside."""
+    """Transform correlations of n pairs to Fisher's z, arctanh r, infinite at ±1: taken half a step inside there."""
     step = {"pearson": 1e-12, "spearman": 12 / (n * (n * n - 1)), "kendall": 4 / (n * (n - 1))}[kind]
     return np.arctanh(np.clip(r, step / 2 - 1, 1 - step / 2))
 
@@ -385,8 +387,8 @@ def summary_level_correlation(
 ) -> Estimate:
     """How well one score orders the systems within each document as another one does: the mean of the documents' correlations.
 
-    Documents in which one side is constant have no correlation and are left out. The interval is a percentile bootstrap over
-    documents, or that of `mean_ci` where fewer than 50 are left.
+    Documents in which one side is constant have no correlation and are left out. The interval is a percentile bootstrap
+    over documents, or that of `mean_ci` where fewer than 50 are left.
 
     Args:
         x, y: (documents, systems) the scores.
@@ -418,11 +420,12 @@ def system_level_correlation(
     """How well one score orders systems as another one does: the correlation of the systems' means over documents.
 
     The interval is a percentile bootstrap over documents, the same ones on both sides. Of fewer than 50 documents it is
-    joined with a t interval of Fisher's z, whose deviation is that of the bootstrap samples, enlarged by 1 / √(1 - 1/n);
-    each end is the wider of the two. It says what other documents may have given, not what other systems may have; samples
-    in which one side is constant are left out. Of 8 normal systems on 5, 10 and 30 documents, 400 times each, a nominal 95 %
-    interval covers the correlation of the true means in 0.92, 0.90 and 0.94 for r (the bootstrap alone: 0.66, 0.82, 0.89)
-    and in 0.95, 0.95 and 0.96 for τ: noise in the means makes a correlation smaller, which no resampling undoes.
+    joined with a t interval of Fisher's z, whose deviation is that of the bootstrap samples, enlarged by 1 / √(1 -
+    1/n); each end is the wider of the two. It says what other documents may have given, not what other systems may
+    have; samples in which one side is constant are left out. Of 8 normal systems on 5, 10 and 30 documents, 400 times
+    each, a nominal 95 % interval covers the correlation of the true means in 0.92, 0.90 and 0.94 for r (the bootstrap
+    alone: 0.66, 0.82, 0.89) and in 0.95, 0.95 and 0.96 for τ: noise in the means makes a correlation smaller, which no
+    resampling undoes.
 
     Args:
         x, y: (documents, systems) the scores.
