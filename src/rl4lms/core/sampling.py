@@ -85,7 +85,10 @@ def exponential_noise(keys: Tensor, position: int, vocab_size: int) -> Tensor:
 
 
 def draw(logits: Tensor, keys: Tensor, position: int) -> Tensor:
-    """Draws one token per row from softmax(logits): argmax_i of logits_i - log e_i.
+    """Draw one token per row from softmax(logits): argmax_i of (logits_i - max logits) - log e_i.
+
+    The largest logit is taken off first, exactly for those near it: to logits of 1e6 float32 would add the noise in
+    steps of 0.06, and equal sums would all go to the first token.
 
     Args:
         logits: float32 (B, V); `token_masks.LOG_ZERO` and -inf are never drawn where another token can be.
@@ -100,5 +103,6 @@ def draw(logits: Tensor, keys: Tensor, position: int) -> Tensor:
     drawn = []
     for start in range(0, len(keys), rows):
         noise = exponential_noise(keys[start : start + rows], position, vocab_size)
-        drawn.append((logits[start : start + rows] - noise.log_()).argmax(-1))
+        z = logits[start : start + rows]
+        drawn.append((z - z.amax(-1, keepdim=True)).sub_(noise.log_()).argmax(-1))
     return torch.cat(drawn)

@@ -59,6 +59,16 @@ class TestSampling:
         logits = torch.tensor([[0.0, -torch.inf, 1.0]]).expand(5000, -1)
         assert set(draw(logits, draw_keys(0, 0, 0, torch.arange(5000)), 0).tolist()) == {0, 2}
 
+    @pytest.mark.parametrize("offset", [-(2.0**21), 0.0, 1e4, 2.0**21])
+    def test_draws_do_not_depend_on_what_is_added_to_all_logits(self, offset: float) -> None:
+        """Logits in steps that float32 holds at every offset; banned tokens stay banned."""
+        logits = torch.tensor([0.0, 1.0, 0.5, 0.75, -1.0])
+        keys = draw_keys(2, 0, 0, torch.arange(50_000))
+        moved = torch.cat([logits + offset, torch.tensor([token_masks.LOG_ZERO, -torch.inf])]).expand(len(keys), -1)
+        counts = np.bincount(draw(moved, keys, 3).numpy(), minlength=7)
+        assert stats.chisquare(counts[:5], logits.double().softmax(-1).numpy() * len(keys)).pvalue > 1e-3
+        assert not counts[5:].any()
+
     def test_permutation_is_one_and_is_reproducible(self) -> None:
         order = permutation(100, 3, 1)
         assert sorted(order.tolist()) == list(range(100))
