@@ -19,6 +19,7 @@ from rl4lms import distributed
 from rl4lms.algorithms.optimizer import Schedule, build_optimizer
 from rl4lms.algorithms.tokens import Tokens
 from rl4lms.config.algorithms import OptimizerConfig
+from rl4lms.core.advantages import gae, masked_mean
 from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
@@ -85,6 +86,21 @@ class Learner:
         if self._mask_policy is None:
             raise ValueError("this algorithm needs a masking policy (needs_mask_policy), and the learner was made without one")
         return self._mask_policy
+
+    @torch.no_grad()
+    def started_values(self, experience: Experience, gamma: float) -> Tensor:
+        """Return the values (B, T); a value function that is still the zero it begins as starts at the mean return of these completions.
+
+        From zero, the first advantages would be the returns, and of a constant reward the later tokens would get more of it (lambda < 1):
+        a reward that says nothing would shorten texts, or lengthen them.
+        """
+        e, head = experience, self.policy.value_head
+        assert e.values is not None and head is not None
+        if not any(bool(parameter.any()) for parameter in head.parameters()):
+            returns = gae(e.rewards, torch.zeros_like(e.values), e.mask, gamma, 1.0)[1]
+            head.linear.bias.fill_(masked_mean(returns, e.mask))
+            e.values = head.linear.bias * e.mask
+        return e.values
 
     def update(self, objective: Objective, experience: Experience, step: int) -> dict[str, float]:
         """Run `n_epochs` over shuffled minibatches of completions; return statistics, each averaged over the minibatches that have it.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.tokens import Tokens
-from rl4lms.core.advantages import gae, whiten
+from rl4lms.core.advantages import gae, magnitude, whiten
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
 from rl4lms.types import Experience
@@ -44,10 +44,10 @@ class PPO(Algorithm):
     def advantages(self, experience: Experience) -> None:
         """Compute GAE, whitened over the iteration's completion tokens."""
         e = experience
-        assert e.values is not None
-        e.advantages, e.returns = gae(e.rewards, e.values, e.mask, self.gamma, self.gae_lambda)
+        values = self.learner.started_values(e, self.gamma)
+        e.advantages, e.returns = gae(e.rewards, values, e.mask, self.gamma, self.gae_lambda)
         if self.whiten_advantages:
-            e.advantages = whiten(e.advantages, e.mask)
+            e.advantages = whiten(e.advantages, e.mask, magnitude(e.mask, e.rewards, values, e.returns))
 
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clipped surrogate minus the entropy bonus."""

@@ -74,6 +74,11 @@ def whiten(values: Tensor, mask: Tensor, scale: float | Tensor | None = None) ->
     return torch.where(silent | ~mask, 0.0, centred / deviation).to(values.dtype)
 
 
+def magnitude(mask: Tensor, *numbers: Tensor) -> Tensor:
+    """Return the largest magnitude () of some numbers, each of the shape of `mask`, where it is True; 0 of none."""
+    return torch.stack([_peak(_within(values, mask)) for values in numbers]).max()
+
+
 def _within(values: Tensor, mask: Tensor) -> Tensor:
     """Widen `values` to float64, which MPS has not, with zeros where `mask` is False whatever stands there."""
     return torch.where(mask, values.float() if values.device.type == "mps" else values.double(), 0.0)

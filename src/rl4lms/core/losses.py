@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rl4lms.core.advantages import whiten
+
 
 def ppo_policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float, count: int
@@ -45,7 +47,9 @@ def value_loss(values: Tensor, returns: Tensor, count: int, old_values: Tensor |
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns) over real tokens; NaN where the returns do not vary."""
-    target, error = returns[mask], (returns - values)[mask]
-    variance = float(target.var()) if target.numel() > 1 else 0.0
-    return float("nan") if variance == 0 else 1 - float(error.var()) / variance
+    """Return 1 - Var(returns - values) / Var(returns) over real tokens; NaN where the returns do not vary beyond rounding."""
+    if not bool(whiten(returns, mask).any()):
+        return float("nan")
+    kind = torch.float32 if returns.device.type == "mps" else torch.float64  # MPS has no float64
+    target, error = returns[mask].to(kind), (returns[mask].to(kind) - values[mask].to(kind))
+    return 1 - float(error.var()) / float(target.var())

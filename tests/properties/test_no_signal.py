@@ -1,0 +1,58 @@
+"""A reward that says nothing changes nothing, whatever its offset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rl4lms.core.losses import explained_variance
+from tests.runs import run_steps, small_loop
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "nlpo"])
+@pytest.mark.parametrize("gamma", [1.0, 0.99])
+@pytest.mark.parametrize("constant", [0.3, -7.0, 1000.3])
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_a_constant_reward_moves_no_weight_of_the_policy(
+    tmp_path: Path, family: str, constant: float, gamma: float, algorithm: str
+) -> None:
+    """Its advantages are zero: the value function starts at the mean return, and rounding is not scaled up to a signal."""
+    loop = small_loop(tmp_path, family, algorithm={"name": algorithm, "gamma": gamma}, kl={"kl_coef": 0.0})
+    loop.reward = lambda completions, **columns: [constant] * len(completions)
+    before = {name: p.clone() for name, p in loop.models.policy.lm.named_parameters()}
+    seen: list[torch.Tensor] = []
+    advantages = loop.algorithm.advantages
+
+    def record(experience: Any) -> None:
+        advantages(experience)
+        seen.append(experience.advantages)
+
+    loop.algorithm.advantages = record  # type: ignore[method-assign]
+    numbers = run_steps(loop, 1)[0]
+    if gamma == 1:  # with a discount a return depends on the length that is left
+        assert not seen[0].any()
+        assert all(torch.equal(before[name], p) for name, p in loop.models.policy.lm.named_parameters())
+        assert numbers["train/policy_loss"] == 0
+    assert loop.models.policy.value_head.linear.bias.item() == pytest.approx(constant, rel=0.05)
+
+
+def test_the_value_function_starts_at_the_mean_return_once(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, optimizer={"learning_rate": 1e-8})
+    starts: list[float] = []
+    for step in range(2):
+        numbers = run_steps(loop, 1) if step == 0 else [loop.step(1)]
+        starts.append(loop.models.policy.value_head.linear.bias.item())
+    assert starts[0] == pytest.approx(numbers[0]["rollout/reward"], abs=0.2)
+    assert starts[1] == pytest.approx(starts[0], abs=1e-6)  # trained from there on, and not set again
+
+
+def test_explained_variance_of_returns_that_do_not_vary_is_not_a_number() -> None:
+    mask = torch.ones(8, 6, dtype=torch.bool)
+    for constant in (0.3, -7.0, 1000.3):
+        returns = torch.full((8, 6), constant) + torch.randn(8, 6) * 1e-8
+        assert explained_variance(torch.zeros(8, 6), returns, mask) != explained_variance(torch.zeros(8, 6), returns, mask)
+    returns = 1000 + 0.05 * torch.randn(8, 6)
+    assert explained_variance(returns.clone(), returns, mask) == 1
