@@ -193,3 +193,28 @@ def wrapped_gradients(rank: int, how: str, family: str) -> None:
 @pytest.mark.parametrize("case", WRAPPERS)
 def test_a_policy_in_torchs_wrappers_has_the_right_gradients(trained: Path, case: str) -> None:
     assert (trained / f"wrapped-{case}").read_text() == ""
+
+
+def one_fails(rank: int, folder: Path) -> None:
+    """An error of one process alone, in the middle of an iteration."""
+    from rl4lms.algorithms.ppo import PPO
+    from rl4lms.training.run import run
+
+    if rank == 1:
+
+        def out_of_memory(self: Any, *arguments: Any) -> None:
+            raise MemoryError("no room for 12 GB")
+
+        PPO.credit = out_of_memory  # type: ignore[method-assign]
+    try:
+        run(small_recipe(folder, "gpt2", output_dir=str(folder / "doomed")), progress=False)
+    except BaseException as error:
+        (folder / f"ended-{rank}").write_text(f"{type(error).__name__}: {error}")
+
+
+def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> None:
+    small_recipe(tmp_path, "gpt2")
+    in_two_processes(one_fails, tmp_path, fresh=True)
+    assert (tmp_path / "ended-1").read_text() == "MemoryError: no room for 12 GB"
+    told = (tmp_path / "ended-0").read_text()
+    assert told == "ProcessError: the run ends, because another process failed: process 1: MemoryError: no room for 12 GB"

@@ -151,7 +151,7 @@ def test_a_checkpoint_under_another_number_is_not_used(run_folder: Path) -> None
 # --- other runs, other versions
 
 
-@pytest.mark.parametrize("other", [FORMAT + 1, 0, None, "2"])
+@pytest.mark.parametrize("other", [FORMAT + 1, FORMAT - 1, 0, None, "3"])
 def test_another_format_is_refused_even_where_an_older_checkpoint_could_be_read(finished: Path, run_folder: Path, other: object) -> None:
     """A newer version wrote it: going on from an older one would throw its work away."""
     folder = run_folder / "checkpoints" / "step-000004"
@@ -159,7 +159,7 @@ def test_another_format_is_refused_even_where_an_older_checkpoint_could_be_read(
     with pytest.raises(CheckpointError) as caught:
         resume(finished, run_folder)
     assert str(caught.value) == (
-        f"{folder} has format {other}, and this version of rl4lms reads format 2; "
+        f"{folder} has format {other}, and this version of rl4lms reads format 3; "
         "finish the run with the version that began it (its env.json names it), or start it anew in another output_dir"
     )
     assert folder.is_dir()
@@ -169,7 +169,7 @@ def test_the_first_format_is_refused_by_name(finished: Path, run_folder: Path) -
     folder = run_folder / "checkpoints" / "step-000004"
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest["files"]))  # it listed the files and nothing else
-    with pytest.raises(CheckpointError, match="step-000004 has format 1, and this version of rl4lms reads format 2"):
+    with pytest.raises(CheckpointError, match="step-000004 has format 1, and this version of rl4lms reads format 3"):
         resume(finished, run_folder)
 
 

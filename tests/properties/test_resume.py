@@ -200,3 +200,42 @@ def test_keeps_the_last_checkpoints_and_the_best(tmp_path: Path) -> None:
     assert set(kept) == {"step-000004", "step-000005", f"step-{int(best['step']):06d}"}
     assert best["step"] == 0  # nothing is nearer to the reference than the reference
     assert weights_hash(result.folder / "best") == weights_hash(tmp_path / "lm-gpt2")
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}])
+def test_every_optimiser_continues_to_the_same_weights(tmp_path: Path, optimizer: dict[str, Any]) -> None:
+    settings = {**optimizer, "learning_rate": 1e-3}
+    run(small_recipe(tmp_path, optimizer=settings))
+    short = small_recipe(tmp_path, optimizer=settings, training={"iterations": 2}, output_dir=str(tmp_path / "resumed"))
+    run(short)
+    run(small_recipe(tmp_path, optimizer=settings, output_dir=str(tmp_path / "resumed")), resume=True)
+    assert weights_hash(tmp_path / "resumed" / "model") == weights_hash(tmp_path / "run" / "model")
+
+
+def test_an_algorithm_may_keep_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running baseline, say: continuing without it gives other weights."""
+    from rl4lms.algorithms.ppo import PPO
+
+    seen: list[float] = []
+    baseline = {"mean": 0.0}
+
+    def advantages(self: PPO, experience: Any) -> None:
+        baseline["mean"] = 0.5 * baseline["mean"] + float(experience.scores.sum(-1).mean())
+        seen.append(baseline["mean"])
+        original(self, experience)
+
+    original = PPO.advantages
+    monkeypatch.setattr(PPO, "advantages", advantages)
+    monkeypatch.setattr(PPO, "state_dict", lambda self: dict(baseline))
+    monkeypatch.setattr(PPO, "load_state_dict", lambda self, state: baseline.update(state))
+    run(small_recipe(tmp_path))
+    whole = list(seen)
+    seen.clear()
+    baseline["mean"] = 0.0
+    run(small_recipe(tmp_path, training={"iterations": 2}, output_dir=str(tmp_path / "resumed")))
+    baseline["mean"] = -99.0
+    run(small_recipe(tmp_path, output_dir=str(tmp_path / "resumed")), resume=True)
+    assert seen == whole
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="the algorithm cannot continue from its state: PPO keeps no state"):
+        run(small_recipe(tmp_path, training={"iterations": 4}, output_dir=str(tmp_path / "resumed")), resume=True)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -28,10 +28,18 @@ from rl4lms.models.saving import named_tensors
 from rl4lms.training.storage import replacing
 
 # Raised when checkpoints are written so that versions before cannot read them; others are refused.
-FORMAT = 2
+FORMAT = 3
 _MANIFEST, _STATE = "manifest.json", "state.json"
 _POLICY, _MASK_POLICY, _OPTIMIZER = "policy.safetensors", "mask_policy.safetensors", "optimizer.safetensors"
 _REQUIRED, _OPTIONAL = {_POLICY, _OPTIMIZER, _STATE}, {_MASK_POLICY}
+
+
+class Keeps(Protocol):
+    """What has a state that is JSON."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -40,6 +48,7 @@ class TrainState:
 
     Attributes:
         policy, mask_policy, optimizer: as trained; loading fills them in place.
+        algorithm: may keep a state of its own (`state_dict`), which must be JSON.
         step: iterations done.
         kl_coef: present weight of the KL term.
         best: value and step of the best evaluation so far, if any.
@@ -51,6 +60,7 @@ class TrainState:
     policy: Policy
     optimizer: torch.optim.Optimizer
     mask_policy: Policy | None = None
+    algorithm: Keeps | None = None
     step: int = 0
     kl_coef: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
@@ -100,6 +110,7 @@ class Checkpoints:
             save_file(_optimizer_tensors(state.optimizer), temporary / _OPTIMIZER)
             numbers = {"step": state.step, "kl_coef": state.kl_coef, "best": state.best}
             numbers |= {"skipped": state.skipped, "reward": state.reward, "unlogged": state.unlogged}
+            numbers["algorithm"] = state.algorithm.state_dict() if state.algorithm is not None else {}
             about = {"versions": versions(), "fingerprint": self.fingerprint}
             (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
             files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(temporary.iterdir())}
@@ -161,7 +172,12 @@ class Checkpoints:
         _load_optimizer(folder / _OPTIMIZER, state.optimizer)
         state.step, state.kl_coef, state.best = numbers["step"], numbers["kl_coef"], numbers["best"]
         state.skipped, state.unlogged = numbers["skipped"], numbers["unlogged"]
-        state.reward = numbers.get("reward", [])  # a checkpoint of before rewards had states is one of a reward without
+        state.reward = numbers["reward"]
+        if state.algorithm is not None:
+            try:
+                state.algorithm.load_state_dict(numbers["algorithm"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
         notes = [f"{_difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
         changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]
@@ -285,7 +301,8 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value.contiguous() for index, moments in state.items() for name, value in moments.items()}
+    # SGD without momentum has a state that is None
+    return {f"{i}.{name}": t.contiguous() for i, moments in state.items() for name, t in moments.items() if t is not None}
 
 
 def _load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -253,7 +253,9 @@ def assemble(
         engine=engine,
         reward=reward,  # type: ignore[arg-type]
         samples=task.samples("train") if algorithm is not None else (),
-        state=TrainState(models.policy, learner.optimizer, models.mask_policy, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)),
+        state=TrainState(
+            models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)
+        ),
         checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint, map(file_key, _reward_files(recipe))),
         log=log,
         evaluate=evaluate,
