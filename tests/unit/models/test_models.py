@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, FalconConfig, FalconForCausalLM, pipeline
 
 from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.core.padding import pad
@@ -18,7 +18,7 @@ from rl4lms.models.loading import load_lm, load_tokenizer, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import plain_lm, save_model
 from tests.runs import run_steps, save_tiny, small_loop
-from tests.tiny import FAMILIES, tiny_lm, word_tokenizer
+from tests.tiny import FAMILIES, number_tokenizer, tiny_lm, word_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -231,6 +231,35 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> 
     assert a[1]["rollout/score"] == b[1]["rollout/score"]
     for (name, ours), theirs in zip(plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5), name
+
+
+@pytest.mark.parametrize("value", ["shared", "separate"])
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+def test_gradient_checkpointing_with_adapters_and_a_mask_changes_nothing(tmp_path: Path, family: str, value: str) -> None:
+    """Backward begins while another adapter may be active: activations are recomputed with the one of the forward pass."""
+    options = {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 1}
+    model = {"lora": {"r": 4}, "value": value}
+    plain = small_loop(tmp_path, family, model=model, algorithm=options)
+    recomputed = small_loop(tmp_path, family, model={**model, "gradient_checkpointing": True}, algorithm=options)
+    a, b = run_steps(plain, 3), run_steps(recomputed, 3)
+    assert [x["rollout/score"] for x in a] == [x["rollout/score"] for x in b]
+    for (name, ours), theirs in zip(plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5), name
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_of_a_model_stays_off(tmp_path: Path, checkpointing: bool) -> None:
+    """Falcon's layers read their dropout from the config, GPT-2's from modules, others from numbers of the layer."""
+    tokenizer = number_tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": len(tokenizer)}
+    torch.manual_seed(0)
+    lm = FalconForCausalLM(FalconConfig(**sizes, hidden_dropout=0.5, attention_dropout=0.5, eos_token_id=1, bos_token_id=2))
+    lm.save_pretrained(tmp_path / "lm-falcon")
+    tokenizer.save_pretrained(tmp_path / "lm-falcon")
+    loop = small_loop(tmp_path, "falcon", model={"gradient_checkpointing": checkpointing})
+    for numbers in run_steps(loop, 2):
+        assert numbers["train/first_ratio_error"] < 1e-4
+        assert numbers["rollout/sampler_error"] < 1e-4
 
 
 def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
