@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rl4lms.config import recipe_from_dict
-from rl4lms.training.display import quiet_libraries
+from rl4lms.runs.display import quiet_libraries
 from rl4lms.training.loop import Loop
 from rl4lms.training.run import assemble
 

@@ -90,7 +90,7 @@ def main() -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 
-    from rl4lms.training.display import quiet_libraries
+    from rl4lms.runs.display import quiet_libraries
 
     torch.set_num_threads(1)
     quiet_libraries()

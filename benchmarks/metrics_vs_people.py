@@ -106,7 +106,7 @@ def main() -> int:
         return 2
     import torch
 
-    from rl4lms.training.display import quiet_libraries
+    from rl4lms.runs.display import quiet_libraries
 
     torch.set_num_threads(1)
     quiet_libraries()

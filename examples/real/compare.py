@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from rl4lms.config import read_recipe
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.config.model import ModelConfig
-from rl4lms.evaluation import Evaluator
+from rl4lms.evaluation.evaluator import Evaluator
 from rl4lms.metrics import build as build_metric
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens

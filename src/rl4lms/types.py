@@ -139,7 +139,7 @@ class Metric(Protocol):
     * `signature`: implementation, version and options, one text or a mapping from key; stored with every result.
     * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it to the scale of
       rewards (without it values are taken as they are, and with a minus sign where lower is better).
-    * `needs_policy`: True if it must be called with `score_texts=`, see `rl4lms.evaluation`.
+    * `needs_policy`: True if it must be called with `score_texts=`, see `rl4lms.evaluation.evaluator`.
     * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a file; None where
       there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts per sample, before it is called.
     """
@@ -203,7 +203,7 @@ class MetricResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A small language model that a task needs and `rl4lms.training.assets` builds and caches.
+    """A small language model that a task needs and `rl4lms.supervised.assets` builds and caches.
 
     Attributes:
         name: what a recipe calls it (`asset:<name>`).

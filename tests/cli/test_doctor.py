@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rl4lms.checks.doctor import Verdict, examine
 from rl4lms.config.recipe import Recipe
-from rl4lms.training.doctor import Verdict, examine
 from tests.cli.test_cli import call, recipe_file
 from tests.runs import small_recipe
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rl4lms.cli.main import app
 from rl4lms.errors import ConfigError, DataError
-from rl4lms.training.score_file import score_file
+from rl4lms.evaluation.score_file import score_file
 
 ROWS = [
     {"prompt": "p", "completion": "a cat sat on the mat", "references": ["the cat sat on the mat", "a cat"], "concepts": ["cat", "sit"]},

@@ -18,14 +18,17 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # A module may import its own layer and the layers above it in this list. The package itself may import anything: its exports are lazy.
 LAYERS = [
     {"types", "errors", "registry", "config", "stats", "components"},
-    {"core", "reporting"},
-    {"distributed", "models"},
+    {"core", "reporting", "distributed"},
+    {"data", "models"},
     {"rollout"},
     {"metrics"},
     {"rewards", "tasks"},
     {"algorithms", "mdp"},  # the environment calls rewards as the loop does; nothing imports it
     {"evaluation"},
+    {"runs"},
+    {"supervised"},
     {"training"},
+    {"checks"},
     {"grue"},
     {"studies", "human_eval", "integrations"},
     {"cli"},
@@ -36,7 +39,7 @@ FORBIDDEN = {
     "rewards": {"tasks"},
     "algorithms": {"tasks", "rewards", "metrics"},
 }
-NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "tasks", "reporting"}
+NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "data", "tasks", "reporting"}
 
 LONG_FILES: dict[str, str] = {}  # path: why it may be longer than 400 lines
 LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it may be longer than 80 lines
@@ -104,6 +107,48 @@ def test_imports_run_one_way(module):
         if LAYER_OF[other] > LAYER_OF[part] or other in FORBIDDEN.get(part, ()):
             wrong.append(f"{module}:{line} imports {name}: {part} must not know {other}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_two_files_import_each_other():
+    """Not directly, and not through others: at the top, inside functions, or for type checkers only."""
+    files = {("rl4lms." + ".".join(m.with_suffix("").parts)).removesuffix(".__init__"): m for m in MODULES}
+    graph: dict[str, set[str]] = {name: set() for name in files}
+    for name, module in files.items():
+        if module.name in ("__init__.py", "__main__.py") and len(module.parts) == 1:
+            continue  # lazy exports
+        for imported, _ in imports(parse(module), module):
+            target = next((t for t in (imported, imported.rpartition(".")[0]) if t in files and t != name), None)
+            if target is not None and not name.startswith(f"{target}."):  # a package is there before what is in it
+                graph[name].add(target)
+    circles = sorted({tuple(sorted(circle)) for circle in _circles(graph)})
+    assert not circles, "\n".join(" <-> ".join(circle) for circle in circles)
+
+
+def _circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Strongly connected components of more than one node (Tarjan, 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(node: str) -> Iterator[list[str]]:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph[node]):
+            if other not in index:
+                yield from visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = []
+            while not component or component[-1] != node:
+                component.append(stack.pop())
+            if len(component) > 1:
+                yield component
+
+    for node in sorted(graph):
+        if node not in index:
+            yield from visit(node)
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in NO_TORCH], ids=str)

@@ -85,7 +85,8 @@ def wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
 
 
 def note_phases(phase: Phase) -> None:
-    from rl4lms.training import checkpoint, finish, loop, run, tracking
+    from rl4lms.runs import checkpoint, tracking
+    from rl4lms.training import loop, result, run
 
     def noted(name: str) -> Callable[..., Any]:
         def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -105,7 +106,7 @@ def note_phases(phase: Phase) -> None:
     wrap(tracking.RunLog, "log", noted("metrics"))
     wrap(checkpoint.Checkpoints, "save", noted("checkpoint"))
     wrap(checkpoint.Checkpoints, "prune", noted("prune"))
-    wrap(finish, "save_model", noted("final save"))
+    wrap(result, "save_model", noted("final save"))
     from rl4lms.algorithms.ppo import PPO
 
     wrap(PPO, "update", noted("update"))
@@ -119,7 +120,7 @@ def plant(plan: Plan) -> None:
 
 
 def _plant_in_checkpoints(plan: Plan) -> None:
-    from rl4lms.training import checkpoint
+    from rl4lms.runs import checkpoint
 
     saving = False
 
@@ -166,7 +167,8 @@ def _plant_in_the_loop(plan: Plan) -> None:
 
     from rl4lms.models.policy import Policy
     from rl4lms.rollout.engine import LocalEngine
-    from rl4lms.training import loop, tracking
+    from rl4lms.runs import tracking
+    from rl4lms.training import loop
 
     def after(point: str) -> Callable[..., Any]:
         def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -197,7 +199,9 @@ def _plant_in_the_loop(plan: Plan) -> None:
 
 
 def _plant_in_the_rest(plan: Plan) -> None:
-    from rl4lms.training import finish, hf_trainer, storage
+    from rl4lms.runs import storage
+    from rl4lms.supervised import trainer
+    from rl4lms.training import result
 
     def rename(name: str) -> Callable[..., Any]:
         def around(original: Callable[..., Any], old: Any, new: Any) -> None:
@@ -221,8 +225,8 @@ def _plant_in_the_rest(plan: Plan) -> None:
     # `storage` calls os.rename and os.replace; only its own view of the module is changed.
     names = {"rename": functools.partial(rename("rename"), os.rename), "replace": functools.partial(rename("replace"), os.replace)}
     storage.os = _Module(os, **names)
-    wrap(finish, "save_model", save_model)
-    wrap(hf_trainer._Progress, "on_step_end", progress)
+    wrap(result, "save_model", save_model)
+    wrap(trainer._Progress, "on_step_end", progress)
 
 
 class _Module:

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 import rl4lms
 from rl4lms.errors import CheckpointError, ConfigError, NonFiniteError
-from rl4lms.training import checkpoint
-from rl4lms.training.checkpoint import FORMAT, Checkpoints, verify
-from rl4lms.training.folder import last_good
+from rl4lms.runs import checkpoint
+from rl4lms.runs.checkpoint import FORMAT, Checkpoints, verify
+from rl4lms.runs.folder import last_good
 from rl4lms.training.run import run
 from tests.faults.sweep import outcome
 from tests.runs import metric_lines, save_tiny, small_loop, small_recipe

@@ -17,10 +17,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rl4lms.config.data import DataConfig, PromptConfig
+from rl4lms.data.files import FileTask
 from rl4lms.errors import DataError
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.rollout.prompts import PromptEncoder
-from rl4lms.tasks.files import FileTask
 from rl4lms.training.run import run
 from rl4lms.types import Sample
 from tests.runs import metric_lines, number_prompts, small_loop, small_recipe

@@ -19,7 +19,7 @@ from rl4lms.metrics import build as build_metric
 from rl4lms.models.loading import load_lm, load_tokenizer
 from rl4lms.models.scoring import load_scorer
 from rl4lms.rewards import build as build_reward
-from rl4lms.training.reward_model import train_reward_model
+from rl4lms.supervised.reward_model import train_reward_model
 from tests.runs import save_tiny, small_recipe
 from tests.tiny import word_tokenizer
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rl4lms.errors import CheckpointError, StorageError
-from rl4lms.training import lock as lock_module
-from rl4lms.training.lock import RunLock
+from rl4lms.runs import lock as lock_module
+from rl4lms.runs.lock import RunLock
 from rl4lms.training.run import run
 from tests.faults.sweep import Nursery, Victim, outcome
 from tests.runs import small_recipe

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from rl4lms.errors import NonFiniteError
-from rl4lms.training import failed_batch
+from rl4lms.runs import failed_batch
 from rl4lms.training.loop import Loop
 from tests.runs import small_loop
 

@@ -15,7 +15,7 @@ import pytest
 
 import rl4lms
 from rl4lms.errors import Interrupted
-from rl4lms.training.interrupt import StopSignals
+from rl4lms.runs.signals import StopSignals
 from rl4lms.training.run import run
 from tests.faults.sweep import Nursery, Victim, outcome
 from tests.runs import metric_lines, small_recipe
@@ -217,7 +217,7 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
 def test_the_same_signal_within_a_second_is_no_second_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Launchers send SIGTERM to the process and to its group."""
     now = 100.0
-    monkeypatch.setattr("rl4lms.training.interrupt.time.monotonic", lambda: now)
+    monkeypatch.setattr("rl4lms.runs.signals.time.monotonic", lambda: now)
     with StopSignals() as stop, stop.during("the counting", at_once=False):
         signal.raise_signal(signal.SIGINT)
         now = 100.9

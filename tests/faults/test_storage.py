@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import StorageError
-from rl4lms.training import checkpoint, finish, storage, tracking
+from rl4lms.runs import checkpoint, storage, tracking
+from rl4lms.runs.storage import append_line, replacing, tidy, write_text
+from rl4lms.training import result
 from rl4lms.training.run import run
-from rl4lms.training.storage import append_line, replacing, tidy, write_text
 from tests.faults.sweep import difference, outcome
 from tests.runs import metric_lines, small_recipe
 
@@ -103,10 +104,10 @@ def test_a_full_disk(
     """What is written after the `nth` call of the reward meets a disk with so many bytes left."""
     output = small_disk / "run"
     settings = recipe(tmp_path, output)
-    card = finish.model_card
+    card = result.model_card
     with monkeypatch.context() as patch:
         if not nth:
-            patch.setattr(finish, "model_card", lambda *args: (fill(small_disk, left), card(*args))[1])
+            patch.setattr(result, "model_card", lambda *args: (fill(small_disk, left), card(*args))[1])
         with pytest.raises(StorageError) as caught:
             run(settings, reward=reward(lambda: fill(small_disk, left), nth))
     good = output / "checkpoints" / f"step-{last:06d}"
@@ -218,8 +219,8 @@ def rust(number: int) -> SafetensorError:
         (storage, "fsync", OSError(errno.EIO, "Input/output error"), 9, "the disk failed; check it", 1),
         (tracking, "append_line", OSError(errno.ENOSPC, "No space left on device"), 4, "the disk is full; make room", 2),
         (tracking, "write_text", OSError(errno.EROFS, "Read-only file system"), 1, "the file system is read-only; make it writable", None),
-        (finish, "save_model", rust(errno.ENOSPC), 1, "the disk is full; make room", 4),
-        (finish, "write_text", OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full; make room", 4),
+        (result, "save_model", rust(errno.ENOSPC), 1, "the disk is full; make room", 4),
+        (result, "write_text", OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full; make room", 4),
     ],
 )
 def test_every_write_of_a_run_fails_with_the_same_message(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from rl4lms.config.data import PromptConfig
+from rl4lms.data.files import FileTask
 from rl4lms.errors import RewardError
+from rl4lms.evaluation.corpus import attach
 from rl4lms.mdp import TextGenEnv
 from rl4lms.rewards import build
-from rl4lms.tasks.files import FileTask
-from rl4lms.training.attach import attach
 from rl4lms.training.loop import Loop
 from rl4lms.types import Experience
 from tests.runs import small_loop

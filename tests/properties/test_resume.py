@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rl4lms import evaluation
 from rl4lms.errors import CheckpointError, ConfigError, DataError, Rl4lmsError
-from rl4lms.training.checkpoint import verify
+from rl4lms.evaluation import evaluator as evaluation
+from rl4lms.runs.checkpoint import verify
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe, weights_hash
 

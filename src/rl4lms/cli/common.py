@@ -59,7 +59,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def quiet() -> None:
     """Turns off what other libraries print; see `quiet_libraries`."""
-    from rl4lms.training.display import quiet_libraries
+    from rl4lms.runs.display import quiet_libraries
 
     quiet_libraries()
 

@@ -29,8 +29,8 @@ def doctor(
     from rich.table import Table
     from rich.text import Text
 
-    from rl4lms.training.display import Display
-    from rl4lms.training.doctor import examine
+    from rl4lms.checks.doctor import examine
+    from rl4lms.runs.display import Display
 
     out = common.console()
     counts = {"ok": 0, "warn": 0, "fail": 0}

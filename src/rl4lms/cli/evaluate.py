@@ -48,9 +48,9 @@ def evaluate(
         extra.append(f"evaluation.metrics=[{', '.join(metric)}]")
     recipe, folder = _recipe(target, extra, task, data)
     common.quiet()
-    from rl4lms.training.display import Display
-    from rl4lms.training.evaluate_run import evaluate as run_evaluation
-    from rl4lms.training.evaluate_run import write_json
+    from rl4lms.runs.display import Display
+    from rl4lms.training.evaluate import evaluate as run_evaluation
+    from rl4lms.training.evaluate import write_json
 
     with Display(not quiet, texts=False) as display:
         total = recipe.evaluation.prompts

@@ -59,8 +59,8 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
     if file is not None and given:
         raise ConfigError("prompts were given both as arguments and with --file; choose one")
     if file is not None:
-        from rl4lms.tasks.files import read_rows
-        from rl4lms.tasks.rows import SUFFIXES, read_text
+        from rl4lms.data.files import read_rows
+        from rl4lms.data.rows import SUFFIXES, read_text
 
         if file.suffix.lower() in SUFFIXES:
             rows = list(read_rows(str(file)))

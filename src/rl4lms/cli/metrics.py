@@ -30,9 +30,9 @@ def score(
     values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
     from rl4lms.components import as_component
-    from rl4lms.training.score_file import score_file
-    from rl4lms.training.storage import write_text
-    from rl4lms.training.writable import check_file
+    from rl4lms.evaluation.score_file import score_file
+    from rl4lms.runs.outputs import check_file
+    from rl4lms.runs.storage import write_text
 
     components = [as_component(value, "metric", f"--metric {text}") for text, value in zip(metric, values, strict=True)]
     if output is not None:
@@ -83,7 +83,7 @@ def _install(source: Path, folder: Path) -> int:
     """Copies and tries it; the folder appears, or is replaced, only when all went well. Returns the number of words."""
     from rl4lms.errors import ConfigError
     from rl4lms.metrics.wordnet import WordNet, copy_into
-    from rl4lms.training.storage import replacing
+    from rl4lms.runs.storage import replacing
 
     if folder.resolve() == source.resolve():
         raise ConfigError(f"{folder} is both where WordNet is and where it should go; there is nothing to do")

@@ -60,9 +60,9 @@ def train(
     except ValueError as error:
         raise ConfigError(f"--curve {curve}: name shares of the data between 0 and 1, such as 0.1,0.3") from error
     common.quiet()
-    from rl4lms.training.display import Display
-    from rl4lms.training.reward_data import Columns
-    from rl4lms.training.reward_model import train_reward_model
+    from rl4lms.runs.display import Display
+    from rl4lms.supervised.reward_data import Columns
+    from rl4lms.supervised.reward_model import train_reward_model
 
     names = [name.strip() for name in label_names.split(",")] if label_names else None
     with Display(not quiet) as display:
@@ -94,7 +94,7 @@ def train(
 
 def _print(about: dict[str, Any]) -> None:
     """What is known about the model, from its `reward_model.json`."""
-    from rl4lms.training.reward_report import shown
+    from rl4lms.supervised.reward_report import shown
 
     result = about["result"]
     if "labels" in result:

@@ -30,7 +30,7 @@ def train(
         return
     common.quiet()
     from rl4lms.errors import Interrupted
-    from rl4lms.training.folder import how_to_go_on, resume_command
+    from rl4lms.runs.folder import how_to_go_on, resume_command
     from rl4lms.training.run import run, run_folder
 
     try:
@@ -56,9 +56,9 @@ def _results(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _dry_run(settings: object) -> None:
+    from rl4lms.checks.dry_run import describe
     from rl4lms.cli import common
     from rl4lms.config import Recipe, dump_recipe
-    from rl4lms.training.dry_run import describe
 
     assert isinstance(settings, Recipe)
     common.quiet()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from rl4lms.runs.display import quiet_libraries
+from rl4lms.supervised import assets
 from rl4lms.tasks import build as build_task
-from rl4lms.training import assets
-from rl4lms.training.display import quiet_libraries
 from rl4lms.types import ClassifierSpec, ModelSpec
 
 

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from rich.console import Console
 
 import rl4lms
 from rl4lms.errors import ConfigError
+from rl4lms.studies import demo_report
+from rl4lms.studies.demo_systems import GAIN_KEYS, SYSTEMS, Outcome
 from rl4lms.studies.jobs import Job, run_jobs, seconds_by_job
 
 PROMPTS = 500
@@ -29,61 +31,6 @@ _OURS = ("runs", "logs", "report.html", "results.json", "zero-shot.json")
 _QUICK_PROMPTS = 32
 _QUICK_RL = ("training.iterations=2", "training.prompts_per_iteration=16")
 _QUICK_SUPERVISED = ("supervised.max_steps=5",)
-#: Metrics that are compared prompt by prompt with the system's starting point.
-GAIN_KEYS = ("sentiment", "gold_sentiment", "derivable")
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """One row of the comparison.
-
-    Attributes:
-        key: name of its run folder.
-        label: as the paper calls it.
-        start: key of the system that it starts from, None for the base model itself.
-        recipe: packaged recipe, None where nothing is trained.
-    """
-
-    key: str
-    label: str
-    start: str | None = None
-    recipe: str | None = None
-
-    @property
-    def is_rl(self) -> bool:
-        return self.recipe is not None and self.key != "supervised"
-
-
-SYSTEMS = (
-    System("zero-shot", "Zero-shot"),
-    System("supervised", "Supervised", "zero-shot", "imdb-mini-supervised"),
-    System("ppo", "PPO", "zero-shot", "imdb-mini-ppo"),
-    System("nlpo", "NLPO", "zero-shot", "imdb-mini-nlpo"),
-    System("supervised-ppo", "Supervised+PPO", "supervised", "imdb-mini-supervised-ppo"),
-    System("supervised-nlpo", "Supervised+NLPO", "supervised", "imdb-mini-supervised-nlpo"),
-)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one system left behind.
-
-    Attributes:
-        system: which.
-        results: `mean`, `stderr` and `n` by metric.
-        masked: the same, decoded inside the mask; empty where there is none. A starting point is decoded inside the mask that NLPO starts
-            from it with, and has no standard errors.
-        samples: one record per test prompt, in their order.
-        curve: what `metrics.jsonl` says about each iteration; empty without RL.
-        gains: for `GAIN_KEYS`, mean and standard error of the difference to the starting point, prompt by prompt.
-    """
-
-    system: System
-    results: Mapping[str, Mapping[str, Any]]
-    masked: Mapping[str, Mapping[str, Any]]
-    samples: Sequence[Mapping[str, Any]]
-    curve: Sequence[Mapping[str, Any]]
-    gains: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, progress: bool = True) -> Path:
@@ -93,8 +40,6 @@ def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, 
         ConfigError: there is something in the folder already, and `force` is off.
         JobError: a run failed.
     """
-    from rl4lms.studies import demo_report
-
     _make_room(output, force)
     started = time.perf_counter()
     plan = make_plan(output.resolve(), quick)

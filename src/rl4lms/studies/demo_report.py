@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rl4lms import reporting
-from rl4lms.studies.demo import GAIN_KEYS, Outcome
+from rl4lms.studies.demo_systems import GAIN_KEYS, Outcome
 
 _SHOWN_PROMPTS = 3
 _REPORT_PROMPTS = 8

@@ -37,11 +37,11 @@ from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, score
-from rl4lms.training.checkpoint import Checkpoints, TrainState
-from rl4lms.training.failed_batch import save_batch
-from rl4lms.training.folder import last_good, resume_command
-from rl4lms.training.interrupt import StopSignals
-from rl4lms.training.tracking import RunLog
+from rl4lms.runs.checkpoint import Checkpoints, TrainState
+from rl4lms.runs.failed_batch import save_batch
+from rl4lms.runs.folder import last_good, resume_command
+from rl4lms.runs.signals import StopSignals
+from rl4lms.runs.tracking import RunLog
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
 

@@ -20,8 +20,11 @@ from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.base import Component
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
+from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
-from rl4lms.evaluation import EvalResult, Evaluator
+from rl4lms.evaluation.build import metrics_of, reward_of
+from rl4lms.evaluation.corpus import attach
+from rl4lms.evaluation.evaluator import EvalResult, Evaluator
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
@@ -29,20 +32,17 @@ from rl4lms.rewards import load_state, state_of
 from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.runs.checkpoint import WEIGHTS, Checkpoints, TrainState, file_key, identity
+from rl4lms.runs.display import Display
+from rl4lms.runs.folder import is_run, last_good, open_folder, write_config
+from rl4lms.runs.signals import StopSignals
+from rl4lms.runs.storage import tidy, write_text
+from rl4lms.runs.tracking import RunLog, SilentLog
+from rl4lms.supervised import assets
+from rl4lms.supervised.warm_start import fit, save_supervised
 from rl4lms.tasks import build as build_task
-from rl4lms.tasks.files import FileTask
-from rl4lms.training import assets
-from rl4lms.training.attach import attach
-from rl4lms.training.checkpoint import WEIGHTS, Checkpoints, TrainState, file_key, identity
-from rl4lms.training.display import Display
-from rl4lms.training.finish import UPLOAD, RunResult, finish
-from rl4lms.training.folder import is_run, last_good, open_folder, write_config
-from rl4lms.training.interrupt import StopSignals
-from rl4lms.training.judges import metrics_of, reward_of
 from rl4lms.training.loop import Loop
-from rl4lms.training.storage import tidy, write_text
-from rl4lms.training.supervised import fit, save_supervised
-from rl4lms.training.tracking import RunLog, SilentLog
+from rl4lms.training.result import UPLOAD, RunResult, finish
 from rl4lms.types import Metric, Reward, Sample, Task
 
 # Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rl4lms.data.files import read_rows
 from rl4lms.errors import DataError
-from rl4lms.tasks.files import read_rows
 
 Row = tuple[str, bool]  # text, positive
 

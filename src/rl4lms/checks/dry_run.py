@@ -1,0 +1,198 @@
+"""What a recipe amounts to, without training: prompts, tokens and updates per iteration, and an estimate of the memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
+
+from rl4lms import registry
+from rl4lms.config.recipe import Recipe
+from rl4lms.core.logprobs import CHUNK_ELEMENTS
+from rl4lms.evaluation.build import metrics_of, reward_of, without_models
+from rl4lms.models.loading import DTYPES
+from rl4lms.supervised import assets
+from rl4lms.training.run import eval_settings, run_folder, task_of
+from rl4lms.types import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One derived quantity, as text."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Parameters of one language model and the size of its cache.
+
+    Attributes:
+        parameters: count.
+        cache_per_token: bytes of keys and values of one position of one row.
+        vocab_size: V.
+    """
+
+    parameters: int
+    cache_per_token: int
+    vocab_size: int
+
+
+def describe(recipe: Recipe) -> list[Line]:
+    """Derived quantities in the order they are worth reading. Builds no asset and loads no weights.
+
+    Rewards and metrics that run no model and nobody's code are built, and tried on one sample.
+
+    Raises:
+        Rl4lmsError: the task's data cannot be read, or a reward or metric cannot be used.
+    """
+    r, task = recipe, task_of(recipe)
+    light = without_models(r)
+    reward_of(light, task)
+    absent = metrics_of(light, task)[1]
+    supervised_only = r.algorithm is None
+    lines = [Line("run folder", str(run_folder(r)))]
+    if r.supervised is not None or supervised_only:
+        lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
+    if not supervised_only:
+        lines += _iteration_lines(r, len(task.samples("train")))
+    evaluations = _evaluations(r, supervised_only)
+    prompts = min(r.evaluation.prompts, len(task.samples(r.evaluation.split)))
+    lines.append(
+        Line(
+            "evaluations",
+            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {eval_settings(r).max_new_tokens} new tokens",
+        )
+    )
+    lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
+    size = model_size(r, task.models)
+    if size is None:
+        return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]
+    return [*lines, *_memory_lines(r, size)]
+
+
+def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
+    assert r.algorithm is not None
+    options = r.algorithm.options
+    rows = r.training.prompts_per_iteration * r.rollout.completions_per_prompt
+    tokens = rows * r.rollout.max_new_tokens
+    yield Line("training prompts", f"{prompts:,} ({r.training.iterations * r.training.prompts_per_iteration / prompts:.2f} passes in all)")
+    yield Line(
+        "one iteration",
+        f"{r.training.prompts_per_iteration} prompts x {r.rollout.completions_per_prompt} = {rows} completions, up to {tokens:,} tokens",
+    )
+    if "minibatch_size" in options and "n_epochs" in options:
+        per_epoch = -(-rows // options["minibatch_size"])
+        per_iteration = per_epoch * options["n_epochs"]
+        micro = r.optimizer.micro_batch_size
+        pieces = f", in micro-batches of {micro}" if micro is not None and micro < options["minibatch_size"] else ""
+        yield Line("updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}")
+        yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
+    if "mask_update_every" in options:
+        refreshes = r.training.iterations // options["mask_update_every"]
+        yield Line("mask refreshes", f"{refreshes}, one every {options['mask_update_every']} iterations")
+    yield Line("tokens in all", f"up to {tokens * r.training.iterations:,} in {r.training.iterations} iterations")
+
+
+def _warm_start(r: Recipe, rows: int) -> str:
+    from rl4lms.config.algorithms import SupervisedConfig
+
+    config = r.supervised or SupervisedConfig()
+    batch = config.batch_size * config.gradient_accumulation_steps
+    steps = config.max_steps or int(-(-rows // batch) * config.epochs)
+    return f"{rows:,} texts, {steps:,} steps of {batch}"
+
+
+def _evaluations(r: Recipe, supervised_only: bool) -> int:
+    iterations = 0 if supervised_only else r.training.iterations
+    every = r.evaluation.every
+    if not iterations or not every:
+        return 1 + bool(iterations)
+    return 1 + -(-iterations // every)  # the last iteration is always followed by one
+
+
+def model_size(recipe: Recipe, specs: Any) -> ModelSize | None:
+    """Size of the recipe's model from its config alone, or of the asset that a task declares; None where neither is at hand."""
+    path = recipe.model.path
+    if path.startswith(assets.PREFIX):
+        spec = specs.get(path.removeprefix(assets.PREFIX))
+        if not isinstance(spec, ModelSpec):
+            return None
+        tokenizer = assets.word_tokenizer(assets.load_target(spec.vocabulary)())
+        with torch.device("meta"):
+            return _size(assets.build_lm(spec, tokenizer), 4)
+    if not Path(path).is_dir():  # a Hub id; a dry run downloads nothing
+        options: dict[str, Any] = {"local_files_only": True}
+    else:
+        options = {}
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, revision=recipe.model.revision, **options)
+        with torch.device("meta"):
+            lm = _empty(config)
+    except (OSError, ValueError):
+        return None
+    return _size(lm, DTYPES[recipe.model.dtype].itemsize)
+
+
+def _empty(config: PretrainedConfig) -> nn.Module:
+    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model: nn.Module = loader.from_config(copy.deepcopy(config))
+    return model
+
+
+def _size(lm: Any, bytes_per_number: int) -> ModelSize:
+    config = lm.config.get_text_config(decoder=True) if hasattr(lm.config, "get_text_config") else lm.config
+    layers = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", None) or config.num_hidden_layers
+    heads = getattr(config, "num_attention_heads", 1)
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads
+    return ModelSize(
+        parameters=sum(p.numel() for p in {id(p): p for p in lm.parameters()}.values()),
+        cache_per_token=2 * layers * kv_heads * head_size * bytes_per_number,
+        vocab_size=lm.get_output_embeddings().weight.shape[0],
+    )
+
+
+def _memory_lines(r: Recipe, size: ModelSize) -> Iterator[Line]:
+    algorithm = None if r.algorithm is None else registry.algorithms.get(r.algorithm.name)
+    needs_value, needs_mask = algorithm is not None and algorithm.needs_value, algorithm is not None and algorithm.needs_mask_policy
+    lora, item = r.model.lora is not None, DTYPES[r.model.dtype].itemsize
+    separate_value = needs_value and r.model.value == "separate"
+    copies = ["policy"]
+    if not lora:
+        copies += ["reference", *(["value"] if separate_value else []), *(["mask"] if needs_mask else [])]
+    weights = size.parameters * item * len(copies)
+    yield Line("parameters", f"{size.parameters:,} in each of {len(copies)} copies ({', '.join(copies)}): {_bytes(weights)}")
+    if lora:
+        yield Line("adapters", "LoRA: gradients and optimiser state of the adapters only, not counted")
+        trained = 0
+    else:
+        trained = size.parameters * (2 if separate_value else 1)
+        yield Line("training state", f"gradients and two AdamW moments of {trained:,} parameters: {_bytes(3 * trained * item)}")
+    rows = min(r.rollout.batch_size, r.training.prompts_per_iteration * r.rollout.completions_per_prompt)
+    positions = r.prompt.max_tokens + r.rollout.max_new_tokens
+    caches = 2 if needs_mask else 1
+    cache = rows * positions * size.cache_per_token * caches
+    yield Line("KV cache", f"up to {rows} rows x {positions} positions x {caches}: {_bytes(cache)}")
+    minibatch = rows if r.algorithm is None else r.algorithm.options.get("minibatch_size", rows)
+    tokens = min(r.optimizer.micro_batch_size or minibatch, minibatch) * r.rollout.max_new_tokens
+    # In float32: logits, log-probs and gradients of one chunk.
+    logits = 3 * 4 * min(tokens * size.vocab_size, CHUNK_ELEMENTS)
+    yield Line("logits chunk", f"{_bytes(logits)} at a time (vocabulary {size.vocab_size:,})")
+    total = weights + 3 * trained * item + cache + logits
+    yield Line("memory", f"about {_bytes(total)}, and the activations of one minibatch")
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"

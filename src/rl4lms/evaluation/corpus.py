@@ -1,0 +1,58 @@
+"""What metrics and rewards cannot know by themselves: the corpus that statistics are taken from, and the policy's tokenizer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from rl4lms.data.files import read_rows, texts_of
+from rl4lms.errors import DataError
+from rl4lms.rewards import nested
+from rl4lms.types import Task
+
+
+def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Gives metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer (`use_tokenizer`).
+
+    Args:
+        components: metrics, rewards, None.
+        task: has the splits that a corpus may name; anything else is a file of data.
+        tokenizer: of the policy. Without one the corpora are given, which are known before any model is loaded.
+
+    Raises:
+        DataError: a corpus has no references, or its file cannot be read.
+    """
+    for component in components:
+        for part in nested(component):
+            name = getattr(part, "corpus", None)
+            if tokenizer is None and isinstance(name, str) and hasattr(part, "fit"):
+                part.fit(corpus(task, name), name)
+            if tokenizer is not None and hasattr(part, "use_tokenizer"):
+                part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
+
+
+def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
+    """The references of a split of the task, or of a file of data: one tuple per prompt, which is one document (Vedantam et al., 2015).
+
+    Args:
+        task: None where there is none; then `name` is a file.
+        name: `train`, `validation`, `test`, or a file (or Hub id) with a column `references`; where it has no column `prompt`, every row is
+            a document.
+
+    Raises:
+        DataError: there are no references, or the file cannot be read.
+    """
+    of_prompt: dict[str, list[str]] = {}
+    if task is not None and name in ("train", "validation", "test"):
+        for sample in task.samples(name):  # type: ignore[arg-type]
+            of_prompt.setdefault(sample.prompt, []).extend(sample.references)
+    else:
+        for place, row in read_rows(name):
+            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(texts_of(row, "references", functools.partial(str, place)))
+    documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
+    if not documents:
+        raise DataError(f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file of data")
+    return documents

@@ -1,0 +1,122 @@
+"""Metrics of texts that are there already: a file of completions, from any system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rl4lms import registry
+from rl4lms.components import as_component
+from rl4lms.config.base import Component
+from rl4lms.data.files import read_rows, texts_of
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.evaluation.corpus import corpus as read_corpus
+from rl4lms.metrics import build_all, compute
+from rl4lms.rewards import nested
+from rl4lms.types import Metric, MetricResult
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What metrics say about a file.
+
+    Attributes:
+        results: by key.
+        samples: the rows of the file, with their values.
+        absent: metrics that could not be computed, with what to do about it.
+    """
+
+    results: dict[str, MetricResult]
+    samples: list[dict[str, Any]]
+    absent: dict[str, str]
+
+
+def score_file(
+    path: str,
+    metrics: Iterable[Component | str | Mapping[str, Any]],
+    *,
+    corpus: str | None = None,
+    completion_column: str = "completion",
+    references_column: str = "references",
+    prompt_column: str = "prompt",
+) -> Scored:
+    """Computes metrics of the completions in a file.
+
+    Args:
+        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Columns beside the three go to metrics by name.
+        metrics: names, or names with options.
+        corpus: a file of data whose references give document frequencies to the metrics that need them and name a split of a task.
+        completion_column, references_column, prompt_column: names of columns; prompts and references may be missing where no metric
+            needs them.
+
+    Raises:
+        DataError: the file cannot be read, a row has no completion, or a metric cannot use the data.
+        ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named; or two metrics
+            report the same key.
+        UnknownNameError: there is no such metric.
+    """
+    components = [as_component(metric, "metric") for metric in metrics]
+    _refuse_twice(components)
+    built, absent = build_all(components)
+    for name, ready in built:
+        _fit(name, ready, corpus)
+    rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in read_rows(path)]
+    if not rows:
+        raise DataError(f"{path}: there are no rows")
+    names = sorted({name for row in rows for name in row["columns"]})
+    batch: dict[str, Any] = {name: [row[name] for row in rows] for name in ("prompts", "completions", "references")}
+    columns = {name: [row["columns"].get(name) for row in rows] for name in names}
+    results: dict[str, MetricResult] = {}
+    for metric_name, ready in built:
+        for result in compute(ready, **batch, columns=columns):
+            if result.key in results:
+                raise ConfigError(f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls")
+            results[result.key] = result
+    return Scored(results, _records(rows, results), absent)
+
+
+def _refuse_twice(components: Sequence[Component]) -> None:
+    """One metric with two sets of options reports the same keys twice, unless its option `key` tells them apart."""
+    seen: set[tuple[str, str]] = set()
+    for component in components:
+        name, key = component.name, str(component.options.get("key", ""))
+        if (name, key) in seen:
+            model = registry.metrics.config_model(name)
+            rename = "give one of them another name with its option `key`, or " if model and "key" in model.model_fields else ""
+            raise ConfigError(f"the metric {name!r} is named twice; its keys would be the same, so {rename}score them in two calls")
+        seen.add((name, key))
+
+
+def _fit(owner: str, metric: Metric, file: str | None) -> None:
+    for part in nested(metric):
+        name = getattr(part, "corpus", None)
+        if name is None:
+            continue
+        if name in ("train", "validation", "test"):
+            if file is None:
+                raise ConfigError(f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus FILE")
+            name = file
+        part.fit(read_corpus(None, name), name)
+
+
+def _row(place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str) -> dict[str, Any]:
+    if not isinstance(row.get(completion), str):
+        found = "no column" if completion not in row else f"{type(row[completion]).__name__} in the column"
+        raise DataError(f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}")
+    own = {completion, references, prompt, "prompts", "completions"}
+    return {
+        "prompts": str(row.get(prompt) or ""),
+        "completions": row[completion],
+        "references": texts_of(row, references, lambda: place),
+        "columns": {name: value for name, value in row.items() if name not in own},
+    }
+
+
+def _records(rows: Sequence[Mapping[str, Any]], results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
+    per_row = {key: result.values for key, result in results.items() if result.values is not None}
+    return [
+        {"prompt": row["prompts"], "completion": row["completions"], "references": list(row["references"])}
+        | {key: values[i] if values[i] == values[i] else None for key, values in per_row.items()}
+        for i, row in enumerate(rows)
+    ]

@@ -1,0 +1,102 @@
+"""The run folder: who may use it, what is written into a fresh one, and how to go on with it when a run ends early."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from rl4lms.config import dump_recipe
+from rl4lms.config.recipe import Recipe
+from rl4lms.errors import CheckpointError, ConfigError, Rl4lmsError, StorageError
+from rl4lms.runs.environment import environment
+from rl4lms.runs.checkpoint import Checkpoints
+from rl4lms.runs.lock import RunLock
+from rl4lms.runs.storage import storage_errors, tidy, write_text
+
+CONFIG_FILE = "config.resolved.yaml"
+# A run that failed before its first evaluation left nothing to lose.
+_NOTHING_TO_LOSE = {CONFIG_FILE, "env.json", "samples", "checkpoints", "faults.jsonl"}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run began there."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+@contextlib.contextmanager
+def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]:
+    """Holds the run folder while a run goes on. A fresh one gets the recipe and the record of the environment.
+
+    A folder that was made for a run which failed before its first evaluation goes again: a mistake in a recipe leaves nothing behind.
+
+    Raises:
+        CheckpointError: another process trains in it, or there is nothing to resume.
+        ConfigError: it holds another run.
+        StorageError: it cannot be written to, now or later.
+    """
+    if resume and not is_run(folder):
+        raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
+    with storage_errors(folder, lambda: how_to_go_on(folder)):
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with RunLock(folder) as lock:
+            if not resume and _something_to_lose(folder):
+                raise ConfigError(f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir")
+            tidy(folder)
+            if not resume:
+                write_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
+                write_config(folder, recipe)
+            try:
+                yield lock
+            except StorageError:
+                raise
+            except Rl4lmsError:
+                if folder in made and not _something_to_lose(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove_empty(made[1:])
+                raise
+
+
+def _something_to_lose(folder: Path) -> bool:
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return not present <= _NOTHING_TO_LOSE or any((folder / "checkpoints").glob("step-*"))
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes folders from the inside out, up to the first with something in it."""
+    with contextlib.suppress(OSError):
+        for path in folders:
+            path.rmdir()
+
+
+def write_config(folder: Path, recipe: Recipe) -> None:
+    """Writes the resolved recipe, which makes the folder one that can be resumed."""
+    write_text(folder / CONFIG_FILE, dump_recipe(recipe))
+
+
+def last_good(folder: Path) -> Path | None:
+    """The newest checkpoint that can be resumed from."""
+    checkpoints = Checkpoints(folder / "checkpoints", 1, {})
+    try:
+        step, _ = checkpoints.latest()
+    except (CheckpointError, OSError):  # of another format, or on a disk that fails: this is asked while another error is told
+        return None
+    return None if step is None else checkpoints.path(step)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do after a run ended early, as the end of a sentence."""
+    if not is_run(folder):
+        return "start the run again: nothing of it is left"
+    last = last_good(folder)
+    where = f"from {last}" if last is not None else "from the start, since no checkpoint was written yet"
+    return f"continue {where}: {resume_command(folder)} (in Python: resume=True)"
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to continue a run."""
+    return f"rl4lms train {shlex.quote(str(folder))} --resume"

@@ -1,0 +1,48 @@
+"""Whether a result can be written, found out before the hours that make it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rl4lms.errors import ConfigError
+
+# What `rl4lms.runs.storage` writes into first has this name; a name that is just short enough becomes too long by it.
+_TEMPORARY = ".{}.writing"
+
+
+def check_folder(output: Path) -> None:
+    """Makes what is above a folder, and tries whether `storage.replacing` could make it.
+
+    Raises:
+        ConfigError: it could not, or there is something in it.
+    """
+    if output.name in ("", ".."):
+        raise ConfigError(f"{output}: name the folder that should be made, not one that is there already")
+    trial = output.with_name(_TEMPORARY.format(output.name))
+    try:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise ConfigError(f"{output}: there is something already; name another output folder")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(trial, ignore_errors=True)  # of an interrupted training
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise ConfigError(f"{output}: the folder cannot be made: {error.strerror}") from error
+
+
+def check_file(output: Path, option: str) -> None:
+    """Makes the folders above a file, and tries whether `storage.write_text` could write it; `option` is what messages name.
+
+    Raises:
+        ConfigError: it could not, or this is a folder.
+    """
+    try:
+        if output.is_dir():
+            raise ConfigError(f"{option} {output}: this is a folder; name a file")
+        trial = output.with_name(_TEMPORARY.format(output.name))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ConfigError(f"{option} {output}: the file cannot be written: {error.strerror}") from error

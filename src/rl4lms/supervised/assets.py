@@ -1,0 +1,160 @@
+"""Builds and caches the small models that tasks declare (`asset:<name>`), by content hash, under the user's cache directory."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
+from rl4lms.supervised.warm_start import fit, save_supervised
+from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
+
+Report = Callable[[str, int, int], None]
+PREFIX = "asset:"
+# Raised when the way assets are built changes, so that old caches are not taken for new ones.
+_BUILDER_VERSION = 3
+_PROBED_ROWS = 300
+_SPECIAL = ["<pad>", "</s>", "<s>", "<unk>"]
+
+
+def cache_folder() -> Path:
+    """Where assets lie: `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
+    own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
+
+
+def resolve(value: Any, task: Task, report: Report | None = None) -> Any:
+    """Replaces every `asset:<name>` text in nested mappings and lists by the folder of that asset, building it first if need be.
+
+    Raises:
+        ConfigError: the task declares no such asset.
+    """
+    if isinstance(value, Mapping):
+        return {key: resolve(item, task, report) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolve(item, task, report) for item in value]
+    if not (isinstance(value, str) and value.startswith(PREFIX)):
+        return value
+    name = value.removeprefix(PREFIX)
+    specs: dict[str, ModelSpec | ClassifierSpec] = {**task.models, **task.classifiers}
+    if name not in specs:
+        raise ConfigError(f"{value}: the task {task.name!r} declares no such asset; {did_you_mean(name, specs)}")
+    return str(build(specs[name], report))
+
+
+def fingerprint(spec: ModelSpec | ClassifierSpec, words: Sequence[str]) -> str:
+    """A hash of everything that determines an asset: the spec, the vocabulary, the data and the builder.
+
+    Of data with a `count`, which a seed determines, the first rows stand for all: writing every row again would take every run seconds.
+    """
+    options = dict(spec.data_options)
+    if "count" in options:
+        options["count"] = min(options["count"], _PROBED_ROWS)
+    rows: Sequence[Any] = load_target(spec.data)(**options)
+    digest = hashlib.sha256()
+    content = {"builder": _BUILDER_VERSION, "spec": asdict(spec), "words": list(words)}
+    digest.update(json.dumps(content, sort_keys=True, default=list).encode())
+    for row in rows:
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:16]
+
+
+def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Path:
+    """The folder of an asset; trained now if the cache does not have it. Training is deterministic on one machine.
+
+    Args:
+        spec: what to build.
+        report: called with (asset name, step, of) while training.
+    """
+    words = load_target(spec.vocabulary)()
+    folder = cache_folder() / f"{spec.name}-{fingerprint(spec, words)}"
+    if (folder / "asset.json").is_file():
+        return folder
+    rows = load_target(spec.data)(**spec.data_options)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(spec.seed)
+    tokenizer = word_tokenizer(words)
+    progress = None if report is None else lambda step, of: report(spec.name, step, of)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
+    try:
+        if isinstance(spec, ClassifierSpec):
+            shape = ClassifierShape(**spec.shape)
+            classifier = build_classifier(shape, tokenizer, spec.labels)
+            texts, labels = [text for text, _ in rows], [spec.labels.index(label) for _, label in rows]
+            options: dict[str, Any] = {
+                "steps": spec.steps,
+                "batch_size": spec.batch_size,
+                "learning_rate": spec.learning_rate,
+                "seed": spec.seed,
+            }
+            fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
+            save_supervised(classifier, tokenizer, temporary / "model")
+        else:
+            lm = build_lm(spec, tokenizer)
+            samples = [Sample(str(i), prompt, (completion,)) for i, (prompt, completion) in enumerate(rows)]
+            config = SupervisedConfig(
+                max_steps=spec.steps,
+                batch_size=spec.batch_size,
+                learning_rate=spec.learning_rate,
+                warmup_steps=min(50, spec.steps // 10),
+                max_target_tokens=spec.shape["max_positions"] - 1,
+            )
+            start = [tokenizer.convert_tokens_to_ids("<s>")]
+            prompts = tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]
+            fit(lm, tokenizer, samples, config, prompt_ids=[p or start for p in prompts], seed=spec.seed, progress=progress)
+            save_supervised(lm, tokenizer, temporary / "model")
+        (temporary / "model" / "asset.json").write_text(json.dumps(asdict(spec), indent=1, default=list), encoding="utf-8")
+        if not folder.exists():
+            (temporary / "model").rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    logging.getLogger(__name__).info("built asset %s in %s", spec.name, folder)
+    return folder
+
+
+def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per word, split at white space."""
+    vocabulary = {word: i for i, word in enumerate([*_SPECIAL, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def build_lm(spec: ModelSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A freshly initialised GPT-2 or T5 of the spec's shape."""
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
+    d, n, heads, v = spec.shape["hidden_size"], spec.shape["layers"], spec.shape["heads"], len(tokenizer)
+    if spec.architecture == "gpt2":
+        off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        config = GPT2Config(vocab_size=v, n_embd=d, n_layer=n, n_head=heads, n_positions=spec.shape["max_positions"], **off, **ids)
+        return GPT2LMHeadModel(config)
+    sizes = {"d_model": d, "d_kv": d // heads, "d_ff": 4 * d, "num_layers": n, "num_heads": heads, "vocab_size": v}
+    options = {"dropout_rate": 0.0, "decoder_start_token_id": ids["pad_token_id"], "tie_word_embeddings": False}
+    lm = T5ForConditionalGeneration(T5Config(**sizes, **options, **ids))
+    with torch.no_grad():
+        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training; a tied head is scaled down.
+        lm.shared.weight.normal_(std=0.05)
+        lm.lm_head.weight.normal_(std=0.02)
+    return lm
+
+
+def load_target(target: str) -> Callable[..., Any]:
+    """The function that a spec names as `module:function`."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

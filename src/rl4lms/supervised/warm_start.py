@@ -1,0 +1,150 @@
+"""Supervised warm start by maximum likelihood, through the HF `Trainer`.
+
+The loss is that of the log-prob pass: completion tokens and the EOS that ends them, prompt tokens left out, for every family.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.core.padding import pad
+from rl4lms.errors import ConfigError, DataError, NonFiniteError
+from rl4lms.models.loading import SpecialTokens, position_windows, special_tokens
+from rl4lms.models.policy import Policy
+from rl4lms.runs.storage import replacing
+from rl4lms.supervised.trainer import run_trainer
+from rl4lms.types import Sample
+
+
+class _Likelihood(nn.Module):
+    """Wraps a policy so that its forward returns a loss, as the `Trainer` expects."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor) -> dict[str, Tensor]:
+        out = self.policy(**batch, full=False, entropy=False)
+        assert out.logprobs is not None
+        count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
+        return {"loss": -out.logprobs.sum() / count}
+
+
+def fit(
+    lm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Sample],
+    config: SupervisedConfig,
+    *,
+    prompt_ids: Sequence[Sequence[int]],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, float]]:
+    """Trains `lm` in place on `references[0]` of each sample; dropout is on, as the model's config says.
+
+    Args:
+        lm: a language model of any supported family.
+        tokenizer: its tokenizer.
+        samples: with at least one reference each.
+        config: the settings.
+        prompt_ids: token ids of each sample's prompt.
+        seed: of the data order and the dropout.
+        progress: called with (step, of).
+
+    Returns:
+        The `Trainer`'s log: one mapping with `step` and `loss` per line.
+
+    Raises:
+        DataError: a target has token ids that the model does not know.
+        ConfigError: a prompt and its target do not fit into the model's positions.
+        NonFiniteError: the loss or a weight became NaN or infinite; `lm` is of no use then.
+    """
+    tokens = special_tokens(lm, tokenizer)
+    policy = Policy(lm, tokens)
+    targets = tokenizer([s.references[0] for s in samples], add_special_tokens=False)["input_ids"]
+    rows = _rows(prompt_ids, targets, config.max_target_tokens, tokens)
+    _check_rows(samples, rows, lm, tokens)
+
+    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
+        c_ids, c_mask = pad([row["target"] for row in batch], tokens.pad, "right")
+        labels = c_ids.masked_fill(~c_mask, -100)
+        return {"prompt_ids": p_ids, "prompt_mask": p_mask, "completion_ids": c_ids, "completion_mask": c_mask, "labels": labels}
+
+    try:
+        log = run_trainer(
+            "warm start",
+            _Likelihood(policy),
+            rows,
+            collate,
+            device=lm.device,
+            seed=seed,
+            progress=progress,
+            model_accepts_loss_kwargs=True,
+            num_train_epochs=config.epochs,
+            max_steps=config.max_steps or -1,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.lr_scheduler_type,
+            warmup_steps=config.warmup_steps,
+            weight_decay=config.weight_decay,
+            logging_steps=max(1, (config.max_steps or 200) // 20),
+            remove_unused_columns=False,
+        )
+    finally:
+        lm.eval()
+    if not all(parameter.isfinite().all() for parameter in lm.parameters()):
+        raise NonFiniteError("warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate")
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in log if "loss" in entry]
+
+
+def _rows(
+    prompts: Sequence[Sequence[int]], targets: Sequence[list[int]], longest: int, tokens: SpecialTokens
+) -> list[dict[str, list[int]]]:
+    """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text was cut."""
+    rows, end = [], list(tokens.eos[:1])
+    for prompt, target in zip(prompts, targets, strict=True):
+        whole = [*target, *end]
+        rows.append({"prompt": list(prompt), "target": whole if len(whole) <= longest else target[:longest]})
+    cut = sum(len(target) + len(end) > longest for target in targets)
+    if cut:
+        logging.getLogger(__name__).warning(
+            "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS is learnt from them",
+            cut,
+            len(rows),
+            longest,
+        )
+    return rows
+
+
+def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]], lm: PreTrainedModel, tokens: SpecialTokens) -> None:
+    windows = position_windows(lm)
+    for sample, row in zip(samples, rows, strict=True):
+        largest = max(row["target"], default=0)
+        if largest >= tokens.vocab_size:
+            raise DataError(
+                f"warm start: the target of {sample.id!r} has token id {largest}, outside the model's vocabulary of {tokens.vocab_size}; "
+                "the tokenizer has tokens that the model was not resized for"
+            )
+        prompt, target = len(row["prompt"]), len(row["target"])
+        needs = {"prompt": prompt, "target": target} if len(windows) == 2 else {"prompt and target": prompt + target}
+        for (part, needed), window in zip(needs.items(), windows, strict=True):
+            if window is not None and needed > window:
+                raise ConfigError(
+                    f"warm start: {part} of {sample.id!r} have {needed} tokens, but the model has only {window} positions; "
+                    "lower prompt.max_tokens or supervised.max_target_tokens"
+                )
+
+
+def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes a model as an HF folder, whole or not at all."""
+    with replacing(folder) as temporary:
+        lm.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)

@@ -1,0 +1,115 @@
+"""Evaluates what a run left behind, a model before training, or any other model, with the metrics of a recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rl4lms import registry
+from rl4lms.config.recipe import Recipe
+from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.evaluation.build import metrics_of, reward_of
+from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.models.build import Models, build_models
+from rl4lms.models.generate import MaskRule
+from rl4lms.models.loading import resolve_device
+from rl4lms.runs.checkpoint import Checkpoints, load_policy
+from rl4lms.runs.display import Display
+from rl4lms.runs.storage import write_text
+from rl4lms.training.run import build_evaluator, task_of, with_assets
+from rl4lms.types import Split
+
+
+def evaluate(
+    recipe: Recipe,
+    *,
+    run_folder: Path | None = None,
+    split: Split | None = None,
+    masked: bool = False,
+    display: Display | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> EvalResult:
+    """Decodes a split and scores it with the recipe's metrics and reward.
+
+    Args:
+        recipe: task or data, metrics, decoding; and the model, unless `run_folder` is given.
+        run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its RL started from.
+        split: the recipe's evaluation split where None.
+        masked: decode inside the mask that an NLPO run ended with.
+        display: shows the building of assets.
+        progress: called with the number of completions that were just decoded.
+
+    Raises:
+        ConfigError: `masked` without an NLPO run, or settings that do not fit the model.
+        CheckpointError: the run has no trained model, or no checkpoint with its mask.
+        Rl4lmsError: whatever else cannot be loaded or computed.
+    """
+    has_mask = recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
+    if masked and (run_folder is None or not has_mask):
+        raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
+    task = task_of(recipe)
+    recipe = with_assets(recipe, task, display)
+    reward, metrics = reward_of(recipe, task), metrics_of(recipe, task)
+    rule: MaskRule | None = None
+    if masked:
+        assert run_folder is not None
+        models, rule = _with_mask(recipe, run_folder)
+    else:
+        models = _models(recipe, run_folder)
+    evaluator = build_evaluator(recipe, task, models, reward, metrics, split)
+    return evaluator(rule, progress)
+
+
+def start_of(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the model that RL started from: the warm start where the run has one."""
+    warm = folder / "supervised"
+    if not warm.is_dir():
+        return recipe
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(warm), "tokenizer": None})})
+
+
+def _models(recipe: Recipe, folder: Path | None) -> Models:
+    device = resolve_device(recipe.device)
+    if folder is None:
+        return build_models(recipe.model, device, value=False)
+    trained = folder / "model"
+    if not (trained / "config.json").is_file():
+        raise CheckpointError(f"{folder}: the run has no model yet; finish it with: rl4lms train {folder} --resume")
+    plain = recipe.model.model_copy(update={"path": str(trained), "tokenizer": None, "lora": None, "revision": None})
+    models = build_models(plain, device, value=False)
+    start = build_models(start_of(recipe, folder).model.model_copy(update={"lora": None}), device, value=False)
+    models.ref_policy = start.ref_policy
+    return models
+
+
+def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
+    """Policies and mask of the last checkpoint: the mask policy is not part of the saved model."""
+    assert recipe.algorithm is not None
+    algorithm = registry.algorithms.get(recipe.algorithm.name)
+    checkpoints = Checkpoints(folder / "checkpoints", 1, {})
+    step, complaints = checkpoints.latest()
+    if step is None:
+        raise CheckpointError(f"{folder}: no usable checkpoint, which the mask is read from{''.join(f'; {line}' for line in complaints)}")
+    models = build_models(start_of(recipe, folder).model, resolve_device(recipe.device), value=algorithm.needs_value, mask=True)
+    load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
+    assert models.mask_policy is not None
+    load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
+    options = recipe.algorithm.options
+    return models, MaskRule(models.mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])
+
+
+def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None:
+    """Writes numbers and completions as JSON; NaN becomes null."""
+    results = {key: r.summary() for key, r in sorted(result.results.items())}
+    content = {**about, "results": results, "absent": dict(result.absent), "samples": result.samples}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,49 @@
+"""What is shown at an evaluation, and what happens when nobody can see it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rl4lms.metrics import build, compute_all
+from rl4lms.runs.display import Display, quiet_libraries
+from rl4lms.training.run import run
+from tests.runs import small_recipe
+
+
+def test_the_line_of_an_evaluation_has_the_keys_that_metrics_report(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"prompts": ["p"], "completions": ["a b a b c"], "references": [()], "columns": {}}
+    numbers = {f"eval/{result.key}": result.mean for result in compute_all([build("diversity")], **rows)}
+    Display(texts=False).evaluation(3, {"eval/reward": 0.5, **numbers}, [])
+    assert capsys.readouterr().err.split() == ["step", "3", "reward", "0.500", "distinct-2", "0.750"]
+
+
+class Gone(io.StringIO):
+    """A terminal that is closed after some writes."""
+
+    def __init__(self, error: Exception, after: int) -> None:
+        super().__init__()
+        self.error, self.left = error, after
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError(), ValueError("I/O operation on closed file")])
+def test_a_run_goes_on_when_its_terminal_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    quiet_libraries()  # the bars of transformers know nothing of this
+    stream = Gone(error, after=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    result = run(small_recipe(tmp_path, tracking={"progress": True}, evaluation={"every": 1, "samples": 2}))
+    monkeypatch.undo()
+    assert stream.getvalue().startswith("step 0  reward ")
+    assert stream.left < 0
+    assert json.loads((result.folder / "result.json").read_text())["iterations"] == 3

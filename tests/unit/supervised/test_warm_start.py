@@ -1,0 +1,165 @@
+"""The warm start: what is in the loss, what is written, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import rl4lms
+from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.core.padding import pad
+from rl4lms.errors import ConfigError, DataError, NonFiniteError
+from rl4lms.models.loading import special_tokens
+from rl4lms.models.policy import Policy
+from rl4lms.supervised.warm_start import _Likelihood, fit
+from rl4lms.types import Sample
+from tests.runs import small_recipe
+from tests.tiny import ENCODER_DECODER, number_tokenizer, tiny_lm
+
+TEXTS = [Sample(str(i), f"{i % 5}", (f"{i % 5 + 1} {i % 5 + 2}",)) for i in range(40)]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5-untied", "bart", "bert2bert"])
+def test_the_loss_is_hugging_faces_over_completion_and_eos(family: str) -> None:
+    """Prompt tokens are out of the loss and EOS is in it: compared with HF's own loss on hand-made labels."""
+    lm = tiny_lm(family)
+    policy = Policy(lm, special_tokens(lm, None))
+    prompt, target = [5, 6, 7], [8, 9, 1]
+    prompts, targets = pad([prompt], 0, policy.family.padding_side), pad([target], 0, "right")
+    batch = dict(zip(("prompt_ids", "prompt_mask", "completion_ids", "completion_mask"), (*prompts, *targets), strict=True))
+    ours = _Likelihood(policy)(labels=targets[0], **batch)["loss"]
+    if family in ENCODER_DECODER:
+        prefix = list(policy.tokens.decoder_prefix)
+        logits = lm(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([prefix + target[:-1]])).logits[0, len(prefix) - 1 :]
+        theirs = torch.nn.functional.cross_entropy(logits, torch.tensor(target))
+    else:
+        theirs = lm(input_ids=torch.tensor([prompt + target]), labels=torch.tensor([[-100] * 3 + target])).loss
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+def test_learns_its_targets_and_to_stop(family: str) -> None:
+    torch.manual_seed(0)
+    tokenizer = number_tokenizer()
+    lm = tiny_lm(family, vocab_size=len(tokenizer))
+    prompts = tokenizer([s.prompt for s in TEXTS], add_special_tokens=False)["input_ids"]
+    log = fit(lm, tokenizer, TEXTS, SupervisedConfig(max_steps=80, batch_size=20, learning_rate=1e-2), prompt_ids=prompts, seed=0)
+    assert log[-1]["loss"] < 0.05 < log[0]["loss"]
+    assert not lm.training
+    side = "right" if lm.config.is_encoder_decoder else "left"
+    ids, mask = pad(prompts[:5], 0, side)  # type: ignore[arg-type]
+    options = {"attention_mask": mask.long(), "max_new_tokens": 6, "do_sample": False}
+    out = lm.generate(input_ids=ids, **options)
+    texts = tokenizer.batch_decode(out if lm.config.is_encoder_decoder else out[:, ids.shape[1] :], skip_special_tokens=True)
+    assert texts == [s.references[0] for s in TEXTS[:5]]
+
+
+def run_fit(lm: PreTrainedModel, samples: list[Sample], **settings: object) -> None:
+    tokenizer = number_tokenizer()
+    prompts = tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]
+    config = SupervisedConfig(**{"max_steps": 1, "batch_size": 20, "learning_rate": 1e-2, **settings})
+    fit(lm, tokenizer, samples, config, prompt_ids=prompts, seed=0)
+
+
+def test_no_eos_is_learnt_where_a_target_was_cut(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    run_fit(lm, TEXTS, max_steps=80, max_target_tokens=2)
+    assert caplog.messages[0].startswith("warm start: 40 of 40 targets are longer than supervised.max_target_tokens=2")
+    tokenizer = number_tokenizer()
+    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=2, do_sample=False)
+    assert tokenizer.decode(out[0, 1:]) == "4 5"
+
+
+def test_a_target_that_just_fits_keeps_its_eos(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    run_fit(lm, TEXTS, max_steps=80, max_target_tokens=3)
+    assert not [message for message in caplog.messages if "warm start" in message]
+    tokenizer = number_tokenizer()
+    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=3, do_sample=False)
+    assert tokenizer.decode(out[0, 1:]) == "4 5 </s>"
+
+
+def test_targets_outside_the_vocabulary_are_named() -> None:
+    with pytest.raises(DataError, match=r"the target of 'b' has token id 18, outside the model's vocabulary of 10"):
+        run_fit(tiny_lm("gpt2", vocab_size=10), [Sample("a", "1", ("2 3",)), Sample("b", "1", ("2 15",))])
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "target", "message"),
+    [
+        ("gpt2", 60, 20, "prompt and target of 'a' have 81 tokens, but the model has only 80 positions"),
+        ("gpt2", 60, 19, None),
+        ("bart", 60, 60, None),
+        ("bart", 81, 5, "prompt of 'a' have 81 tokens, but the model has only 80 positions"),
+        ("bart", 5, 90, "target of 'a' have 91 tokens"),
+        ("t5", 200, 100, None),
+    ],
+)
+def test_rows_beyond_the_positions_are_refused_before_training(family: str, prompt: int, target: int, message: str | None) -> None:
+    sample = Sample("a", " ".join(["1"] * prompt), (" ".join(["2"] * target),))  # EOS comes on top
+    lm = tiny_lm(family, vocab_size=len(number_tokenizer()))
+    if message is None:
+        run_fit(lm, [sample])
+    else:
+        with pytest.raises(ConfigError, match=message):
+            run_fit(lm, [sample])
+
+
+def test_a_diverging_warm_start_saves_nothing(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, supervised={"max_steps": 5, "batch_size": 8, "learning_rate": 1e30})
+    with pytest.raises(NonFiniteError, match=r"warm start: the loss is (nan|inf) at step 2"):
+        rl4lms.train(recipe, progress=False)
+    assert not (tmp_path / "run" / "supervised").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
+    lm.transformer.ln_f.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(NonFiniteError, match="warm start: the gradient is nan or infinite at step 1; lower the learning rate"):
+        run_fit(lm, TEXTS, max_steps=1)
+    assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
+
+
+def test_weights_that_the_last_step_ruined() -> None:
+    """The gradient was finite, the step was not."""
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    with pytest.raises(NonFiniteError, match="warm start: a weight of the model is nan or infinite after the last step"):
+        run_fit(lm, TEXTS, max_steps=1, learning_rate=1e39)
+
+
+def test_only_the_saved_model_enters_the_run_folder_and_rl_starts_from_it(tmp_path: Path) -> None:
+    data = tmp_path / "targets.jsonl"
+    data.write_text("".join(json.dumps({"prompt": s.prompt, "completion": s.references[0]}) + "\n" for s in TEXTS))
+    recipe = small_recipe(
+        tmp_path,
+        data={"train": str(data), "validation": str(data)},
+        supervised={"max_steps": 5, "batch_size": 8},
+        training={"iterations": 1},
+    )
+    result = rl4lms.train(recipe, progress=False)
+    written = {path.name for path in (result.folder / "supervised").iterdir()}
+    assert written <= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
+    assert abs(line["rollout/kl_per_token"]) < 1e-6  # the warm-started model is the reference
+    assert len((result.folder / "supervised.jsonl").read_text().splitlines()) >= 1
+
+
+def test_supervised_as_the_whole_algorithm(tmp_path: Path) -> None:
+    data = tmp_path / "targets.jsonl"
+    data.write_text("".join(json.dumps({"prompt": s.prompt, "references": [s.references[0]]}) + "\n" for s in TEXTS))
+    recipe = small_recipe(
+        tmp_path,
+        data={"train": str(data), "validation": str(data)},
+        algorithm=None,
+        supervised={"max_steps": 60, "batch_size": 20, "learning_rate": 1e-2},
+        reward=None,
+        evaluation={"metrics": [{"name": "reference_perplexity"}], "every": 0, "prompts": 8},
+    )
+    result = rl4lms.train(recipe, progress=False)
+    assert result.metrics["eval/reference_perplexity"] < 2
+    assert (result.model / "model.safetensors").is_file()
