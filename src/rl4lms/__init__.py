@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rl4lms.registry import metrics as _metrics
-    from rl4lms.registry import rewards as _rewards
+    from rl4lms.plugins.registry import metrics as _metrics
+    from rl4lms.plugins.registry import rewards as _rewards
     from rl4lms.training.run import train
     from rl4lms.types import Experience, MetricResult, Rollout, Sample
 
@@ -22,8 +22,8 @@ __all__ = ["Experience", "MetricResult", "Rollout", "Sample", "__version__", "me
 
 _LAZY = {
     "train": "rl4lms.training.run:train",
-    "reward": "rl4lms.registry:rewards.register",
-    "metric": "rl4lms.registry:metrics.register",
+    "reward": "rl4lms.plugins.registry:rewards.register",
+    "metric": "rl4lms.plugins.registry:metrics.register",
     "Sample": "rl4lms.types:Sample",
     "Rollout": "rl4lms.types:Rollout",
     "Experience": "rl4lms.types:Experience",

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 import rl4lms
-from rl4lms import registry
 from rl4lms.config.algorithms import NLPOConfig, PPOConfig
 from rl4lms.errors import ConfigError, MissingExtraError, UnknownNameError
-from rl4lms.registry import Entry, Registry
+from rl4lms.plugins import registry
+from rl4lms.plugins.registry import Entry, Registry
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_origin_of_code_that_is_no_module_is_file_and_line(rewards):
 def test_loadable_names_only_functions_that_a_file_can_give_back():
     assert registry.loadable(short) == f"{short.__code__.co_filename}:short"
     assert registry.loadable(lambda completions: []).endswith("<lambda>")
-    assert registry.loadable(Entry) == "rl4lms.registry:Entry"
+    assert registry.loadable(Entry) == "rl4lms.plugins.registry:Entry"
 
 
 def test_public_decorators_use_the_library_registries():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rl4lms.algorithms.base import Learner
-from rl4lms.config.base import Block
 from rl4lms.models.generate import MaskRule
+from rl4lms.plugins.component import Block
 from rl4lms.types import Experience
 
 

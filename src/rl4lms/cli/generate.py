@@ -128,8 +128,8 @@ def _sample(
 def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:
     from pydantic import ValidationError
 
-    from rl4lms.config.validation import first_problem
     from rl4lms.errors import ConfigError
+    from rl4lms.plugins.problems import first_problem
 
     try:
         return model(**values)

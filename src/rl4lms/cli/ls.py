@@ -20,8 +20,8 @@ def ls(
     from rich.table import Table
     from rich.text import Text
 
-    from rl4lms import registry
     from rl4lms.cli import common
+    from rl4lms.plugins import registry
 
     out = common.console()
     registries = {"rewards": registry.rewards, "metrics": registry.metrics, "tasks": registry.tasks, "algorithms": registry.algorithms}
@@ -41,7 +41,7 @@ def ls(
 
 
 def _components(kind: object) -> list[tuple[str, str, str]]:
-    from rl4lms.registry import Registry
+    from rl4lms.plugins.registry import Registry
 
     assert isinstance(kind, Registry)
     return [(name, kind.entry(name).summary, _origin(kind.origin(name))) for name in kind.names()]

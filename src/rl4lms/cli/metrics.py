@@ -29,7 +29,7 @@ def score(
 
     values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
-    from rl4lms.components import as_component
+    from rl4lms.plugins.building import as_component
     from rl4lms.training.score_file import score_file
     from rl4lms.training.storage import write_text
     from rl4lms.training.writable import check_file

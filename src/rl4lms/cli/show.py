@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rl4lms.registry import Registry
+    from rl4lms.plugins.registry import Registry
 
 EPILOG = "Example:  rl4lms show nlpo  ·  rl4lms show imdb  ·  rl4lms show imdb-mini-ppo"
 
@@ -23,9 +23,9 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reward, metric, task, algorithm or recipe.")],
 ) -> None:
     """Explain a reward, metric, task, algorithm or recipe: what it is, and its options."""
-    from rl4lms import registry
     from rl4lms.cli import common
     from rl4lms.errors import UnknownNameError
+    from rl4lms.plugins import registry
 
     out = common.console()
     if name in common.recipe_names():
@@ -45,7 +45,7 @@ def show(
 def _component(out: Console, kind: Registry, name: str) -> None:
     from rich.text import Text
 
-    from rl4lms.config.options import options_model
+    from rl4lms.plugins.options import options_model
 
     entry = kind.entry(name)
     out.print(Text.assemble((name, "bold"), f"  {kind.kind}", (f"  {kind.origin(name)}", "dim")))

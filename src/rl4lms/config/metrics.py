@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt, StrictStr
 
-from rl4lms.config.base import Block
+from rl4lms.plugins.component import Block
 
 _ALLOW_PICKLE = "read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
-from rl4lms.config.base import Block, Component
 from rl4lms.config.data import DataConfig, PromptConfig
 from rl4lms.config.generation import RolloutConfig, SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
+from rl4lms.plugins.component import Block, Component
 
 
 class Recipe(Block):

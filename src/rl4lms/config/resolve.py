@@ -14,26 +14,13 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rl4lms import registry
-from rl4lms.config.base import Component
-from rl4lms.config.options import SignatureOptions, options_model, reward_options_model
-from rl4lms.config.reader import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    KeyPath,
-    checked,
-    cut,
-    dotted,
-    located,
-    one_line,
-    read_file,
-    read_text,
-    resolve_plain,
-    shown,
-)
+from rl4lms.config.reader import MAX_BYTES, MAX_DEPTH, checked, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
-from rl4lms.config.validation import first_problem
-from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError, cut, one_line, shown
+from rl4lms.plugins import registry
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import SignatureOptions, options_model, reward_options_model
+from rl4lms.plugins.problems import KeyPath, first_problem
 
 #: A field with one of these names holds components of that registry; any other field of a component's options, of its own registry.
 REGISTRIES = {"task": registry.tasks, "algorithm": registry.algorithms, "reward": registry.rewards, "metrics": registry.metrics}

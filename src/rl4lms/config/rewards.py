@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rl4lms.config.base import Block, Component
 from rl4lms.config.metrics import ClassifierOptions, EncoderOptions
+from rl4lms.plugins.component import Block, Component
 
 FaultPolicy = Literal["error", "mask", "constant"]
 

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from rl4lms import components
 from rl4lms.errors import RewardError, Rl4lmsError
+from rl4lms.plugins import calling
 from rl4lms.rewards import printing
 
 # Threads of calls that were given up on and are still running. Python cannot end them; with more of them something is badly wrong.
@@ -51,7 +51,7 @@ def call(owner: str, reward: Callable[..., Any], arguments: Mapping[str, Any], t
     except (Rl4lmsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit and asyncio's CancelledError would end the program without a word
-        raise RewardRaised(f"{owner} raised {components.what_was_raised(reward, error)}") from error
+        raise RewardRaised(f"{owner} raised {calling.what_was_raised(reward, error)}") from error
     finally:
         if not _still_running():
             printing.restore()
@@ -92,7 +92,7 @@ def _in_time(owner: str, reward: Any, work: Callable[[], Any], seconds: float, b
     thread.join(seconds)
     if thread.is_alive():
         frame = sys._current_frames().get(thread.ident or 0)
-        place = components.place_in(reward, traceback.extract_stack(frame)) if frame is not None else ""
+        place = calling.place_in(reward, traceback.extract_stack(frame)) if frame is not None else ""
         budget.close()
         _stuck.append(thread)
         raise RewardTimedOut(f"{owner} did not return within {seconds:g} s{f' (it was at {place})' if place else ''}")

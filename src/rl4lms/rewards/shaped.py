@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from rl4lms.config.base import Component
 from rl4lms.errors import RewardError
+from rl4lms.plugins.component import Component
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from rl4lms.config.base import Component
 from rl4lms.errors import RewardError
+from rl4lms.plugins.component import Component
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, Stateful, composed, refuse_dense, score_part
 

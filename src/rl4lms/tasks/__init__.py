@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rl4lms import components, registry
-from rl4lms.config.base import Component
+from rl4lms.plugins import building, registry
+from rl4lms.plugins.component import Component
 from rl4lms.types import Task
 
 __all__ = ["build"]
@@ -20,5 +20,5 @@ def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
         ConfigError: an option is unknown or has a wrong value.
     """
     component = Component.model_validate(task)
-    built: Task = components.build(registry.tasks, Component(name=component.name, **(component.options | options)))
+    built: Task = building.build(registry.tasks, Component(name=component.name, **(component.options | options)))
     return built

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
-from rl4lms import registry
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.models.loading import DTYPES
+from rl4lms.plugins import registry
 from rl4lms.training import assets
 from rl4lms.training.judges import metrics_of, reward_of, without_models
 from rl4lms.training.run import eval_settings, run_folder, task_of

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rl4lms import registry
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError
 from rl4lms.evaluation import EvalResult
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
+from rl4lms.plugins import registry
 from rl4lms.training.checkpoint import Checkpoints, load_policy
 from rl4lms.training.display import Display
 from rl4lms.training.judges import metrics_of, reward_of

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rl4lms
-from rl4lms.config.base import Component
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError
 from rl4lms.evaluation import EvalResult
 from rl4lms.models.saving import save_model
+from rl4lms.plugins.component import Component
 from rl4lms.training.card import model_card
 from rl4lms.training.checkpoint import load_policy, verify
 from rl4lms.training.interrupt import StopSignals

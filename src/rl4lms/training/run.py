@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from rl4lms import registry
 from rl4lms.algorithms.base import Algorithm, Learner
 from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.algorithms import SupervisedConfig
@@ -22,8 +21,9 @@ from rl4lms.evaluation import EvalResult, Evaluator
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
+from rl4lms.plugins import registry
+from rl4lms.plugins.files import is_path
 from rl4lms.rewards import load_state, state_of
-from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.tasks import build as build_task

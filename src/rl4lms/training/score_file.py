@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rl4lms import registry
-from rl4lms.components import as_component
-from rl4lms.config.base import Component
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.metrics import build_all, compute
+from rl4lms.plugins import registry
+from rl4lms.plugins.building import as_component
+from rl4lms.plugins.component import Component
 from rl4lms.rewards import nested
 from rl4lms.tasks.files import read_rows, texts_of
 from rl4lms.training.attach import corpus as read_corpus

@@ -12,7 +12,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rl4lms import registry
 from rl4lms.config import (
     Block,
     Component,
@@ -25,8 +24,9 @@ from rl4lms.config import (
     read_recipe,
     recipe_from_dict,
 )
-from rl4lms.config.options import signature_model
 from rl4lms.errors import ConfigError, DataError
+from rl4lms.plugins import registry
+from rl4lms.plugins.options import signature_model
 
 BASE = {"model": "gpt2", "data": "train.jsonl"}
 

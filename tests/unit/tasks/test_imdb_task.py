@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rl4lms import registry
 from rl4lms.errors import ConfigError, DataError, UnknownNameError
+from rl4lms.plugins import registry
 from rl4lms.tasks import build
 from rl4lms.tasks.imdb.task import ImdbTask
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rl4lms.config.base import Component
 from rl4lms.config.reader import read_text
 from rl4lms.config.rewards import ClassifierConfig, PreferenceConfig
 from rl4lms.errors import DataError, NonFiniteError
 from rl4lms.metrics.classifier import label_index
+from rl4lms.plugins.component import Component
 from rl4lms.stats import calibration, roc_auc
 from rl4lms.training.reward_report import as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
 

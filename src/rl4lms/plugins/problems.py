@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rl4lms.config.reader import KeyPath, shown
-from rl4lms.errors import did_you_mean
+from rl4lms.errors import did_you_mean, shown
+
+KeyPath = tuple[str | int, ...]
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text (quote it)"}
 _MESSAGES = {

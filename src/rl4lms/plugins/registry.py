@@ -182,7 +182,8 @@ def _first_line(target: Callable[..., Any] | str) -> str:
 
 def _table(kind: str, rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Entry]:
     return {
-        name: Entry(name, kind, f"rl4lms.{target}", f"rl4lms.config.{config}", summary) for name, (target, config, summary) in rows.items()
+        name: Entry(name, kind, f"rl4lms.{target}", config if "." in config else f"rl4lms.config.{config}", summary)
+        for name, (target, config, summary) in rows.items()
     }
 
 
@@ -194,7 +195,7 @@ algorithms = Registry(
         {
             "ppo": ("algorithms.ppo:PPO", "algorithms:PPOConfig", "proximal policy optimisation"),
             "nlpo": ("algorithms.nlpo:NLPO", "algorithms:NLPOConfig", "PPO inside a learned top-p mask"),
-            "supervised": ("algorithms.supervised:Supervised", "base:Block", "the warm start alone, no RL"),
+            "supervised": ("algorithms.supervised:Supervised", "rl4lms.plugins.component:Block", "the warm start alone, no RL"),
         },
     ),
 )

@@ -1,4 +1,4 @@
-"""Rewards from a Python file: `path/to/file.py:function`."""
+"""Plug-ins from a Python file: `path/to/file.py:name`."""
 
 from __future__ import annotations
 

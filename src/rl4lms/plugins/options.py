@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
-from rl4lms.config.base import Block
-from rl4lms.registry import Registry, metrics
+from rl4lms.errors import ConfigError
+from rl4lms.plugins.component import Block
+from rl4lms.plugins.problems import first_problem
+from rl4lms.plugins.registry import Registry, metrics
 
 
 def options_model(registry: Registry, name: str) -> type[BaseModel]:
@@ -68,3 +70,24 @@ def _understood(annotation: Any) -> Any:
     except PydanticUserError:
         return Any
     return annotation
+
+
+def checked_options(owner: str, target: Callable[..., Any], model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with types and defaults applied; `owner` names the component in messages.
+
+    A function gets only what was given: the rest has defaults in its code, and may as well be filled from a data column.
+
+    Raises:
+        ConfigError: an option is unknown, missing or has a wrong value.
+    """
+    try:
+        outcome: BaseModel | ValidationError = model.model_validate(dict(options))
+    except ValidationError as error:
+        outcome = error
+    problem = first_problem(model, dict(options), outcome)
+    if isinstance(outcome, ValidationError) or problem:
+        path, reason = problem or ((), str(outcome))
+        where = f", option {'.'.join(str(key) for key in path)!r}" if path else ""
+        raise ConfigError(f"{owner}{where}: {reason}")
+    values = {field.alias or name: getattr(outcome, name) for name, field in type(outcome).model_fields.items()}
+    return values if inspect.isclass(target) else {name: value for name, value in values.items() if name in options}

@@ -1,4 +1,4 @@
-"""From a config `Component` to the object it names: options checked, classes constructed, functions given their options."""
+"""How a plug-in is called: by keyword, with copies of what it asks for; and how messages name what it raised."""
 
 from __future__ import annotations
 
@@ -10,74 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from rl4lms.config.base import Component
-from rl4lms.config.options import options_model
-from rl4lms.config.validation import first_problem
 from rl4lms.errors import ConfigError, DataError
-from rl4lms.registry import Registry
-
-
-def build(registry: Registry, component: Component | str | Mapping[str, Any]) -> Any:
-    """Resolves a component through its registry.
-
-    Returns:
-        An instance where the registered target is a class, otherwise the function with the options bound.
-
-    Raises:
-        UnknownNameError: nothing is registered under the name.
-        ConfigError: an option is unknown, missing or has a wrong value.
-    """
-    component = as_component(component, registry.kind)
-    target = registry.get(component.name)
-    owner = f"{registry.kind} {component.name!r}"
-    return bind(target, checked_options(owner, target, options_model(registry, component.name), component.options))
-
-
-def as_component(given: Component | str | Mapping[str, Any], kind: str, what: str | None = None) -> Component:
-    """A component as people name it.
-
-    Args:
-        given: a name, or a mapping with a name and options.
-        kind: `reward`, `metric`, ...
-        what: how messages call what was given; kind and value where None.
-
-    Raises:
-        ConfigError: this is neither a name nor a mapping with a name.
-    """
-    try:
-        return Component.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError(f"{what or f'{kind} {given!r:.80}'}: name a {kind}, or {{name: ..., option: ...}}") from error
-
-
-def bind(target: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """An instance of a class, or a function with `options` bound by keyword (its name and attributes stay readable)."""
-    if inspect.isclass(target):
-        return target(**options)
-    return functools.update_wrapper(functools.partial(target, **options), target) if options else target
-
-
-def checked_options(owner: str, target: Callable[..., Any], model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with types and defaults applied; `owner` names the component in messages.
-
-    A function gets only what was given: the rest has defaults in its code, and may as well be filled from a data column.
-
-    Raises:
-        ConfigError: an option is unknown, missing or has a wrong value.
-    """
-    try:
-        outcome: BaseModel | ValidationError = model.model_validate(dict(options))
-    except ValidationError as error:
-        outcome = error
-    problem = first_problem(model, dict(options), outcome)
-    if isinstance(outcome, ValidationError) or problem:
-        path, reason = problem or ((), str(outcome))
-        where = f", option {'.'.join(str(key) for key in path)!r}" if path else ""
-        raise ConfigError(f"{owner}{where}: {reason}")
-    values = {field.alias or name: getattr(outcome, name) for name, field in type(outcome).model_fields.items()}
-    return values if inspect.isclass(target) else {name: value for name, value in values.items() if name in options}
 
 
 def detached(owner: str, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -177,4 +110,4 @@ def _file_of(function: Any) -> str | None:
     return getattr(code, "co_filename", None)
 
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
