@@ -36,7 +36,7 @@ def ls(
         out.print(table)
         if not kind:
             out.print()
-    if not kind:
+    if kind in (None, "rewards"):
         out.print("Any metric can also be a reward. More about one of them: rl4lms show NAME")
 
 

@@ -57,6 +57,8 @@ def _component(out: Console, kind: Registry, name: str) -> None:
         out.print(f"\n{_reflowed(text)}", markup=False)
     out.print()
     _options(out, options_model(kind, name))
+    if kind.kind == "metric" and not (getattr(target, "needs_policy", False) or getattr(target, "gold", False)):
+        out.print(f"\nIts values of single texts can be a reward: `reward: {name}`, with `key` where it has several.", markup=False)
     if kind.kind == "task":
         _task(out, kind, name)
 
@@ -117,13 +119,16 @@ def type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if arguments:
-        return f"{getattr(origin, '__name__', origin)} of {', '.join(type_name(a) for a in arguments if a is not ...)}"
+        kind = "list" if origin is tuple else getattr(origin, "__name__", origin)  # as YAML has it
+        return f"{kind} of {', '.join(type_name(a) for a in arguments if a is not ...)}"
     return {"str": "text", "bool": "true | false"}.get(
         getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
     )
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
 
 

@@ -7,9 +7,10 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -25,7 +26,10 @@ class ExactMatch:
 
     higher_is_better = True
 
-    def __init__(self, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        normalise: Annotated[bool, Option("ignore case, punctuation, articles and extra white space, as for SQuAD")] = True,
+    ) -> None:
         self._normalise = normalise
         self.signature = signature("exact_match", norm="squad" if normalise else None)
 

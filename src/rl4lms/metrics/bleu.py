@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
+
+Smoothing = Literal["none", "floor", "add-k", "exp"]
 
 _ADDED = {"floor": 0.1, "add-k": 1.0}  # sacrebleu's defaults, after Chen and Cherry (2014)
 _tokenize_13a = Tokenizer13a()
@@ -42,7 +45,13 @@ class Bleu:
 
     higher_is_better = True
 
-    def __init__(self, max_n: int = 4, tokenize: str = "whitespace", lowercase: bool = False, smoothing: str = "exp") -> None:
+    def __init__(
+        self,
+        max_n: Annotated[int, Option("n-grams up to this length", ge=1, le=9)] = 4,
+        tokenize: Literal["whitespace", "13a"] = "whitespace",
+        lowercase: bool = False,
+        smoothing: Annotated[Smoothing, Option("of the values of single texts; the corpus value is not smoothed")] = "exp",
+    ) -> None:
         self._options = max_n, tokenize, lowercase
         self._smoothing = smoothing
         self.reward_key = f"sentence_bleu-{max_n}"

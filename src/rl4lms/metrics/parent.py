@@ -23,13 +23,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.rouge import lcs_length, places_of
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 MAX_ORDER = 4
 SMOOTHING = 1e-5
@@ -72,7 +73,17 @@ class Parent:
     higher_is_better = True
     reward_key = "parent"
 
-    def __init__(self, column: str = "table", recall_weight: float | None = None, tokenize: str = "13a") -> None:
+    def __init__(
+        self,
+        column: Annotated[str, Option("data column: lists of [attribute, value]", min_length=1)] = "table",
+        recall_weight: Annotated[
+            float | None,
+            Option("of the references in recall; null: chosen for each reference by how much of the table it mentions", ge=0, le=1),
+        ] = None,
+        tokenize: Annotated[
+            Literal["13a", "whitespace"], Option("13a: punctuation is split from words; whitespace: tokenised text")
+        ] = "13a",
+    ) -> None:
         self._column, self._recall_weight = column, recall_weight
         self._words = words_13a if tokenize == "13a" else _words_between_spaces
         weight = "auto" if recall_weight is None else f"{recall_weight:g}"

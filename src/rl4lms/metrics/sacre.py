@@ -15,16 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from rl4lms.metrics.bleu import corpus_value, resampled_sums
+from rl4lms.metrics.bleu import Smoothing, corpus_value, resampled_sums
 from rl4lms.metrics.support import check_references
 from rl4lms.metrics.ter import Reference, count_edits
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
 
 Options = tuple[tuple[str, Any], ...]
@@ -106,7 +107,9 @@ class SacreBleu(_Adapter):
         smoothing: `exp`, `floor` (0.1), `add-k` (1) or `none`.
     """
 
-    def __init__(self, tokenize: str = "13a", lowercase: bool = False, smoothing: str = "exp") -> None:
+    def __init__(
+        self, tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a", lowercase: bool = False, smoothing: Smoothing = "exp"
+    ) -> None:
         # force: no warning about tokenised text, which is what many models write
         options = {"tokenize": tokenize, "lowercase": lowercase, "smooth_method": smoothing, "force": True}
         super().__init__("sacrebleu", True, BLEU, options, effective_order=True)
@@ -124,7 +127,13 @@ class Chrf(_Adapter):
         lowercase: ignore case.
     """
 
-    def __init__(self, char_order: int = 6, word_order: int = 0, beta: int = 2, lowercase: bool = False) -> None:
+    def __init__(
+        self,
+        char_order: Annotated[int, Option(ge=1)] = 6,
+        word_order: Annotated[int, Option("2: chrF++", ge=0)] = 0,
+        beta: Annotated[int, Option(ge=1)] = 2,
+        lowercase: bool = False,
+    ) -> None:
         options = {"char_order": char_order, "word_order": word_order, "beta": beta, "lowercase": lowercase}
         super().__init__("chrf" + "+" * word_order, True, CHRF, options)
 
@@ -146,7 +155,13 @@ class Ter(_Adapter):
 
     _most = math.inf
 
-    def __init__(self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False) -> None:
+    def __init__(
+        self,
+        normalized: Annotated[bool, Option("split punctuation from words")] = False,
+        no_punct: Annotated[bool, Option("remove punctuation")] = False,
+        asian_support: bool = False,
+        case_sensitive: bool = False,
+    ) -> None:
         options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
         super().__init__("ter", False, TER, options)
 

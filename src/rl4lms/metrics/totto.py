@@ -16,13 +16,19 @@ here only `null_references=True` does so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.parent import Score, Table, best_score, table_of, words_13a
 from rl4lms.metrics.sacre import SacreBleu
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
+
+NullReferences = Annotated[
+    bool,
+    Option("fill up to three references with the text <null>, as ToTTo's script does: its exact numbers, but no fair reward"),
+]
 
 
 class TottoParent:
@@ -38,7 +44,7 @@ class TottoParent:
     higher_is_better = True
     reward_key = "totto_parent"
 
-    def __init__(self, null_references: bool = False) -> None:
+    def __init__(self, null_references: NullReferences = False) -> None:
         self._at_least = 3 if null_references else 0
         self.signature = signature(
             "totto_parent", tokenize="13a", entailment="overlap", recall_weight="auto", null_references=null_references
@@ -88,7 +94,7 @@ class TottoBleu:
     higher_is_better = True
     reward_key = "sentence_totto_bleu"
 
-    def __init__(self, null_references: bool = False) -> None:
+    def __init__(self, null_references: NullReferences = False) -> None:
         self._at_least = 3 if null_references else 0
         self._bleu = SacreBleu(lowercase=True)
 

@@ -1,81 +1,104 @@
-"""Which options a registered component takes."""
+"""Which options a component takes. Everything about one stands in one place, the component's signature:
+
+    class Rouge:
+        def __init__(self, stemmer: Annotated[bool, Option("compare Porter stems")] = True) -> None: ...
+
+The options of a class are the parameters of its constructor, or its fields where it is a dataclass. Those of a function are its
+keyword-only parameters with a default; what else it asks for by keyword are data columns.
+
+What no option can say alone, the component says with a static method `check_options`, which names the options it looks at and raises
+`ValueError`. It runs when a recipe is read, so that the message has the recipe's line:
+
+    class Clip:
+        @staticmethod
+        def check_options(low: float | None, high: float | None) -> None: ...
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
+import math
+import sys
 import typing
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model, model_validator
 
 from rl4lms.errors import ConfigError
+from rl4lms.plugins.calling import parameters_of
 from rl4lms.plugins.component import Block
 from rl4lms.plugins.problems import first_problem
 from rl4lms.plugins.registry import Registry, metrics
 
 
-def options_model(registry: Registry, name: str) -> type[BaseModel]:
-    """The model that validates the options of a component: the registered one, or one made from the target's signature.
+def Option(what: str | None = None, **limits: Any) -> Any:
+    """Describe an option inside `Annotated`.
 
-    Raises:
-        UnknownNameError: nothing is registered under `name`.
+    Args:
+        what: one sentence for `rl4lms show`.
+        limits: those of `pydantic.Field`, such as `ge`, `le`, `min_length`.
     """
-    return registry.config_model(name) or signature_model(registry.get(name))
+    return Field(description=what, **limits)
 
 
-class SignatureOptions(Block):
-    """Base of models made from a signature. What a recipe leaves out keeps the default in the code, whatever that is."""
+class Options(Block):
+    """Base of the models that are made from a signature. A default is what the code says, whatever that is."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, validate_default=False, protected_namespaces=())
 
 
-def signature_model(target: Callable[..., Any]) -> type[SignatureOptions]:
-    """The options of a function are its keyword-only parameters with a default; those of a class, all parameters of its constructor.
+class FunctionOptions(Options):
+    """Options of a function."""
 
-    Keyword-only parameters of a function without a default are data columns. Annotations are used where pydantic understands them.
+
+def options_model(registry: Registry, name: str) -> type[BaseModel]:
+    """Return the model that validates the options of a component: the registered one, or one made from the target's signature.
+
+    Raises:
+        UnknownNameError: nothing is registered under `name`.
+        ConfigError: the target cannot be imported, or has no readable signature.
     """
-    is_class = inspect.isclass(target)
-    try:
-        hints = typing.get_type_hints(target.__init__ if is_class else target)
-    except (NameError, TypeError, AttributeError):  # names imported for type checkers only; objects without annotations
-        hints = {}
-    types, fields = inspect.Parameter, {}
-    for position, parameter in enumerate(inspect.signature(target).parameters.values()):
-        required = parameter.default is types.empty
-        named = parameter.kind is types.KEYWORD_ONLY or parameter.kind is types.POSITIONAL_OR_KEYWORD
-        if named if is_class else (parameter.kind is types.KEYWORD_ONLY and not required):
-            annotation = hints.get(parameter.name, Any)
-            default = ... if required else parameter.default
-            # the alias lets a parameter be called `_x`, `copy` or `json`, which pydantic reserves
-            fields[f"option_{position}"] = (_understood(annotation), Field(default, alias=parameter.name))
-    return create_model(target.__name__ if is_class else "Options", __base__=SignatureOptions, **fields)  # type: ignore[call-overload]
+    return registry.config_model(name) or signature_model(registry.get(name))
 
 
-def reward_options_model(metric: str) -> type[BaseModel]:
-    """The options of a metric that is used as a reward: its own, and `key` for which of its values is the reward.
+def signature_model(target: Callable[..., Any]) -> type[Options]:
+    """Make the model of a component's options from its signature. An annotation that pydantic does not understand allows anything.
+
+    Raises:
+        ConfigError: the signature cannot be read.
+    """
+    return _model(target, _fields(target))
+
+
+def reward_options_model(metric: str) -> type[Options]:
+    """Make the model of the options of a metric that is used as a reward: its own, and `key` for which of its values is the reward.
+
+    A `key` of the metric itself, the name of its result in an evaluation's logs, is not among them.
 
     Raises:
         UnknownNameError: there is no such metric.
     """
-    model = options_model(metrics, metric)
-    if any("key" in (name, field.alias) for name, field in model.model_fields.items()):
-        return model
-    return create_model(model.__name__, __base__=model, key=(str | None, None))
+    target = metrics.get(metric)
+    key = (str | None, Field(None, alias="key", description="which of the metric's values is the reward"))
+    return _model(target, [*(field for field in _fields(target) if field[1].alias != "key"), key])
 
 
-def _understood(annotation: Any) -> Any:
-    try:
-        create_model("Probe", __base__=SignatureOptions, field=(annotation, ...))
-    except PydanticUserError:
-        return Any
-    return annotation
+def option_names(model: type[BaseModel]) -> set[str]:
+    """Return the names of the options that a model has, as recipes write them."""
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
-def checked_options(owner: str, target: Callable[..., Any], model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with types and defaults applied; `owner` names the component in messages.
+def checked_options(owner: str, model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given options with their types applied. What was not given has its default in the code.
 
-    A function gets only what was given: the rest has defaults in its code, and may as well be filled from a data column.
+    Args:
+        owner: names the component in messages.
+        model: what they are checked with.
+        options: as given.
 
     Raises:
         ConfigError: an option is unknown, missing or has a wrong value.
@@ -89,5 +112,107 @@ def checked_options(owner: str, target: Callable[..., Any], model: type[BaseMode
         path, reason = problem or ((), str(outcome))
         where = f", option {'.'.join(str(key) for key in path)!r}" if path else ""
         raise ConfigError(f"{owner}{where}: {reason}")
-    values = {field.alias or name: getattr(outcome, name) for name, field in type(outcome).model_fields.items()}
-    return values if inspect.isclass(target) else {name: value for name, value in values.items() if name in options}
+    given = {field.alias or name: getattr(outcome, name) for name, field in type(outcome).model_fields.items()}
+    return {name: value for name, value in given.items() if name in options}
+
+
+def written(options: BaseModel) -> dict[str, Any]:
+    """Return what a resolved recipe says about options: all of them, so that it stays true when a default changes.
+
+    What a function was not given stays out, since a data column of that name may take its place. So does a default that is no plain
+    value: no recipe can hold it.
+    """
+    left_out = set()
+    if isinstance(options, Options):
+        unset = type(options).model_fields.keys() - options.model_fields_set
+        left_out = {name for name in unset if isinstance(options, FunctionOptions) or not _is_plain(getattr(options, name))}
+    return options.model_dump(mode="json", by_alias=True, exclude=left_out)
+
+
+def _model(target: Callable[..., Any], fields: list[Any]) -> type[Options]:
+    """Make a model of some fields, which runs the target's `check_options`."""
+    is_class = inspect.isclass(target)
+    name, base = (target.__name__, Options) if is_class else ("Options", FunctionOptions)
+    check = getattr(target, "check_options", None)
+    validators: dict[str, Any] = {} if check is None else {"check_options": model_validator(mode="after")(_together(check))}
+    named = {f"option_{place}": field for place, field in enumerate(fields)}
+    try:
+        return create_model(name, __base__=base, __validators__=validators, **named)
+    except PydanticUserError:
+        named = {key: (_understood(annotation), field) for key, (annotation, field) in named.items()}
+        return create_model(name, __base__=base, __validators__=validators, **named)
+
+
+def _together(check: Callable[..., None]) -> Callable[[Any], Any]:
+    """Make a validator of a component's `check_options`: it gets those options that it names."""
+    asked = inspect.signature(check).parameters
+
+    def check_options(options: BaseModel) -> BaseModel:
+        values = {field.alias or name: getattr(options, name) for name, field in type(options).model_fields.items()}
+        check(**{name: value for name, value in values.items() if name in asked})
+        return options
+
+    return check_options
+
+
+def _fields(target: Callable[..., Any]) -> list[Any]:
+    """Return annotation and pydantic field of each option, in the order of the signature."""
+    is_class, kinds = inspect.isclass(target), inspect.Parameter
+    factories = {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
+    found: list[Any] = []
+    for parameter in parameters_of(f"{getattr(target, '__name__', target)!r}", target).values():
+        required = parameter.default is kinds.empty
+        by_name = parameter.kind in (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        if not (by_name if is_class else parameter.kind is kinds.KEYWORD_ONLY and not required):
+            continue
+        factory = factories.get(parameter.name, dataclasses.MISSING)
+        default: dict[str, Any] = {} if required else {"default": parameter.default}
+        if factory is not dataclasses.MISSING:
+            default = {"default_factory": factory}
+        # the alias lets a parameter be called `_x`, `copy` or `json`, which pydantic reserves
+        found.append((_annotation(target, parameter), Field(**default, alias=parameter.name)))
+    return found
+
+
+def _annotation(target: Any, parameter: inspect.Parameter) -> Any:
+    """Return the type of a parameter, evaluated where it was written; `Any` where it has none, or names something unknown there."""
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return Any
+    written_in = None  # the class that has the field: it may be one of another module
+    if inspect.isclass(target) and dataclasses.is_dataclass(target):
+        written_in = next((base for base in target.__mro__ if parameter.name in inspect.get_annotations(base)), None)
+    if written_in is not None:
+        names = vars(sys.modules[written_in.__module__])
+    else:
+        function = target.__init__ if inspect.isclass(target) else _function_of(target)
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        hints = typing.get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only, or lives inside a function
+        return Any
+    return hints["it"]
+
+
+def _function_of(target: Any) -> Any:
+    """Return the function that is behind a partial or a callable instance."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target if hasattr(target, "__globals__") or hasattr(target, "__wrapped__") else type(target).__call__
+
+
+def _understood(annotation: Any) -> Any:
+    try:
+        create_model("Probe", __base__=Options, field=(annotation, ...))
+    except PydanticUserError:
+        return Any
+    return annotation
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a recipe can hold a value."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int | BaseModel) or (isinstance(value, float) and math.isfinite(value))

@@ -36,7 +36,7 @@ def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | Vali
     Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count as wrong too.
     """
     if isinstance(outcome, BaseModel):
-        return _converted(values, outcome.model_dump(mode="json", by_alias=True), ())
+        return _converted(values, outcome.model_dump(mode="json", by_alias=True, exclude_unset=True), ())
     errors = outcome.errors(include_url=False)
     error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])  # a typo explains what is missing
     path = _data_path(error["loc"], values, error["type"])

@@ -1,9 +1,9 @@
-"""Names for components: rewards, metrics, tasks and algorithms.
+"""Names for components: rewards, metrics, tasks and algorithms, alike.
 
-A registry maps a name to a target (a function or a class) and to the pydantic model of its options. Both may be lazy strings
-`module:attribute`, which are imported when first used, so naming a component costs nothing. Components come from three places: the
-built-in tables below, the decorators `@rl4lms.reward("name")` and `@rl4lms.metric("name")`, and entry points of installed packages
-(groups `rl4lms.rewards`, `rl4lms.metrics`, `rl4lms.tasks`, `rl4lms.algorithms`).
+A registry maps a name to a target, a function or a class. A target may be a lazy string `module:attribute`, which is imported when it is
+first used, so naming a component costs nothing. Components come from four places: the built-in tables below; the decorators
+`@rl4lms.reward("name")`, `@rl4lms.metric("name")`, `@rl4lms.task("name")` and `@rl4lms.algorithm("name")`; entry points of installed
+packages (groups `rl4lms.rewards`, `rl4lms.metrics`, `rl4lms.tasks`, `rl4lms.algorithms`); and files, as `path/to/file.py:name`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
+from rl4lms.plugins import files
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -35,15 +36,16 @@ class Entry:
         name: what recipes call it.
         kind: `reward`, `metric`, `task` or `algorithm`.
         target: a function, a class, or a lazy `module:attribute` string.
-        config: the pydantic model of its options (or a lazy string); None where the target's signature says what the options are.
         summary: one line for `rl4lms ls`.
+        config: the pydantic model of an algorithm's options (or a lazy string), for constructors that take `(config, learner)`. None: the
+            target's signature says what the options are.
     """
 
     name: str
     kind: str
     target: Callable[..., Any] | str
-    config: type[BaseModel] | str | None = None
     summary: str = ""
+    config: type[BaseModel] | str | None = None
 
 
 class Registry:
@@ -75,7 +77,7 @@ class Registry:
         config: type[BaseModel] | str | None = None,
         summary: str = "",
     ) -> Any:
-        """Gives `target` a name; without `target` it is a decorator.
+        """Give `target` a name; without `target` it is a decorator.
 
         Registering the same function or class again replaces it, so that a notebook cell can be run twice.
 
@@ -86,7 +88,7 @@ class Registry:
             return lambda decorated: self.register(name, decorated, config=config, summary=summary)
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot name a {self.kind}: use letters, digits, '_', '-' and '.'")
-        entry = Entry(name, self.kind, target, config, summary or _first_line(target))
+        entry = Entry(name, self.kind, target, summary or _first_line(target), config)
         taken = self._entries.get(name)
         if taken is not None and target_id(taken.target) != target_id(target):
             raise ConfigError(f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name")
@@ -94,12 +96,16 @@ class Registry:
         return target
 
     def entry(self, name: str) -> Entry:
-        """What `name` is registered as.
+        """Return what `name` is registered as. For `path/to/file.py:name` the file is executed.
 
         Raises:
             UnknownNameError: nothing has that name.
-            ConfigError: an entry point of that name cannot be loaded, or two packages claim it.
+            ConfigError: an entry point of that name cannot be loaded, two packages claim it, or a file has no such component.
         """
+        if files.is_path(name):
+            target = files.load(self.kind, name)
+            registered = self.name_of(target)  # by a decorator in the file
+            return Entry(name, self.kind, target, _first_line(target)) if registered is None else self._entries[registered]
         points = self._entry_points().get(name, ())
         if len(points) > 1:
             raise ConfigError(f"the {self.kind} name {name!r} is claimed by several packages: {', '.join(points)}")
@@ -112,20 +118,20 @@ class Registry:
         return self._entries[name]
 
     def get(self, name: str) -> Any:
-        """The function or class registered as `name`, imported if need be. Raises as `entry` does."""
+        """Return the function or class registered as `name`, imported if need be. Raises as `entry` does."""
         return self._load(name, self.entry(name).target)
 
     def config_model(self, name: str) -> type[BaseModel] | None:
-        """The pydantic model of the options, or None where the target's signature says what they are. Raises as `entry` does."""
+        """Return the registered model of the options; None: the target's signature says what they are. Raises as `entry` does."""
         config = self.entry(name).config
         return None if config is None else self._load(name, config)
 
     def names(self) -> list[str]:
-        """Every known name, sorted."""
+        """Return every known name, sorted."""
         return sorted(self._entries.keys() | self._entry_points().keys())
 
     def origin(self, name: str) -> str:
-        """Where a component comes from: `module:attribute`, or `file:line` for code that is not an importable module."""
+        """Say where a component comes from: `module:attribute`, or `file:line` for code that is not an importable module."""
         target = self.entry(name).target
         code = getattr(target, "__code__", None)
         if code is not None and getattr(target, "__module__", None) == "__main__":
@@ -133,7 +139,7 @@ class Registry:
         return target_id(target)
 
     def name_of(self, target: Callable[..., Any]) -> str | None:
-        """The name that an object is registered under, or None."""
+        """Return the name that an object is registered under, or None."""
         return next((name for name, entry in self._entries.items() if entry.target is target), None)
 
     def __contains__(self, name: object) -> bool:
@@ -180,11 +186,9 @@ def _first_line(target: Callable[..., Any] | str) -> str:
     return "" if isinstance(target, str) else (inspect.getdoc(target) or "").partition("\n")[0]
 
 
-def _table(kind: str, rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Entry]:
-    return {
-        name: Entry(name, kind, f"rl4lms.{target}", config if "." in config else f"rl4lms.config.{config}", summary)
-        for name, (target, config, summary) in rows.items()
-    }
+def _table(kind: str, rows: Mapping[str, tuple[str, ...]]) -> dict[str, Entry]:
+    """Make entries of rows: name -> target and summary, both without the name of the package, and for algorithms a config model."""
+    return {name: Entry(name, kind, f"rl4lms.{row[0]}", row[1], f"rl4lms.{row[2]}" if row[2:] else None) for name, row in rows.items()}
 
 
 algorithms = Registry(
@@ -193,35 +197,33 @@ algorithms = Registry(
     _table(
         "algorithm",
         {
-            "ppo": ("algorithms.ppo:PPO", "algorithms:PPOConfig", "proximal policy optimisation"),
-            "nlpo": ("algorithms.nlpo:NLPO", "algorithms:NLPOConfig", "PPO inside a learned top-p mask"),
-            "supervised": ("algorithms.supervised:Supervised", "rl4lms.plugins.component:Block", "the warm start alone, no RL"),
+            "ppo": ("algorithms.ppo:PPO", "proximal policy optimisation", "config.algorithms:PPOConfig"),
+            "nlpo": ("algorithms.nlpo:NLPO", "PPO inside a learned top-p mask", "config.algorithms:NLPOConfig"),
+            "supervised": ("algorithms.supervised:Supervised", "the warm start alone, no RL", "plugins.component:Block"),
         },
     ),
 )
 
+# Any metric can be a reward, too.
 rewards = Registry(
     "reward",
     "rl4lms.rewards",
     _table(
         "reward",
         {
-            "classifier": ("rewards.classifier:ClassifierReward", "rewards:ClassifierConfig", "score of a label by a classifier"),
-            "increasing_numbers": ("rewards.toy:IncreasingNumbers", "metrics:IncreasingNumbersConfig", "numbers that go up"),
-            "dates": ("rewards.toy:Dates", "metrics:DatesConfig", "dates in the text"),
-            "sum": ("rewards.combine:Sum", "rewards:SumConfig", "weighted sum of rewards, each part logged"),
-            "product": ("rewards.combine:Product", "rewards:ProductConfig", "product of rewards, each part logged"),
-            "ensemble": ("rewards.combine:Ensemble", "rewards:EnsembleConfig", "mean of rewards, less their disagreement"),
-            "scale": ("rewards.transform:Scale", "rewards:ScaleConfig", "factor * reward + offset"),
-            "clip": ("rewards.transform:Clip", "rewards:ClipConfig", "a reward within bounds"),
-            "standardise": ("rewards.transform:Standardise", "rewards:StandardiseConfig", "mean 0, deviation 1: running, batch or prompt"),
-            "shaped": ("rewards.shaped:Shaped", "rewards:ShapedConfig", "a sequence score as increments over prefixes, per token"),
-            "length_penalty": ("rewards.penalties:LengthPenalty", "rewards:LengthPenaltyConfig", "for texts too short or too long"),
-            "repetition_penalty": ("rewards.penalties:RepetitionPenalty", "rewards:RepetitionPenaltyConfig", "for repeated n-grams"),
-            "commongen_penalty": ("rewards.penalties:CommonGenPenalty", "rewards:CommonGenPenaltyConfig", "for copies of the prompt"),
-            "concept_penalty": ("rewards.penalties:ConceptPenalty", "rewards:ConceptPenaltyConfig", "a factor for missing concepts"),
-            "preference": ("rewards.preference:PreferenceReward", "rewards:PreferenceConfig", "a model of human preferences"),
-            "http": ("rewards.http:HttpReward", "rewards:HttpConfig", "scores from a server"),
+            "sum": ("rewards.combine:Sum", "weighted sum of rewards, each part logged"),
+            "product": ("rewards.combine:Product", "product of rewards, each part logged"),
+            "ensemble": ("rewards.combine:Ensemble", "mean of rewards, less their disagreement"),
+            "scale": ("rewards.transform:Scale", "factor * reward + offset"),
+            "clip": ("rewards.transform:Clip", "a reward within bounds"),
+            "standardise": ("rewards.transform:Standardise", "mean 0, deviation 1: running, batch or prompt"),
+            "shaped": ("rewards.shaped:Shaped", "a sequence score as increments over prefixes, per token"),
+            "length_penalty": ("rewards.penalties:LengthPenalty", "for texts too short or too long"),
+            "repetition_penalty": ("rewards.penalties:RepetitionPenalty", "for repeated n-grams"),
+            "commongen_penalty": ("rewards.penalties:CommonGenPenalty", "for copies of the prompt"),
+            "concept_penalty": ("rewards.penalties:ConceptPenalty", "a factor for missing concepts"),
+            "preference": ("rewards.preference:PreferenceReward", "a model of human preferences"),
+            "http": ("rewards.http:HttpReward", "scores from a server"),
         },
     ),
 )
@@ -232,42 +234,41 @@ metrics = Registry(
     _table(
         "metric",
         {
-            "classifier": ("metrics.classifier:ClassifierMetric", "metrics:ClassifierConfig", "score of a label by a classifier"),
-            "increasing_numbers": ("metrics.toy:IncreasingNumbers", "metrics:IncreasingNumbersConfig", "numbers that go up"),
-            "dates": ("metrics.toy:Dates", "metrics:DatesConfig", "dates in the text"),
-            "perplexity": ("metrics.perplexity:Perplexity", "metrics:PerplexityConfig", "of the completions, under a judge LM"),
+            "classifier": ("metrics.classifier:Classifier", "score of a label by a classifier"),
+            "increasing_numbers": ("metrics.toy:IncreasingNumbers", "numbers that go up"),
+            "dates": ("metrics.toy:Dates", "dates in the text"),
+            "perplexity": ("metrics.perplexity:Perplexity", "of the completions, under a judge LM"),
             "reference_perplexity": (
                 "metrics.perplexity:ReferencePerplexity",
-                "metrics:ReferencePerplexityConfig",
                 "of the references, under the policy",
             ),
-            "diversity": ("metrics.diversity:Diversity", "metrics:DiversityConfig", "distinct-n, MSTTR, entropies, length"),
-            "rouge": ("metrics.rouge:Rouge", "metrics:RougeConfig", "ROUGE-1, -2, -L, -Lsum, as rouge-score"),
-            "rouge_combined": ("metrics.rouge:RougeCombined", "metrics:RougeConfig", "mean of ROUGE-1, -2 and -L"),
-            "coco_rouge_l": ("metrics.rouge_l:CocoRougeL", "metrics:CocoRougeLConfig", "ROUGE-L as in COCO captioning and nlg-eval"),
-            "rouge_l_max": ("metrics.rouge_l:RougeLMax", "metrics:RougeLMaxConfig", "best ROUGE-L, with the options of py-rouge"),
-            "bleu": ("metrics.bleu:Bleu", "metrics:BleuConfig", "BLEU-1 to -4 of the corpus, and smoothed of each text"),
-            "sacrebleu": ("metrics.sacre:SacreBleu", "metrics:SacreBleuConfig", "BLEU by sacrebleu, with its signature"),
-            "chrf": ("metrics.sacre:Chrf", "metrics:ChrfConfig", "character n-gram F-score; chrF++ with word_order 2"),
-            "ter": ("metrics.sacre:Ter", "metrics:TerConfig", "translation edit rate; lower is better"),
-            "exact_match": ("metrics.answers:ExactMatch", "metrics:ExactMatchConfig", "equal to a reference"),
-            "token_f1": ("metrics.answers:TokenF1", "metrics:TokenF1Config", "overlap of words, as for SQuAD"),
-            "meteor": ("metrics.meteor:Meteor", "metrics:MeteorConfig", "METEOR: exact, stem and WordNet matches"),
-            "meteor_exact_stem": ("metrics.meteor:MeteorExactStem", "metrics:MeteorConfig", "METEOR without WordNet"),
-            "cider": ("metrics.cider:Cider", "metrics:CiderConfig", "consensus with the references, tf-idf"),
-            "cider_d": ("metrics.cider:CiderD", "metrics:CiderDConfig", "CIDEr with clipping and a length penalty"),
-            "spice": ("metrics.spice:Spice", "metrics:SpiceConfig", "scene graphs; needs Java and aac-metrics"),
-            "bert_score": ("metrics.bert_score:BertScore", "metrics:BertScoreConfig", "matching of contextual embeddings"),
-            "bleurt": ("metrics.bleurt:Bleurt", "metrics:BleurtConfig", "a regression model of quality"),
-            "embedding_similarity": ("metrics.embeddings:EmbeddingSimilarity", "metrics:EmbeddingSimilarityConfig", "cosine"),
-            "summac_zs": ("metrics.summac:SummaCZS", "metrics:SummaCZSConfig", "whether a source entails a summary"),
-            "summac_conv": ("metrics.summac:SummaCConv", "metrics:SummaCConvConfig", "SummaC with a learned histogram layer"),
-            "intent_accuracy": ("metrics.intent:IntentAccuracy", "metrics:IntentAccuracyConfig", "whether a classifier reads the intent"),
-            "parent": ("metrics.parent:Parent", "metrics:ParentConfig", "faithful to a table and to the references"),
-            "totto_parent": ("metrics.totto:TottoParent", "metrics:TottoConfig", "PARENT of ToTTo: overall, overlap, non-overlap"),
-            "totto_bleu": ("metrics.totto:TottoBleu", "metrics:TottoConfig", "BLEU of ToTTo: overall, overlap, non-overlap"),
-            "concept_coverage": ("metrics.coverage:ConceptCoverage", "metrics:ConceptCoverageConfig", "share of the concepts used"),
-            "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "metrics:ImdbGrammarConfig", "derivable share and gold label"),
+            "diversity": ("metrics.diversity:Diversity", "distinct-n, MSTTR, entropies, length"),
+            "rouge": ("metrics.rouge:Rouge", "ROUGE-1, -2, -L, -Lsum, as rouge-score"),
+            "rouge_combined": ("metrics.rouge:RougeCombined", "mean of ROUGE-1, -2 and -L"),
+            "coco_rouge_l": ("metrics.rouge_l:CocoRougeL", "ROUGE-L as in COCO captioning and nlg-eval"),
+            "rouge_l_max": ("metrics.rouge_l:RougeLMax", "best ROUGE-L, with the options of py-rouge"),
+            "bleu": ("metrics.bleu:Bleu", "BLEU-1 to -4 of the corpus, and smoothed of each text"),
+            "sacrebleu": ("metrics.sacre:SacreBleu", "BLEU by sacrebleu, with its signature"),
+            "chrf": ("metrics.sacre:Chrf", "character n-gram F-score; chrF++ with word_order 2"),
+            "ter": ("metrics.sacre:Ter", "translation edit rate; lower is better"),
+            "exact_match": ("metrics.answers:ExactMatch", "equal to a reference"),
+            "token_f1": ("metrics.answers:TokenF1", "overlap of words, as for SQuAD"),
+            "meteor": ("metrics.meteor:Meteor", "METEOR: exact, stem and WordNet matches"),
+            "meteor_exact_stem": ("metrics.meteor:MeteorExactStem", "METEOR without WordNet"),
+            "cider": ("metrics.cider:Cider", "consensus with the references, tf-idf"),
+            "cider_d": ("metrics.cider:CiderD", "CIDEr with clipping and a length penalty"),
+            "spice": ("metrics.spice:Spice", "scene graphs; needs Java and aac-metrics"),
+            "bert_score": ("metrics.bert_score:BertScore", "matching of contextual embeddings"),
+            "bleurt": ("metrics.bleurt:Bleurt", "a regression model of quality"),
+            "embedding_similarity": ("metrics.embeddings:EmbeddingSimilarity", "cosine"),
+            "summac_zs": ("metrics.summac:SummaCZS", "whether a source entails a summary"),
+            "summac_conv": ("metrics.summac:SummaCConv", "SummaC with a learned histogram layer"),
+            "intent_accuracy": ("metrics.intent:IntentAccuracy", "whether a classifier reads the intent"),
+            "parent": ("metrics.parent:Parent", "faithful to a table and to the references"),
+            "totto_parent": ("metrics.totto:TottoParent", "PARENT of ToTTo: overall, overlap, non-overlap"),
+            "totto_bleu": ("metrics.totto:TottoBleu", "BLEU of ToTTo: overall, overlap, non-overlap"),
+            "concept_coverage": ("metrics.coverage:ConceptCoverage", "share of the concepts used"),
+            "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "derivable share and gold label"),
         },
     ),
 )
@@ -275,5 +276,5 @@ metrics = Registry(
 tasks = Registry(
     "task",
     "rl4lms.tasks",
-    _table("task", {"imdb": ("tasks.imdb.task:ImdbTask", "tasks:ImdbConfig", "continue a movie review, positively")}),
+    _table("task", {"imdb": ("tasks.imdb.task:ImdbTask", "continue a movie review, positively")}),
 )

@@ -6,13 +6,32 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from rl4lms.config.rewards import Part, SumPart
 from rl4lms.errors import ConfigError, RewardError
+from rl4lms.plugins.component import Block, Component
+from rl4lms.plugins.options import Option
 from rl4lms.rewards.beside import in_thread
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+from rl4lms.rewards.resolve import build
+
+Key = Annotated[str | None, Option("name in logs; defaults to the name of the reward", min_length=1)]
+
+
+class Part(Block):
+    """One factor of a product, or one member of an ensemble."""
+
+    reward: Component
+    key: Key = None
+
+
+class SumPart(Block):
+    """One term of a sum."""
+
+    reward: Component
+    weight: Annotated[float, Option("may be negative")] = 1.0
+    key: Key = None
 
 
 class _Parts(Composite):
@@ -21,8 +40,6 @@ class _Parts(Composite):
     whole = ""
 
     def __init__(self, parts: Sequence[SumPart | Part]) -> None:
-        from rl4lms.rewards.resolve import build
-
         self._keys = [part.key or part.reward.name for part in parts]
         twice = {key for key in self._keys if self._keys.count(key) > 1}
         if "disagreement" in self._keys and self.whole == "ensemble":
@@ -57,7 +74,7 @@ class Sum(_Parts):
 
     whole = "sum"
 
-    def __init__(self, parts: Sequence[SumPart | dict[str, Any]]) -> None:
+    def __init__(self, parts: Annotated[list[SumPart], Option(min_length=1)]) -> None:
         checked = [SumPart.model_validate(part) for part in parts]
         super().__init__(checked)
         self._weights = [part.weight for part in checked]
@@ -103,7 +120,7 @@ class Product(_Parts):
 
     whole = "product"
 
-    def __init__(self, parts: Sequence[Part | dict[str, Any]]) -> None:
+    def __init__(self, parts: Annotated[list[Part], Option(min_length=1)]) -> None:
         super().__init__([Part.model_validate(part) for part in parts])
 
     def composed_score(self, **batch: Any) -> RewardOutput:
@@ -130,7 +147,11 @@ class Ensemble(_Parts):
 
     whole = "ensemble"
 
-    def __init__(self, parts: Sequence[Part | dict[str, Any]], penalty: float = 0.0) -> None:
+    def __init__(
+        self,
+        parts: Annotated[list[Part], Option(min_length=2)],
+        penalty: Annotated[float, Option("how much disagreement costs", ge=0)] = 0.0,
+    ) -> None:
         members = [Part.model_validate(part) for part in parts]
         if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:  # five classifiers, say
             members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rl4lms.errors import DataError
-from rl4lms.metrics.coverage import concepts_of, missing_concepts
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics.coverage import Concepts, concepts_of, missing_concepts
+from rl4lms.plugins.options import Option
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -26,11 +27,20 @@ class LengthPenalty:
     def __init__(
         self,
         unit: Literal["words", "tokens", "characters"] = "words",
-        at_least: int = 0,
-        at_most: int | None = None,
-        slope: float = 0.1,
+        at_least: Annotated[int, Option(ge=0)] = 0,
+        at_most: Annotated[int | None, Option(ge=0)] = None,
+        slope: Annotated[float, Option("penalty for each unit too few or too many", gt=0)] = 0.1,
     ) -> None:
+        self.check_options(at_least, at_most)
         self._unit, self._at_least, self._at_most, self._slope = unit, at_least, at_most, slope
+
+    @staticmethod
+    def check_options(at_least: int, at_most: int | None) -> None:
+        """Refuse bounds that leave no length, or every length, unpunished."""
+        if not at_least and at_most is None:
+            raise ConfigError("name at_least, at_most or both")
+        if at_most is not None and at_most < at_least:
+            raise ConfigError(f"at_most {at_most} must not be below at_least {at_least}")
 
     def __call__(self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
         texts: Sequence[Any] = completion_ids if self._unit == "tokens" else completions
@@ -51,7 +61,7 @@ class RepetitionPenalty:
 
     beside = True
 
-    def __init__(self, n: int = 3) -> None:
+    def __init__(self, n: Annotated[int, Option(ge=1)] = 3) -> None:
         self._n = n
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
@@ -74,7 +84,11 @@ class CommonGenPenalty:
 
     beside = True
 
-    def __init__(self, column: str = "concepts", instruction: str = "generate a sentence with:") -> None:
+    def __init__(
+        self,
+        column: Concepts = "concepts",
+        instruction: Annotated[str, Option("what prompts begin with")] = "generate a sentence with:",
+    ) -> None:
         self._column, self._instruction = column, instruction.lower().strip()
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
@@ -102,7 +116,12 @@ class ConceptPenalty:
 
     beside = True
 
-    def __init__(self, column: str = "concepts", weight: float = 1.0, inflect: bool = True) -> None:
+    def __init__(
+        self,
+        column: Concepts = "concepts",
+        weight: Annotated[float, Option(ge=0)] = 1.0,
+        inflect: Annotated[bool, Option("inflected forms are not missing")] = True,
+    ) -> None:
         self._column, self._weight, self._inflect = column, weight, inflect
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:

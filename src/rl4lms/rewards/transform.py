@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rl4lms.errors import RewardError
+from rl4lms.errors import ConfigError, RewardError
 from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import Option
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, Stateful, composed, refuse_dense, score_part
+from rl4lms.rewards.resolve import build, name_inside
 
 
 class _Around(Composite):
@@ -17,11 +19,8 @@ class _Around(Composite):
 
     whole = ""
 
-    def __init__(self, reward: Component | str | Mapping[str, Any]) -> None:
-        from rl4lms.rewards.resolve import build
-
-        component = Component.model_validate(reward) if not callable(reward) else None
-        self._key = component.name if component is not None else "reward"
+    def __init__(self, reward: Component) -> None:
+        self._key = name_inside(reward)
         self.inner = (build(reward),)
 
     def _scored(self, batch: Mapping[str, Any]) -> RewardOutput:
@@ -42,7 +41,7 @@ class Scale(_Around):
 
     whole = "scale"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], factor: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(self, reward: Component, factor: float = 1.0, offset: float = 0.0) -> None:
         super().__init__(reward)
         self._factor, self._offset = factor, offset
 
@@ -68,9 +67,18 @@ class Clip(_Around):
 
     whole = "clip"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], low: float | None = None, high: float | None = None) -> None:
+    def __init__(self, reward: Component, low: float | None = None, high: float | None = None) -> None:
         super().__init__(reward)
+        self.check_options(low, high)
         self._low, self._high = -math.inf if low is None else low, math.inf if high is None else high
+
+    @staticmethod
+    def check_options(low: float | None, high: float | None) -> None:
+        """Refuse bounds that are none, or leave nothing between them."""
+        if low is None and high is None:
+            raise ConfigError("name low, high or both")
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"low {low:g} must be below high {high:g}")
 
     def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for a dense reward."""
@@ -97,7 +105,14 @@ class Standardise(_Around, Stateful):
 
     whole = "standardise"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], over: Literal["running", "batch", "prompt"] = "running") -> None:
+    def __init__(
+        self,
+        reward: Component,
+        over: Annotated[
+            Literal["running", "batch", "prompt"],
+            Option("all scores of the run so far, those of the iteration, or the completions of the same prompt"),
+        ] = "running",
+    ) -> None:
         super().__init__(reward)
         self.over = over
         self._count, self._mean, self._squares = 0, 0.0, 0.0

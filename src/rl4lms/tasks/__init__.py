@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rl4lms.plugins import building, registry
+from rl4lms.plugins import building
 from rl4lms.plugins.component import Component
 from rl4lms.types import Task
 
@@ -19,6 +19,5 @@ def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
         UnknownNameError: no task has that name.
         ConfigError: an option is unknown or has a wrong value.
     """
-    component = Component.model_validate(task)
-    built: Task = building.build(registry.tasks, Component(name=component.name, **(component.options | options)))
-    return built
+    component = building.as_component(task, "task")
+    return building.build_task(Component(name=component.name, **(component.options | options)))
