@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from rl4lms.errors import ConfigError, RewardError
 from rl4lms.plugins.component import Block, Component
 from rl4lms.plugins.options import Option
-from rl4lms.rewards.beside import in_thread
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+from rl4lms.rewards.guard import in_thread
 from rl4lms.rewards.resolve import build
 
 Key = Annotated[str | None, Option("name in logs; defaults to the name of the reward", min_length=1)]
@@ -54,9 +54,10 @@ class _Parts(Composite):
         """Of each part. Where some may run beside the model's work and others may not, the latter are the work to run beside."""
         parts = {key: partial(score_part, self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
         mixed = not self.beside
-        ahead = {key: in_thread(parts[key]) for key, r in zip(self._keys, self.inner, strict=True) if mixed and getattr(r, "beside", False)}
+        may = [key for key, reward in zip(self._keys, self.inner, strict=True) if getattr(reward, "beside", False)]
+        ahead = {key: in_thread(parts[key], "rl4lms-reward-beside")[1] for key in may if mixed}
         here = {key: score_this() for key, score_this in parts.items() if key not in ahead}
-        return {key: here[key] if key in here else ahead[key]() for key in self._keys}
+        return {key: here[key] if key in here else ahead[key].result() for key in self._keys}
 
 
 class Sum(_Parts):
