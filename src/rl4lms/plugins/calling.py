@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
+import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rl4lms.errors import ConfigError, DataError
@@ -81,6 +85,33 @@ def parameters_of(owner: str, function: Callable[..., Any]) -> Mapping[str, insp
         return inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{owner}: its parameters cannot be read; wrap it in a Python function") from error
+
+
+def annotation_of(target: Any, parameter: inspect.Parameter) -> Any:
+    """Return the type of a parameter, evaluated where it was written; `Any` where it has none, or names something unknown there."""
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return Any
+    written_in = None  # the class that has the field: it may be one of another module
+    if inspect.isclass(target) and dataclasses.is_dataclass(target):
+        written_in = next((base for base in target.__mro__ if parameter.name in inspect.get_annotations(base)), None)
+    if written_in is not None:
+        names = vars(sys.modules[written_in.__module__])
+    else:
+        function = target.__init__ if inspect.isclass(target) else _function_of(target)
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        hints = typing.get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only, or lives inside a function
+        return Any
+    return hints["it"]
+
+
+def _function_of(target: Any) -> Any:
+    """Return the function that is behind a partial or a callable instance."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target if hasattr(target, "__globals__") or hasattr(target, "__wrapped__") else type(target).__call__
 
 
 def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:

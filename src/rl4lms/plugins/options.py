@@ -17,19 +17,15 @@ What no option can say alone, the component says with a static method `check_opt
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import math
-import sys
-import typing
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model, model_validator
 
 from rl4lms.errors import ConfigError
-from rl4lms.plugins.calling import parameters_of
+from rl4lms.plugins.calling import annotation_of, parameters_of
 from rl4lms.plugins.component import Block
 from rl4lms.plugins.problems import first_problem
 from rl4lms.plugins.registry import Registry, metrics
@@ -56,7 +52,7 @@ class FunctionOptions(Options):
 
 
 def options_model(registry: Registry, name: str) -> type[BaseModel]:
-    """Return the model that validates the options of a component: the registered one, or one made from the target's signature.
+    """Return the model that validates the options of a component, made from the signature of its target.
 
     Raises:
         UnknownNameError: nothing is registered under `name`.
@@ -170,35 +166,8 @@ def _fields(target: Callable[..., Any]) -> list[Any]:
         if factory is not dataclasses.MISSING:
             default = {"default_factory": factory}
         # the alias lets a parameter be called `_x`, `copy` or `json`, which pydantic reserves
-        found.append((_annotation(target, parameter), Field(**default, alias=parameter.name)))
+        found.append((annotation_of(target, parameter), Field(**default, alias=parameter.name)))
     return found
-
-
-def _annotation(target: Any, parameter: inspect.Parameter) -> Any:
-    """Return the type of a parameter, evaluated where it was written; `Any` where it has none, or names something unknown there."""
-    annotation = parameter.annotation
-    if annotation is inspect.Parameter.empty:
-        return Any
-    written_in = None  # the class that has the field: it may be one of another module
-    if inspect.isclass(target) and dataclasses.is_dataclass(target):
-        written_in = next((base for base in target.__mro__ if parameter.name in inspect.get_annotations(base)), None)
-    if written_in is not None:
-        names = vars(sys.modules[written_in.__module__])
-    else:
-        function = target.__init__ if inspect.isclass(target) else _function_of(target)
-        names = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        hints = typing.get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only, or lives inside a function
-        return Any
-    return hints["it"]
-
-
-def _function_of(target: Any) -> Any:
-    """Return the function that is behind a partial or a callable instance."""
-    while isinstance(target, functools.partial):
-        target = target.func
-    return target if hasattr(target, "__globals__") or hasattr(target, "__wrapped__") else type(target).__call__
 
 
 def _understood(annotation: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
 from rl4lms.plugins import files
+from rl4lms.plugins.calling import annotation_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,15 +38,12 @@ class Entry:
         kind: `reward`, `metric`, `task` or `algorithm`.
         target: a function, a class, or a lazy `module:attribute` string.
         summary: one line for `rl4lms ls`.
-        config: the pydantic model of an algorithm's options (or a lazy string), for constructors that take `(config, learner)`. None: the
-            target's signature says what the options are.
     """
 
     name: str
     kind: str
     target: Callable[..., Any] | str
     summary: str = ""
-    config: type[BaseModel] | str | None = None
 
 
 class Registry:
@@ -62,21 +60,10 @@ class Registry:
         self._entries = dict(builtins)
 
     @overload
-    def register(
-        self, name: str, target: None = None, *, config: type[BaseModel] | str | None = None, summary: str = ""
-    ) -> Callable[[F], F]: ...
+    def register(self, name: str, target: None = None, *, summary: str = "") -> Callable[[F], F]: ...
     @overload
-    def register(
-        self, name: str, target: Callable[..., Any] | str, *, config: type[BaseModel] | str | None = None, summary: str = ""
-    ) -> Callable[..., Any] | str: ...
-    def register(
-        self,
-        name: str,
-        target: Callable[..., Any] | str | None = None,
-        *,
-        config: type[BaseModel] | str | None = None,
-        summary: str = "",
-    ) -> Any:
+    def register(self, name: str, target: Callable[..., Any] | str, *, summary: str = "") -> Callable[..., Any] | str: ...
+    def register(self, name: str, target: Callable[..., Any] | str | None = None, *, summary: str = "") -> Any:
         """Give `target` a name; without `target` it is a decorator.
 
         Registering the same function or class again replaces it, so that a notebook cell can be run twice.
@@ -85,10 +72,10 @@ class Registry:
             ConfigError: the name is malformed, or taken by something else.
         """
         if target is None:
-            return lambda decorated: self.register(name, decorated, config=config, summary=summary)
+            return lambda decorated: self.register(name, decorated, summary=summary)
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot name a {self.kind}: use letters, digits, '_', '-' and '.'")
-        entry = Entry(name, self.kind, target, summary or _first_line(target), config)
+        entry = Entry(name, self.kind, target, summary or _first_line(target))
         taken = self._entries.get(name)
         if taken is not None and target_id(taken.target) != target_id(target):
             raise ConfigError(f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name")
@@ -104,13 +91,12 @@ class Registry:
         """
         if files.is_path(name):
             target = files.load(self.kind, name)
-            registered = self.name_of(target)  # by a decorator in the file
-            return Entry(name, self.kind, target, _first_line(target)) if registered is None else self._entries[registered]
+            return Entry(name, self.kind, target, _first_line(target))
         points = self._entry_points().get(name, ())
         if len(points) > 1:
             raise ConfigError(f"the {self.kind} name {name!r} is claimed by several packages: {', '.join(points)}")
         if points:
-            loaded = self._load(name, points[0])  # importing the module may run the decorator, which knows the config model
+            loaded = self._load(name, points[0])  # importing the module may run a decorator
             if name not in self._entries or self._load(name, self._entries[name].target) is not loaded:
                 self.register(name, loaded)
         if name not in self._entries:
@@ -122,9 +108,13 @@ class Registry:
         return self._load(name, self.entry(name).target)
 
     def config_model(self, name: str) -> type[BaseModel] | None:
-        """Return the registered model of the options; None: the target's signature says what they are. Raises as `entry` does."""
-        config = self.entry(name).config
-        return None if config is None else self._load(name, config)
+        """Return the pydantic model that annotates `config` in an algorithm's constructor `(config, learner)`, else None.
+
+        None says that the signature itself has the options. Raises as `entry` does.
+        """
+        target = self.get(name)
+        parameters = inspect.signature(target).parameters if self.kind == "algorithm" else {}
+        return annotation_of(target, parameters["config"]) if "learner" in parameters and "config" in parameters else None
 
     def names(self) -> list[str]:
         """Return every known name, sorted."""
@@ -186,9 +176,9 @@ def _first_line(target: Callable[..., Any] | str) -> str:
     return "" if isinstance(target, str) else (inspect.getdoc(target) or "").partition("\n")[0]
 
 
-def _table(kind: str, rows: Mapping[str, tuple[str, ...]]) -> dict[str, Entry]:
-    """Make entries of rows: name -> target and summary, both without the name of the package, and for algorithms a config model."""
-    return {name: Entry(name, kind, f"rl4lms.{row[0]}", row[1], f"rl4lms.{row[2]}" if row[2:] else None) for name, row in rows.items()}
+def _table(kind: str, rows: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:
+    """Make entries of rows: name -> target, without the name of the package, and summary."""
+    return {name: Entry(name, kind, f"rl4lms.{target}", summary) for name, (target, summary) in rows.items()}
 
 
 algorithms = Registry(
@@ -197,9 +187,9 @@ algorithms = Registry(
     _table(
         "algorithm",
         {
-            "ppo": ("algorithms.ppo:PPO", "proximal policy optimisation", "config.algorithms:PPOConfig"),
-            "nlpo": ("algorithms.nlpo:NLPO", "PPO inside a learned top-p mask", "config.algorithms:NLPOConfig"),
-            "supervised": ("algorithms.supervised:Supervised", "the warm start alone, no RL", "plugins.component:Block"),
+            "ppo": ("algorithms.ppo:PPO", "proximal policy optimisation"),
+            "nlpo": ("algorithms.nlpo:NLPO", "PPO inside a learned top-p mask"),
+            "supervised": ("algorithms.supervised:Supervised", "the warm start alone, no RL"),
         },
     ),
 )
