@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Experience", "MetricResult", "Rollout", "Sample", "__version__", "algorithm", "metric", "reward", "task", "train"]
+__all__ = [
+    "Experience",
+    "MetricResult",
+    "Rollout",
+    "Sample",
+    "__version__",
+    "algorithm",
+    "metric",
+    "reward",
+    "task",
+    "train",
+]
 
 _LAZY = {
     "train": "rl4lms.training.run:train",

@@ -353,7 +353,8 @@ FILES = {
     "of an algorithm": Bad("train r.yaml algorithm=broken.py:F", f"algorithm 'broken.py:F': {REASON}", BROKEN),
     "of a task": Bad("train r.yaml data=null task=broken.py:F", f"override task=broken.py:F: task 'broken.py:F': {REASON}", BROKEN),
     "no such metric": Bad(
-        "train r.yaml 'evaluation.metrics=[mine.py:zero]'", "metric 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?"
+        "train r.yaml 'evaluation.metrics=[mine.py:zero]'",
+        "metric 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?",
     ),
     "no such algorithm": Bad("train r.yaml algorithm=yours.py:F", "algorithm 'yours.py:F': there is no file {here}/yours.py"),
 }

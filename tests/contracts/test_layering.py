@@ -133,7 +133,15 @@ def test_light_parts_import_no_heavy_package(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["rl4lms", "rl4lms.config", "rl4lms.plugins", "rl4lms.plugins.registry", "rl4lms.plugins.building", "rl4lms.stats", "rl4lms.types"],
+    [
+        "rl4lms",
+        "rl4lms.config",
+        "rl4lms.plugins",
+        "rl4lms.plugins.registry",
+        "rl4lms.plugins.building",
+        "rl4lms.stats",
+        "rl4lms.types",
+    ],
 )
 def test_light_modules_load_no_torch(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'datasets'}} & sys.modules.keys()))"
@@ -169,7 +177,8 @@ def catch_alls(tree: ast.AST, module: Path) -> Iterator[str]:
             node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
         )
         last = node.body[-1] if catches_all else None
-        # Tidying up and raising on is fine, and so is naming what failed with the cause attached, or raising in whoever waits for a future.
+        # Tidying up and raising on is fine; so is naming what failed with the cause attached, or raising where a future
+        # is waited for.
         raises = isinstance(last, ast.Raise) and (last.exc is None or last.cause is not None)
         hands_on = isinstance(last, ast.Expr) and ast.unparse(last).endswith(f".set_exception({node.name})") if catches_all else False
         if catches_all and not raises and not hands_on:

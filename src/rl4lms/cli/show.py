@@ -58,7 +58,10 @@ def _component(out: Console, kind: Registry, name: str) -> None:
     out.print()
     _options(out, options_model(kind, name))
     if kind.kind == "metric" and not (getattr(target, "needs_policy", False) or getattr(target, "gold", False)):
-        out.print(f"\nIts values of single texts can be a reward: `reward: {name}`, with `key` where it has several.", markup=False)
+        out.print(
+            f"\nIts values of single texts can be a reward: `reward: {name}`, with `key` where it has several.",
+            markup=False,
+        )
     if kind.kind == "task":
         _task(out, kind, name)
 

@@ -210,9 +210,10 @@ class _Draft:
         return value
 
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
-        """Validates a component and fills in its options' defaults. A file only runs when the component is built, which checks them then.
+        """Validate a component and fill in its options' defaults.
 
-        A task's file runs here: its defaults are a part of the recipe.
+        A file only runs when its component is built, which checks the options then. A task's file runs here: its
+        defaults are a part of the recipe.
         """
         name, names = component.name, kind.names()
         is_reward = kind is registry.rewards

@@ -19,9 +19,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 class ExactMatch:
     """1 where a text equals one of its references, else 0, under the key `exact_match`.
 
-    Args:
-        normalise: compare lower-cased texts without ASCII punctuation, articles and extra white space. Texts of which nothing is left
-            are equal.
+    Texts of which nothing is left when they are normalised are equal.
     """
 
     higher_is_better = True

@@ -94,12 +94,8 @@ class _Embedded(NamedTuple):
 class BertScore(RunnerOptions):
     """F1, precision and recall under the keys `bert_score`, `bert_score_precision` and `bert_score_recall`; at most 1.
 
-    Args:
-        model: an encoder, or an encoder-decoder whose encoder is used: Hub id or folder.
-        layer: whose states are compared, 0 for the input embeddings; None for bert-score's choice.
-        idf: corpus whose references give the weights of tokens; `fit` is called with them. None: all tokens weigh the same.
-        baseline: file with lines LAYER,P,R,F (bert-score's `rescale_baseline` folder has some).
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    A file of baselines has the lines LAYER,P,R,F; bert-score's folder `rescale_baseline` has some. Without `idf`
+    all tokens weigh the same.
 
     Raises:
         ConfigError: the layer has to be named, or there is no such layer, or the baseline cannot be used.
@@ -111,8 +107,16 @@ class BertScore(RunnerOptions):
     uses_model = True
     reward_key = "bert_score"
 
-    model: Annotated[str, Option("an encoder: Hub id or folder", min_length=1)] = "roberta-large"
-    layer: Annotated[int | None, Option("whose states are compared; needed unless bert-score has a choice for the model", ge=0)] = None
+    model: Annotated[str, Option("an encoder, or an encoder-decoder whose encoder is used: Hub id or folder", min_length=1)] = (
+        "roberta-large"
+    )
+    layer: Annotated[
+        int | None,
+        Option(
+            "whose states are compared, 0: the input embeddings; needed unless bert-score has a choice for the model",
+            ge=0,
+        ),
+    ] = None
     idf: Annotated[str | None, Option(f"weigh tokens by rarity; {CORPUS}", min_length=1)] = None
     baseline: Annotated[str | None, Option("rescale with this file of baselines, one line per layer as in bert-score", min_length=1)] = None
 

@@ -22,10 +22,7 @@ class Bleurt(RunnerOptions):
     bring code of their own (BLEURT-20), have to be converted first. Of several references the best score counts. Empty texts are read
     like any other.
 
-    Args:
-        model: Hub id or folder.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`; of a pair that is too long the longer text is
-            cut.
+    Of a pair that is too long the longer text is cut.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.

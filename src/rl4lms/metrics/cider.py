@@ -46,19 +46,17 @@ class Cider:
     """CIDEr, in [0, 10] for each text under the key `cider`.
 
     Texts without words, and references without words, have the value 0; so has everything where no n-gram tells documents apart.
-
-    Args:
-        corpus: whose references give the document frequencies; `fit` is called with them.
-        max_n: n-grams up to this length.
-        tokenize: `ptb` as in COCO captioning (see `rl4lms.metrics.ptb`), `whitespace` as in nlg-eval, where case counts.
     """
 
     higher_is_better = True
     key = "cider"
 
     corpus: Annotated[str, Option(CORPUS, min_length=1)] = "train"
-    max_n: Annotated[int, Option(ge=1, le=9)] = 4
-    tokenize: Annotated[Literal["ptb", "whitespace"], Option("ptb: as in COCO captioning; whitespace: as in nlg-eval")] = "ptb"
+    max_n: Annotated[int, Option("n-grams up to this length", ge=1, le=9)] = 4
+    tokenize: Annotated[
+        Literal["ptb", "whitespace"],
+        Option("ptb: as in COCO captioning; whitespace: as in nlg-eval, where case counts"),
+    ] = "ptb"
 
     def __post_init__(self) -> None:
         self._words: Callable[[str], Sequence[str]] = ptb_words if self.tokenize == "ptb" else str.split
@@ -148,15 +146,11 @@ class CiderD(Cider):
     """CIDEr-D, in [0, 10] for each text under the key `cider_d`. The original library's `cider` is this one.
 
     Texts without words, and references without words, have the value 0.
-
-    Args:
-        corpus, max_n, tokenize: as for `Cider`.
-        sigma: standard deviation of the length penalty, in words.
     """
 
     key = "cider_d"
 
-    sigma: Annotated[float, Option("of the length penalty, in words", gt=0)] = 6.0
+    sigma: Annotated[float, Option("standard deviation of the length penalty, in words", gt=0)] = 6.0
 
     def _similarity(self, candidate: _Vector, reference: _Vector) -> float:
         """Sum over n of the clipped cosines, times the length penalty."""

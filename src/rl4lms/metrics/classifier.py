@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class Classifier(RunnerOptions):
-    """Score of a label by a HuggingFace sequence classifier, for prompt and completion together or for the completion alone.
+    """Score of a label by a sequence classifier, for prompt and completion together or for the completion alone.
 
-    `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match` is 1 where the label
-    is the most likely one (a single output: where it is positive), else 0, so that its mean is an accuracy.
+    `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match`
+    is 1 where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is
+    an accuracy.
 
     Raises:
         ModelError: the model or its tokenizer cannot be loaded, or the folder lacks weights of a classifier.

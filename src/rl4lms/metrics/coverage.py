@@ -55,9 +55,7 @@ class ConceptCoverage:
 
     Case does not matter; order and repetition neither. A row without concepts has no value.
 
-    Args:
-        column: data column with the concepts: a list of words, or one text of them with white space, commas or `#` between them.
-        inflect: count inflected forms.
+    Where the concepts are one text, white space, commas or `#` stand between them.
     """
 
     higher_is_better = True

@@ -48,11 +48,6 @@ class Diversity:
     repeats some texts, so its values of `vocab_size`, `unique`, `distinct` and the entropies are lower on average than that of the texts
     themselves, and it never goes beyond their shortest and longest: for these keys the error is a measure of spread, not half of an
     interval around the value.
-
-    Args:
-        window: segment length of MSTTR, in words.
-        resamples: how many sets are drawn; fewer than 2: no errors.
-        detail: `standard` for eight keys, `all` for everything that the original library logged.
     """
 
     def __init__(

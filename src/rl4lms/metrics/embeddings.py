@@ -27,12 +27,6 @@ class EmbeddingSimilarity(RunnerOptions):
     sentence-transformers' pooling computes it. Its further modules (`Dense` and the like) are not read, and the length it cuts texts to
     has to be given as `max_tokens`. The empty text has an embedding like any other, that of its special tokens.
 
-    Args:
-        model: an encoder: Hub id or folder.
-        pooling: `mean` or `cls`.
-        to: what is compared with: `references` or `prompts`.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
-
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
         ModelError: the model cannot be loaded.
@@ -42,7 +36,7 @@ class EmbeddingSimilarity(RunnerOptions):
     uses_model = True
 
     model: Annotated[str, Option("an encoder: Hub id or folder", min_length=1)]
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Annotated[Literal["mean", "cls"], Option("the mean of the last states, or that of the first token")] = "mean"
     to: Annotated[Literal["references", "prompts"], Option("what completions are compared with")] = "references"
 
     def __post_init__(self) -> None:

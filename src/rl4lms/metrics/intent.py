@@ -22,12 +22,6 @@ class IntentAccuracy(RunnerOptions):
     the `turn_end` out, so that it asked for something else than what was trained. The last turn is what stands in the prompt before its
     last `turn_end`, or the whole prompt where there is none. Of long texts the beginning is cut.
 
-    Args:
-        model: a sequence classifier: Hub id or folder.
-        column: data column with the wanted label of each row, a name or an index.
-        turn_end: marks the end of a turn in prompts.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
-
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
         ModelError: the model cannot be loaded, or is no classifier.
@@ -47,7 +41,12 @@ class IntentAccuracy(RunnerOptions):
 
         try:
             self._runner = load_runner(
-                "intent_accuracy", AutoModelForSequenceClassification, self.model, "intent classifier", self, truncation_side="left"
+                "intent_accuracy",
+                AutoModelForSequenceClassification,
+                self.model,
+                "intent classifier",
+                self,
+                truncation_side="left",
             )
         except IncompleteModelError as error:
             raise ModelError(f"{error}; name a model that was trained as a sequence classifier") from error

@@ -37,11 +37,6 @@ class MeteorExactStem:
     """METEOR without synonyms, in [0, 1] for each text under the key `meteor_exact_stem`. It needs no data.
 
     A text without words, a reference without words, and texts without a common word have the value 0.
-
-    Args:
-        alpha: weight of recall; precision has the rest.
-        beta: exponent of the fragmentation penalty.
-        gamma: the largest fragmentation penalty.
     """
 
     higher_is_better = True
@@ -88,8 +83,7 @@ class MeteorExactStem:
 class Meteor(MeteorExactStem):
     """METEOR with all three stages, in [0, 1] for each text under the key `meteor`.
 
-    Args:
-        alpha, beta, gamma: as for `MeteorExactStem`, which also says what has the value 0.
+    A text without words, a reference without words, and texts without a common word have the value 0.
 
     Raises:
         MissingPartError: WordNet is not installed.

@@ -62,12 +62,8 @@ class Parent:
     A text without words has the precision 0. Entries without words are left out; an empty table entails nothing, and the recall against it
     is that of the reference.
 
-    Args:
-        column: data column with the table of each row: a list of [attribute, value] pairs, or of [head, relation, tail] triples, of which
-            head and tail are the value.
-        recall_weight: of the reference in recall, 1 - lambda in the paper; None: for each reference the share of the table that it mentions
-            itself.
-        tokenize: `13a` splits punctuation from words, `whitespace` does not; case is ignored.
+    A table is a list of [attribute, value] pairs, or of [head, relation, tail] triples, of which head and tail are
+    the value. `recall_weight` is 1 - lambda in the paper.
     """
 
     higher_is_better = True
@@ -78,7 +74,11 @@ class Parent:
         column: Annotated[str, Option("data column: lists of [attribute, value]", min_length=1)] = "table",
         recall_weight: Annotated[
             float | None,
-            Option("of the references in recall; null: chosen for each reference by how much of the table it mentions", ge=0, le=1),
+            Option(
+                "of the references in recall; null: chosen for each reference by how much of the table it mentions",
+                ge=0,
+                le=1,
+            ),
         ] = None,
         tokenize: Annotated[
             Literal["13a", "whitespace"], Option("13a: punctuation is split from words; whitespace: tokenised text")

@@ -25,11 +25,6 @@ class Perplexity:
 
     Keys: `perplexity`, exp(nats of all completions / tokens of all completions), with its error by the bootstrap over completions, left
     out where no completion has a token; and `nll`, the nats of each completion. EOS is not scored.
-
-    Args:
-        model: Hub id or folder of the judge.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.models.scoring.load_scorer`.
-        key: another name for `perplexity`, so that two judges can be asked; the nats are then `<key>_nll`.
     """
 
     higher_is_better = False

@@ -46,12 +46,7 @@ class _Rouge:
 
 
 class Rouge(_Rouge):
-    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`.
-
-    Args:
-        stemmer: whether to compare stems.
-        multi_reference: `max` takes the best of several references for each key, `mean` their mean.
-    """
+    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`."""
 
     name = "rouge"
 
@@ -77,9 +72,6 @@ class RougeCombined(_Rouge):
     """Mean of ROUGE-1, -2 and -L under the key `rouge_combined`, in [0, 1], as in the original library.
 
     Of several references each of the three takes its best (or mean) before the three are averaged.
-
-    Args:
-        stemmer, multi_reference: as for `Rouge`.
     """
 
     name = "rouge_combined"

@@ -24,9 +24,6 @@ class CocoRougeL:
     (Lin, 2004, equation 4; `pycocoevalcap/rouge`). Words are what stands between white space: case and punctuation count, and texts
     are tokenised before if they are to be. Deviation: coco-caption splits at single spaces, so that two of them make an empty word;
     here they do not. A text without words scores 0.
-
-    Args:
-        beta: how much more recall counts than precision.
     """
 
     higher_is_better = True
@@ -67,12 +64,6 @@ class RougeLMax:
 
     Deviations: py-rouge has a list of irregular forms (`children` counts as `child`; from the exceptions of WordNet 2.0), and words on
     it are not stemmed; here all are. It splits gimme, gonna, gotta, lemme and wanna in two. A text without words scores 0.
-
-    Args:
-        alpha: weight of precision.
-        weight_factor: the root.
-        stemmer: whether to compare stems.
-        max_words: words beyond this are cut off; None: none.
     """
 
     higher_is_better = True
@@ -83,7 +74,7 @@ class RougeLMax:
         weight_factor: Annotated[
             float, Option("py-rouge takes this root of precision and recall; the original's recipes set 1.2", gt=0)
         ] = 1.0,
-        stemmer: bool = True,
+        stemmer: Annotated[bool, Option("compare stems")] = True,
         max_words: Annotated[int | None, Option("words beyond this are cut off; null: none", ge=1)] = 100,
     ) -> None:
         self._alpha, self._root, self._stemmer, self._max_words = alpha, 1 / weight_factor, stemmer, max_words

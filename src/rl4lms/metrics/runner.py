@@ -28,7 +28,7 @@ AllowPickle = Annotated[
 
 @dataclass(kw_only=True, eq=False)
 class RunnerOptions:
-    """What every component that runs a pretrained model lets people choose; a base class of theirs, which adds its own options."""
+    """Options of every component that runs a pretrained model: their base class, to which each adds its own."""
 
     batch_size: Annotated[int, Option(ge=1)] = 64
     max_tokens: Annotated[int, Option("longer texts are cut; the model's own limit applies, too", ge=8)] = 512

@@ -130,14 +130,8 @@ class SummaCZS(_SummaC):
     `use_entailment` alone the score is entailment, with `use_contradiction` alone 1 minus contradiction. Of several references as sources
     the best score counts.
 
-    Args:
-        model: a sequence classifier with labels named like `entailment` and `contradiction`: Hub id or folder.
-        source: what must entail the text: `prompts`, `references`, or a data column.
-        granularity: `sentence`, `paragraph` (blocks between blank lines; lines where there are none) or `document` for both, or
-            `paragraph-sentence`, `document-sentence` for source and text. As in the original library, `paragraph` is the default.
-        op1, op2: `max`, `mean` or `min`.
-        use_entailment, use_contradiction: what is looked at.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    A `paragraph` is a block between blank lines, or a line where there are none; as in the original library, it is
+    the default.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -186,13 +180,10 @@ class SummaCConv(_SummaC):
     output is the score. Source or text without any part long enough count as one part that entails nothing. Of several references as
     sources the best score counts. This library does not train the layer.
 
-    Args:
-        model: the NLI classifier that the layer was trained for; `tals/albert-xlarge-vitaminc-mnli` for the published one.
-        weights: the layers in the authors' layout, `mlp.weight` (1, bins), `mlp.bias` (1,), `layer_final.weight` (2, 3),
-            `layer_final.bias` (2,): a safetensors file, or a folder with one. The authors' `summac_conv_vitc_sent_perc_e.bin` is a pickle
-            and must be converted first. With 23 bins their edges are those of that file, otherwise bins are equally wide.
-        source, granularity: as for `SummaCZS`.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    The classifier is the one that the layer was trained for, `tals/albert-xlarge-vitaminc-mnli` for the published
+    one. The layers have the authors' layout, `mlp.weight` (1, bins), `mlp.bias` (1,), `layer_final.weight` (2, 3),
+    `layer_final.bias` (2,); the authors' `summac_conv_vitc_sent_perc_e.bin` is a pickle and must be converted
+    first. With 23 bins their edges are those of that file, otherwise bins are equally wide.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded, or there is no file of weights.
@@ -211,7 +202,13 @@ class SummaCConv(_SummaC):
         bins = self._layers["mlp.weight"].shape[1]
         self._edges = _PERCENTILES if bins == len(_PERCENTILES) - 1 else np.linspace(0, 1, bins + 1)
         digest = hashlib.sha256(b"".join(np.float32(self._layers[name]).tobytes() for name in _SHAPES)).hexdigest()[:8]
-        shown = {"model": self.model, "weights": digest, "bins": bins, "source": self.source, "granularity": self.granularity}
+        shown = {
+            "model": self.model,
+            "weights": digest,
+            "bins": bins,
+            "source": self.source,
+            "granularity": self.granularity,
+        }
         self.signature = signature(self.key, **shown, max_tokens=self.max_tokens)
 
     def _value(self, table: Array | None) -> float:

@@ -27,7 +27,7 @@ from rl4lms.types import CorpusValue
 
 NullReferences = Annotated[
     bool,
-    Option("fill up to three references with the text <null>, as ToTTo's script does: its exact numbers, but no fair reward"),
+    Option("fill up to three references with <null>, as ToTTo's script does: its exact numbers, but no fair reward"),
 ]
 
 
@@ -36,9 +36,6 @@ class TottoParent:
 
     Keys: `totto_parent` (F1), `totto_parent_precision`, `totto_parent_recall`; the same with `totto_parent_overlap` and
     `totto_parent_non_overlap`, where rows of the other subset, and rows whose `overlap_subset` is not known, have no value.
-
-    Args:
-        null_references: fill up to three references as the script does, for its exact numbers.
     """
 
     higher_is_better = True
@@ -86,9 +83,6 @@ class TottoBleu:
     """BLEU of ToTTo, 0 to 100: corpus values `totto_bleu`, `totto_bleu_overlap` and `totto_bleu_non_overlap`, and `sentence_totto_bleu`.
 
     Case is ignored. A subset without rows has no value. As a reward: the value of each text, divided by 100.
-
-    Args:
-        null_references: fill up to three references as the script does, for its exact numbers.
     """
 
     higher_is_better = True

@@ -22,7 +22,8 @@ def build(registry: Registry, component: Component | str | Mapping[str, Any]) ->
 
     Raises:
         UnknownNameError: nothing is registered under the name.
-        ConfigError: an option is unknown, missing or has a wrong value; or the component is in a file that cannot be used.
+        ConfigError: an option is unknown, missing or has a wrong value; or the component is in a file that cannot be
+            used.
     """
     component = as_component(component, registry.kind)
     owner = f"{registry.kind} {component.name!r}"
@@ -58,7 +59,7 @@ def as_component(given: Component | str | Mapping[str, Any], kind: str, what: st
 
 
 def bound(owner: str, target: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Return an instance of a class, or a function with `options` bound by keyword (its name and attributes stay readable).
+    """Return an instance of a class, or a function with `options` bound, whose name and attributes stay readable.
 
     Raises:
         ConfigError: the constructor raised an error that this library does not know.

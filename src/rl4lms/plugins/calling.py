@@ -18,7 +18,7 @@ from rl4lms.errors import ConfigError, DataError
 
 
 def detached(owner: str, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Columns of a batch as lists of their own that share nothing mutable with it: what a component does to them stays with it.
+    """Copy columns of a batch, down to nested lists: what a component does to them stays with it.
 
     Raises:
         DataError: a value cannot be copied.
@@ -88,7 +88,10 @@ def parameters_of(owner: str, function: Callable[..., Any]) -> Mapping[str, insp
 
 
 def annotation_of(target: Any, parameter: inspect.Parameter) -> Any:
-    """Return the type of a parameter, evaluated where it was written; `Any` where it has none, or names something unknown there."""
+    """Return the type of a parameter, evaluated where it was written.
+
+    It is `Any` where there is no annotation, or one that names something unknown there.
+    """
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
         return Any
@@ -102,8 +105,8 @@ def annotation_of(target: Any, parameter: inspect.Parameter) -> Any:
         names = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         hints = typing.get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # a name that is imported for type checkers only, or lives inside a function
-        return Any
+    except (NameError, TypeError, AttributeError):
+        return Any  # it has a name that is imported for type checkers only, or lives inside a function
     return hints["it"]
 
 
@@ -123,7 +126,10 @@ def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
 
 
 def place_in(function: Callable[..., Any], frames: Iterable[traceback.FrameSummary]) -> str:
-    """`file.py, line 3`: the innermost of some frames that is in the component's own file, else the innermost outside this library."""
+    """Say where a component was, as `file.py, line 3`.
+
+    That is the innermost of some frames in the component's own file, else the innermost outside this library.
+    """
     outside = [frame for frame in frames if not Path(frame.filename).is_relative_to(_PACKAGE)]
     own = [frame for frame in outside if frame.filename == _file_of(function)]
     if not outside:

@@ -31,7 +31,8 @@ def load(kind: str, name: str) -> Callable[..., Any]:
         name: `path/to/file.py:name`.
 
     Raises:
-        ConfigError: there is no such file, it raises an error when it is executed, or there is nothing callable of that name in it.
+        ConfigError: there is no such file, it raises an error when it is executed, or there is nothing callable of
+            that name in it.
     """
     match = _PATH.fullmatch(name)
     if match is None:

@@ -3,11 +3,11 @@
     class Rouge:
         def __init__(self, stemmer: Annotated[bool, Option("compare Porter stems")] = True) -> None: ...
 
-The options of a class are the parameters of its constructor, or its fields where it is a dataclass. Those of a function are its
-keyword-only parameters with a default; what else it asks for by keyword are data columns.
+The options of a class are the parameters of its constructor, or its fields where it is a dataclass. Those of a
+function are its keyword-only parameters with a default; what else it asks for by keyword are data columns.
 
-What no option can say alone, the component says with a static method `check_options`, which names the options it looks at and raises
-`ValueError`. It runs when a recipe is read, so that the message has the recipe's line:
+What no option can say alone, the component says with a static method `check_options`, which names the options it
+looks at and raises `ValueError`. It runs when a recipe is read, so that the message has the recipe's line:
 
     class Clip:
         @staticmethod
@@ -62,7 +62,9 @@ def options_model(registry: Registry, name: str) -> type[BaseModel]:
 
 
 def signature_model(target: Callable[..., Any]) -> type[Options]:
-    """Make the model of a component's options from its signature. An annotation that pydantic does not understand allows anything.
+    """Make the model of a component's options from its signature.
+
+    An annotation that pydantic does not understand allows anything.
 
     Raises:
         ConfigError: the signature cannot be read.
@@ -71,9 +73,10 @@ def signature_model(target: Callable[..., Any]) -> type[Options]:
 
 
 def reward_options_model(metric: str) -> type[Options]:
-    """Make the model of the options of a metric that is used as a reward: its own, and `key` for which of its values is the reward.
+    """Make the model of the options of a metric that is used as a reward.
 
-    A `key` of the metric itself, the name of its result in an evaluation's logs, is not among them.
+    They are its own, and `key` for which of its values is the reward. A `key` of the metric itself, the name of its
+    result in an evaluation's logs, is not among them.
 
     Raises:
         UnknownNameError: there is no such metric.
@@ -115,8 +118,8 @@ def checked_options(owner: str, model: type[BaseModel], options: Mapping[str, An
 def written(options: BaseModel) -> dict[str, Any]:
     """Return what a resolved recipe says about options: all of them, so that it stays true when a default changes.
 
-    What a function was not given stays out, since a data column of that name may take its place. So does a default that is no plain
-    value: no recipe can hold it.
+    What a function was not given stays out, since a data column of that name may take its place. So does a default
+    that is no plain value: no recipe can hold it.
     """
     left_out = set()
     if isinstance(options, Options):

@@ -31,9 +31,10 @@ _MESSAGES = {
 
 
 def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | ValidationError) -> tuple[KeyPath, str] | None:
-    """The first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
+    """Return the first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
 
-    Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count as wrong too.
+    Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count
+    as wrong too.
     """
     if isinstance(outcome, BaseModel):
         return _converted(values, outcome.model_dump(mode="json", by_alias=True, exclude_unset=True), ())

@@ -1,9 +1,10 @@
 """Names for components: rewards, metrics, tasks and algorithms, alike.
 
-A registry maps a name to a target, a function or a class. A target may be a lazy string `module:attribute`, which is imported when it is
-first used, so naming a component costs nothing. Components come from four places: the built-in tables below; the decorators
-`@rl4lms.reward("name")`, `@rl4lms.metric("name")`, `@rl4lms.task("name")` and `@rl4lms.algorithm("name")`; entry points of installed
-packages (groups `rl4lms.rewards`, `rl4lms.metrics`, `rl4lms.tasks`, `rl4lms.algorithms`); and files, as `path/to/file.py:name`.
+A registry maps a name to a target, a function or a class. A target may be a lazy string `module:attribute`, which is
+imported when it is first used, so naming a component costs nothing. Components come from four places: the built-in
+tables below; the decorators `@rl4lms.reward("name")`, `@rl4lms.metric("name")`, `@rl4lms.task("name")` and
+`@rl4lms.algorithm("name")`; entry points of installed packages (groups `rl4lms.rewards`, `rl4lms.metrics`,
+`rl4lms.tasks`, `rl4lms.algorithms`); and files, as `path/to/file.py:name`.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Registry:
 
         Raises:
             UnknownNameError: nothing has that name.
-            ConfigError: an entry point of that name cannot be loaded, two packages claim it, or a file has no such component.
+            ConfigError: an entry point of that name cannot be loaded, two packages claim it, or a file has no such
+                component.
         """
         if files.is_path(name):
             target = files.load(self.kind, name)
@@ -108,7 +110,7 @@ class Registry:
         return self._load(name, self.entry(name).target)
 
     def config_model(self, name: str) -> type[BaseModel] | None:
-        """Return the pydantic model that annotates `config` in an algorithm's constructor `(config, learner)`, else None.
+        """Return what annotates `config` in an algorithm's constructor `(config, learner)`, else None.
 
         None says that the signature itself has the options. Raises as `entry` does.
         """
@@ -121,7 +123,7 @@ class Registry:
         return sorted(self._entries.keys() | self._entry_points().keys())
 
     def origin(self, name: str) -> str:
-        """Say where a component comes from: `module:attribute`, or `file:line` for code that is not an importable module."""
+        """Say where a component comes from: `module:attribute`, or `file:line` for code that is no importable module."""
         target = self.entry(name).target
         code = getattr(target, "__code__", None)
         if code is not None and getattr(target, "__module__", None) == "__main__":
@@ -137,7 +139,7 @@ class Registry:
 
     @functools.cache  # noqa: B019 - registries live as long as the process
     def _entry_points(self) -> dict[str, list[str]]:
-        """Names announced by installed packages, each with the `module:attribute` it stands for (several if packages disagree)."""
+        """Return names that packages announce, each with its `module:attribute`; several where packages disagree."""
         table: dict[str, list[str]] = {}
         for point in importlib.metadata.entry_points(group=self.group):
             value, claims = f"{point.module}:{point.attr}", table.setdefault(point.name, [])
@@ -166,7 +168,7 @@ def target_id(target: Callable[..., Any] | str) -> str:
 
 
 def loadable(function: Callable[..., Any]) -> str:
-    """`file.py:name` of a function at the top of a Python file, which a recipe can name again; otherwise its `target_id`."""
+    """Return `file.py:name` of a function at the top of a file, which a recipe can name again; else its `target_id`."""
     code, name = getattr(function, "__code__", None), getattr(function, "__qualname__", "")
     is_top = code is not None and name.isidentifier() and code.co_filename.endswith(".py")
     return f"{code.co_filename}:{name}" if code is not None and is_top else target_id(function)

@@ -66,16 +66,13 @@ class Sum(_Parts):
     A sum with a dense part is dense: the score of a part that gives one number per completion then goes to the last token, where
     sequence scores are placed anyway. A row that one part leaves out (None) is left out of the sum.
 
-    Args:
-        parts: the terms.
-
     Raises:
         ConfigError: two parts have the same key.
     """
 
     whole = "sum"
 
-    def __init__(self, parts: Annotated[list[SumPart], Option(min_length=1)]) -> None:
+    def __init__(self, parts: Annotated[list[SumPart], Option("the terms: {reward, weight, key}", min_length=1)]) -> None:
         checked = [SumPart.model_validate(part) for part in parts]
         super().__init__(checked)
         self._weights = [part.weight for part in checked]
@@ -112,16 +109,16 @@ class Product(_Parts):
 
     A row that one part leaves out (None) is left out of the product.
 
-    Args:
-        parts: the factors, each with one score per completion.
-
     Raises:
         ConfigError: two parts have the same key.
     """
 
     whole = "product"
 
-    def __init__(self, parts: Annotated[list[Part], Option(min_length=1)]) -> None:
+    def __init__(
+        self,
+        parts: Annotated[list[Part], Option("the factors: {reward, key}, each with one score per completion", min_length=1)],
+    ) -> None:
         super().__init__([Part.model_validate(part) for part in parts])
 
     def composed_score(self, **batch: Any) -> RewardOutput:
@@ -138,10 +135,6 @@ class Ensemble(_Parts):
     The members should be models of one kind, trained apart (Coste et al., 2023, arXiv 2310.02743). Members and `disagreement`, the
     population standard deviation, are reported. A row that a member leaves out (None) is left out.
 
-    Args:
-        parts: the members.
-        penalty: how much disagreement costs, at least 0.
-
     Raises:
         ConfigError: two parts have the same key.
     """
@@ -150,7 +143,7 @@ class Ensemble(_Parts):
 
     def __init__(
         self,
-        parts: Annotated[list[Part], Option(min_length=2)],
+        parts: Annotated[list[Part], Option("the members: {reward, key}", min_length=2)],
         penalty: Annotated[float, Option("how much disagreement costs", ge=0)] = 0.0,
     ) -> None:
         members = [Part.model_validate(part) for part in parts]

@@ -34,8 +34,9 @@ class RewardTimedOut(RewardError):
 def call(owner: str, reward: Callable[..., Any], arguments: Mapping[str, Any], timeout_s: float | None = None) -> Any:
     """Return what `reward(**arguments)` returns; an `async` reward is run to its end.
 
-    With `timeout_s` the reward runs in a thread of its own. One that is too slow is left to itself: what it returns later is dropped, and
-    it does not keep the process from ending. Errors of this library and Ctrl-C pass as they are.
+    With `timeout_s` the reward runs in a thread of its own. One that is too slow is left to itself: what it returns
+    later is dropped, and it does not keep the process from ending. Errors of this library and Ctrl-C pass as they
+    are.
 
     Raises:
         RewardRaised: the reward raised an error, or called `sys.exit`.
@@ -72,7 +73,8 @@ def _in_time(owner: str, reward: Any, work: Callable[[], Any], seconds: float) -
 def in_thread(work: Callable[[], Value], name: str) -> tuple[threading.Thread, Future[Value]]:
     """Begin to work in a thread; the future has what `work` returns or raises.
 
-    The thread is a daemon, which those of an executor are not: a reward that hangs must not keep an interrupted process alive.
+    The thread is a daemon, which those of an executor are not: a reward that hangs must not keep an interrupted
+    process alive.
     """
     future: Future[Value] = Future()
 

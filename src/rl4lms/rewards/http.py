@@ -40,16 +40,7 @@ class HttpReward:
     about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass. With
     `reward_faults.timeout_s` the whole call has that time, and what is not answered then follows `reward_faults.timeout`.
 
-    Args:
-        url: of the server; `$NAME` is taken from the environment. Messages show it without user, password and query.
-        columns: what is sent.
-        batch_size: rows of one request.
-        concurrency: requests at the same time.
-        timeout_s: seconds from sending a request to having all of its answer.
-        retries: further tries of a request.
-        backoff_s: wait before the first of them.
-        cache_size: scores that are kept, the most recently used ones.
-        headers: of every request; `$NAME` is taken from the environment.
+    Messages show the url without user, password and query. The scores used most recently are kept.
 
     Attributes:
         beside: True: the reward waits for a server and may run beside the model's work.

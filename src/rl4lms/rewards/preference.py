@@ -22,14 +22,6 @@ class PreferenceReward(RunnerOptions):
       other, a softmax over the logits of their first tokens at the first step, in [0, 1]. The original library's CommonGen preference
       model has this form; it reads the completion alone (`include_prompt: false`).
 
-    Args:
-        model: Hub id or folder.
-        form: see above.
-        include_prompt: whether prompt and completion are read together.
-        good, bad: the two answers.
-        truncation_side: which end of a long text is cut.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
-
     Raises:
         ModelError: the model cannot be loaded, or lacks weights.
         ConfigError: it has another form, or the two answers begin with the same token.

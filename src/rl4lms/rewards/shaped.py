@@ -27,17 +27,13 @@ class Shaped(Composite):
     With `every: word` a prefix is scored where a word is complete, that is, at the token before white space or punctuation, and at the last
     token: about as many calls as words. With `every: token` each token's payment depends on the tokens up to it alone, which `TextGenEnv`
     needs.
-
-    Args:
-        reward: Φ, one score per completion. It is called once with every prefix of the batch.
-        every: which prefixes are scored.
     """
 
     whole = "shaped"
 
     def __init__(
         self,
-        reward: Component,
+        reward: Annotated[Component, Option("Φ, one score per completion; called once with every prefix of the batch")],
         every: Annotated[Literal["token", "word"], Option("a prefix per token, or only where a word is complete: fewer calls")] = "word",
     ) -> None:
         self._key = name_inside(reward)

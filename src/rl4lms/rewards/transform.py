@@ -32,16 +32,11 @@ class _Around(Composite):
 
 
 class Scale(_Around):
-    """factor * reward + offset. Of a dense reward every token is multiplied, and the offset goes to the last token.
-
-    Args:
-        reward: what is scaled.
-        factor, offset: of the line.
-    """
+    """factor * reward + offset. Of a dense reward every token is multiplied, and the offset goes to the last token."""
 
     whole = "scale"
 
-    def __init__(self, reward: Component, factor: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(self, reward: Annotated[Component, Option("what is scaled")], factor: float = 1.0, offset: float = 0.0) -> None:
         super().__init__(reward)
         self._factor, self._offset = factor, offset
 
@@ -58,16 +53,16 @@ class Scale(_Around):
 
 
 class Clip(_Around):
-    """A reward that is never below `low` nor above `high`.
-
-    Args:
-        reward: what is clipped; one score per completion.
-        low, high: the bounds; None for none.
-    """
+    """A reward that is never below `low` nor above `high`."""
 
     whole = "clip"
 
-    def __init__(self, reward: Component, low: float | None = None, high: float | None = None) -> None:
+    def __init__(
+        self,
+        reward: Annotated[Component, Option("what is clipped; one score per completion")],
+        low: Annotated[float | None, Option("null: no bound")] = None,
+        high: Annotated[float | None, Option("null: no bound")] = None,
+    ) -> None:
         super().__init__(reward)
         self.check_options(low, high)
         self._low, self._high = -math.inf if low is None else low, math.inf if high is None else high
@@ -95,10 +90,6 @@ class Standardise(_Around, Stateful):
     Evaluations report the scores as they were before: a number whose mean is 0 by construction tells nothing. Rows without a score
     (None) count nowhere.
 
-    Args:
-        reward: what is standardised; one score per completion.
-        over: which scores give mean and deviation.
-
     Attributes:
         over: as given.
     """
@@ -107,7 +98,7 @@ class Standardise(_Around, Stateful):
 
     def __init__(
         self,
-        reward: Component,
+        reward: Annotated[Component, Option("what is standardised; one score per completion")],
         over: Annotated[
             Literal["running", "batch", "prompt"],
             Option("all scores of the run so far, those of the iteration, or the completions of the same prompt"),

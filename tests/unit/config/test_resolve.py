@@ -261,7 +261,15 @@ def test_a_metric_can_be_the_reward_and_a_file_is_not_opened():
 
 def test_of_a_class_every_plain_default_is_written_down():
     class Unusual:
-        def __init__(self, path: str, *, unresolved: NotImported = None, size: int = 3, scorer=math.prod, most=math.inf) -> None: ...  # noqa: F821
+        def __init__(
+            self,
+            path: str,
+            *,
+            unresolved: NotImported = None,  # noqa: F821
+            size: int = 3,
+            scorer=math.prod,
+            most=math.inf,
+        ) -> None: ...
 
     registry.rewards.register("unusual", Unusual)
     resolved = {"name": "unusual", "path": "x", "unresolved": None, "size": 3}
@@ -276,7 +284,16 @@ def test_of_a_function_only_what_was_given_is_written_down():
 
 
 def test_what_no_option_can_say_alone_is_refused_where_the_component_stands(tmp_path):
-    lines = ["model: gpt2", "data: x", "reward:", "  name: sum", "  parts:", "  - reward:", "      name: clip", "      reward: length"]
+    lines = [
+        "model: gpt2",
+        "data: x",
+        "reward:",
+        "  name: sum",
+        "  parts:",
+        "  - reward:",
+        "      name: clip",
+        "      reward: length",
+    ]
     (tmp_path / "r.yaml").write_text("\n".join([*lines, "      low: 2", "      high: 1"]))
     with pytest.raises(ConfigError) as caught:
         read_recipe(tmp_path / "r.yaml")

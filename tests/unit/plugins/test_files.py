@@ -95,7 +95,11 @@ def test_a_run_of_nothing_but_a_file(mine, tmp_path):
 
 def test_a_file_only_runs_when_its_component_is_built_and_a_task_when_the_recipe_is_read(mine):
     mine.write_text("raise SystemExit\n")
-    names = {"reward": "mine.py:f", "algorithm": {"name": "mine.py:f", "x": 1}, "evaluation": {"metrics": ["mine.py:f"]}}
+    names = {
+        "reward": "mine.py:f",
+        "algorithm": {"name": "mine.py:f", "x": 1},
+        "evaluation": {"metrics": ["mine.py:f"]},
+    }
     recipe = recipe_from_dict({"model": "gpt2", "data": "x", **names})
     assert (recipe.algorithm.name, recipe.algorithm.options) == ("mine.py:f", {"x": 1})
     with pytest.raises(ConfigError) as caught:
@@ -120,7 +124,12 @@ def test_an_algorithm_in_a_file(mine):
     assert (built.n_epochs, built.baseline) == (3, True)
 
 
-KINDS = {"reward": registry.rewards, "metric": registry.metrics, "task": registry.tasks, "algorithm": registry.algorithms}
+KINDS = {
+    "reward": registry.rewards,
+    "metric": registry.metrics,
+    "task": registry.tasks,
+    "algorithm": registry.algorithms,
+}
 
 
 @pytest.mark.parametrize(
@@ -143,10 +152,26 @@ def test_what_is_not_there(mine, tmp_path, kind, component, message):
     ("kind", "component", "message"),
     [
         ("reward", {"name": "mine.py:longest", "scal": 1}, ", option 'scal': unknown key; did you mean 'scale'?"),
-        ("metric", {"name": "mine.py:words", "at_least": "2"}, ", option 'at_least': should be a whole number, got \"2\""),
-        ("algorithm", {"name": "mine.py:Reinforce", "n_epoch": 1}, ", option 'n_epoch': unknown key; did you mean 'n_epochs'?"),
-        ("algorithm", {"name": "mine.py:Mine", "n_epoch": 1}, ", option 'n_epoch': unknown key; did you mean 'n_epochs'?"),
-        ("task", {"name": "mine.py:Numbers", "size": 0}, ", option 'size': should be greater than or equal to 1, got 0"),
+        (
+            "metric",
+            {"name": "mine.py:words", "at_least": "2"},
+            ", option 'at_least': should be a whole number, got \"2\"",
+        ),
+        (
+            "algorithm",
+            {"name": "mine.py:Reinforce", "n_epoch": 1},
+            ", option 'n_epoch': unknown key; did you mean 'n_epochs'?",
+        ),
+        (
+            "algorithm",
+            {"name": "mine.py:Mine", "n_epoch": 1},
+            ", option 'n_epoch': unknown key; did you mean 'n_epochs'?",
+        ),
+        (
+            "task",
+            {"name": "mine.py:Numbers", "size": 0},
+            ", option 'size': should be greater than or equal to 1, got 0",
+        ),
         ("task", {"name": "mine.py:Failing"}, " raised OSError: no disk (mine.py, line {line})"),
     ],
 )
@@ -158,12 +183,10 @@ def test_wrong_options_and_failing_constructors(mine, kind, component, message):
 
 
 def test_what_is_no_task(mine):
-    told = (
-        "task 'mine.py:Half' lacks name, version, edition, models, classifiers, samples, supervised; rl4lms.types.Task says what a task has"
-    )
+    lacks = "name, version, edition, models, classifiers, samples, supervised"
     with pytest.raises(ConfigError) as caught:
         build_task("mine.py:Half")
-    assert str(caught.value) == told
+    assert str(caught.value) == f"task 'mine.py:Half' lacks {lacks}; rl4lms.types.Task says what a task has"
 
 
 @pytest.mark.parametrize("kind", KINDS)

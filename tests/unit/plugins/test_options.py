@@ -63,7 +63,10 @@ def test_of_a_dataclass_its_fields():
 
 def test_inherited_fields_are_read_where_they_were_written(tmp_path, monkeypatch):
     source = "from dataclasses import dataclass\n@dataclass(kw_only=True)\nclass Below(Trainer):\n    more: bool = False\n"
-    scope: dict[str, Any] = {"Trainer": Trainer, "__name__": "math"}  # a module that knows none of the names of this one
+    scope: dict[str, Any] = {
+        "Trainer": Trainer,
+        "__name__": "math",
+    }  # a module that knows none of the names of this one
     exec(source, scope)
     assert options(scope["Below"])["steps"][0] is int
     with pytest.raises(ConfigError, match=r"^it, option 'steps': should be greater than or equal to 1, got 0$"):

@@ -132,7 +132,10 @@ def test_every_kind_has_entry_points(kind, monkeypatch):
 @pytest.mark.parametrize(
     ("points", "reason"),
     [
-        ([("twice", "textwrap:fill"), ("twice", "textwrap:wrap")], "claimed by several packages: textwrap:fill, textwrap:wrap"),
+        (
+            [("twice", "textwrap:fill"), ("twice", "textwrap:wrap")],
+            "claimed by several packages: textwrap:fill, textwrap:wrap",
+        ),
         ([("length", "textwrap:wrap")], "'length' is taken by textwrap:fill"),
         ([("gone", "no_such_module:f")], "cannot be loaded from no_such_module:f"),
     ],
