@@ -16,14 +16,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel
 
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
 from rl4lms.plugins import files
 from rl4lms.plugins.calling import annotation_of
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,13 +109,16 @@ class Registry:
         return self._load(name, self.entry(name).target)
 
     def config_model(self, name: str) -> type[BaseModel] | None:
-        """Return what annotates `config` in an algorithm's constructor `(config, learner)`, else None.
+        """Return the pydantic model that annotates `config` in an algorithm's constructor `(config, learner)`, else None.
 
         None says that the signature itself has the options. Raises as `entry` does.
         """
+        if self.kind != "algorithm":
+            return None
         target = self.get(name)
-        parameters = inspect.signature(target).parameters if self.kind == "algorithm" else {}
-        return annotation_of(target, parameters["config"]) if "learner" in parameters and "config" in parameters else None
+        parameter = inspect.signature(target).parameters.get("config")
+        config = None if parameter is None else annotation_of(target, parameter)
+        return config if inspect.isclass(config) and issubclass(config, BaseModel) else None
 
     def names(self) -> list[str]:
         """Return every known name, sorted."""
@@ -148,7 +150,7 @@ class Registry:
         return table
 
     def _load(self, name: str, target: Any) -> Any:
-        """Imports a lazy `module:attribute`; objects pass through."""
+        """Import a lazy `module:attribute`; objects pass through."""
         if not isinstance(target, str):
             return target
         module, _, attribute = target.partition(":")

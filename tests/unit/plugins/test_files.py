@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rl4lms.config import Component, recipe_from_dict
+from rl4lms.config import Component, PPOConfig, recipe_from_dict
 from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build, build_task
@@ -58,6 +58,11 @@ class Reinforce:
 
     n_epochs: Annotated[int, Option("passes over the batch", ge=1)] = 1
     baseline: bool = True
+
+
+class Plain:
+    def __init__(self, config, learner):
+        self.config = config
 
 
 class Half:
@@ -119,6 +124,8 @@ def test_defaults_of_a_task_in_a_file_are_part_of_the_recipe(mine):
 
 def test_an_algorithm_in_a_file(mine):
     assert registry.algorithms.get("mine.py:Mine").needs_value
+    models = {name: registry.algorithms.config_model(f"mine.py:{name}") for name in ("Mine", "Reinforce", "Plain")}
+    assert models == {"Mine": PPOConfig, "Reinforce": None, "Plain": None}
     assert registry.algorithms.entry("mine.py:Reinforce").summary == "Its options are its fields."
     built = build(registry.algorithms, {"name": "mine.py:Reinforce", "n_epochs": 3})
     assert (built.n_epochs, built.baseline) == (3, True)
