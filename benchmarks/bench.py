@@ -92,7 +92,7 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
     flop = 2 * 1792 * 768 * 3072
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(workload, Path(folder))
-        loop, _ = assemble(recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run")
+        loop = assemble(recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run")
     rates = [flop / timed(lambda: a @ b, 20)]
     warm_up = loop.engine.rollout(loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.algorithm.mask_rule())
     steps: list[dict[str, float]] = []

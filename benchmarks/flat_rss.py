@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "run").mkdir()
-        loop, _ = assemble(recipe_from_dict(settings(folder, options.iterations, options.algorithm)), folder / "run")
+        loop = assemble(recipe_from_dict(settings(folder, options.iterations, options.algorithm)), folder / "run")
         started = time.perf_counter()
         sizes = measure(loop, options.iterations)
         seconds = time.perf_counter() - started

@@ -75,7 +75,7 @@ class Pairs:
 
 def main() -> int:
     """Measures in fresh processes, writes both reports; the exit status is 2 where the data is not there."""
-    from rl4lms import registry
+    from rl4lms.plugins import registry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)

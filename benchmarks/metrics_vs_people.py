@@ -37,9 +37,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rl4lms import registry, stats
+from rl4lms import stats
 from rl4lms.errors import MissingPartError
 from rl4lms.metrics import build, compute
+from rl4lms.plugins import registry
 
 KINDS = ("kendall", "spearman", "pearson")
 READING = "\n## Reading\n"

@@ -35,7 +35,7 @@ NOT_COUNTED = {
     "tasks": "where prompts come from: behind `samples[i]`",
     "rewards": "the reward is a plug-in",
     "metrics": "a reward's checks of its columns",
-    "components.py": "how a plug-in is called: only the parameters it names",
+    "plugins/calling.py": "how a plug-in is called: only the parameters it names",
     "training/tracking.py": "the tracker is a plug-in",
 }
 
@@ -171,7 +171,7 @@ def tiny_ppo_step(folder: Path) -> Callable[[], Any]:
         "training": {"prompts_per_iteration": 4},
         "device": "cpu",
     }
-    loop, _ = assemble(recipe_from_dict(settings), folder / "run", reward=reward)
+    loop = assemble(recipe_from_dict(settings), folder / "run", reward=reward)
     return lambda: loop.step(0)
 
 

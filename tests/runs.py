@@ -58,7 +58,7 @@ def small_loop(tmp_path: Path, family: str = "gpt2", **settings: Any) -> Loop:
     recipe = small_recipe(tmp_path, family, **settings)
     folder = Path(recipe.output_dir or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    return assemble(recipe, folder)[0]
+    return assemble(recipe, folder)
 
 
 def weights_hash(folder: Path) -> str:

@@ -28,7 +28,7 @@ from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, speci
 from rl4lms.models.policy import Policy
 from rl4lms.rewards import build as build_reward
 from rl4lms.rollout.engine import LocalEngine
-from rl4lms.training.run import task_of
+from rl4lms.tasks import task_of
 
 TOP_P, AT_LEAST = 0.9, 1
 COLUMNS = {

@@ -9,21 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rl4lms.registry import metrics as _metrics
-    from rl4lms.registry import rewards as _rewards
+    from rl4lms.plugins import registry as _registry
     from rl4lms.training.run import train
     from rl4lms.types import Experience, MetricResult, Rollout, Sample
 
-    reward, metric = _rewards.register, _metrics.register
+    reward, metric = _registry.rewards.register, _registry.metrics.register
+    task, algorithm = _registry.tasks.register, _registry.algorithms.register
 
 __version__ = "0.1.0"
 
-__all__ = ["Experience", "MetricResult", "Rollout", "Sample", "__version__", "metric", "reward", "train"]
+__all__ = [
+    "Experience",
+    "MetricResult",
+    "Rollout",
+    "Sample",
+    "__version__",
+    "algorithm",
+    "metric",
+    "reward",
+    "task",
+    "train",
+]
 
 _LAZY = {
     "train": "rl4lms.training.run:train",
-    "reward": "rl4lms.registry:rewards.register",
-    "metric": "rl4lms.registry:metrics.register",
+    "reward": "rl4lms.plugins.registry:rewards.register",
+    "metric": "rl4lms.plugins.registry:metrics.register",
+    "task": "rl4lms.plugins.registry:tasks.register",
+    "algorithm": "rl4lms.plugins.registry:algorithms.register",
     "Sample": "rl4lms.types:Sample",
     "Rollout": "rl4lms.types:Rollout",
     "Experience": "rl4lms.types:Experience",

@@ -7,8 +7,10 @@ can be pickled, because test runners and process pools send errors between proce
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class Rl4lmsError(Exception):
@@ -132,3 +134,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else "there are none"
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: like in YAML, on one line, short."""
+    return one_line(cut(json.dumps(value, ensure_ascii=False, default=repr)))
+
+
+def cut(text: str) -> str:
+    """A text that is not too long for a message."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def one_line(text: str) -> str:
+    """The text with everything that cannot be printed on one line as an escape: line ends, control characters, marks of direction."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)

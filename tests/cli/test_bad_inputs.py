@@ -51,6 +51,8 @@ def short(completions):
 class NoReward:
     pass
 """
+BROKEN = {"broken.py": "import json\n\njson.loads('')\n"}
+REASON = "{here}/broken.py:3: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
 
 
 @dataclass(frozen=True)
@@ -345,8 +347,19 @@ OTHERS = {
     "show: unknown name": Bad("show nlp", "unknown name 'nlp'; did you mean 'nlpo'?"),
     "doctor: no such recipe": Bad("doctor missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
 }
+FILES = {
+    "of a reward": Bad("train r.yaml reward=broken.py:f", f"reward 'broken.py:f': {REASON}", BROKEN),
+    "of a metric": Bad("train r.yaml 'evaluation.metrics=[broken.py:f]'", f"metric 'broken.py:f': {REASON}", BROKEN),
+    "of an algorithm": Bad("train r.yaml algorithm=broken.py:F", f"algorithm 'broken.py:F': {REASON}", BROKEN),
+    "of a task": Bad("train r.yaml data=null task=broken.py:F", f"override task=broken.py:F: task 'broken.py:F': {REASON}", BROKEN),
+    "no such metric": Bad(
+        "train r.yaml 'evaluation.metrics=[mine.py:zero]'",
+        "metric 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?",
+    ),
+    "no such algorithm": Bad("train r.yaml algorithm=yours.py:F", "algorithm 'yours.py:F': there is no file {here}/yours.py"),
+}
 TABLES = {"recipes": RECIPES, "overrides": OVERRIDES, "data": DATA, "models": MODELS, "rewards": REWARD, "metrics": METRICS, "runs": RUNS}
-TABLES["others"] = OTHERS
+TABLES |= {"files": FILES, "others": OTHERS}
 ROWS = [pytest.param(bad, id=f"{table}: {name}") for table, rows in TABLES.items() for name, bad in rows.items()]
 
 

@@ -296,7 +296,7 @@ def test_ls_lists_everything_with_a_summary():
 
 
 def test_ls_names_where_outside_components_come_from(monkeypatch):
-    from rl4lms import registry
+    from rl4lms.plugins import registry
 
     monkeypatch.setattr(registry.rewards, "_entries", dict(registry.rewards._entries))
 

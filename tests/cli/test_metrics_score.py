@@ -135,7 +135,7 @@ def test_a_metric_named_twice_is_refused_before_anything_is_read(tmp_path):
 
 def test_two_metrics_with_the_same_key(file, monkeypatch):
     import rl4lms
-    from rl4lms import registry
+    from rl4lms.plugins import registry
 
     monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
 

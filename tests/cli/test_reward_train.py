@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rl4lms.cli.main import app
-from rl4lms.config.base import Component
 from rl4lms.config.reader import read_text
+from rl4lms.plugins.component import Component
 from rl4lms.rewards import build
 from tests.tiny import tiny_lm, word_tokenizer
 

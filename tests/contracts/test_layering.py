@@ -17,7 +17,9 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # A module may import its own layer and the layers above it in this list. The package itself may import anything: its exports are lazy.
 LAYERS = [
-    {"types", "errors", "registry", "config", "stats", "components"},
+    {"types", "errors", "stats"},
+    {"plugins"},
+    {"config"},
     {"core", "reporting", "distributed"},
     {"data", "models"},
     {"rollout"},
@@ -39,9 +41,10 @@ FORBIDDEN = {
     "rewards": {"tasks"},
     "algorithms": {"tasks", "rewards", "metrics"},
 }
-NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "data", "tasks", "reporting"}
+NO_TORCH = {"types", "errors", "stats", "plugins", "config", "data", "tasks", "reporting"}
 
-LONG_FILES: dict[str, str] = {}  # path: why it may be longer than 400 lines
+# path: why it may be longer than 400 lines
+LONG_FILES: dict[str, str] = {"stats.py": "one subject, in the order it is read: intervals, tests, correlations, calibration"}
 LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it may be longer than 80 lines
 
 LAYER_OF = {name: index for index, layer in enumerate(LAYERS) for name in layer}
@@ -158,7 +161,18 @@ def test_light_parts_import_no_heavy_package(module):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", ["rl4lms", "rl4lms.config", "rl4lms.registry", "rl4lms.stats", "rl4lms.types"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "rl4lms",
+        "rl4lms.config",
+        "rl4lms.plugins",
+        "rl4lms.plugins.registry",
+        "rl4lms.plugins.building",
+        "rl4lms.stats",
+        "rl4lms.types",
+    ],
+)
 def test_light_modules_load_no_torch(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'datasets'}} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
@@ -193,8 +207,11 @@ def catch_alls(tree: ast.AST, module: Path) -> Iterator[str]:
             node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
         )
         last = node.body[-1] if catches_all else None
-        # Tidying up and raising on is fine, and so is naming what failed with the cause attached.
-        if catches_all and not (isinstance(last, ast.Raise) and (last.exc is None or last.cause is not None)):
+        # Tidying up and raising on is fine; so is naming what failed with the cause attached, or raising where a future
+        # is waited for.
+        raises = isinstance(last, ast.Raise) and (last.exc is None or last.cause is not None)
+        hands_on = isinstance(last, ast.Expr) and ast.unparse(last).endswith(f".set_exception({node.name})") if catches_all else False
+        if catches_all and not raises and not hands_on:
             yield f"{module}:{node.lineno} catches everything"
 
 
@@ -209,6 +226,7 @@ def test_the_checks_themselves_see_what_they_should():
         "from typing import TYPE_CHECKING\nimport torch.nn as nn\nfrom rl4lms import tasks\nfrom ..metrics import rouge\n"
         "if TYPE_CHECKING:\n    import transformers\ndef f():\n    from rl4lms.cli import main\n    import datasets\n"
         "try:\n    import scipy\nexcept Exception:\n    import accelerate\n"
+        "try:\n    work()\nexcept BaseException as error:\n    future.set_exception(error)\n"
     )
     assert {own_part(name) for name, _ in imports(tree, here)} == {None, "tasks", "metrics", "cli"}
     top = {name.split(".")[0] for name, _ in top_level_imports(tree, here)}

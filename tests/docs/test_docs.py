@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rl4lms import registry
 from rl4lms.config import recipe_from_dict
+from rl4lms.plugins import registry
 from rl4lms.rewards import build
 
 DOCS = Path(__file__).parents[2] / "docs"

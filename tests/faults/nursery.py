@@ -95,7 +95,7 @@ def note_phases(phase: Phase) -> None:
 
         return around
 
-    wrap(run, "_warm_start", noted("warm start"))
+    wrap(run, "warm_start", noted("warm start"))
     wrap(run, "_resume", noted("resume"))
     wrap(run, "finish", noted("final save"))
     wrap(loop.Loop, "run", noted("loop"))

@@ -284,8 +284,10 @@ def test_a_reward_that_comes_late_corrupts_nothing():
 
 
 def test_calls_that_never_come_back_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(guard, "MAX_STUCK", 2)
-    monkeypatch.setattr(guard, "_stuck", [])
+    for thread in threading.enumerate():
+        if thread.name == guard.GIVEN_UP:  # of the tests above, which have released theirs
+            thread.join(10)
+    monkeypatch.setattr(guard, "MAX_GIVEN_UP", 2)
     release = threading.Event()
 
     def mine(completions):
@@ -302,6 +304,16 @@ def test_calls_that_never_come_back_do_not_pile_up(monkeypatch):
         release.set()
 
 
+def test_a_time_out_of_the_reward_itself_is_an_error_like_any_other():
+    def mine(completions):
+        raise TimeoutError("no answer")
+
+    output = call(mine, MASK)
+    assert [(fault.kind, fault.message) for fault in output.faults] == [
+        ("exception", f"reward 'mine' raised TimeoutError: no answer ({line_of(mine, 1)})")
+    ]
+
+
 def test_a_reward_in_time_gives_the_same_scores_with_and_without_a_limit():
     def mine(completions, **columns):
         return [len(text) for text in completions]
@@ -316,7 +328,7 @@ from rl4lms.rewards import score
 
 def mine(completions):
     while True:
-        print("still here")  # for ever, also after the program has given up on it
+        time.sleep(0.01)  # for ever, also after the program has given up on it
 
 faults = RewardFaultsConfig(timeout="mask", timeout_s=0.3)
 for _ in range(3):
@@ -327,70 +339,12 @@ print("done")
 """
 
 
-def test_a_stuck_reward_keeps_no_process_alive_and_prints_nothing_more():
+def test_a_stuck_reward_keeps_no_process_alive():
     start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "done" in result.stdout
-    assert result.stdout.count("still here") <= 3 * 64 * 1024 / len("still here")
     assert time.monotonic() - start < 50
-
-
-# --- prints -----------------------------------------------------------------------------------------------------------------------------
-
-
-def test_prints_pass_up_to_a_limit_and_what_is_dropped_is_said(capsys):
-    def mine(completions):
-        print("hello")
-        print("x" * 100_000, file=sys.stderr)
-        sys.stdout.write("y" * 100)
-        return [1, 2, 3]
-
-    assert call(mine).scores == [1.0, 2.0, 3.0]
-    out, err = capsys.readouterr()
-    assert out == "hello\n"
-    assert err == "x" * (65_536 - 6) + "\nreward 'mine' printed 100,107 characters; the last 34,571 were dropped\n"
-
-
-def test_every_call_has_a_limit_of_its_own_and_the_streams_are_put_back(capsys):
-    stdout = sys.stdout
-
-    def mine(completions):
-        print("z" * 60_000)
-        return [1, 2, 3]
-
-    for _ in range(3):
-        call(mine)
-    assert sys.stdout is stdout
-    out, err = capsys.readouterr()
-    assert (len(out), err) == (3 * 60_001, "")
-
-
-PRINTING = """
-import resource, sys
-from rl4lms.rewards import score
-
-def mine(completions):
-    block = "x" * 1_000_000
-    for _ in range(4000):
-        print(block)
-        sys.stdout.buffer.write(b"y" * 1000)
-    return [1.0]
-
-batch = {"prompts": ["p"], "completions": ["c"], "completion_ids": [[1]], "references": [()], "columns": {}}
-score(lambda completions: [1.0], **batch)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert score(mine, **batch).scores == [1.0]
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, file=sys.stderr)
-"""
-
-
-def test_gigabytes_of_prints_cost_no_memory():
-    result = subprocess.run([sys.executable, "-c", PRINTING], capture_output=True, text=True, check=True, timeout=100)
-    assert len(result.stdout) == 64 * 1024
-    said, megabytes = result.stderr.strip().splitlines()
-    assert said == "reward 'mine' printed 4,004,004,000 characters; the last 4,003,938,464 were dropped"
-    assert int(megabytes) < 20
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ def shown() -> dict[str, str]:
     """What `rl4lms show` prints about every registered component."""
     from typer.testing import CliRunner
 
-    from rl4lms import registry
     from rl4lms.cli.main import app
+    from rl4lms.plugins import registry
 
     kinds = (registry.algorithms, registry.rewards, registry.metrics, registry.tasks)
     names = sorted({name for kind in kinds for name in kind.names()})

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rl4lms import registry
 from rl4lms.metrics import build, compute
 from rl4lms.metrics.wordnet import own_folder
+from rl4lms.plugins import registry
 from rl4lms.types import CorpusValue
 from tests.unit.metrics.wordnet_files import write_wordnet
 

@@ -39,6 +39,26 @@ def test_a_constant_reward_moves_no_weight_of_the_policy(
     assert loop.models.policy.value_head.linear.bias.item() == pytest.approx(constant, rel=0.05)
 
 
+@pytest.mark.parametrize("where", ["first", "every", "last"])
+def test_a_constant_reward_per_token_says_nothing_about_where_to_end(tmp_path: Path, where: str) -> None:
+    """Neither the last token nor EOS is punished for being the last one."""
+    loop = small_loop(tmp_path, algorithm={"name": "ppo", "whiten_advantages": False}, kl={"kl_coef": 0.0}, rollout={"max_new_tokens": 12})
+
+    def reward(completion_ids: list[list[int]], **columns: Any) -> list[list[float]]:
+        paid = {"first": lambda n: [1.0] + [0.0] * (n - 1), "every": lambda n: [1.0] * n, "last": lambda n: [0.0] * (n - 1) + [1.0]}[where]
+        return [paid(len(ids)) for ids in completion_ids]
+
+    loop.reward = reward
+    seen: list[Any] = []
+    update = loop.algorithm.update
+    loop.algorithm.update = lambda e, step: (seen.append(e), update(e, step))[1]  # type: ignore[method-assign]
+    loop.step(0)
+    e = seen[0]
+    last = (e.mask.sum(-1) - 1)[e.mask.sum(-1) > 1]
+    ends = e.advantages[e.mask.sum(-1) > 1].gather(1, last[:, None])
+    assert ends.abs().max() < 1e-6
+
+
 def test_the_value_function_starts_at_the_mean_return_once(tmp_path: Path) -> None:
     loop = small_loop(tmp_path, optimizer={"learning_rate": 1e-8})
     starts: list[float] = []

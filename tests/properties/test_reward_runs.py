@@ -52,13 +52,13 @@ def scores_of(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("every", ["token", "word"])
 def test_a_policy_learns_from_dense_rewards(tmp_path: Path, every: str) -> None:
-    training = {"iterations": 12, "prompts_per_iteration": 32}
+    training = {"iterations": 16, "prompts_per_iteration": 64}
     algorithm = {"name": "ppo", "n_epochs": 4, "minibatch_size": 16, "gamma": 1.0}
     settings = {"optimizer": {"learning_rate": 3e-3}, "checkpoint": {"every": 0}, "kl": {"kl_coef": 0.0}}
     reward = {"name": "shaped", "every": every, "reward": SEQUENCE}
     run(small_recipe(tmp_path, reward=reward, training=training, algorithm=algorithm, **settings))
     scores = scores_of(tmp_path)
-    assert scores[-1] > scores[0] + 0.15
+    assert sum(scores[-3:]) / 3 > scores[0] + 0.08
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from rl4lms.algorithms.learner import Learner
 from rl4lms.algorithms.tokens import Tokens
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.models.generate import MaskRule
+from rl4lms.plugins.options import Option
 from rl4lms.types import Experience
 
 
@@ -36,9 +36,9 @@ class Algorithm(ABC):
     needs_mask_policy: ClassVar[bool] = False
     whole_sequences: ClassVar[bool] = False
 
-    n_epochs: Annotated[int, Field(ge=1, description="passes over the completions of an iteration")] = 1
-    minibatch_size: Annotated[int, Field(ge=1, description="completions per optimiser step")] = 16
-    target_kl: Annotated[float | None, Field(gt=0, description="stop the update above 1.5 x this k3 estimate")] = None
+    n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 1
+    minibatch_size: Annotated[int, Option("completions per optimiser step", ge=1)] = 16
+    target_kl: Annotated[float | None, Option("stop the update above 1.5 x this k3 estimate", gt=0)] = None
     learner: Learner = field(init=False, repr=False)
 
     def bind(self, learner: Learner) -> None:

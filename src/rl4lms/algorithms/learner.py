@@ -19,10 +19,11 @@ from rl4lms import distributed
 from rl4lms.algorithms.optimizer import Schedule, build_optimizer
 from rl4lms.algorithms.tokens import Tokens
 from rl4lms.config.algorithms import OptimizerConfig
-from rl4lms.core.advantages import gae, masked_mean
+from rl4lms.core.advantages import masked_mean
 from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
+from rl4lms.core.padding import last_values
 from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import NonFiniteError
 from rl4lms.models.policy import Policy
@@ -88,17 +89,17 @@ class Learner:
         return self._mask_policy
 
     @torch.no_grad()
-    def started_values(self, experience: Experience, gamma: float) -> Tensor:
-        """Return the values (B, T); a value function that is still the zero it begins as starts at the mean return of these completions.
+    def started_values(self, experience: Experience) -> Tensor:
+        """Return the values (B, T); a value function that is still the zero it begins as starts where nothing is a surprise on average.
 
-        From zero, the first advantages would be the returns, and of a constant reward the later tokens would get more of it (lambda < 1):
-        a reward that says nothing would shorten texts, or lengthen them.
+        That is the mean reward of the last tokens: for one reward per completion the mean return. From zero, the first advantages would be
+        the returns, and of a constant reward later tokens would get more than earlier ones (lambda < 1): a reward that says nothing would
+        shorten texts or lengthen them. The mean of the returns of all tokens would do the same to a reward per token, by its last ones.
         """
         e, head = experience, self.policy.value_head
         assert e.values is not None and head is not None
         if not any(bool(parameter.any()) for parameter in head.parameters()):
-            returns = gae(e.rewards, torch.zeros_like(e.values), e.mask, gamma, 1.0)[1]
-            head.linear.bias.fill_(masked_mean(returns, e.mask))
+            head.linear.bias.fill_(masked_mean(last_values(e.rewards, e.mask), e.mask.any(-1)))
             e.values = head.linear.bias * e.mask
         return e.values
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
 
 from rl4lms.algorithms.ppo import PPO
 from rl4lms.core import token_masks
 from rl4lms.models.build import copy_policy_weights
 from rl4lms.models.generate import MaskRule
+from rl4lms.plugins.options import Option
 from rl4lms.types import Experience
 
 
@@ -26,9 +26,9 @@ class NLPO(PPO):
 
     needs_mask_policy: ClassVar[bool] = True
 
-    mask_top_p: Annotated[float, Field(gt=0, le=1, description="1 allows every token: PPO")] = 0.9
-    min_tokens_to_keep: Annotated[int, Field(ge=1)] = 1
-    mask_update_every: Annotated[int, Field(ge=1, description="iterations between copies of the policy into the mask policy")] = 10
+    mask_top_p: Annotated[float, Option("1 allows every token: PPO", gt=0, le=1)] = 0.9
+    min_tokens_to_keep: Annotated[int, Option(ge=1)] = 1
+    mask_update_every: Annotated[int, Option("iterations between copies of the policy into the mask policy", ge=1)] = 10
 
     def mask_rule(self) -> MaskRule:
         """Return the mask of the next rollout; it reads the masking policy's present weights."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from rl4lms.algorithms.base import Algorithm
@@ -18,6 +17,7 @@ from rl4lms.algorithms.tokens import Tokens
 from rl4lms.core.advantages import gae, magnitude, whiten
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
+from rl4lms.plugins.options import Option
 from rl4lms.types import Experience
 
 
@@ -27,13 +27,13 @@ class PPO(Algorithm):
 
     needs_value: ClassVar[bool] = True
 
-    n_epochs: Annotated[int, Field(ge=1)] = 4
-    clip_range: Annotated[float, Field(gt=0)] = 0.2
-    clip_range_vf: Annotated[float | None, Field(gt=0)] = None
-    vf_coef: Annotated[float, Field(ge=0)] = 0.5
-    ent_coef: Annotated[float, Field(ge=0)] = 0.0
-    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    n_epochs: Annotated[int, Option(ge=1)] = 4
+    clip_range: Annotated[float, Option(gt=0)] = 0.2
+    clip_range_vf: Annotated[float | None, Option(gt=0)] = None
+    vf_coef: Annotated[float, Option(ge=0)] = 0.5
+    ent_coef: Annotated[float, Option(ge=0)] = 0.0
+    gamma: Annotated[float, Option(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Option(ge=0, le=1)] = 0.95
     whiten_advantages: bool = True
 
     @property
@@ -44,7 +44,7 @@ class PPO(Algorithm):
     def advantages(self, experience: Experience) -> None:
         """Compute GAE, whitened over the iteration's completion tokens."""
         e = experience
-        values = self.learner.started_values(e, self.gamma)
+        values = self.learner.started_values(e)
         e.advantages, e.returns = gae(e.rewards, values, e.mask, self.gamma, self.gae_lambda)
         if self.whiten_advantages:
             e.advantages = whiten(e.advantages, e.mask, magnitude(e.mask, e.rewards, values, e.returns))

@@ -16,8 +16,10 @@ from rl4lms.errors import Rl4lmsError
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.display import Display
+from rl4lms.supervised.assets import with_assets
+from rl4lms.tasks import task_of
 from rl4lms.training.loop import Loop
-from rl4lms.training.run import assemble, eval_settings, task_of, with_assets
+from rl4lms.training.run import assemble
 from rl4lms.types import Rollout, Sample
 
 Status = Literal["ok", "warn", "fail"]
@@ -57,7 +59,7 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
         return
     small = _shrunk(recipe, rows)
     try:
-        loop, _ = assemble(with_assets(small, task_of(small), display), folder)
+        loop = assemble(with_assets(small, task_of(small), None if display is None else display.report), folder)
     except Rl4lmsError as error:
         yield Verdict("set-up", "fail", type(error).__name__, str(error))
         return
@@ -87,7 +89,7 @@ def _samples(loop: Loop, rows: int) -> Sequence[Sample]:
 
 
 def _window(recipe: Recipe, window: int | None, is_encoder_decoder: bool) -> Verdict:
-    longest = max(recipe.rollout.max_new_tokens, eval_settings(recipe).max_new_tokens)
+    longest = max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
     needed = longest if is_encoder_decoder else recipe.prompt.max_tokens + longest
     if window is None:
         return Verdict("window", "ok", f"{needed} positions needed, the model has no limit")

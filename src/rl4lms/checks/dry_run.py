@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
-from rl4lms import registry
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.evaluation.build import metrics_of, reward_of, without_models
 from rl4lms.models.loading import DTYPES
+from rl4lms.plugins import registry
 from rl4lms.supervised import assets
-from rl4lms.training.run import eval_settings, run_folder, task_of
+from rl4lms.tasks import task_of
+from rl4lms.training.run import run_folder
 from rl4lms.types import ModelSpec
 
 
@@ -68,7 +69,7 @@ def describe(recipe: Recipe) -> list[Line]:
     lines.append(
         Line(
             "evaluations",
-            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {eval_settings(r).max_new_tokens} new tokens",
+            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {r.decoding.max_new_tokens} new tokens",
         )
     )
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]

@@ -93,14 +93,13 @@ def _sample(
     from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
     from rl4lms.models.policy import Policy
     from rl4lms.rollout.engine import LocalEngine
-    from rl4lms.training.run import eval_settings
     from rl4lms.types import Sample
 
     if run is not None:
         path = Path(model) / "model"
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{model}: the run has no model yet; finish it with: rl4lms train {model} --resume")
-        usual = eval_settings(run).model_dump(include=set(SamplingConfig.model_fields))
+        usual = run.decoding.model_dump(include=set(SamplingConfig.model_fields))
         config, prompt = run.model.model_copy(update={"path": str(path), "tokenizer": None, "lora": None, "revision": None}), run.prompt
     else:
         config, prompt, usual = ModelConfig(path=model), None, {}
@@ -128,8 +127,8 @@ def _sample(
 def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:
     from pydantic import ValidationError
 
-    from rl4lms.config.validation import first_problem
     from rl4lms.errors import ConfigError
+    from rl4lms.plugins.problems import first_problem
 
     try:
         return model(**values)

@@ -20,8 +20,8 @@ def ls(
     from rich.table import Table
     from rich.text import Text
 
-    from rl4lms import registry
     from rl4lms.cli import common
+    from rl4lms.plugins import registry
 
     out = common.console()
     registries = {"rewards": registry.rewards, "metrics": registry.metrics, "tasks": registry.tasks, "algorithms": registry.algorithms}
@@ -36,12 +36,12 @@ def ls(
         out.print(table)
         if not kind:
             out.print()
-    if not kind:
+    if kind in (None, "rewards"):
         out.print("Any metric can also be a reward. More about one of them: rl4lms show NAME")
 
 
 def _components(kind: object) -> list[tuple[str, str, str]]:
-    from rl4lms.registry import Registry
+    from rl4lms.plugins.registry import Registry
 
     assert isinstance(kind, Registry)
     return [(name, kind.entry(name).summary, _origin(kind.origin(name))) for name in kind.names()]

@@ -29,8 +29,8 @@ def score(
 
     values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
-    from rl4lms.components import as_component
     from rl4lms.evaluation.score_file import score_file
+    from rl4lms.plugins.building import as_component
     from rl4lms.runs.outputs import check_file
     from rl4lms.runs.storage import write_text
 

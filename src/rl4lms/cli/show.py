@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rl4lms.registry import Registry
+    from rl4lms.plugins.registry import Registry
 
 EPILOG = "Example:  rl4lms show nlpo  ·  rl4lms show imdb  ·  rl4lms show imdb-mini-ppo"
 
@@ -23,9 +23,9 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reward, metric, task, algorithm or recipe.")],
 ) -> None:
     """Explain a reward, metric, task, algorithm or recipe: what it is, and its options."""
-    from rl4lms import registry
     from rl4lms.cli import common
     from rl4lms.errors import UnknownNameError
+    from rl4lms.plugins import registry
 
     out = common.console()
     if name in common.recipe_names():
@@ -45,7 +45,7 @@ def show(
 def _component(out: Console, kind: Registry, name: str) -> None:
     from rich.text import Text
 
-    from rl4lms.config.options import options_model
+    from rl4lms.plugins.options import options_model
 
     entry = kind.entry(name)
     out.print(Text.assemble((name, "bold"), f"  {kind.kind}", (f"  {kind.origin(name)}", "dim")))
@@ -57,6 +57,11 @@ def _component(out: Console, kind: Registry, name: str) -> None:
         out.print(f"\n{_reflowed(text)}", markup=False)
     out.print()
     _options(out, options_model(kind, name))
+    if kind.kind == "metric" and not (getattr(target, "needs_policy", False) or getattr(target, "gold", False)):
+        out.print(
+            f"\nIts values of single texts can be a reward: `reward: {name}`, with `key` where it has several.",
+            markup=False,
+        )
     if kind.kind == "task":
         _task(out, kind, name)
 
@@ -117,13 +122,16 @@ def type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if arguments:
-        return f"{getattr(origin, '__name__', origin)} of {', '.join(type_name(a) for a in arguments if a is not ...)}"
+        kind = "list" if origin is tuple else getattr(origin, "__name__", origin)  # as YAML has it
+        return f"{kind} of {', '.join(type_name(a) for a in arguments if a is not ...)}"
     return {"str": "text", "bool": "true | false"}.get(
         getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
     )
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
 
 

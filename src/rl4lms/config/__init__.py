@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rl4lms.config.algorithms import KLConfig, NLPOConfig, OptimizerConfig, PPOConfig, SupervisedConfig
-from rl4lms.config.base import Block, Component
+from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
 from rl4lms.config.data import DataConfig, PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, RolloutConfig, SamplingConfig
 from rl4lms.config.model import LoraConfig, ModelConfig
@@ -11,6 +10,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.config.resolve import dump_recipe, merge_defaults, read_recipe, recipe_from_dict
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
+from rl4lms.plugins.component import Block, Component
 
 __all__ = [
     "Block",
@@ -23,9 +23,7 @@ __all__ = [
     "KLConfig",
     "LoraConfig",
     "ModelConfig",
-    "NLPOConfig",
     "OptimizerConfig",
-    "PPOConfig",
     "PromptConfig",
     "Recipe",
     "RewardFaultsConfig",

@@ -1,4 +1,4 @@
-"""Hyper-parameters of the algorithms. Defaults are settings that were measured to work."""
+"""The KL term, the warm start and the optimiser. Defaults are settings that were measured to work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rl4lms.config.base import Block
+from rl4lms.plugins.component import Block
 
 
 class KLConfig(Block):
@@ -20,29 +20,6 @@ class KLConfig(Block):
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("kl_target has no effect with kl_coef 0: the controller multiplies the coefficient")
         return self
-
-
-class PPOConfig(Block):
-    """Proximal policy optimisation (Schulman et al., 2017)."""
-
-    n_epochs: int = Field(4, ge=1)
-    minibatch_size: int = Field(16, ge=1, description="completions per optimiser step")
-    clip_range: float = Field(0.2, gt=0)
-    clip_range_vf: float | None = Field(None, gt=0)
-    vf_coef: float = Field(0.5, ge=0)
-    ent_coef: float = Field(0.0, ge=0)
-    gamma: float = Field(1.0, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
-    target_kl: float | None = Field(None, gt=0, description="stop the update above 1.5 x this k3 estimate")
-    whiten_advantages: bool = True
-
-
-class NLPOConfig(PPOConfig):
-    """Natural language policy optimisation (Ramamurthy et al., 2023): PPO inside a learned top-p mask."""
-
-    mask_top_p: float = Field(0.9, gt=0, le=1, description="1 allows every token: PPO")
-    min_tokens_to_keep: int = Field(1, ge=1)
-    mask_update_every: int = Field(10, ge=1, description="iterations between copies of the policy into the mask policy")
 
 
 class SupervisedConfig(Block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from rl4lms.config.base import Block
+from rl4lms.plugins.component import Block
 
 
 class SamplingConfig(Block):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl4lms.config.base import Block
+from rl4lms.plugins.component import Block
 
 
 class LoraConfig(Block):

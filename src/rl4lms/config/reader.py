@@ -7,7 +7,6 @@ are no dates. It walks PyYAML's event stream, so nothing in a file can construct
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -17,9 +16,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from rl4lms.errors import ConfigError
-
-KeyPath = tuple[str | int, ...]
+from rl4lms.errors import ConfigError, cut, one_line, shown
+from rl4lms.plugins.problems import KeyPath
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 20
@@ -208,21 +206,6 @@ def located(place: str, path: KeyPath, reason: str) -> str:
 def dotted(path: Iterable[str | int]) -> str:
     """A key path as overrides write it: `evaluation.metrics.0.name`."""
     return ".".join(cut(str(key)) if re.fullmatch(r"[\w-]+", str(key)) else shown(key) for key in path)
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it: like in YAML, on one line, short."""
-    return one_line(cut(json.dumps(value, ensure_ascii=False, default=repr)))
-
-
-def cut(text: str) -> str:
-    """A text that is not too long for a message."""
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def one_line(text: str) -> str:
-    """The text with everything that cannot be printed on one line as an escape: line ends, control characters, marks of direction."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
 
 
 def _decode(data: bytes, name: str) -> str:

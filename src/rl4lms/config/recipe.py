@@ -7,12 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
-from rl4lms.config.base import Block, Component
 from rl4lms.config.data import DataConfig, PromptConfig
-from rl4lms.config.generation import RolloutConfig, SamplingConfig
+from rl4lms.config.generation import EvalGenerationConfig, RolloutConfig, SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
+from rl4lms.plugins.component import Block, Component
 
 
 class Recipe(Block):
@@ -62,6 +62,13 @@ class Recipe(Block):
         if (self.task is None) == (self.data is None):
             raise ValueError("name exactly one of `task` and `data`: they say where prompts come from")
         return self
+
+    @property
+    def decoding(self) -> EvalGenerationConfig:
+        """How evaluations decode: as they say, or as the rollout does."""
+        if self.evaluation.generation is not None:
+            return self.evaluation.generation
+        return EvalGenerationConfig(**{name: getattr(self.rollout, name) for name in SamplingConfig.model_fields})
 
     @property
     def algorithm_name(self) -> str:

@@ -14,26 +14,15 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rl4lms import registry
-from rl4lms.config.base import Component
-from rl4lms.config.options import SignatureOptions, options_model, reward_options_model
-from rl4lms.config.reader import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    KeyPath,
-    checked,
-    cut,
-    dotted,
-    located,
-    one_line,
-    read_file,
-    read_text,
-    resolve_plain,
-    shown,
-)
+from rl4lms.config.reader import MAX_BYTES, MAX_DEPTH, checked, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
-from rl4lms.config.validation import first_problem
-from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError, cut, one_line, shown
+from rl4lms.plugins import registry
+from rl4lms.plugins.building import build_task
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.files import is_path
+from rl4lms.plugins.options import options_model, reward_options_model, written
+from rl4lms.plugins.problems import KeyPath, first_problem
 
 #: A field with one of these names holds components of that registry; any other field of a component's options, of its own registry.
 REGISTRIES = {"task": registry.tasks, "algorithm": registry.algorithms, "reward": registry.rewards, "metrics": registry.metrics}
@@ -182,7 +171,7 @@ class _Draft:
             return
         component = self.component(self.validate(Component, task, ("task",)), ("task",), registry.tasks)
         try:
-            fragment = registry.tasks.get(component.name)(**component.options).defaults
+            fragment = build_task(component).defaults
         except Rl4lmsError as error:
             self.fail(("task",), str(error))
         source = f"defaults of task {component.name!r}"
@@ -209,8 +198,8 @@ class _Draft:
         if isinstance(value, BaseModel):
             changed = {}
             for name, field in type(value).model_fields.items():
-                old = getattr(value, name)
-                new = self.complete(old, (*path, field.alias or name), REGISTRIES.get(name, kind))
+                old, key = getattr(value, name), field.alias or name
+                new = self.complete(old, (*path, key), REGISTRIES.get(key, kind))
                 if new is not old:
                     changed[name] = new
             return value.model_copy(update=changed) if changed else value
@@ -221,22 +210,25 @@ class _Draft:
         return value
 
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
+        """Validate a component and fill in its options' defaults.
+
+        A file only runs when its component is built, which checks the options then. A task's file runs here: its
+        defaults are a part of the recipe.
+        """
         name, names = component.name, kind.names()
         is_reward = kind is registry.rewards
-        if is_reward and ":" in name:
-            return component  # `path/to/file.py:function`, which only runs when the reward is built
+        if (is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name):  # `module:name` of a function that was given
+            return component
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
-        if name not in names:
+        if name not in names and not is_path(name):
             self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)))
         try:
             model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
-        except ConfigError as error:
+        except Rl4lmsError as error:
             self.fail(path, str(error))
         options = self.complete(self.validate(model, component.options, path), path, kind)
-        # the defaults of a function may be any object: what was not given is not written down
-        plain = options.model_dump(mode="json", by_alias=True, exclude_unset=isinstance(options, SignatureOptions))
-        return Component.model_validate(plain | {"name": name})
+        return Component.model_validate(written(options) | {"name": name})
 
 
 def _resolve(draft: _Draft, overrides: Iterable[str]) -> Recipe:

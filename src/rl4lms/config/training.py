@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl4lms.config.base import Block, Component
 from rl4lms.config.generation import EvalGenerationConfig
+from rl4lms.plugins.component import Block, Component
 
 
 class TrainingConfig(Block):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rl4lms.config.base import Component
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
 from rl4lms.evaluation.corpus import attach
 from rl4lms.metrics import build_all
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.files import is_path
 from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import nested, penalties, score
-from rl4lms.rewards.functions import is_path
 from rl4lms.rewards.resolve import MetricReward
 from rl4lms.rewards.transform import Standardise
 from rl4lms.types import Metric, Reward, Task

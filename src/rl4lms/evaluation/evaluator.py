@@ -9,16 +9,19 @@ from typing import Any
 
 from rl4lms import distributed
 from rl4lms.config.generation import EvalGenerationConfig
+from rl4lms.config.recipe import Recipe
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.kl import k3
+from rl4lms.evaluation.corpus import attach
 from rl4lms.metrics import compute_all
+from rl4lms.models.build import Models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, score
-from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample
+from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 
 # Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that differences
 # between two of them come from the policy.
@@ -140,6 +143,30 @@ class Evaluator:
         results["completion_tokens"] = _summarise("completion_tokens", lengths.tolist())
         results["terminated"] = _summarise("terminated", rollout.terminated.tolist())
         return results
+
+
+def build_evaluator(
+    recipe: Recipe,
+    task: Task,
+    models: Models,
+    reward: Reward | None,
+    metrics: tuple[Sequence[Metric], Mapping[str, str]],
+    split: str | None = None,
+) -> Evaluator:
+    """Build the evaluator of the recipe's split, or another.
+
+    Args:
+        recipe: says how many prompts, how to decode, and what to do when the reward fails.
+        task: has the prompts.
+        models: the policy, its reference, and the tokenizer that rewards and metrics are given where they ask for one.
+        reward: reported beside the metrics; None where there is none.
+        metrics: those that can be computed, and what those lack that cannot; see `build.metrics_of`.
+        split: the recipe's where None.
+    """
+    samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
+    attach([*metrics[0], reward], task, models.tokenizer)
+    engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
+    return Evaluator(engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1])
 
 
 def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:

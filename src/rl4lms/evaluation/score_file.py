@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rl4lms import registry
-from rl4lms.components import as_component
-from rl4lms.config.base import Component
 from rl4lms.data.files import read_rows, texts_of
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.evaluation.corpus import corpus as read_corpus
 from rl4lms.metrics import build_all, compute
+from rl4lms.plugins import registry
+from rl4lms.plugins.building import as_component
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import option_names, options_model
 from rl4lms.rewards import nested
 from rl4lms.types import Metric, MetricResult
 
@@ -82,8 +83,8 @@ def _refuse_twice(components: Sequence[Component]) -> None:
     for component in components:
         name, key = component.name, str(component.options.get("key", ""))
         if (name, key) in seen:
-            model = registry.metrics.config_model(name)
-            rename = "give one of them another name with its option `key`, or " if model and "key" in model.model_fields else ""
+            has_key = "key" in option_names(options_model(registry.metrics, name))
+            rename = "give one of them another name with its option `key`, or " if has_key else ""
             raise ConfigError(f"the metric {name!r} is named twice; its keys would be the same, so {rename}score them in two calls")
         seen.add((name, key))
 

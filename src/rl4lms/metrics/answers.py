@@ -7,9 +7,10 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -18,14 +19,15 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 class ExactMatch:
     """1 where a text equals one of its references, else 0, under the key `exact_match`.
 
-    Args:
-        normalise: compare lower-cased texts without ASCII punctuation, articles and extra white space. Texts of which nothing is left
-            are equal.
+    Texts of which nothing is left when they are normalised are equal.
     """
 
     higher_is_better = True
 
-    def __init__(self, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        normalise: Annotated[bool, Option("ignore case, punctuation, articles and extra white space, as for SQuAD")] = True,
+    ) -> None:
         self._normalise = normalise
         self.signature = signature("exact_match", norm="squad" if normalise else None)
 

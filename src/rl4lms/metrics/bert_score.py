@@ -19,13 +19,16 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from rl4lms.errors import ConfigError
 from rl4lms.metrics.pretrained import Memory, load_runner
-from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.runner import RunnerOptions
+from rl4lms.metrics.support import CORPUS, check_references, signature
+from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,15 +90,12 @@ class _Embedded(NamedTuple):
     vectors: Tensor
 
 
-class BertScore:
+@dataclass(kw_only=True, eq=False)
+class BertScore(RunnerOptions):
     """F1, precision and recall under the keys `bert_score`, `bert_score_precision` and `bert_score_recall`; at most 1.
 
-    Args:
-        model: an encoder, or an encoder-decoder whose encoder is used: Hub id or folder.
-        layer: whose states are compared, 0 for the input embeddings; None for bert-score's choice.
-        idf: corpus whose references give the weights of tokens; `fit` is called with them. None: all tokens weigh the same.
-        baseline: file with lines LAYER,P,R,F (bert-score's `rescale_baseline` folder has some).
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    A file of baselines has the lines LAYER,P,R,F; bert-score's folder `rescale_baseline` has some. Without `idf`
+    all tokens weigh the same.
 
     Raises:
         ConfigError: the layer has to be named, or there is no such layer, or the baseline cannot be used.
@@ -107,24 +107,35 @@ class BertScore:
     uses_model = True
     reward_key = "bert_score"
 
-    def __init__(
-        self, model: str = "roberta-large", layer: int | None = None, idf: str | None = None, baseline: str | None = None, **options: Any
-    ) -> None:
+    model: Annotated[str, Option("an encoder, or an encoder-decoder whose encoder is used: Hub id or folder", min_length=1)] = (
+        "roberta-large"
+    )
+    layer: Annotated[
+        int | None,
+        Option(
+            "whose states are compared, 0: the input embeddings; needed unless bert-score has a choice for the model",
+            ge=0,
+        ),
+    ] = None
+    idf: Annotated[str | None, Option(f"weigh tokens by rarity; {CORPUS}", min_length=1)] = None
+    baseline: Annotated[str | None, Option("rescale with this file of baselines, one line per layer as in bert-score", min_length=1)] = None
+
+    def __post_init__(self) -> None:
         from transformers import AutoModel, GPT2Tokenizer, RobertaTokenizer
 
-        layer = default_layer(model) if layer is None else layer
-        self._baseline = None if baseline is None else read_baseline(baseline, layer)
+        layer = default_layer(self.model) if self.layer is None else self.layer
+        self._baseline = None if self.baseline is None else read_baseline(self.baseline, layer)
         # states are read below the pooling layer, which many checkpoints lack
-        self._runner = load_runner("bert_score", AutoModel, model, "encoder", need=lambda name: "pooler" not in name, **options)
-        self._runner.model = _cut(self._runner.model, model, layer)
+        self._runner = load_runner("bert_score", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name)
+        self._runner.model = _cut(self._runner.model, self.model, layer)
         tokenizer = self._runner.tokenizer
         self._unweighted = {tokenizer.cls_token_id, tokenizer.sep_token_id}
         self._marks = self._unweighted | {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
         # for these the first word is written like the others, with a space before it
         self._before = " " if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer) else ""
-        self.corpus = idf
+        self.corpus = self.idf
         self._idf: dict[int, float] | None = None
-        self._shown = {"model": model, "layer": layer, "max_tokens": options.get("max_tokens", 512)}
+        self._shown = {"model": self.model, "layer": layer, "max_tokens": self.max_tokens}
         self._fitted: dict[str, object] = {}
         self._kept: Memory[_Embedded] = Memory(_KEPT, lambda text: text.vectors.numel() * 4)
 

@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
+
+Smoothing = Literal["none", "floor", "add-k", "exp"]
 
 _ADDED = {"floor": 0.1, "add-k": 1.0}  # sacrebleu's defaults, after Chen and Cherry (2014)
 _tokenize_13a = Tokenizer13a()
@@ -32,17 +35,20 @@ class Bleu:
     The values times 100 are those of sacrebleu with the same tokenizer. nlg-eval (coco-caption) adds 1e-15 to matches and lengths and
     1e-9 to totals against divisions by zero, which changes values of corpora by less than 1e-8, and gives tiny numbers in place of 0.
 
-    Args:
-        max_n: n-grams up to this length.
-        tokenize: `whitespace`, or `13a`: sacrebleu's form of mteval-v13a, for text that is not tokenised.
-        lowercase: ignore case.
-        smoothing: of texts whose n-grams of some length all miss. `none`: 0. `floor`: 0.1 of a match. `add-k`: 1 added to matches and
-            totals of every length but 1. `exp`: 1/2 of a match for the first such length, 1/4 for the next, and so on.
+    Of a text whose n-grams of some length all miss, `smoothing` makes: `none` 0; `floor` 0.1 of a match; `add-k` 1
+    added to matches and totals of every length but 1; `exp` 1/2 of a match for the first such length, 1/4 for the
+    next, and so on.
     """
 
     higher_is_better = True
 
-    def __init__(self, max_n: int = 4, tokenize: str = "whitespace", lowercase: bool = False, smoothing: str = "exp") -> None:
+    def __init__(
+        self,
+        max_n: Annotated[int, Option("n-grams up to this length", ge=1, le=9)] = 4,
+        tokenize: Annotated[Literal["whitespace", "13a"], Option("13a: as in mteval-v13a, for text that is not tokenised")] = "whitespace",
+        lowercase: Annotated[bool, Option("ignore case")] = False,
+        smoothing: Annotated[Smoothing, Option("of the values of single texts; the corpus value is not smoothed")] = "exp",
+    ) -> None:
         self._options = max_n, tokenize, lowercase
         self._smoothing = smoothing
         self.reward_key = f"sentence_bleu-{max_n}"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from rl4lms.errors import ConfigError
 from rl4lms.metrics.pretrained import load_runner
+from rl4lms.metrics.runner import RunnerOptions
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 
-class Bleurt:
+@dataclass(kw_only=True, eq=False)
+class Bleurt(RunnerOptions):
     """The output of a BLEURT checkpoint, under the key `bleurt`: about 0 to 1 for the published ones, but not bounded.
 
     The checkpoint has the form of the conversions on the Hub that transformers loads by itself, such as `Elron/bleurt-base-512`: a
@@ -18,10 +22,7 @@ class Bleurt:
     bring code of their own (BLEURT-20), have to be converted first. Of several references the best score counts. Empty texts are read
     like any other.
 
-    Args:
-        model: Hub id or folder.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`; of a pair that is too long the longer text is
-            cut.
+    Of a pair that is too long the longer text is cut.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -32,14 +33,16 @@ class Bleurt:
     higher_is_better = True
     uses_model = True
 
-    def __init__(self, model: str, **options: Any) -> None:
+    model: Annotated[str, Option("folder or Hub id of a checkpoint in HF format", min_length=1)]
+
+    def __post_init__(self) -> None:
         from transformers import AutoModelForSequenceClassification
 
-        self._runner = load_runner("bleurt", AutoModelForSequenceClassification, model, "BLEURT checkpoint", **options)
+        self._runner = load_runner("bleurt", AutoModelForSequenceClassification, self.model, "BLEURT checkpoint", self)
         outputs = self._runner.config.num_labels
         if outputs != 1:
-            raise ConfigError(f"bleurt: {model!r} is no BLEURT checkpoint: it has {outputs} outputs, and not one")
-        self.signature = signature("bleurt", model=model, refs="max", max_tokens=options.get("max_tokens", 512))
+            raise ConfigError(f"bleurt: {self.model!r} is no BLEURT checkpoint: it has {outputs} outputs, and not one")
+        self.signature = signature("bleurt", model=self.model, refs="max", max_tokens=self.max_tokens)
 
     def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
         """

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rl4lms import components, registry
-from rl4lms.config.base import Component
 from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError
+from rl4lms.plugins import building, calling, registry
+from rl4lms.plugins.component import Component
 from rl4lms.types import CorpusValue, Metric, MetricResult, ScoreTexts
 
 RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
@@ -22,7 +22,7 @@ def build(metric: Component | str | Mapping[str, Any]) -> Metric:
         UnknownNameError: no metric has that name.
         ConfigError: an option is unknown, missing or has a wrong value.
     """
-    built: Metric = components.build(registry.metrics, metric)
+    built: Metric = building.build(registry.metrics, metric)
     return built
 
 
@@ -35,7 +35,7 @@ def build_all(metrics: Iterable[Component | str | Mapping[str, Any]]) -> tuple[l
     built: list[tuple[str, Metric]] = []
     absent: dict[str, str] = {}
     for metric in metrics:
-        component = components.as_component(metric, "metric")
+        component = building.as_component(metric, "metric")
         try:
             built.append((component.name, build(component)))
         except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result files
@@ -81,14 +81,14 @@ def compute(
         if score_texts is None:
             raise DataError(f"{owner} scores texts under the policy, and can be used in evaluations only")
         batch["score_texts"] = score_texts
-    taken = components.taken_arguments(owner, metric, batch)
-    own = components.detached(owner, {name: values for name, values in taken.items() if name != "score_texts"})
+    taken = calling.taken_arguments(owner, metric, batch)
+    own = calling.detached(owner, {name: values for name, values in taken.items() if name != "score_texts"})
     try:
         values = metric(**taken | own)
     except (Rl4lmsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a metric is anybody's code; SystemExit would end the program without a word
-        raise DataError(f"{owner} raised {components.what_was_raised(metric, error)}") from error
+        raise DataError(f"{owner} raised {calling.what_was_raised(metric, error)}") from error
     if not isinstance(values, Mapping):
         raise DataError(f"{owner} returned {type(values).__name__}; expected a mapping from key to numbers")
     results = [_result(owner, metric, key, value, n) for key, value in values.items()]

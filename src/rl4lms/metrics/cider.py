@@ -19,11 +19,13 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.metrics.ptb import ptb_words
-from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.support import CORPUS, check_references, signature
+from rl4lms.plugins.options import Option
 
 # Vectors of this many reference texts are kept: some kilobytes each.
 _KEPT = 1 << 14
@@ -39,32 +41,32 @@ class _Vector(NamedTuple):
     length: int
 
 
+@dataclass(eq=False)
 class Cider:
     """CIDEr, in [0, 10] for each text under the key `cider`.
 
     Texts without words, and references without words, have the value 0; so has everything where no n-gram tells documents apart.
-
-    Args:
-        corpus: whose references give the document frequencies; `fit` is called with them.
-        max_n: n-grams up to this length.
-        tokenize: `ptb` as in COCO captioning (see `rl4lms.metrics.ptb`), `whitespace` as in nlg-eval, where case counts.
     """
 
     higher_is_better = True
     key = "cider"
 
-    def __init__(self, corpus: str = "train", max_n: int = 4, tokenize: str = "ptb") -> None:
-        self.corpus = corpus
-        self._max_n = max_n
-        self._tokenize = tokenize
-        self._words: Callable[[str], Sequence[str]] = ptb_words if tokenize == "ptb" else str.split
+    corpus: Annotated[str, Option(CORPUS, min_length=1)] = "train"
+    max_n: Annotated[int, Option("n-grams up to this length", ge=1, le=9)] = 4
+    tokenize: Annotated[
+        Literal["ptb", "whitespace"],
+        Option("ptb: as in COCO captioning; whitespace: as in nlg-eval, where case counts"),
+    ] = "ptb"
+
+    def __post_init__(self) -> None:
+        self._words: Callable[[str], Sequence[str]] = ptb_words if self.tokenize == "ptb" else str.split
         self._documents = 0
         self._fitted: dict[str, object] = {}
 
     @property
     def signature(self) -> str:
         """With name, size and hash of the corpus."""
-        return signature(self.key, tokenize=self._tokenize, n=self._max_n, **self._options(), corpus=self.corpus, **self._fitted)
+        return signature(self.key, tokenize=self.tokenize, n=self.max_n, **self._options(), corpus=self.corpus, **self._fitted)
 
     def fit(self, references: Sequence[tuple[str, ...]], name: str) -> None:
         """Takes the document frequencies from these references.
@@ -104,12 +106,12 @@ class Cider:
     def _value(self, completion: str, references: tuple[str, ...]) -> float:
         candidate = self._vector(completion)
         total = sum(self._similarity(candidate, self._reference(text)) for text in references)
-        return 10 * total / (self._max_n * len(references))
+        return 10 * total / (self.max_n * len(references))
 
     def _similarity(self, candidate: _Vector, reference: _Vector) -> float:
         """Sum over n of the cosines."""
         total = 0.0
-        for n in range(self._max_n):
+        for n in range(self.max_n):
             norms = candidate.norms[n] * reference.norms[n]
             if norms:
                 total += _dot(candidate.weights[n], reference.weights[n]) / norms
@@ -133,40 +135,35 @@ class Cider:
 
     def _ngrams(self, text: str) -> list[Counter[Ngram]]:
         words = self._words(text)
-        return [Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for n in range(1, self._max_n + 1)]
+        return [Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for n in range(1, self.max_n + 1)]
 
     def _options(self) -> dict[str, object]:
         return {}
 
 
+@dataclass(eq=False)
 class CiderD(Cider):
     """CIDEr-D, in [0, 10] for each text under the key `cider_d`. The original library's `cider` is this one.
 
     Texts without words, and references without words, have the value 0.
-
-    Args:
-        corpus, max_n, tokenize: as for `Cider`.
-        sigma: standard deviation of the length penalty, in words.
     """
 
     key = "cider_d"
 
-    def __init__(self, corpus: str = "train", max_n: int = 4, tokenize: str = "ptb", sigma: float = 6.0) -> None:
-        super().__init__(corpus, max_n, tokenize)
-        self._sigma = sigma
+    sigma: Annotated[float, Option("standard deviation of the length penalty, in words", gt=0)] = 6.0
 
     def _similarity(self, candidate: _Vector, reference: _Vector) -> float:
         """Sum over n of the clipped cosines, times the length penalty."""
         total = 0.0
-        for n in range(self._max_n):
+        for n in range(self.max_n):
             norms = candidate.norms[n] * reference.norms[n]
             if norms:
                 total += _clipped_dot(candidate.weights[n], reference.weights[n]) / norms
         difference = candidate.length - reference.length
-        return total * math.exp(-(difference**2) / (2 * self._sigma**2))
+        return total * math.exp(-(difference**2) / (2 * self.sigma**2))
 
     def _options(self) -> dict[str, object]:
-        return {"sigma": f"{self._sigma:g}"}
+        return {"sigma": f"{self.sigma:g}"}
 
 
 # Sums run in the order of the text, never in that of a set, which differs from process to process.

@@ -3,103 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import StrictInt, StrictStr
 
 from rl4lms.errors import ConfigError, ModelError, did_you_mean
-from rl4lms.metrics.runner import IncompleteModelError, ModelRunner
+from rl4lms.metrics.runner import IncompleteModelError, ModelRunner, RunnerOptions, Side
 from rl4lms.metrics.support import signature
 from rl4lms.metrics.texts import joined
+from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
-class ClassifierScorer:
-    """Reads one output of a HuggingFace sequence classifier.
+@dataclass(kw_only=True, eq=False)
+class Classifier(RunnerOptions):
+    """Score of a label by a sequence classifier, for prompt and completion together or for the completion alone.
 
-    Args:
-        model: Hub id or folder.
-        label: name (as in `config.label2id`) or index; None where the classifier has a single output.
-        output: `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match` is 1
-            where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is an accuracy.
-        include_prompt: whether prompt and completion are scored together.
-        max_tokens: longer texts are cut; the model's own limit applies, too.
-        truncation_side: which end is cut.
-        batch_size: rows per pass; rows of similar length share one.
-        device: where to run.
-        allow_pickle: read a pickle where there are no safetensors.
+    `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match`
+    is 1 where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is
+    an accuracy.
 
     Raises:
         ModelError: the model or its tokenizer cannot be loaded, or the folder lacks weights of a classifier.
         ConfigError: the classifier has no such label.
     """
 
-    def __init__(
-        self,
-        model: str,
-        label: str | int | None = None,
-        output: Literal["probability", "logit", "match"] = "probability",
-        include_prompt: bool = True,
-        max_tokens: int = 512,
-        truncation_side: Literal["left", "right"] = "left",
-        batch_size: int = 64,
-        device: str = "auto",
-        allow_pickle: bool = False,
-    ) -> None:
+    higher_is_better = True
+    uses_model = True
+
+    model: Annotated[str, Option("Hub id, local folder, or asset:<name> of the task", min_length=1)]
+    label: Annotated[
+        StrictInt | Annotated[StrictStr, Option(min_length=1)] | None,
+        Option("name or index; needed unless the classifier has one output"),
+    ] = None
+    output: Annotated[Literal["probability", "logit", "match"], Option("match: 1 where the label is the most likely one")] = "probability"
+    include_prompt: Annotated[bool, Option("score prompt and completion together, as in the paper")] = True
+    truncation_side: Side = "left"
+    key: Annotated[str, Option("name of the result in logs", min_length=1)] = "classifier"
+
+    def __post_init__(self) -> None:
         from transformers import AutoModelForSequenceClassification
 
         try:
             self._runner = ModelRunner(
-                AutoModelForSequenceClassification,
-                model,
-                "classifier",
-                batch_size=batch_size,
-                max_tokens=max_tokens,
-                truncation_side=truncation_side,
-                device=device,
-                allow_pickle=allow_pickle,
+                AutoModelForSequenceClassification, self.model, "classifier", self, truncation_side=self.truncation_side
             )
         except IncompleteModelError as error:
             raise ModelError(
-                f"{model!r} has no classification head, or only a part of one: it lacks {', '.join(error.missing)}; "
+                f"{self.model!r} has no classification head, or only a part of one: it lacks {', '.join(error.missing)}; "
                 "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
             ) from error
-        self.label_index = label_index(self._runner.config, model, label)
-        self._output, self._include_prompt = output, include_prompt
-
-    def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """One value per row: in [0, 1] for probabilities."""
-        rows = zip(prompts, completions, strict=True)
-        texts = [joined(prompt, completion) if self._include_prompt else completion for prompt, completion in rows]
-        return self._runner.run(texts, lambda output, inputs: self._read(output.logits.float()).tolist())
-
-    def _read(self, logits: Any) -> Any:
-        """(B, labels) -> (B,)."""
-        if self._output == "match":
-            return (logits[:, 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == self.label_index).float()
-        if self._output == "probability":
-            logits = logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
-        return logits[:, self.label_index]
-
-
-class ClassifierMetric:
-    """`ClassifierScorer` as a metric under a name of its own.
-
-    Args:
-        key: name of the result.
-        options: those of `ClassifierScorer`.
-    """
-
-    higher_is_better = True
-    uses_model = True
-
-    def __init__(self, key: str = "classifier", **options: Any) -> None:
-        self._key, self._scorer = key, ClassifierScorer(**options)
-        shown = {name: options[name] for name in ("model", "label", "output", "include_prompt") if name in options}
+        self.label_index = label_index(self._runner.config, self.model, self.label)
+        shown = {name: getattr(self, name) for name in ("model", "label", "output", "include_prompt")}
         self.signature = signature("classifier", **shown)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
-        return {self._key: self._scorer.scores(prompts, completions)}
+        rows = zip(prompts, completions, strict=True)
+        texts = [joined(prompt, completion) if self.include_prompt else completion for prompt, completion in rows]
+        return {self.key: self._runner.run(texts, lambda output, inputs: self._read(output.logits.float()).tolist())}
+
+    def _read(self, logits: Any) -> Any:
+        """(B, labels) -> (B,)."""
+        if self.output == "match":
+            return (logits[:, 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == self.label_index).float()
+        if self.output == "probability":
+            logits = logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
+        return logits[:, self.label_index]
 
 
 def label_index(config: PretrainedConfig, model: str, label: str | int | None) -> int:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.support import signature
+from rl4lms.plugins.options import Option
+
+Concepts = Annotated[str, Option("data column: lists of words, or one text of them", min_length=1)]
 
 _WORD = re.compile(r"[^\W_]+")
 _SEPARATORS = re.compile(r"[\s,#]+")
@@ -52,14 +55,12 @@ class ConceptCoverage:
 
     Case does not matter; order and repetition neither. A row without concepts has no value.
 
-    Args:
-        column: data column with the concepts: a list of words, or one text of them with white space, commas or `#` between them.
-        inflect: count inflected forms.
+    Where the concepts are one text, white space, commas or `#` stand between them.
     """
 
     higher_is_better = True
 
-    def __init__(self, column: str = "concepts", inflect: bool = True) -> None:
+    def __init__(self, column: Concepts = "concepts", inflect: Annotated[bool, Option("count inflected forms")] = True) -> None:
         self._column, self._inflect = column, inflect
         self.signature = signature("concept_coverage", inflect=inflect)
 

@@ -15,13 +15,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from rl4lms.metrics.support import signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -47,14 +48,14 @@ class Diversity:
     repeats some texts, so its values of `vocab_size`, `unique`, `distinct` and the entropies are lower on average than that of the texts
     themselves, and it never goes beyond their shortest and longest: for these keys the error is a measure of spread, not half of an
     interval around the value.
-
-    Args:
-        window: segment length of MSTTR, in words.
-        resamples: how many sets are drawn; fewer than 2: no errors.
-        detail: `standard` for eight keys, `all` for everything that the original library logged.
     """
 
-    def __init__(self, window: int = 100, resamples: int = 200, detail: Literal["standard", "all"] = "standard") -> None:
+    def __init__(
+        self,
+        window: Annotated[int, Option("segment length of MSTTR, in words", ge=1)] = 100,
+        resamples: Annotated[int, Option("bootstrap samples for the standard errors; 0: none", ge=0)] = 200,
+        detail: Annotated[Literal["standard", "all"], Option("eight keys, or all 42 that the original library logged")] = "standard",
+    ) -> None:
         self._window, self._resamples, self._detail = window, resamples, detail
         self._standard = {f"{name}-{n}" for name in ("distinct", "unique", "entropy") for n in (1, 2)} | {f"msttr-{window}", "mean_length"}
         per_order = [f"{name}-{n}" for name in ("distinct", "vocab_size", "unique", "entropy") for n in _ORDERS]

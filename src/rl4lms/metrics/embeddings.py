@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rl4lms.metrics.pretrained import Memory, load_runner
+from rl4lms.metrics.runner import RunnerOptions
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,18 +19,13 @@ if TYPE_CHECKING:
 _ROWS, _KEPT = 1024, 64 << 20
 
 
-class EmbeddingSimilarity:
+@dataclass(kw_only=True, eq=False)
+class EmbeddingSimilarity(RunnerOptions):
     """Cosine in [-1, 1] of a text and the most similar of its references, or its prompt, under the key `embedding_similarity`.
 
     The embedding is the mean of the encoder's last states over all tokens, special ones included, or the state of the first token, as
     sentence-transformers' pooling computes it. Its further modules (`Dense` and the like) are not read, and the length it cuts texts to
     has to be given as `max_tokens`. The empty text has an embedding like any other, that of its special tokens.
-
-    Args:
-        model: an encoder: Hub id or folder.
-        pooling: `mean` or `cls`.
-        to: what is compared with: `references` or `prompts`.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -37,15 +35,16 @@ class EmbeddingSimilarity:
     higher_is_better = True
     uses_model = True
 
-    def __init__(
-        self, model: str, pooling: Literal["mean", "cls"] = "mean", to: Literal["references", "prompts"] = "references", **options: Any
-    ) -> None:
+    model: Annotated[str, Option("an encoder: Hub id or folder", min_length=1)]
+    pooling: Annotated[Literal["mean", "cls"], Option("the mean of the last states, or that of the first token")] = "mean"
+    to: Annotated[Literal["references", "prompts"], Option("what completions are compared with")] = "references"
+
+    def __post_init__(self) -> None:
         from transformers import AutoModel
 
-        self._pooling, self._to = pooling, to
         # BERT's own pooling layer is not used, and many checkpoints lack it
-        self._runner = load_runner("embedding_similarity", AutoModel, model, "encoder", need=lambda name: "pooler" not in name, **options)
-        shown = {"model": model, "pooling": pooling, "to": to, "max_tokens": options.get("max_tokens", 512)}
+        self._runner = load_runner("embedding_similarity", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name)
+        shown = {"model": self.model, "pooling": self.pooling, "to": self.to, "max_tokens": self.max_tokens}
         self.signature = signature("embedding_similarity", **shown)
         self._kept: Memory[Tensor] = Memory(_KEPT, lambda vector: vector.numel() * 4)
 
@@ -56,9 +55,9 @@ class EmbeddingSimilarity:
         Raises:
             DataError: texts are compared with references, and a row has none.
         """
-        if self._to == "references":
+        if self.to == "references":
             check_references("embedding_similarity", references)
-        others = references if self._to == "references" else [(prompt,) for prompt in prompts]
+        others = references if self.to == "references" else [(prompt,) for prompt in prompts]
         rows = list(zip(completions, others, strict=True))
         values = [value for start in range(0, len(rows), _ROWS) for value in self._values(rows[start : start + _ROWS])]
         return {"embedding_similarity": values}
@@ -80,7 +79,7 @@ class EmbeddingSimilarity:
 
     def _read(self, output: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
         states = output.last_hidden_state.float()
-        if self._pooling == "cls":
+        if self.pooling == "cls":
             pooled = states[:, 0]
         else:
             mask = inputs["attention_mask"].unsqueeze(-1)

@@ -18,35 +18,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from nltk.stem.porter import PorterStemmer
 
 from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.wordnet import installed_wordnet
+from rl4lms.plugins.options import Option
 
 _STEMMER = PorterStemmer()
 
 Words = tuple[str, ...]
+Synonyms = Callable[[str], frozenset[str]]
 
 
 class MeteorExactStem:
     """METEOR without synonyms, in [0, 1] for each text under the key `meteor_exact_stem`. It needs no data.
 
     A text without words, a reference without words, and texts without a common word have the value 0.
-
-    Args:
-        alpha: weight of recall; precision has the rest.
-        beta: exponent of the fragmentation penalty.
-        gamma: the largest fragmentation penalty.
     """
 
     higher_is_better = True
     key = "meteor_exact_stem"
-    _synonyms: Callable[[str], frozenset[str]] | None = None
 
-    def __init__(self, alpha: float = 0.9, beta: float = 3.0, gamma: float = 0.5) -> None:
+    def __init__(
+        self,
+        alpha: Annotated[float, Option("weight of recall in the harmonic mean; precision has the rest", ge=0, le=1)] = 0.9,
+        beta: Annotated[float, Option("exponent of the fragmentation penalty", ge=0)] = 3.0,
+        gamma: Annotated[float, Option("the largest fragmentation penalty", ge=0, le=1)] = 0.5,
+    ) -> None:
+        self._synonyms = self._find_synonyms()
         self._alpha, self._beta, self._gamma = alpha, beta, gamma
         stages = "exact+stem+wordnet" if self.key == "meteor" else "exact+stem"
         self.signature = signature(self.key, stages=stages, alpha=f"{alpha:g}", beta=f"{beta:g}", gamma=f"{gamma:g}", tokenize="treebank")
@@ -59,6 +61,9 @@ class MeteorExactStem:
         check_references(self.key, references)
         pairs = zip(completions, references, strict=True)
         return {self.key: [max(self._value(*_analysed(text), *_analysed(other)) for other in texts) for text, texts in pairs]}
+
+    def _find_synonyms(self) -> Synonyms | None:
+        return None
 
     def _value(self, words: Words, stems: Words, reference_words: Words, reference_stems: Words) -> float:
         aligned = [-1] * len(words)  # position in the reference
@@ -78,8 +83,7 @@ class MeteorExactStem:
 class Meteor(MeteorExactStem):
     """METEOR with all three stages, in [0, 1] for each text under the key `meteor`.
 
-    Args:
-        alpha, beta, gamma: as for `MeteorExactStem`, which also says what has the value 0.
+    A text without words, a reference without words, and texts without a common word have the value 0.
 
     Raises:
         MissingPartError: WordNet is not installed.
@@ -87,9 +91,8 @@ class Meteor(MeteorExactStem):
 
     key = "meteor"
 
-    def __init__(self, alpha: float = 0.9, beta: float = 3.0, gamma: float = 0.5) -> None:
-        super().__init__(alpha, beta, gamma)
-        self._synonyms = installed_wordnet().synonyms
+    def _find_synonyms(self) -> Synonyms | None:
+        return installed_wordnet().synonyms
 
 
 def _align(words: Words, reference: Words, aligned: list[int], used: list[bool]) -> None:
@@ -104,9 +107,7 @@ def _align(words: Words, reference: Words, aligned: list[int], used: list[bool])
             used[aligned[position]] = True
 
 
-def _align_synonyms(
-    stems: Words, reference: Words, aligned: list[int], used: list[bool], synonyms: Callable[[str], frozenset[str]]
-) -> None:
+def _align_synonyms(stems: Words, reference: Words, aligned: list[int], used: list[bool], synonyms: Synonyms) -> None:
     """Gives every free stem, the last first, the last free stem of the reference that is one of its synonyms."""
     free = [position for position in range(len(reference) - 1, -1, -1) if not used[position]]
     for position in range(len(stems) - 1, -1, -1):

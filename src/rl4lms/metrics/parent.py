@@ -23,13 +23,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.rouge import lcs_length, places_of
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 MAX_ORDER = 4
 SMOOTHING = 1e-5
@@ -61,18 +62,28 @@ class Parent:
     A text without words has the precision 0. Entries without words are left out; an empty table entails nothing, and the recall against it
     is that of the reference.
 
-    Args:
-        column: data column with the table of each row: a list of [attribute, value] pairs, or of [head, relation, tail] triples, of which
-            head and tail are the value.
-        recall_weight: of the reference in recall, 1 - lambda in the paper; None: for each reference the share of the table that it mentions
-            itself.
-        tokenize: `13a` splits punctuation from words, `whitespace` does not; case is ignored.
+    A table is a list of [attribute, value] pairs, or of [head, relation, tail] triples, of which head and tail are
+    the value. `recall_weight` is 1 - lambda in the paper.
     """
 
     higher_is_better = True
     reward_key = "parent"
 
-    def __init__(self, column: str = "table", recall_weight: float | None = None, tokenize: str = "13a") -> None:
+    def __init__(
+        self,
+        column: Annotated[str, Option("data column: lists of [attribute, value]", min_length=1)] = "table",
+        recall_weight: Annotated[
+            float | None,
+            Option(
+                "of the references in recall; null: chosen for each reference by how much of the table it mentions",
+                ge=0,
+                le=1,
+            ),
+        ] = None,
+        tokenize: Annotated[
+            Literal["13a", "whitespace"], Option("13a: punctuation is split from words; whitespace: tokenised text")
+        ] = "13a",
+    ) -> None:
         self._column, self._recall_weight = column, recall_weight
         self._words = words_13a if tokenize == "13a" else _words_between_spaces
         weight = "auto" if recall_weight is None else f"{recall_weight:g}"

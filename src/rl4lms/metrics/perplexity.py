@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.bleu import corpus_value, resampled_sums
+from rl4lms.metrics.runner import AllowPickle, Device
 from rl4lms.metrics.support import signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue, ScoreTexts
 
 
@@ -23,11 +25,6 @@ class Perplexity:
 
     Keys: `perplexity`, exp(nats of all completions / tokens of all completions), with its error by the bootstrap over completions, left
     out where no completion has a token; and `nll`, the nats of each completion. EOS is not scored.
-
-    Args:
-        model: Hub id or folder of the judge.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.models.scoring.load_scorer`.
-        key: another name for `perplexity`, so that two judges can be asked; the nats are then `<key>_nll`.
     """
 
     higher_is_better = False
@@ -35,12 +32,12 @@ class Perplexity:
 
     def __init__(
         self,
-        model: str,
-        batch_size: int = 32,
-        max_tokens: int = 512,
-        device: str = "auto",
-        key: str = "perplexity",
-        allow_pickle: bool = False,
+        model: Annotated[str, Option("Hub id, local folder, or asset:<name> of the task", min_length=1)],
+        batch_size: Annotated[int, Option(ge=1)] = 32,
+        max_tokens: Annotated[int, Option("prompt and text together; the prompt is cut first, from the left", ge=8)] = 512,
+        device: Device = "auto",
+        key: Annotated[str, Option("name of the result in logs; any but the default also names `<key>_nll`", min_length=1)] = "perplexity",
+        allow_pickle: AllowPickle = False,
     ) -> None:
         from rl4lms.models.scoring import load_scorer
 

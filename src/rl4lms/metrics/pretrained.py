@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rl4lms.errors import MissingPartError, ModelError
-from rl4lms.metrics.runner import ModelRunner
+from rl4lms.metrics.runner import ModelRunner, RunnerOptions
 
 Value = TypeVar("Value")
 
 
-def load_runner(metric: str, auto_class: Any, model: str, what: str, **options: Any) -> ModelRunner:
+def load_runner(metric: str, auto_class: Any, model: str, what: str, options: RunnerOptions, **others: Any) -> ModelRunner:
     """A `ModelRunner` with these options.
 
     Args:
         metric: what needs the model, for messages.
-        auto_class, model, what, options: of `ModelRunner`.
+        auto_class, model, what, options, others: of `ModelRunner`.
 
     Raises:
         MissingPartError: the model is one of the Hub, and the Hub cannot be reached, so that tables show the metric as absent.
         ModelError: it is there and cannot be used; or there is no such folder, or no such model on the Hub: a mistake in the recipe.
     """
     try:
-        return ModelRunner(auto_class, model, what, **options)
+        return ModelRunner(auto_class, model, what, options, **others)
     except ModelError as error:
         if not Path(model).exists() and _is_out_of_reach(error):
             raise MissingPartError(

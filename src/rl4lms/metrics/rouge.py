@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache, reduce
 from itertools import chain
 from operator import or_
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from nltk.stem.porter import PorterStemmer
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 KEYS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -29,19 +30,25 @@ _WORD = re.compile(r"[a-z0-9]+")
 _STEMMER = PorterStemmer()  # nltk's own extensions included, as in rouge-score
 
 
-class Rouge:
-    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`.
+class _Rouge:
+    """What the two have in common: their options."""
 
-    Args:
-        stemmer: whether to compare stems.
-        multi_reference: `max` takes the best of several references for each key, `mean` their mean.
-    """
-
+    name: str
     higher_is_better = True
 
-    def __init__(self, stemmer: bool = True, multi_reference: str = "max") -> None:
+    def __init__(
+        self,
+        stemmer: Annotated[bool, Option("compare Porter stems of words longer than three letters")] = True,
+        multi_reference: Annotated[Literal["max", "mean"], Option("of several references the best counts, or their mean")] = "max",
+    ) -> None:
         self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
-        self.signature = signature("rouge", stemmer=stemmer, refs=multi_reference)
+        self.signature = signature(self.name, stemmer=stemmer, refs=multi_reference)
+
+
+class Rouge(_Rouge):
+    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`."""
+
+    name = "rouge"
 
     def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
         """
@@ -61,20 +68,13 @@ class Rouge:
         return dict(zip(KEYS, (list(values) for values in zip(*rows, strict=True)), strict=True))
 
 
-class RougeCombined:
+class RougeCombined(_Rouge):
     """Mean of ROUGE-1, -2 and -L under the key `rouge_combined`, in [0, 1], as in the original library.
 
     Of several references each of the three takes its best (or mean) before the three are averaged.
-
-    Args:
-        stemmer, multi_reference: as for `Rouge`.
     """
 
-    higher_is_better = True
-
-    def __init__(self, stemmer: bool = True, multi_reference: str = "max") -> None:
-        self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
-        self.signature = signature("rouge_combined", stemmer=stemmer, refs=multi_reference)
+    name = "rouge_combined"
 
     def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
         """

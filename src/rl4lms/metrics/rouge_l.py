@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from nltk.stem.porter import PorterStemmer
 
 from rl4lms.metrics.rouge import Prepared, lcs_length, places_of, union_hits
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 _WORD = re.compile(r"[a-z0-9]+")
 _STEMMER = PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM)
@@ -23,14 +24,11 @@ class CocoRougeL:
     (Lin, 2004, equation 4; `pycocoevalcap/rouge`). Words are what stands between white space: case and punctuation count, and texts
     are tokenised before if they are to be. Deviation: coco-caption splits at single spaces, so that two of them make an empty word;
     here they do not. A text without words scores 0.
-
-    Args:
-        beta: how much more recall counts than precision.
     """
 
     higher_is_better = True
 
-    def __init__(self, beta: float = 1.2) -> None:
+    def __init__(self, beta: Annotated[float, Option("how much more recall counts than precision", gt=0)] = 1.2) -> None:
         self._weight = beta**2
         self.signature = signature("coco_rouge_l", beta=beta)
 
@@ -66,17 +64,19 @@ class RougeLMax:
 
     Deviations: py-rouge has a list of irregular forms (`children` counts as `child`; from the exceptions of WordNet 2.0), and words on
     it are not stemmed; here all are. It splits gimme, gonna, gotta, lemme and wanna in two. A text without words scores 0.
-
-    Args:
-        alpha: weight of precision.
-        weight_factor: the root.
-        stemmer: whether to compare stems.
-        max_words: words beyond this are cut off; None: none.
     """
 
     higher_is_better = True
 
-    def __init__(self, alpha: float = 0.5, weight_factor: float = 1.0, stemmer: bool = True, max_words: int | None = 100) -> None:
+    def __init__(
+        self,
+        alpha: Annotated[float, Option("weight of precision; the rest is that of recall", ge=0, le=1)] = 0.5,
+        weight_factor: Annotated[
+            float, Option("py-rouge takes this root of precision and recall; the original's recipes set 1.2", gt=0)
+        ] = 1.0,
+        stemmer: Annotated[bool, Option("compare stems")] = True,
+        max_words: Annotated[int | None, Option("words beyond this are cut off; null: none", ge=1)] = 100,
+    ) -> None:
         self._alpha, self._root, self._stemmer, self._max_words = alpha, 1 / weight_factor, stemmer, max_words
         self.signature = signature("rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rl4lms.errors import ModelError
+from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +16,24 @@ if TYPE_CHECKING:
 
 #: A text, or two texts that a model reads together.
 Texts = str | tuple[str, str]
+
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Side = Annotated[Literal["left", "right"], Option("which end of a long text is cut off")]
+AllowPickle = Annotated[
+    bool,
+    Option("read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"),
+]
+
+
+@dataclass(kw_only=True, eq=False)
+class RunnerOptions:
+    """Options of every component that runs a pretrained model: their base class, to which each adds its own."""
+
+    batch_size: Annotated[int, Option(ge=1)] = 64
+    max_tokens: Annotated[int, Option("longer texts are cut; the model's own limit applies, too", ge=8)] = 512
+    device: Device = "auto"
+    allow_pickle: AllowPickle = False
 
 
 class ModelRunner:
@@ -26,11 +46,8 @@ class ModelRunner:
         auto_class: such as `transformers.AutoModel`.
         model: Hub id or folder.
         what: names the model in messages, such as `classifier`.
-        batch_size: rows per pass.
-        max_tokens: longer texts are cut; the model's own limit applies, too.
+        options: rows per pass (`batch_size`), where texts are cut, where to run, whether a pickle may be read.
         truncation_side: which end is cut.
-        device: where to run.
-        allow_pickle: read a pickle where there are no safetensors.
         need: whether a tensor that the weights lack is an error, by its name; tensors that are not needed may be random.
 
     Attributes:
@@ -45,12 +62,9 @@ class ModelRunner:
         auto_class: Any,
         model: str,
         what: str,
+        options: RunnerOptions,
         *,
-        batch_size: int = 64,
-        max_tokens: int = 512,
         truncation_side: Literal["left", "right"] = "right",
-        device: str = "auto",
-        allow_pickle: bool = False,
         need: Callable[[str], bool] = lambda name: True,
     ) -> None:
         from transformers import AutoTokenizer
@@ -58,7 +72,7 @@ class ModelRunner:
         from rl4lms.models.loading import load_pretrained, resolve_device
 
         failure = f"the {what} {model!r} cannot be loaded"
-        loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=allow_pickle)
+        loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=options.allow_pickle)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side, trust_remote_code=False)
         except (OSError, ValueError) as error:
@@ -68,10 +82,10 @@ class ModelRunner:
         if missing:  # they would be random
             raise IncompleteModelError(model, what, missing)
         self.config: PretrainedConfig = self.model.config
-        self._device = resolve_device(device)
+        self._device = resolve_device(options.device)
         self.model.to(self._device).eval().requires_grad_(False)
-        self._batch_size = batch_size
-        self._max_tokens = min(max_tokens, self.tokenizer.model_max_length, positions(self.config))
+        self._batch_size = options.batch_size
+        self._max_tokens = min(options.max_tokens, self.tokenizer.model_max_length, positions(self.config))
         self._inputs = set(inspect.signature(self.model.forward).parameters)
         self.tokenizer.padding_side = "right"
         if self.tokenizer.pad_token is None:  # decoders: padding comes last and is masked, so any token will do

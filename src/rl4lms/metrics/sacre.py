@@ -15,19 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from rl4lms.metrics.bleu import corpus_value, resampled_sums
+from rl4lms.metrics.bleu import Smoothing, corpus_value, resampled_sums
 from rl4lms.metrics.support import check_references
 from rl4lms.metrics.ter import Reference, count_edits
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
 
 Options = tuple[tuple[str, Any], ...]
+
+
+IgnoreCase = Annotated[bool, Option("ignore case")]
 
 
 class _Adapter:
@@ -99,14 +103,17 @@ class SacreBleu(_Adapter):
     """BLEU, 0 to 100: corpus value `sacrebleu`, and `sentence_sacrebleu` of each text with `effective_order`, as sacrebleu advises.
 
     0 for a text that shares no word with its references. As a reward: divided by 100.
-
-    Args:
-        tokenize: `13a` (Western languages), `intl` (Unicode punctuation), `zh`, `char`, or `none` for tokenised text.
-        lowercase: ignore case.
-        smoothing: `exp`, `floor` (0.1), `add-k` (1) or `none`.
     """
 
-    def __init__(self, tokenize: str = "13a", lowercase: bool = False, smoothing: str = "exp") -> None:
+    def __init__(
+        self,
+        tokenize: Annotated[
+            Literal["13a", "intl", "zh", "char", "none"],
+            Option("13a: Western languages; intl: Unicode punctuation; none: tokenised text"),
+        ] = "13a",
+        lowercase: IgnoreCase = False,
+        smoothing: Annotated[Smoothing, Option("exp, floor (0.1), add-k (1) or none")] = "exp",
+    ) -> None:
         # force: no warning about tokenised text, which is what many models write
         options = {"tokenize": tokenize, "lowercase": lowercase, "smooth_method": smoothing, "force": True}
         super().__init__("sacrebleu", True, BLEU, options, effective_order=True)
@@ -116,15 +123,15 @@ class Chrf(_Adapter):
     """Character n-gram F-score, 0 to 100: corpus value `chrf` and `sentence_chrf` of each text; `chrf++` with word n-grams.
 
     0 for a text without characters other than white space, and against such a reference. As a reward: divided by 100.
-
-    Args:
-        char_order: n-grams of up to this many characters.
-        word_order: n-grams of up to this many words; 2 is chrF++.
-        beta: how much more recall counts than precision.
-        lowercase: ignore case.
     """
 
-    def __init__(self, char_order: int = 6, word_order: int = 0, beta: int = 2, lowercase: bool = False) -> None:
+    def __init__(
+        self,
+        char_order: Annotated[int, Option("character n-grams up to this length", ge=1)] = 6,
+        word_order: Annotated[int, Option("word n-grams up to this length; 2: chrF++", ge=0)] = 0,
+        beta: Annotated[int, Option("how much more recall counts than precision", ge=1)] = 2,
+        lowercase: IgnoreCase = False,
+    ) -> None:
         options = {"char_order": char_order, "word_order": word_order, "beta": beta, "lowercase": lowercase}
         super().__init__("chrf" + "+" * word_order, True, CHRF, options)
 
@@ -136,17 +143,17 @@ class Ter(_Adapter):
     As a reward: 1 - value/100, as in the original library, below 0 for texts that need more edits than the reference has words.
 
     Edits are counted by `rl4lms.metrics.ter`, which finds sacrebleu's numbers without its half minute for 64 long texts that repeat words.
-
-    Args:
-        normalized: split punctuation from words.
-        no_punct: remove punctuation.
-        asian_support: treat Chinese and Japanese characters as words, with the two options above.
-        case_sensitive: case counts.
     """
 
     _most = math.inf
 
-    def __init__(self, normalized: bool = False, no_punct: bool = False, asian_support: bool = False, case_sensitive: bool = False) -> None:
+    def __init__(
+        self,
+        normalized: Annotated[bool, Option("split punctuation from words")] = False,
+        no_punct: Annotated[bool, Option("remove punctuation")] = False,
+        asian_support: Annotated[bool, Option("Chinese and Japanese characters are words, with the two options above")] = False,
+        case_sensitive: Annotated[bool, Option("case counts")] = False,
+    ) -> None:
         options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
         super().__init__("ter", False, TER, options)
 

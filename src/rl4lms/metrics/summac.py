@@ -11,22 +11,30 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rl4lms.errors import ConfigError, DataError, MissingPartError, ModelError
 from rl4lms.metrics.pretrained import Memory, load_runner
+from rl4lms.metrics.runner import RunnerOptions
 from rl4lms.metrics.sentences import paragraphs, sentences
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Array = NDArray[np.float64]
 Pair = tuple[str, str]
+Granularity = Annotated[
+    Literal["sentence", "paragraph", "document", "paragraph-sentence", "document-sentence"],
+    Option("how source and text are cut, both in the same way or source-text"),
+]
+Operation = Literal["max", "mean", "min"]
 
 # As in the authors' package: sentences and paragraphs of up to ten characters do not count, nor what comes after 100 parts of the source.
 _SHORTEST, _MOST_PARTS = 11, 100
@@ -39,22 +47,26 @@ _KEPT, _PAIRS = 1 << 17, 1 << 13
 _OPERATIONS: dict[str, Callable[..., Any]] = {"max": np.max, "mean": np.mean, "min": np.min}
 
 
-class _SummaC(ABC):
+@dataclass(kw_only=True, eq=False)
+class _SummaC(RunnerOptions, ABC):
     """What the two have in common: the table of probabilities of the pairs of parts."""
 
-    key: str
+    key: ClassVar[str]
     higher_is_better = True
     uses_model = True
 
-    def __init__(self, model: str, source: str, granularity: str, contradiction: bool, **options: Any) -> None:
+    model: Annotated[str, Option("an NLI classifier with a label named like `entailment`: Hub id or folder", min_length=1)]
+    source: Annotated[str, Option("what must entail the text: prompts, references, or a data column", min_length=1)] = "prompts"
+    max_tokens: Annotated[int, Option("longer pairs are cut; the model's own limit applies, too", ge=8)] = 500
+
+    def _load(self, granularity: str, contradiction: bool) -> None:
         from transformers import AutoModelForSequenceClassification
 
-        self._source = source
         first, _, second = granularity.partition("-")
         self._cut_source, self._cut_text = _CUTS[first], _CUTS[second or first]
-        self._runner = load_runner(self.key, AutoModelForSequenceClassification, model, "NLI classifier", **options)
+        self._runner = load_runner(self.key, AutoModelForSequenceClassification, self.model, "NLI classifier", self)
         wanted = ("entail", "contradict") if contradiction else ("entail",)
-        self._labels = [nli_label(self._runner.config, model, word) for word in wanted]
+        self._labels = [nli_label(self._runner.config, self.model, word) for word in wanted]
         self._kept: Memory[list[float]] = Memory(_KEPT)
 
     def __call__(
@@ -82,18 +94,18 @@ class _SummaC(ABC):
         """From probabilities (labels, parts, sentences), or None where there are no pairs, to the score of one source."""
 
     def _sources(self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], columns: dict[str, Any]) -> list[tuple[str, ...]]:
-        if self._source == "prompts":
+        if self.source == "prompts":
             return [(prompt,) for prompt in prompts]
-        if self._source == "references":
+        if self.source == "references":
             check_references(self.key, references)
             return list(references)
-        if self._source not in columns:
+        if self.source not in columns:
             known = ", ".join(["prompts", "references", *sorted(columns)])
-            raise DataError(f"{self.key}: there is no data column {self._source!r} to take sources from; there are: {known}")
-        for row, text in enumerate(columns[self._source]):
+            raise DataError(f"{self.key}: there is no data column {self.source!r} to take sources from; there are: {known}")
+        for row, text in enumerate(columns[self.source]):
             if not isinstance(text, str):
-                raise DataError(f"{self.key}: {self._source} of row {row} is {type(text).__name__}; expected a text")
-        return [(text,) for text in columns[self._source]]
+                raise DataError(f"{self.key}: {self.source} of row {row} is {type(text).__name__}; expected a text")
+        return [(text,) for text in columns[self.source]]
 
     def _probabilities(self, pairs: Iterable[Pair]) -> dict[Pair, list[float]]:
         """Of each pair, in the order of the labels."""
@@ -109,6 +121,7 @@ class _SummaC(ABC):
         return found
 
 
+@dataclass(kw_only=True, eq=False)
 class SummaCZS(_SummaC):
     """SummaC-ZS, in [-1, 1] (in [0, 1] without one of the two), under the key `summac_zs`.
 
@@ -117,14 +130,8 @@ class SummaCZS(_SummaC):
     `use_entailment` alone the score is entailment, with `use_contradiction` alone 1 minus contradiction. Of several references as sources
     the best score counts.
 
-    Args:
-        model: a sequence classifier with labels named like `entailment` and `contradiction`: Hub id or folder.
-        source: what must entail the text: `prompts`, `references`, or a data column.
-        granularity: `sentence`, `paragraph` (blocks between blank lines; lines where there are none) or `document` for both, or
-            `paragraph-sentence`, `document-sentence` for source and text. As in the original library, `paragraph` is the default.
-        op1, op2: `max`, `mean` or `min`.
-        use_entailment, use_contradiction: what is looked at.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    A `paragraph` is a block between blank lines, or a line where there are none; as in the original library, it is
+    the default.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -134,38 +141,37 @@ class SummaCZS(_SummaC):
 
     key = "summac_zs"
 
-    def __init__(
-        self,
-        model: str,
-        source: str = "prompts",
-        granularity: str = "paragraph",
-        op1: str = "max",
-        op2: str = "mean",
-        use_entailment: bool = True,
-        use_contradiction: bool = True,
-        max_tokens: int = 500,
-        **options: Any,
-    ) -> None:
+    granularity: Granularity = "paragraph"
+    op1: Annotated[Operation, Option("over the parts of the source")] = "max"
+    op2: Annotated[Operation, Option("over the parts of the text")] = "mean"
+    use_entailment: bool = True
+    use_contradiction: bool = True
+
+    @staticmethod
+    def check_options(use_entailment: bool, use_contradiction: bool) -> None:
+        """Refuse to look at neither of the two."""
         if not use_entailment and not use_contradiction:
             raise ConfigError("summac_zs: set use_entailment, use_contradiction or both")
-        super().__init__(model, source, granularity, use_contradiction, max_tokens=max_tokens, **options)
-        self._op1, self._op2 = _OPERATIONS[op1], _OPERATIONS[op2]
-        self._signs = (use_entailment, use_contradiction)
-        looked_at = {"entailment": use_entailment, "contradiction": use_contradiction}
-        shown = {"model": model, "source": source, "granularity": granularity, "op1": op1, "op2": op2, "max_tokens": max_tokens}
-        self.signature = signature(self.key, **shown, **looked_at)
+
+    def __post_init__(self) -> None:
+        self.check_options(self.use_entailment, self.use_contradiction)
+        self._load(self.granularity, self.use_contradiction)
+        names = ("model", "source", "granularity", "op1", "op2", "max_tokens")
+        looked_at = {"entailment": self.use_entailment, "contradiction": self.use_contradiction}
+        self.signature = signature(self.key, **{name: getattr(self, name) for name in names}, **looked_at)
 
     def _value(self, table: Array | None) -> float:
         if table is None:
             return 0.0
-        over_parts = self._op1(table, axis=1)
-        use_entailment, use_contradiction = self._signs
+        over_parts = _OPERATIONS[self.op1](table, axis=1)
+        use_entailment, use_contradiction = self.use_entailment, self.use_contradiction
         scores = over_parts[0] if use_entailment else 1 - over_parts[1]
         if use_entailment and use_contradiction:
             scores = over_parts[0] - over_parts[1]
-        return float(self._op2(scores))
+        return float(_OPERATIONS[self.op2](scores))
 
 
+@dataclass(kw_only=True, eq=False)
 class SummaCConv(_SummaC):
     """SummaC-Conv, in [0, 1], under the key `summac_conv`.
 
@@ -174,13 +180,10 @@ class SummaCConv(_SummaC):
     output is the score. Source or text without any part long enough count as one part that entails nothing. Of several references as
     sources the best score counts. This library does not train the layer.
 
-    Args:
-        model: the NLI classifier that the layer was trained for; `tals/albert-xlarge-vitaminc-mnli` for the published one.
-        weights: the layers in the authors' layout, `mlp.weight` (1, bins), `mlp.bias` (1,), `layer_final.weight` (2, 3),
-            `layer_final.bias` (2,): a safetensors file, or a folder with one. The authors' `summac_conv_vitc_sent_perc_e.bin` is a pickle
-            and must be converted first. With 23 bins their edges are those of that file, otherwise bins are equally wide.
-        source, granularity: as for `SummaCZS`.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
+    The classifier is the one that the layer was trained for, `tals/albert-xlarge-vitaminc-mnli` for the published
+    one. The layers have the authors' layout, `mlp.weight` (1, bins), `mlp.bias` (1,), `layer_final.weight` (2, 3),
+    `layer_final.bias` (2,); the authors' `summac_conv_vitc_sent_perc_e.bin` is a pickle and must be converted
+    first. With 23 bins their edges are those of that file, otherwise bins are equally wide.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded, or there is no file of weights.
@@ -190,16 +193,23 @@ class SummaCConv(_SummaC):
 
     key = "summac_conv"
 
-    def __init__(
-        self, model: str, weights: str, source: str = "prompts", granularity: str = "sentence", max_tokens: int = 500, **options: Any
-    ) -> None:
-        self._layers = load_layers(weights)
-        super().__init__(model, source, granularity, False, max_tokens=max_tokens, **options)
+    weights: Annotated[str, Option("the trained layer, a safetensors file or folder", min_length=1)]
+    granularity: Granularity = "sentence"
+
+    def __post_init__(self) -> None:
+        self._layers = load_layers(self.weights)
+        self._load(self.granularity, contradiction=False)
         bins = self._layers["mlp.weight"].shape[1]
         self._edges = _PERCENTILES if bins == len(_PERCENTILES) - 1 else np.linspace(0, 1, bins + 1)
         digest = hashlib.sha256(b"".join(np.float32(self._layers[name]).tobytes() for name in _SHAPES)).hexdigest()[:8]
-        shown = {"model": model, "weights": digest, "bins": bins, "source": source, "granularity": granularity, "max_tokens": max_tokens}
-        self.signature = signature(self.key, **shown)
+        shown = {
+            "model": self.model,
+            "weights": digest,
+            "bins": bins,
+            "source": self.source,
+            "granularity": self.granularity,
+        }
+        self.signature = signature(self.key, **shown, max_tokens=self.max_tokens)
 
     def _value(self, table: Array | None) -> float:
         entailment = np.zeros((1, 1)) if table is None else table[0, :, :_MOST_SENTENCES]

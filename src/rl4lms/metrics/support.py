@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import rl4lms
 from rl4lms.errors import DataError
 
+CORPUS = "whose references give the document frequencies: a split of the task, or a file of data"
+
 
 def signature(name: str, **options: object) -> str:
     """`rouge|stemmer:yes|version:rl4lms-0.1.0`: which implementation computed a number, with which options.

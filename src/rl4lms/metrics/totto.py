@@ -16,13 +16,19 @@ here only `null_references=True` does so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.parent import Score, Table, best_score, table_of, words_13a
 from rl4lms.metrics.sacre import SacreBleu
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
+
+NullReferences = Annotated[
+    bool,
+    Option("fill up to three references with <null>, as ToTTo's script does: its exact numbers, but no fair reward"),
+]
 
 
 class TottoParent:
@@ -30,15 +36,12 @@ class TottoParent:
 
     Keys: `totto_parent` (F1), `totto_parent_precision`, `totto_parent_recall`; the same with `totto_parent_overlap` and
     `totto_parent_non_overlap`, where rows of the other subset, and rows whose `overlap_subset` is not known, have no value.
-
-    Args:
-        null_references: fill up to three references as the script does, for its exact numbers.
     """
 
     higher_is_better = True
     reward_key = "totto_parent"
 
-    def __init__(self, null_references: bool = False) -> None:
+    def __init__(self, null_references: NullReferences = False) -> None:
         self._at_least = 3 if null_references else 0
         self.signature = signature(
             "totto_parent", tokenize="13a", entailment="overlap", recall_weight="auto", null_references=null_references
@@ -80,15 +83,12 @@ class TottoBleu:
     """BLEU of ToTTo, 0 to 100: corpus values `totto_bleu`, `totto_bleu_overlap` and `totto_bleu_non_overlap`, and `sentence_totto_bleu`.
 
     Case is ignored. A subset without rows has no value. As a reward: the value of each text, divided by 100.
-
-    Args:
-        null_references: fill up to three references as the script does, for its exact numbers.
     """
 
     higher_is_better = True
     reward_key = "sentence_totto_bleu"
 
-    def __init__(self, null_references: bool = False) -> None:
+    def __init__(self, null_references: NullReferences = False) -> None:
         self._at_least = 3 if null_references else 0
         self._bleu = SacreBleu(lowercase=True)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from rl4lms.metrics.support import signature
+from rl4lms.plugins.options import Option
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -20,7 +21,7 @@ class IncreasingNumbers:
 
     higher_is_better = True
 
-    def __init__(self, min_tokens: int = 20) -> None:
+    def __init__(self, min_tokens: Annotated[int, Option("texts shorter than half of this score less", ge=1)] = 20) -> None:
         self.min_tokens = min_tokens
         self.signature = signature("increasing_numbers", min_tokens=min_tokens)
 

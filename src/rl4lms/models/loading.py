@@ -21,7 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import MissingExtraError, ModelError
+from rl4lms.errors import ConfigError, MissingExtraError, ModelError
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -221,3 +221,21 @@ def position_windows(lm: PreTrainedModel) -> tuple[int | None, ...]:
     prefix = len(special_tokens(lm, None).decoder_prefix)
     encoder, decoder = window(getattr(config, "encoder", config)), window(getattr(config, "decoder", config))
     return encoder, None if decoder is None else decoder - prefix + 1
+
+
+def check_window(lm: PreTrainedModel, prompt_tokens: int, new_tokens: int) -> None:
+    """Refuse lengths beyond the model's positions.
+
+    Raises:
+        ConfigError: the prompt, the completion or (for decoder-only models) both together do not fit.
+    """
+    if lm.config.is_encoder_decoder:
+        needs = {"prompt": prompt_tokens, "completion": new_tokens}
+    else:
+        needs = {"prompt and completion": prompt_tokens + new_tokens}
+    for (part, needed), window in zip(needs.items(), position_windows(lm), strict=True):
+        if window is not None and needed > window:
+            raise ConfigError(
+                f"prompt.max_tokens {prompt_tokens} and max_new_tokens {new_tokens}: the {part} can need {needed} positions, "
+                f"but the model has {window}; lower {'max_new_tokens' if part == 'completion' else 'prompt.max_tokens'}"
+            )

@@ -51,7 +51,7 @@ class Pass(NamedTuple):
 
 class ValueHead(nn.Module):
     """A linear map from hidden states to one value, in float32 whatever the precision of the trunk. It starts at zero, which says
-    nothing: `Learner.started_values` sets its bias to the mean return of the first rollout.
+    nothing: `Learner.started_values` sets its bias by the first rollout.
     """
 
     def __init__(self, hidden_size: int) -> None:

@@ -7,7 +7,7 @@ reward function written for TRL works unchanged.
 
 A reward gets copies of its inputs. A result of the wrong type or length is an error. An exception, a call that takes too long and a number
 that is not finite are faults: the block `reward_faults` of a recipe says whether one stops the run, leaves rows out, or gives them a
-constant (`rl4lms.config.RewardFaultsConfig`). Of what a call prints, the first 65,536 characters pass.
+constant (`rl4lms.config.RewardFaultsConfig`).
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from rl4lms import components
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.padding import unpad
 from rl4lms.errors import RewardError
 from rl4lms.metrics.call import check_columns, name_of
+from rl4lms.plugins import calling
 from rl4lms.rewards import guard
 from rl4lms.rewards.faults import STRICT, Fault, Kind, quoted, replacement, whole_call
 from rl4lms.types import Rollout
@@ -88,9 +88,9 @@ def score(
     if isinstance(reward, Composed):
         batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
         return reward.composed_score(**batch, references=references, columns=columns, faults=faults, training=training)
-    extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in components.parameters_of(owner, reward)}
-    taken = components.taken_arguments(owner, reward, {**given, **extras})
-    own = components.detached(owner, {name: values for name, values in taken.items() if name in given})
+    extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in calling.parameters_of(owner, reward)}
+    taken = calling.taken_arguments(owner, reward, {**given, **extras})
+    own = calling.detached(owner, {name: values for name, values in taken.items() if name in given})
     try:
         returned = guard.call(owner, reward, taken | own, faults.timeout_s)
     except (guard.RewardRaised, guard.RewardTimedOut) as error:

@@ -6,13 +6,32 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from rl4lms.config.rewards import Part, SumPart
 from rl4lms.errors import ConfigError, RewardError
-from rl4lms.rewards.beside import in_thread
+from rl4lms.plugins.component import Block, Component
+from rl4lms.plugins.options import Option
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+from rl4lms.rewards.guard import in_thread
+from rl4lms.rewards.resolve import build
+
+Key = Annotated[str | None, Option("name in logs; defaults to the name of the reward", min_length=1)]
+
+
+class Part(Block):
+    """One factor of a product, or one member of an ensemble."""
+
+    reward: Component
+    key: Key = None
+
+
+class SumPart(Block):
+    """One term of a sum."""
+
+    reward: Component
+    weight: Annotated[float, Option("may be negative")] = 1.0
+    key: Key = None
 
 
 class _Parts(Composite):
@@ -21,8 +40,6 @@ class _Parts(Composite):
     whole = ""
 
     def __init__(self, parts: Sequence[SumPart | Part]) -> None:
-        from rl4lms.rewards.resolve import build
-
         self._keys = [part.key or part.reward.name for part in parts]
         twice = {key for key in self._keys if self._keys.count(key) > 1}
         if "disagreement" in self._keys and self.whole == "ensemble":
@@ -37,9 +54,10 @@ class _Parts(Composite):
         """Of each part. Where some may run beside the model's work and others may not, the latter are the work to run beside."""
         parts = {key: partial(score_part, self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
         mixed = not self.beside
-        ahead = {key: in_thread(parts[key]) for key, r in zip(self._keys, self.inner, strict=True) if mixed and getattr(r, "beside", False)}
+        may = [key for key, reward in zip(self._keys, self.inner, strict=True) if getattr(reward, "beside", False)]
+        ahead = {key: in_thread(parts[key], "rl4lms-reward-beside")[1] for key in may if mixed}
         here = {key: score_this() for key, score_this in parts.items() if key not in ahead}
-        return {key: here[key] if key in here else ahead[key]() for key in self._keys}
+        return {key: here[key] if key in here else ahead[key].result() for key in self._keys}
 
 
 class Sum(_Parts):
@@ -48,16 +66,13 @@ class Sum(_Parts):
     A sum with a dense part is dense: the score of a part that gives one number per completion then goes to the last token, where
     sequence scores are placed anyway. A row that one part leaves out (None) is left out of the sum.
 
-    Args:
-        parts: the terms.
-
     Raises:
         ConfigError: two parts have the same key.
     """
 
     whole = "sum"
 
-    def __init__(self, parts: Sequence[SumPart | dict[str, Any]]) -> None:
+    def __init__(self, parts: Annotated[list[SumPart], Option("the terms: {reward, weight, key}", min_length=1)]) -> None:
         checked = [SumPart.model_validate(part) for part in parts]
         super().__init__(checked)
         self._weights = [part.weight for part in checked]
@@ -94,16 +109,16 @@ class Product(_Parts):
 
     A row that one part leaves out (None) is left out of the product.
 
-    Args:
-        parts: the factors, each with one score per completion.
-
     Raises:
         ConfigError: two parts have the same key.
     """
 
     whole = "product"
 
-    def __init__(self, parts: Sequence[Part | dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        parts: Annotated[list[Part], Option("the factors: {reward, key}, each with one score per completion", min_length=1)],
+    ) -> None:
         super().__init__([Part.model_validate(part) for part in parts])
 
     def composed_score(self, **batch: Any) -> RewardOutput:
@@ -120,17 +135,17 @@ class Ensemble(_Parts):
     The members should be models of one kind, trained apart (Coste et al., 2023, arXiv 2310.02743). Members and `disagreement`, the
     population standard deviation, are reported. A row that a member leaves out (None) is left out.
 
-    Args:
-        parts: the members.
-        penalty: how much disagreement costs, at least 0.
-
     Raises:
         ConfigError: two parts have the same key.
     """
 
     whole = "ensemble"
 
-    def __init__(self, parts: Sequence[Part | dict[str, Any]], penalty: float = 0.0) -> None:
+    def __init__(
+        self,
+        parts: Annotated[list[Part], Option("the members: {reward, key}", min_length=2)],
+        penalty: Annotated[float, Option("how much disagreement costs", ge=0)] = 0.0,
+    ) -> None:
         members = [Part.model_validate(part) for part in parts]
         if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:  # five classifiers, say
             members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]

@@ -11,12 +11,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.errors import ConfigError, DataError, RewardError
+from rl4lms.plugins.options import Option
 from rl4lms.rewards import guard
 from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked
 from rl4lms.rewards.faults import STRICT, Fault, Kind, replacement
@@ -39,16 +40,7 @@ class HttpReward:
     about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass. With
     `reward_faults.timeout_s` the whole call has that time, and what is not answered then follows `reward_faults.timeout`.
 
-    Args:
-        url: of the server; `$NAME` is taken from the environment. Messages show it without user, password and query.
-        columns: what is sent.
-        batch_size: rows of one request.
-        concurrency: requests at the same time.
-        timeout_s: seconds from sending a request to having all of its answer.
-        retries: further tries of a request.
-        backoff_s: wait before the first of them.
-        cache_size: scores that are kept, the most recently used ones.
-        headers: of every request; `$NAME` is taken from the environment.
+    Messages show the url without user, password and query. The scores used most recently are kept.
 
     Attributes:
         beside: True: the reward waits for a server and may run beside the model's work.
@@ -61,20 +53,26 @@ class HttpReward:
 
     def __init__(
         self,
-        url: str,
-        columns: Sequence[str] = ("prompts", "completions"),
-        batch_size: int = 32,
-        concurrency: int = 4,
-        timeout_s: float = 30.0,
-        retries: int = 3,
-        backoff_s: float = 0.5,
-        cache_size: int = 100_000,
-        headers: Mapping[str, str] | None = None,
+        url: Annotated[str, Option("http:// or https://; $NAME is read from the environment", pattern=r"^https?://")],
+        columns: Annotated[tuple[str, ...], Option("what is sent: any of prompts, completions, references, data columns")] = (
+            "prompts",
+            "completions",
+        ),
+        batch_size: Annotated[int, Option("rows of one request", ge=1)] = 32,
+        concurrency: Annotated[int, Option("requests at the same time", ge=1)] = 4,
+        timeout_s: Annotated[float, Option("seconds for one request, from the first byte sent to the last received", gt=0)] = 30.0,
+        retries: Annotated[int, Option("further tries after a failure that may pass: no answer, 408, 425, 429, 5xx", ge=0)] = 3,
+        backoff_s: Annotated[float, Option("wait before the first retry; doubles with each", ge=0)] = 0.5,
+        cache_size: Annotated[int, Option("scores that are kept, by a hash of what was sent; 0: none", ge=0)] = 100_000,
+        headers: Annotated[
+            dict[str, str],
+            Option("such as Authorization; $NAME is read from the environment, so no secret is in the recipe"),
+        ] = {},  # noqa: B006 - only read
     ) -> None:
         self._url, self._shown = _checked_url(url)
         self._columns, self._batch_size, self._concurrency = tuple(columns), batch_size, concurrency
         self._timeout_s, self._retries, self._backoff_s, self._cache_size = timeout_s, retries, backoff_s, cache_size
-        self._headers = {name: _checked_header(name, value) for name, value in (headers or {}).items()}
+        self._headers = {name: _checked_header(name, value) for name, value in headers.items()}
         self._cache: OrderedDict[str, float] = OrderedDict()
 
     def __call__(self, **batch: Any) -> Scores:

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rl4lms.errors import DataError
-from rl4lms.metrics.coverage import concepts_of, missing_concepts
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics.coverage import Concepts, concepts_of, missing_concepts
+from rl4lms.plugins.options import Option
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class LengthPenalty:
-    """0 for a completion of a wanted length, otherwise -slope for each unit too few or too many, down to -1.
-
-    Args:
-        unit: words (between white space), tokens (EOS included) or characters.
-        at_least, at_most: the wanted lengths.
-        slope: penalty of one unit.
-    """
+    """0 for a completion of a wanted length, otherwise -slope for each unit too few or too many, down to -1."""
 
     beside = True
 
     def __init__(
         self,
-        unit: Literal["words", "tokens", "characters"] = "words",
-        at_least: int = 0,
-        at_most: int | None = None,
-        slope: float = 0.1,
+        unit: Annotated[
+            Literal["words", "tokens", "characters"],
+            Option("words between white space, tokens with EOS, or characters"),
+        ] = "words",
+        at_least: Annotated[int, Option("the shortest wanted length", ge=0)] = 0,
+        at_most: Annotated[int | None, Option("the longest wanted length; null: none", ge=0)] = None,
+        slope: Annotated[float, Option("penalty for each unit too few or too many", gt=0)] = 0.1,
     ) -> None:
+        self.check_options(at_least, at_most)
         self._unit, self._at_least, self._at_most, self._slope = unit, at_least, at_most, slope
+
+    @staticmethod
+    def check_options(at_least: int, at_most: int | None) -> None:
+        """Refuse bounds that leave no length, or every length, unpunished."""
+        if not at_least and at_most is None:
+            raise ConfigError("name at_least, at_most or both")
+        if at_most is not None and at_most < at_least:
+            raise ConfigError(f"at_most {at_most} must not be below at_least {at_least}")
 
     def __call__(self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
         texts: Sequence[Any] = completion_ids if self._unit == "tokens" else completions
@@ -43,15 +50,14 @@ class LengthPenalty:
 
 
 class RepetitionPenalty:
-    """Minus the share of a completion's n-grams that occurred in it before, in [-1, 0]; words are lower-cased, punctuation marks are words.
+    """Minus the share of a completion's n-grams that occurred in it before, in [-1, 0].
 
-    Args:
-        n: length of the n-grams.
+    Words are lower-cased, punctuation marks are words.
     """
 
     beside = True
 
-    def __init__(self, n: int = 3) -> None:
+    def __init__(self, n: Annotated[int, Option("length of the n-grams", ge=1)] = 3) -> None:
         self._n = n
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
@@ -66,15 +72,15 @@ class CommonGenPenalty:
     """-1 for a completion that copies the concepts in a row, the instruction, or the words "generate" or "sentence"; otherwise 0.
 
     The original library's shaping for CommonGen: without it a model learns to repeat its prompt. Case does not matter here.
-
-    Args:
-        column: data column with the concepts, a list of words or one text of them.
-        instruction: what prompts begin with.
     """
 
     beside = True
 
-    def __init__(self, column: str = "concepts", instruction: str = "generate a sentence with:") -> None:
+    def __init__(
+        self,
+        column: Concepts = "concepts",
+        instruction: Annotated[str, Option("what prompts begin with")] = "generate a sentence with:",
+    ) -> None:
         self._column, self._instruction = column, instruction.lower().strip()
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
@@ -92,17 +98,16 @@ class CommonGenPenalty:
 
 
 class ConceptPenalty:
-    """1 / (1 + weight * number of concepts that a completion lacks): the factor that the paper's CommonGen preference reward has.
-
-    Args:
-        column: data column with the concepts, a list of words or one text of them.
-        weight: 0 makes the factor 1.
-        inflect: whether an inflected form counts as the concept.
-    """
+    """1 / (1 + weight * number of concepts that a completion lacks): the factor that the paper's CommonGen preference reward has."""
 
     beside = True
 
-    def __init__(self, column: str = "concepts", weight: float = 1.0, inflect: bool = True) -> None:
+    def __init__(
+        self,
+        column: Concepts = "concepts",
+        weight: Annotated[float, Option("0 makes the factor 1", ge=0)] = 1.0,
+        inflect: Annotated[bool, Option("inflected forms are not missing")] = True,
+    ) -> None:
         self._column, self._weight, self._inflect = column, weight, inflect
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:

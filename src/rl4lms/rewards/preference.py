@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from rl4lms.errors import ConfigError
-from rl4lms.metrics.runner import ModelRunner
+from rl4lms.metrics.runner import ModelRunner, RunnerOptions, Side
 from rl4lms.metrics.texts import joined
+from rl4lms.plugins.options import Option
 
 
-class PreferenceReward:
+@dataclass(kw_only=True, eq=False)
+class PreferenceReward(RunnerOptions):
     """How good a model of human preferences finds a text.
 
     * `bradley_terry`: a sequence classifier with one output r; the reward is r, and σ(r₁ - r₂) the probability that the first of two texts
@@ -19,35 +22,28 @@ class PreferenceReward:
       other, a softmax over the logits of their first tokens at the first step, in [0, 1]. The original library's CommonGen preference
       model has this form; it reads the completion alone (`include_prompt: false`).
 
-    Args:
-        model: Hub id or folder.
-        form: see above.
-        include_prompt: whether prompt and completion are read together.
-        good, bad: the two answers.
-        truncation_side: which end of a long text is cut.
-        batch_size, max_tokens, device, allow_pickle: see `rl4lms.metrics.runner.ModelRunner`.
-
     Raises:
         ModelError: the model cannot be loaded, or lacks weights.
         ConfigError: it has another form, or the two answers begin with the same token.
     """
 
-    def __init__(
-        self,
-        model: str,
-        form: Literal["bradley_terry", "good_bad"] = "bradley_terry",
-        include_prompt: bool = True,
-        truncation_side: Literal["left", "right"] = "left",
-        good: str = "good",
-        bad: str = "bad",
-        **options: Any,
-    ) -> None:
+    model: Annotated[str, Option("Hub id or local folder, for example from `rl4lms reward train`", min_length=1)]
+    form: Annotated[
+        Literal["bradley_terry", "good_bad"],
+        Option("a head with one output; or a text-to-text model that answers good or bad"),
+    ] = "bradley_terry"
+    include_prompt: Annotated[bool, Option("score prompt and completion together")] = True
+    truncation_side: Side = "left"
+    good: Annotated[str, Option("the answer that counts, in the text-to-text form", min_length=1)] = "good"
+    bad: Annotated[str, Option(min_length=1)] = "bad"
+
+    def __post_init__(self) -> None:
         from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-        self._form, self._include_prompt = form, include_prompt
-        auto_class = AutoModelForSequenceClassification if form == "bradley_terry" else AutoModelForSeq2SeqLM
-        self._runner = ModelRunner(auto_class, model, "preference model", truncation_side=truncation_side, **options)
-        if form == "bradley_terry":
+        model, good, bad = self.model, self.good, self.bad
+        auto_class = AutoModelForSequenceClassification if self.form == "bradley_terry" else AutoModelForSeq2SeqLM
+        self._runner = ModelRunner(auto_class, model, "preference model", self, truncation_side=self.truncation_side)
+        if self.form == "bradley_terry":
             outputs = self._runner.config.num_labels
             if outputs != 1:
                 raise ConfigError(
@@ -60,8 +56,8 @@ class PreferenceReward:
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         rows = zip(prompts, completions, strict=True)
-        texts = [joined(prompt, completion) if self._include_prompt else completion for prompt, completion in rows]
-        if self._form == "bradley_terry":
+        texts = [joined(prompt, completion) if self.include_prompt else completion for prompt, completion in rows]
+        if self.form == "bradley_terry":
             return self._runner.run(texts, lambda output, inputs: output.logits[:, 0].float().tolist())
         import torch
 

@@ -6,12 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rl4lms import components, registry
-from rl4lms.config.base import Component
-from rl4lms.config.options import options_model, signature_model
-from rl4lms.errors import ConfigError, RewardError, Rl4lmsError, UnknownNameError
+from rl4lms.errors import ConfigError, RewardError, UnknownNameError
 from rl4lms.metrics.call import name_of, said_of
-from rl4lms.rewards import functions
+from rl4lms.plugins import building, calling, files, registry
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import checked_options, reward_options_model
 from rl4lms.rewards.composite import Container
 from rl4lms.types import CorpusValue, Metric
 
@@ -28,16 +27,17 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
     """
     if callable(reward):
         return reward
-    component = components.as_component(reward, "reward")
-    if functions.is_path(component.name):
-        target = functions.load(component.name)
-        owner = f"reward {component.name!r}"
-        return _callable(_bound(owner, target, components.checked_options(owner, target, signature_model(target), component.options)))
-    if component.name in registry.rewards:
-        return _callable(components.build(registry.rewards, component))
+    component = building.as_component(reward, "reward")
+    if files.is_path(component.name) or component.name in registry.rewards:
+        return _callable(building.build(registry.rewards, component))
     if component.name in registry.metrics:
         return _metric_as_reward(component)
     raise UnknownNameError("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
+
+
+def name_inside(reward: Any) -> str:
+    """Return what a reward inside another is called: its name in a recipe, `reward` for a function or an object."""
+    return "reward" if callable(reward) else building.as_component(reward, "reward").name
 
 
 class MetricReward(Container):
@@ -82,7 +82,7 @@ class MetricReward(Container):
         owner = f"metric {self.__name__!r}"
         values = {
             key: value
-            for key, value in self._metric(**components.taken_arguments(owner, self._metric, batch)).items()
+            for key, value in self._metric(**calling.taken_arguments(owner, self._metric, batch)).items()
             if not isinstance(value, int | float | CorpusValue)
         }
         if not values:
@@ -116,8 +116,8 @@ def as_trl_reward(
     Raises:
         ConfigError: the metric cannot be a reward, an option is wrong, or it needs a corpus and there is none.
     """
-    component = components.as_component(metric, "metric")
-    built = components.build(registry.metrics, component)
+    component = building.as_component(metric, "metric")
+    built = building.build(registry.metrics, component)
     if isinstance(getattr(built, "corpus", None), str):
         if corpus is None:
             raise ConfigError(
@@ -139,23 +139,12 @@ def refuse_as_reward(metric: Any, name: str) -> None:
 
 
 def _metric_as_reward(component: Component) -> MetricReward:
-    name, options, key = component.name, component.options, None
+    name = component.name
     target = registry.metrics.get(name)
     refuse_as_reward(target, name)  # before a judge model is loaded
-    if "key" not in {field.alias or field_name for field_name, field in options_model(registry.metrics, name).model_fields.items()}:
-        key = options.pop("key", None)
-        if key is not None and not isinstance(key, str):
-            raise ConfigError(f"reward {name!r}, option 'key': should be text, got {key!r}")
-    return MetricReward(components.build(registry.metrics, Component(name=name, **options)), name, key)
-
-
-def _bound(owner: str, target: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    try:
-        return components.bind(target, options)
-    except (Rl4lmsError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # the constructor of somebody's class
-        raise ConfigError(f"{owner} raised {components.what_was_raised(target, error)}") from error
+    options = checked_options(f"reward {name!r}", reward_options_model(name), component.options)
+    key = options.pop("key", None)
+    return MetricReward(building.bound(f"metric {name!r}", target, options), name, key)
 
 
 def _callable(reward: Any) -> Callable[..., Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rl4lms.config.base import Component
 from rl4lms.errors import RewardError
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import Option
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
+from rl4lms.rewards.resolve import build, name_inside
 
 Decode = Callable[[list[list[int]]], list[str]]
 
@@ -25,18 +27,16 @@ class Shaped(Composite):
     With `every: word` a prefix is scored where a word is complete, that is, at the token before white space or punctuation, and at the last
     token: about as many calls as words. With `every: token` each token's payment depends on the tokens up to it alone, which `TextGenEnv`
     needs.
-
-    Args:
-        reward: Φ, one score per completion. It is called once with every prefix of the batch.
-        every: which prefixes are scored.
     """
 
     whole = "shaped"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], every: Literal["token", "word"] = "word") -> None:
-        from rl4lms.rewards.resolve import build
-
-        self._key = Component.model_validate(reward).name if not callable(reward) else "reward"
+    def __init__(
+        self,
+        reward: Annotated[Component, Option("Φ, one score per completion; called once with every prefix of the batch")],
+        every: Annotated[Literal["token", "word"], Option("a prefix per token, or only where a word is complete: fewer calls")] = "word",
+    ) -> None:
+        self._key = name_inside(reward)
         self.inner = (build(reward),)
         self._every = every
         self._decode: Decode | None = None

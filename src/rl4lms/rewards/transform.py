@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from rl4lms.config.base import Component
-from rl4lms.errors import RewardError
+from rl4lms.errors import ConfigError, RewardError
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import Option
 from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, Stateful, composed, refuse_dense, score_part
+from rl4lms.rewards.resolve import build, name_inside
 
 
 class _Around(Composite):
@@ -17,11 +19,8 @@ class _Around(Composite):
 
     whole = ""
 
-    def __init__(self, reward: Component | str | Mapping[str, Any]) -> None:
-        from rl4lms.rewards.resolve import build
-
-        component = Component.model_validate(reward) if not callable(reward) else None
-        self._key = component.name if component is not None else "reward"
+    def __init__(self, reward: Component) -> None:
+        self._key = name_inside(reward)
         self.inner = (build(reward),)
 
     def _scored(self, batch: Mapping[str, Any]) -> RewardOutput:
@@ -33,16 +32,11 @@ class _Around(Composite):
 
 
 class Scale(_Around):
-    """factor * reward + offset. Of a dense reward every token is multiplied, and the offset goes to the last token.
-
-    Args:
-        reward: what is scaled.
-        factor, offset: of the line.
-    """
+    """factor * reward + offset. Of a dense reward every token is multiplied, and the offset goes to the last token."""
 
     whole = "scale"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], factor: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(self, reward: Annotated[Component, Option("what is scaled")], factor: float = 1.0, offset: float = 0.0) -> None:
         super().__init__(reward)
         self._factor, self._offset = factor, offset
 
@@ -59,18 +53,27 @@ class Scale(_Around):
 
 
 class Clip(_Around):
-    """A reward that is never below `low` nor above `high`.
-
-    Args:
-        reward: what is clipped; one score per completion.
-        low, high: the bounds; None for none.
-    """
+    """A reward that is never below `low` nor above `high`."""
 
     whole = "clip"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], low: float | None = None, high: float | None = None) -> None:
+    def __init__(
+        self,
+        reward: Annotated[Component, Option("what is clipped; one score per completion")],
+        low: Annotated[float | None, Option("null: no bound")] = None,
+        high: Annotated[float | None, Option("null: no bound")] = None,
+    ) -> None:
         super().__init__(reward)
+        self.check_options(low, high)
         self._low, self._high = -math.inf if low is None else low, math.inf if high is None else high
+
+    @staticmethod
+    def check_options(low: float | None, high: float | None) -> None:
+        """Refuse bounds that are none, or leave nothing between them."""
+        if low is None and high is None:
+            raise ConfigError("name low, high or both")
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"low {low:g} must be below high {high:g}")
 
     def composed_score(self, **batch: Any) -> RewardOutput:
         """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for a dense reward."""
@@ -87,17 +90,20 @@ class Standardise(_Around, Stateful):
     Evaluations report the scores as they were before: a number whose mean is 0 by construction tells nothing. Rows without a score
     (None) count nowhere.
 
-    Args:
-        reward: what is standardised; one score per completion.
-        over: which scores give mean and deviation.
-
     Attributes:
         over: as given.
     """
 
     whole = "standardise"
 
-    def __init__(self, reward: Component | str | Mapping[str, Any], over: Literal["running", "batch", "prompt"] = "running") -> None:
+    def __init__(
+        self,
+        reward: Annotated[Component, Option("what is standardised; one score per completion")],
+        over: Annotated[
+            Literal["running", "batch", "prompt"],
+            Option("all scores of the run so far, those of the iteration, or the completions of the same prompt"),
+        ] = "running",
+    ) -> None:
         super().__init__(reward)
         self.over = over
         self._count, self._mean, self._squares = 0, 0.0, 0.0

@@ -25,6 +25,7 @@ import rl4lms
 from rl4lms.errors import CheckpointError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import named_tensors
+from rl4lms.runs.fingerprint import difference
 from rl4lms.runs.storage import replacing
 
 # Raised when checkpoints are written so that versions before cannot read them; others are refused.
@@ -163,7 +164,7 @@ class Checkpoints:
         numbers = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         theirs, ours = numbers["fingerprint"], json.loads(json.dumps(self.fingerprint))
         differing = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
-        refused = [f"  {_difference(key, theirs, ours)}" for key in differing if key not in self.may_change]
+        refused = [f"  {difference(key, theirs, ours)}" for key in differing if key not in self.may_change]
         if refused:
             raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join(refused))
         load_policy(folder / _POLICY, state.policy)
@@ -178,32 +179,12 @@ class Checkpoints:
                 state.algorithm.load_state_dict(numbers["algorithm"])
             except (KeyError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
-        notes = [f"{_difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
+        notes = [f"{difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
         changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]
         if changed:
             notes.append(f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}")
         return notes
-
-
-WEIGHTS = "model.weights"  # of the starting model
-_FILE = "sha256 of "
-
-
-def file_key(path: str) -> str:
-    """The key of a fingerprint under which the content of a file stands."""
-    return f"{_FILE}{path}"
-
-
-def _difference(key: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """What is not the same in two fingerprints, in words; nobody compares digests by eye."""
-    if key == WEIGHTS:
-        return "the starting model has changed"
-    if key.startswith(_FILE) and key in theirs and key in ours:
-        return f"the file {key.removeprefix(_FILE)} has changed"
-    if key.startswith(_FILE):
-        return f"the file {key.removeprefix(_FILE)} is used {'now, and was not then' if key in ours else 'no more'}"
-    return f"{key}: {theirs.get(key)!r} in the checkpoint, {ours.get(key)!r} now"
 
 
 def load_policy(path: Path, policy: Policy) -> None:
@@ -280,19 +261,6 @@ def _verify_file(path: Path, entry: Mapping[str, Any]) -> str | None:
 def versions() -> dict[str, str]:
     """Versions of what determines the numbers of a run beside its settings."""
     return {"rl4lms": rl4lms.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
-
-
-def identity(model: nn.Module) -> str:
-    """A digest of a model's weights: names, shapes, types, and evenly spaced numbers of each, so that it costs no pass over the disk."""
-    digest = hashlib.sha256()
-    for name, tensor in model.named_parameters():
-        flat = tensor.detach().flatten()
-        picked = flat[:: max(1, len(flat) // _PICKED)].contiguous().cpu().view(torch.uint8)
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode() + picked.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-_PICKED = 1024
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, did_you_mean
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
 from rl4lms.supervised.warm_start import fit, save_supervised
@@ -36,6 +37,21 @@ def cache_folder() -> Path:
     """Where assets lie: `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
     own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
+
+
+def with_assets(recipe: Recipe, task: Task, report: Report | None = None) -> Recipe:
+    """Return the recipe with every `asset:<name>` replaced by its folder; what the cache does not have is built now.
+
+    Args:
+        recipe: names assets.
+        task: declares them.
+        report: called with (what is built, step, of).
+
+    Raises:
+        ConfigError: the task declares no such asset.
+    """
+    telling = None if report is None else lambda name, step, of: report(f"building {name}", step, of)
+    return Recipe.model_validate(resolve(recipe.model_dump(mode="json"), task, telling))
 
 
 def resolve(value: Any, task: Task, report: Report | None = None) -> Any:

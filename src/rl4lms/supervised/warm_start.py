@@ -5,21 +5,25 @@ The loss is that of the log-prob pass: completion tokens and the EOS that ends t
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.config.recipe import Recipe
 from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
-from rl4lms.models.loading import SpecialTokens, position_windows, special_tokens
+from rl4lms.models.loading import SpecialTokens, check_window, load_lm, load_tokenizer, position_windows, special_tokens
 from rl4lms.models.policy import Policy
-from rl4lms.runs.storage import replacing
+from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.runs.storage import replacing, write_text
 from rl4lms.supervised.trainer import run_trainer
-from rl4lms.types import Sample
+from rl4lms.types import Sample, Task
 
 
 class _Likelihood(nn.Module):
@@ -148,3 +152,26 @@ def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     with replacing(folder) as temporary:
         lm.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+
+
+def warm_started(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the model of the warm start in a run folder: RL starts from it and is anchored to it."""
+    started = {"path": str(folder / "supervised"), "tokenizer": None}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=started)})
+
+
+def warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, report: Callable[[int, int], None]) -> None:
+    """Train the recipe's model by maximum likelihood, unless a finished warm start lies in the run folder."""
+    target = folder / "supervised"
+    if (target / "config.json").is_file():
+        return
+    torch.manual_seed(recipe.seed)
+    lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
+    check_window(lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens))
+    samples: Sequence[Sample] = task.supervised("train")
+    prompt_ids = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)(samples)
+    config = recipe.supervised or SupervisedConfig()
+    losses = fit(lm, tokenizer, samples, config, prompt_ids=prompt_ids, seed=recipe.seed, progress=report)
+    # The model comes last: while it is not there, a resumed run makes the whole warm start again.
+    write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))
+    save_supervised(lm, tokenizer, target)

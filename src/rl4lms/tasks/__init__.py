@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rl4lms import components, registry
-from rl4lms.config.base import Component
+from rl4lms.config.recipe import Recipe
+from rl4lms.data.files import FileTask
+from rl4lms.plugins import building
+from rl4lms.plugins.component import Component
 from rl4lms.types import Task
 
-__all__ = ["build"]
+__all__ = ["build", "task_of"]
 
 
 def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
@@ -19,6 +21,13 @@ def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
         UnknownNameError: no task has that name.
         ConfigError: an option is unknown or has a wrong value.
     """
-    component = Component.model_validate(task)
-    built: Task = components.build(registry.tasks, Component(name=component.name, **(component.options | options)))
-    return built
+    component = building.as_component(task, "task")
+    return building.build_task(Component(name=component.name, **(component.options | options)))
+
+
+def task_of(recipe: Recipe) -> Task:
+    """Return the task that a recipe names, or its data files as a task."""
+    if recipe.data is not None:
+        return FileTask(recipe.data)
+    assert recipe.task is not None
+    return build(recipe.task)

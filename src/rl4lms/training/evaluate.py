@@ -6,18 +6,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rl4lms import registry
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError
 from rl4lms.evaluation.build import metrics_of, reward_of
-from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.evaluation.evaluator import EvalResult, build_evaluator
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
+from rl4lms.plugins import registry
 from rl4lms.runs.checkpoint import Checkpoints, load_policy
 from rl4lms.runs.display import Display
 from rl4lms.runs.storage import write_text
-from rl4lms.training.run import build_evaluator, task_of, with_assets
+from rl4lms.supervised.assets import with_assets
+from rl4lms.tasks import task_of
 from rl4lms.types import Split
 
 
@@ -49,7 +50,7 @@ def evaluate(
     if masked and (run_folder is None or not has_mask):
         raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
     task = task_of(recipe)
-    recipe = with_assets(recipe, task, display)
+    recipe = with_assets(recipe, task, None if display is None else display.report)
     reward, metrics = reward_of(recipe, task), metrics_of(recipe, task)
     rule: MaskRule | None = None
     if masked:

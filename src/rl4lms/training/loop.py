@@ -42,6 +42,7 @@ from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
+from rl4lms.training.callbacks import Evaluations
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
 
@@ -50,7 +51,7 @@ class Loop:
     """One run. Every collaborator is given; see `rl4lms.training.run` for how they are put together.
 
     Attributes:
-        evaluate: called with the step; returns numbers with their `eval/` prefix.
+        evaluate: called with the step; returns numbers with their `eval/` prefix, and keeps the last results.
         after_step: called after every iteration with the step and its numbers, for progress display.
         stop: knows of signals that ask to stop.
         check_folder: called before anything is written; raises where the run folder is no longer the one that the run began in.
@@ -65,7 +66,7 @@ class Loop:
     state: TrainState
     checkpoints: Checkpoints
     log: RunLog
-    evaluate: Callable[[int], dict[str, float]]
+    evaluate: Evaluations
     after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
     stop: StopSignals = field(default_factory=StopSignals)
     check_folder: Callable[[], None] = lambda: None

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import rl4lms
 from rl4lms import distributed
-from rl4lms.config.base import Component
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError
 from rl4lms.evaluation.evaluator import EvalResult
 from rl4lms.models.saving import save_model
+from rl4lms.plugins.component import Component
 from rl4lms.runs.checkpoint import load_policy, verify
 from rl4lms.runs.environment import model_card
 from rl4lms.runs.signals import StopSignals
@@ -40,20 +40,19 @@ class RunResult:
     metrics: dict[str, float]
 
 
-def finish(recipe: Recipe, loop: Loop, evaluated: Mapping[str, EvalResult], version: int, stop: StopSignals) -> RunResult:
+def finish(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
     """Writes `model/`, `best/` where a best checkpoint was asked for, and, last, `result.json`; then uploads the model where asked to.
 
     Args:
         recipe: as the user wrote it.
         loop: of the run.
-        evaluated: the last evaluations by prefix.
         version: of the task.
         stop: lets a signal end the upload.
 
     Raises:
         CheckpointError: the best checkpoint is damaged.
     """
-    folder = loop.log.folder
+    folder, evaluated = loop.log.folder, loop.evaluate.results
     numbers = {prefix + key: r for prefix, result in evaluated.items() for key, r in result.results.items()}
     distributed.only_main(lambda: _write(recipe, loop, evaluated, numbers, version, stop))
     return RunResult(folder, folder / "model", {key: r.mean for key, r in numbers.items()})

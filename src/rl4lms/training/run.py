@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from rl4lms import components, distributed, registry
+from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config import read_recipe, recipe_from_dict
-from rl4lms.config.algorithms import SupervisedConfig
-from rl4lms.config.base import Component
-from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.recipe import Recipe
-from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
 from rl4lms.evaluation.build import metrics_of, reward_of
-from rl4lms.evaluation.corpus import attach
-from rl4lms.evaluation.evaluator import EvalResult, Evaluator
+from rl4lms.evaluation.evaluator import build_evaluator
 from rl4lms.models.allocator import keep_freed_memory
-from rl4lms.models.build import Models, build_models
-from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
+from rl4lms.models.build import build_models
+from rl4lms.models.loading import check_window, resolve_device
+from rl4lms.plugins import registry
+from rl4lms.plugins.building import build
+from rl4lms.plugins.component import Component
 from rl4lms.rewards import load_state, state_of
-from rl4lms.rewards.functions import is_path
 from rl4lms.rollout.engine import LocalEngine
-from rl4lms.rollout.prompts import PromptEncoder
-from rl4lms.runs.checkpoint import WEIGHTS, Checkpoints, TrainState, file_key, identity
+from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
+from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
 from rl4lms.runs.folder import is_run, last_good, open_folder, write_config
 from rl4lms.runs.signals import StopSignals
-from rl4lms.runs.storage import tidy, write_text
+from rl4lms.runs.storage import tidy
 from rl4lms.runs.tracking import RunLog, SilentLog
-from rl4lms.supervised import assets
-from rl4lms.supervised.warm_start import fit, save_supervised
-from rl4lms.tasks import build as build_task
+from rl4lms.supervised.assets import with_assets
+from rl4lms.supervised.warm_start import warm_start, warm_started
+from rl4lms.tasks import task_of
+from rl4lms.training.callbacks import Evaluations
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, finish
-from rl4lms.types import Metric, Reward, Sample, Task
-
-# Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.
-_FREE = (
-    "name",
-    "output_dir",
-    "device",
-    "tracking",
-    "checkpoint.every",
-    "checkpoint.keep_last",
-    "push_to_hub",
-    "training.iterations",
-    "reward_faults",
-)
+from rl4lms.types import Reward, Task
 
 
 def train(
@@ -110,13 +93,13 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
     folder = run_folder(recipe)
     loop: Loop | None = None
     wanted = recipe.tracking.progress if progress is None else progress
-    with StopSignals() as stop, distributed.started(), Display(wanted and distributed.is_main()) as display, ExitStack() as stack:
+    with StopSignals() as stop, distributed.started(), Display(wanted and distributed.is_main()) as display:
         try:
-            # The first process alone holds and writes the folder; the others only read it.
-            lock = distributed.only_main(lambda: stack.enter_context(open_folder(folder, recipe, resume)))
-            with stack:
+            with ExitStack() as stack:
+                # The first process alone holds and writes the folder; the others only read it.
+                lock = distributed.only_main(lambda: stack.enter_context(open_folder(folder, recipe, resume)))
                 with stop.during("the start", at_once=True):
-                    loop, evaluated = assemble(recipe, folder, reward=reward, display=display, stop=stop)
+                    loop = assemble(recipe, folder, reward=reward, display=display, stop=stop)
                 if lock is not None:
                     loop.check_folder = lock.check
                 try:
@@ -127,16 +110,99 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
                     loop.run()
                 finally:
                     loop.log.close()
-                if not evaluated:  # resumed after the last iteration
+                if not loop.evaluate.results:  # resumed after the last iteration
                     with stop.during("the evaluation", at_once=True):
                         loop.evaluate(loop.state.step)
                 with stop.during("the end", at_once=False):
-                    result = finish(recipe, loop, evaluated, getattr(task_of(recipe), "version", 1), stop)
+                    result = finish(recipe, loop, getattr(task_of(recipe), "version", 1), stop)
         except Interrupted as signal:
             raise Interrupted(_when(str(signal), stop.doing, folder, loop), folder if is_run(folder) else None) from None
         if stop.received is not None:  # too late to stop anything here, but whoever called should stop
             raise Interrupted(f"{stop.received} arrived at the end; the run is finished, and its model is in {result.model}")
     return result
+
+
+def assemble(
+    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None, stop: StopSignals | None = None
+) -> Loop:
+    """Build everything that a run needs."""
+    keep_freed_memory()
+    display, stop = display or Display(enabled=False), stop or StopSignals()
+    task, agreement = task_of(recipe), fingerprint(recipe)
+    algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
+    recipe = _with_models(recipe, task, algorithm, display, stop)
+    # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process scores for all.
+    scored_by = distributed.only_main(functools.partial(reward_of, recipe, task, reward))
+    if distributed.from_main(lambda: scored_by is None) and algorithm is not None:
+        raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
+    metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
+    device = resolve_device(recipe.device)
+    if recipe.supervised is not None or algorithm is None:
+        with stop.during("the warm start", at_once=True):
+            report = functools.partial(display.report, "warm start")
+            distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, report))
+            recipe = warm_started(recipe, folder)
+
+    torch.manual_seed(recipe.seed)
+    needs_value, needs_mask = algorithm is not None and algorithm.needs_value, algorithm is not None and algorithm.needs_mask_policy
+    models = build_models(recipe.model, device, value=needs_value, mask=needs_mask)
+    check_window(models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens))
+    agreement[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
+    learner = Learner(
+        models.policy,
+        recipe.optimizer,
+        iterations=recipe.training.iterations,
+        temperature=recipe.rollout.temperature,
+        seed=recipe.seed,
+        mask_policy=models.mask_policy,
+    )
+    if algorithm is not None:
+        algorithm.bind(learner)
+    evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
+    for name, why in evaluator.absent.items():
+        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
+    log = (RunLog if distributed.is_main() else SilentLog)(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
+    state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
+    state.reward = state_of(scored_by)
+    return Loop(
+        recipe=recipe,
+        models=models,
+        algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
+        engine=LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed),
+        reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
+        samples=task.samples("train") if algorithm is not None else (),
+        state=state,
+        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))),
+        log=log,
+        evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
+        after_step=lambda step, numbers: display.iteration(recipe.algorithm_name, step, recipe.training.iterations, numbers),
+        stop=stop,
+    )
+
+
+def _with_models(recipe: Recipe, task: Task, algorithm: Algorithm | None, display: Display, stop: StopSignals) -> Recipe:
+    """Return the recipe with the folders of the small models that its task declares, and without iterations where nothing iterates."""
+    with stop.during("the building of assets", at_once=True):
+        distributed.only_main(functools.partial(with_assets, recipe, task, display.report))
+        recipe = with_assets(recipe, task)
+    if algorithm is None:
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
+    if recipe.decoding.mask and not (algorithm is not None and algorithm.needs_mask_policy):
+        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
+    return recipe
+
+
+def build_algorithm(component: Component) -> Algorithm:
+    """Build the algorithm that a recipe names.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        ConfigError: an option is wrong, or this is no algorithm.
+    """
+    algorithm = build(registry.algorithms, component)
+    if not isinstance(algorithm, Algorithm):
+        raise ConfigError(f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms.md has an example")
+    return algorithm
 
 
 def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
@@ -149,226 +215,6 @@ def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
     else:
         saved = f"saved in {last}" if last is not None else "no checkpoint was written yet, so it will start over"
     return f"stopped by {signal}{during}{after}; {saved}"
-
-
-def task_of(recipe: Recipe) -> Task:
-    """The task a recipe names, or its data files as a task."""
-    if recipe.data is not None:
-        return FileTask(recipe.data)
-    assert recipe.task is not None
-    return build_task(recipe.task)
-
-
-def with_assets(recipe: Recipe, task: Task, display: Display | None = None) -> Recipe:
-    """The recipe with every `asset:<name>` replaced by its folder; builds what the cache does not have."""
-
-    def report(name: str, step: int, of: int) -> None:
-        if display is not None:
-            display.report(f"building {name}", step, of)
-
-    tree = assets.resolve(recipe.model_dump(mode="json"), task, report)
-    return Recipe.model_validate(tree)
-
-
-def eval_settings(recipe: Recipe) -> EvalGenerationConfig:
-    """Decoding in evaluations: the recipe's, or the rollout's."""
-    if recipe.evaluation.generation is not None:
-        return recipe.evaluation.generation
-    return EvalGenerationConfig(**{name: getattr(recipe.rollout, name) for name in SamplingConfig.model_fields})
-
-
-def assemble(
-    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None, stop: StopSignals | None = None
-) -> tuple[Loop, dict[str, EvalResult]]:
-    """Builds everything a run needs; the second result fills with the latest evaluation (`eval/`, `eval/masked/`)."""
-    keep_freed_memory()
-    display, stop = display or Display(enabled=False), stop or StopSignals()
-    task, fingerprint = task_of(recipe), _fingerprint(recipe)
-    with stop.during("the building of assets", at_once=True):
-        distributed.only_main(lambda: with_assets(recipe, task, display))
-        recipe = with_assets(recipe, task)
-    device = resolve_device(recipe.device)
-    algorithm: Algorithm | None = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
-    needs_mask = algorithm is not None and algorithm.needs_mask_policy
-    if algorithm is None:
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
-    settings = recipe.evaluation.generation
-    if settings is not None and settings.mask and not needs_mask:
-        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
-    # What can be wrong with rewards and metrics shows before the warm start, which may take hours.
-    given, reward = reward, None
-    reward = distributed.only_main(lambda: reward_of(recipe, task, given))  # it scores for all processes
-    if distributed.from_main(lambda: reward is None) and algorithm is not None:
-        raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
-    metrics = distributed.only_main(lambda: metrics_of(recipe, task)) or ([], {})
-    if recipe.supervised is not None or algorithm is None:
-        source = recipe
-        with stop.during("the warm start", at_once=True):
-            recipe = _warm_started(recipe, folder)
-            distributed.only_main(lambda: _warm_start(source, task, folder, device, display))
-
-    torch.manual_seed(recipe.seed)
-    models = build_models(recipe.model, device, value=algorithm is not None and algorithm.needs_value, mask=needs_mask)
-    fingerprint[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
-    check_window(recipe, models.policy.lm)
-    learner = Learner(
-        models.policy,
-        recipe.optimizer,
-        iterations=recipe.training.iterations,
-        temperature=recipe.rollout.temperature,
-        seed=recipe.seed,
-        mask_policy=models.mask_policy,
-    )
-    if algorithm is not None:
-        algorithm.bind(learner)
-    engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    evaluator = build_evaluator(recipe, task, models, reward, metrics)
-    for name, why in evaluator.absent.items():
-        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
-    log = (RunLog if distributed.is_main() else SilentLog)(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
-    evaluated: dict[str, EvalResult] = {}
-
-    def evaluate(step: int) -> dict[str, float]:
-        evaluated["eval/"] = evaluator()
-        rule = algorithm.mask_rule() if algorithm is not None else None
-        if evaluator.settings.mask and rule is not None:
-            evaluated["eval/masked/"] = evaluator(rule)
-        numbers: dict[str, float] = {}
-        for prefix, result in evaluated.items():
-            numbers |= result.numbers(prefix)
-        shown = evaluated["eval/"].samples[: recipe.evaluation.samples]
-
-        def record() -> None:
-            log.log_faults(step, "evaluation", [fault for result in evaluated.values() for fault in result.faults])
-            log.log_samples(step, shown)
-            display.evaluation(step, numbers, shown)
-
-        distributed.only_main(record)
-        return numbers
-
-    loop = Loop(
-        recipe=recipe,
-        models=models,
-        algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
-        engine=engine,
-        reward=reward,  # type: ignore[arg-type]
-        samples=task.samples("train") if algorithm is not None else (),
-        state=TrainState(
-            models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef, reward=state_of(reward)
-        ),
-        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, fingerprint, map(file_key, _reward_files(recipe))),
-        log=log,
-        evaluate=evaluate,
-        after_step=lambda step, numbers: display.iteration(recipe.algorithm_name, step, recipe.training.iterations, numbers),
-        stop=stop,
-    )
-    return loop, evaluated
-
-
-def build_algorithm(component: Component) -> Algorithm:
-    """Build the algorithm that a recipe names.
-
-    Raises:
-        ConfigError: an option is wrong, or this is no algorithm.
-    """
-    algorithm = components.build(registry.algorithms, component)
-    if not isinstance(algorithm, Algorithm):
-        raise ConfigError(f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm")
-    return algorithm
-
-
-def build_evaluator(
-    recipe: Recipe,
-    task: Task,
-    models: Models,
-    reward: Reward | None,
-    metrics: tuple[list[Metric], dict[str, str]],
-    split: str | None = None,
-) -> Evaluator:
-    """An evaluator of the recipe's split (or another), with its metrics (see `judges.metrics_of`) and the reward."""
-    samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
-    attach([*metrics[0], reward], task, models.tokenizer)
-    engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    return Evaluator(engine, models.ref_policy, samples, eval_settings(recipe), metrics[0], reward, recipe.reward_faults, metrics[1])
-
-
-def check_window(recipe: Recipe, lm: PreTrainedModel) -> None:
-    """Refuses lengths beyond the model's positions.
-
-    Raises:
-        ConfigError: the prompt, the completion or (for decoder-only models) both together do not fit.
-    """
-    longest = max(recipe.rollout.max_new_tokens, eval_settings(recipe).max_new_tokens)
-    prompt, windows = recipe.prompt.max_tokens, position_windows(lm)
-    needs = {"prompt": prompt, "completion": longest} if lm.config.is_encoder_decoder else {"prompt and completion": prompt + longest}
-    for (part, needed), window in zip(needs.items(), windows, strict=True):
-        if window is not None and needed > window:
-            raise ConfigError(
-                f"prompt.max_tokens {prompt} and max_new_tokens {longest}: the {part} can need {needed} positions, "
-                f"but the model has {window}; lower {'max_new_tokens' if part == 'completion' else 'prompt.max_tokens'}"
-            )
-
-
-def _warm_started(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with the warm start's model: RL starts from it and is anchored to it."""
-    started = {"path": str(folder / "supervised"), "tokenizer": None}
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=started)})
-
-
-def _warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, display: Display) -> None:
-    """Train by maximum likelihood unless a finished warm start lies in the run folder."""
-    target = folder / "supervised"
-    if (target / "config.json").is_file():
-        return
-    torch.manual_seed(recipe.seed)
-    lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
-    check_window(recipe, lm)
-    samples: Sequence[Sample] = task.supervised("train")
-    prompt_ids = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)(samples)
-    config = recipe.supervised or SupervisedConfig()
-    report: Callable[[int, int], None] = lambda step, of: display.report("warm start", step, of)  # noqa: E731
-    losses = fit(lm, tokenizer, samples, config, prompt_ids=prompt_ids, seed=recipe.seed, progress=report)
-    # The model comes last: while it is not there, a resumed run makes the whole warm start again.
-    write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))
-    save_supervised(lm, tokenizer, target)
-
-
-def _fingerprint(recipe: Recipe) -> dict[str, Any]:
-    """Flat settings that determine the numbers of a run."""
-
-    def flat(value: Any, path: str) -> dict[str, Any]:
-        if path in _FREE:
-            return {}
-        if isinstance(value, Mapping) and value:
-            return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}" if path else key).items()}
-        return {path: value}
-
-    settings = flat(recipe.model_dump(mode="json"), "")
-    if recipe.optimizer.lr_scheduler_type in ("linear", "cosine"):
-        settings["training.iterations"] = recipe.training.iterations
-    # Files that a path names may change while the path stays.
-    files = [recipe.data.train, recipe.data.validation, recipe.data.test] if recipe.data is not None else []
-    for path in [*files, *_reward_files(recipe)]:
-        if path is not None and Path(path).is_file():
-            with open(path, "rb") as file:
-                settings[file_key(path)] = hashlib.file_digest(file, "sha256").hexdigest()
-    return settings
-
-
-def _reward_files(recipe: Recipe) -> list[str]:
-    """Python files of the reward and of the rewards inside it."""
-
-    def names(value: Any) -> Iterator[str]:
-        if isinstance(value, Mapping):
-            if isinstance(value.get("name"), str):
-                yield value["name"]
-            value = list(value.values())
-        if isinstance(value, list):
-            for item in value:
-                yield from names(item)
-
-    found = names(recipe.reward.model_dump(mode="json")) if recipe.reward is not None else iter(())
-    return sorted({name.rpartition(":")[0] for name in found if is_path(name)})
 
 
 def _resume(loop: Loop, display: Display) -> None:

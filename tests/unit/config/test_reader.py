@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rl4lms import registry
 from rl4lms.config import read_recipe
 from rl4lms.config.reader import read_file, read_text, resolve_plain
 from rl4lms.errors import ConfigError
+from rl4lms.plugins import registry
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rl4lms import registry
+from rl4lms.algorithms.nlpo import NLPO
 from rl4lms.config import (
     Block,
     Component,
     KLConfig,
-    NLPOConfig,
     Recipe,
     SupervisedConfig,
     dump_recipe,
@@ -25,8 +24,9 @@ from rl4lms.config import (
     read_recipe,
     recipe_from_dict,
 )
-from rl4lms.config.options import signature_model
 from rl4lms.errors import ConfigError, DataError
+from rl4lms.plugins import registry
+from rl4lms.plugins.options import option_names, signature_model
 
 BASE = {"model": "gpt2", "data": "train.jsonl"}
 
@@ -36,23 +36,25 @@ class Part(Block):
     weight: float = 1.0
 
 
-class MixConfig(Block):
-    parts: list[Component]
-    weighted: dict[str, Part] = {}
-    metrics: tuple[Component, ...] = ()
-    note: str = "none"
+class Mix:
+    def __init__(
+        self,
+        parts: list[Component],
+        weighted: dict[str, Part] = {},  # noqa: B006
+        metrics: tuple[Component, ...] = (),
+        note: str = "none",
+    ) -> None: ...
 
 
-class LengthConfig(Block):
-    target: int = 10
-
-
-class ToyTaskConfig(Block):
-    edition: str = "mini"
+class Length:
+    def __init__(self, target: int = 10) -> None: ...
 
 
 class ToyTask:
-    def __init__(self, edition: str) -> None:
+    name, version, models, classifiers, samples, supervised = "toy", 1, {}, {}, None, None
+
+    def __init__(self, edition: str = "mini") -> None:
+        self.edition = edition
         if edition == "gone":
             raise DataError("no such edition")
         self.defaults = {
@@ -70,11 +72,11 @@ class ToyTask:
 def _registries(monkeypatch):
     for kind in (registry.rewards, registry.metrics, registry.tasks):
         monkeypatch.setattr(kind, "_entries", dict(kind._entries))
-    registry.rewards.register("length", math.prod, config=LengthConfig)
-    registry.rewards.register("mix", sum, config=MixConfig)
-    registry.metrics.register("length", math.prod, config=LengthConfig)
-    registry.metrics.register("width", math.prod, config=LengthConfig)
-    registry.tasks.register("toy", ToyTask, config=ToyTaskConfig)
+    registry.rewards.register("length", Length)
+    registry.rewards.register("mix", Mix)
+    registry.metrics.register("length", Length)
+    registry.metrics.register("width", Length)
+    registry.tasks.register("toy", ToyTask)
 
 
 def tidy(component: Component) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def test_python_values_paths_tuples_and_blocks_are_accepted(tmp_path):
     )
     assert recipe.model.path == str(tmp_path)
     assert recipe.kl.kl_coef == 0.5
-    assert recipe.algorithm.options == NLPOConfig(mask_top_p=0.5).model_dump()
+    assert recipe.algorithm.options == signature_model(NLPO)(mask_top_p=0.5).model_dump(by_alias=True)
     assert recipe.optimizer.betas == (0.8, 0.9)
     assert [tidy(metric) for metric in recipe.evaluation.metrics] == [{"name": "width", "target": 10}]
 
@@ -258,26 +260,47 @@ def test_a_metric_can_be_the_reward_and_a_file_is_not_opened():
     assert tidy(recipe.reward) == {"name": "no/such/file.py:fn", "anything": [1]}
 
 
-def test_options_from_signatures():
-    def function(prompts, completions, *, answers, scale: float = 1.0, _private=2, copy: str = "x", scorer=math.prod, **columns): ...
-
-    class Class:
-        def __init__(self, path: str, size: int = 3, odd: Any = print, *rest, **kwargs) -> None: ...
-
-    model = signature_model(function)
-    assert {field.alias for field in model.model_fields.values()} == {"scale", "_private", "copy", "scorer"}
-    model = signature_model(Class)
-    assert {field.alias: field.is_required() for field in model.model_fields.values()} == {"path": True, "size": False, "odd": False}
-
-
-def test_signature_options_keep_only_what_was_given():
+def test_of_a_class_every_plain_default_is_written_down():
     class Unusual:
-        def __init__(self, path: str, *, unresolved: NotImported = None, size: int = 3) -> None: ...  # noqa: F821
+        def __init__(
+            self,
+            path: str,
+            *,
+            unresolved: NotImported = None,  # noqa: F821
+            size: int = 3,
+            scorer=math.prod,
+            most=math.inf,
+        ) -> None: ...
 
     registry.rewards.register("unusual", Unusual)
-    assert tidy(recipe_from_dict({**BASE, "reward": {"name": "unusual", "path": "x"}}).reward) == {"name": "unusual", "path": "x"}
+    resolved = {"name": "unusual", "path": "x", "unresolved": None, "size": 3}
+    assert tidy(recipe_from_dict({**BASE, "reward": {"name": "unusual", "path": "x"}}).reward) == resolved
     with pytest.raises(ConfigError, match=r"reward\.path: is required$"):
         recipe_from_dict({**BASE, "reward": "unusual"})
+
+
+def test_of_a_function_only_what_was_given_is_written_down():
+    registry.rewards.register("brevity", brevity)
+    assert tidy(recipe_from_dict({**BASE, "reward": "brevity"}).reward) == {"name": "brevity"}
+
+
+def test_what_no_option_can_say_alone_is_refused_where_the_component_stands(tmp_path):
+    lines = [
+        "model: gpt2",
+        "data: x",
+        "reward:",
+        "  name: sum",
+        "  parts:",
+        "  - reward:",
+        "      name: clip",
+        "      reward: length",
+    ]
+    (tmp_path / "r.yaml").write_text("\n".join([*lines, "      low: 2", "      high: 1"]))
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(tmp_path / "r.yaml")
+    assert str(caught.value) == f"{tmp_path / 'r.yaml'}:6: reward.parts.0.reward: low 2 must be below high 1"
+    with pytest.raises(ConfigError, match=r"<arguments>: task: path names real reviews, but edition is mini; add edition: full$"):
+        recipe_from_dict({"model": "gpt2", "task": {"name": "imdb", "path": "reviews"}})
 
 
 # --- dumping ------------------------------------------------------------------------------------------------------------------------
@@ -329,7 +352,7 @@ def test_reading_a_dumped_recipe_gives_an_equal_recipe(tmp_path, settings, with_
 def test_the_dump_is_complete_and_plain():
     tree = yaml.safe_load(dump_recipe(recipe_from_dict({"task": "toy", "algorithm": "nlpo", "reward": {"name": "mix", "parts": []}})))
     assert set(tree) == set(Recipe.model_fields)
-    assert set(tree["algorithm"]) == {"name"} | set(NLPOConfig.model_fields)
+    assert set(tree["algorithm"]) == {"name"} | option_names(signature_model(NLPO))
     assert tree["task"] == {"name": "toy", "edition": "mini"}
     assert tree["reward"]["note"] == "none"
 

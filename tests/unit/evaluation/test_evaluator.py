@@ -11,12 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from rl4lms import registry
 from rl4lms.cli.common import results_table
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.errors import MissingPartError
 from rl4lms.evaluation.evaluator import Evaluator
 from rl4lms.models.build import copy_policy_weights
+from rl4lms.plugins import registry
 from rl4lms.training.run import run
 from tests.runs import metric_lines, run_steps, small_loop, small_recipe
 

@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, G
 
 from rl4lms.errors import ConfigError, ModelError
 from rl4lms.metrics import build
-from rl4lms.metrics.classifier import ClassifierScorer
+from rl4lms.metrics.classifier import Classifier
 from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import score
 from tests.unit.metrics.words import word_tokenizer
@@ -43,38 +43,38 @@ def test_probability_of_a_label_with_the_prompt(bert):
     expected = one_by_one(model, tokenizer, texts).softmax(-1)
     for label, column in (("positive", 2), ("Negative", 0), (1, 1)):
         for batch_size in (1, 2, 64):
-            scores = ClassifierScorer(folder, label=label, batch_size=batch_size, device="cpu").scores(PROMPTS, COMPLETIONS)
+            scores = Classifier(model=folder, label=label, batch_size=batch_size, device="cpu")(PROMPTS, COMPLETIONS)["classifier"]
             assert scores == pytest.approx(expected[:, column].tolist(), abs=1e-5)
 
 
 def test_logit_of_the_completion_alone(bert):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, ["w7 w8 w9 w10 w11", "w12"])[:, 2]
-    scorer = ClassifierScorer(folder, label="positive", output="logit", include_prompt=False, device="cpu")
-    assert scorer.scores(PROMPTS[:2], COMPLETIONS[:2]) == pytest.approx(expected.tolist(), abs=1e-5)
+    scorer = Classifier(model=folder, label="positive", output="logit", include_prompt=False, device="cpu")
+    assert scorer(PROMPTS[:2], COMPLETIONS[:2])["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_whether_the_label_is_the_most_likely_one(bert):
     folder, model, tokenizer = bert
     winners = one_by_one(model, tokenizer, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"]).argmax(-1)
     for label in range(3):
-        scorer = ClassifierScorer(folder, label=label, output="match", include_prompt=False, device="cpu")
-        assert scorer.scores(PROMPTS, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"]) == (winners == label).float().tolist()
+        scorer = Classifier(model=folder, label=label, output="match", include_prompt=False, device="cpu")
+        assert scorer(PROMPTS, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"])["classifier"] == (winners == label).float().tolist()
 
 
 @pytest.mark.parametrize(("side", "kept"), [("left", " ".join(WORDS[-8:])), ("right", " ".join(WORDS[:8]))])
 def test_which_end_of_a_long_text_is_cut(bert, side, kept):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, [kept]).softmax(-1)[:, 2]
-    scorer = ClassifierScorer(folder, label="positive", max_tokens=8, truncation_side=side, device="cpu")
-    assert scorer.scores([" ".join(WORDS[:10])], [" ".join(WORDS[10:])]) == pytest.approx(expected.tolist(), abs=1e-5)
+    scorer = Classifier(model=folder, label="positive", max_tokens=8, truncation_side=side, device="cpu")
+    assert scorer([" ".join(WORDS[:10])], [" ".join(WORDS[10:])])["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_texts_longer_than_the_position_embeddings(bert):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, [" ".join(WORDS[-24:])]).softmax(-1)[:, 2]
-    scorer = ClassifierScorer(folder, label="positive", device="cpu")
-    assert scorer.scores([""], [" ".join(WORDS)]) == pytest.approx(expected.tolist(), abs=1e-5)
+    scorer = Classifier(model=folder, label="positive", device="cpu")
+    assert scorer([""], [" ".join(WORDS)])["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_metric_and_reward_agree(bert):
@@ -99,8 +99,10 @@ def test_a_decoder_with_one_output_and_no_pad_token(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     logits = one_by_one(model, tokenizer, ["w2 w12", "w0 w1 w7 w8 w9 w10 w11"])[:, 0]
     for output, expected in (("logit", logits), ("probability", logits.sigmoid())):
-        scorer = ClassifierScorer(str(tmp_path), output=output, device="cpu")
-        assert scorer.scores([PROMPTS[1], PROMPTS[0]], [COMPLETIONS[1], COMPLETIONS[0]]) == pytest.approx(expected.tolist(), abs=1e-5)
+        scorer = Classifier(model=str(tmp_path), output=output, device="cpu")
+        assert scorer([PROMPTS[1], PROMPTS[0]], [COMPLETIONS[1], COMPLETIONS[0]])["classifier"] == pytest.approx(
+            expected.tolist(), abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("pooler", [True, False])
@@ -109,16 +111,16 @@ def test_a_folder_without_a_classification_head(bert, tmp_path, pooler):
     BertModel(model.config, add_pooling_layer=pooler).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"has no classification head.*classifier\.bias, classifier\.weight"):
-        ClassifierScorer(str(tmp_path), label="positive", device="cpu")
+        Classifier(model=str(tmp_path), label="positive", device="cpu")
 
 
 def test_wrong_labels_and_models(bert, tmp_path):
     folder = bert[0]
     with pytest.raises(ConfigError, match="did you mean 'positive'"):
-        ClassifierScorer(folder, label="positiv")
+        Classifier(model=folder, label="positiv")
     with pytest.raises(ConfigError, match="no label 3; it has 3"):
-        ClassifierScorer(folder, label=3)
+        Classifier(model=folder, label=3)
     with pytest.raises(ConfigError, match="negative, neutral, positive"):
-        ClassifierScorer(folder)
+        Classifier(model=folder)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        ClassifierScorer(str(tmp_path / "absent"), label=0)
+        Classifier(model=str(tmp_path / "absent"), label=0)

@@ -281,13 +281,13 @@ def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("value", ["separate", "shared"])
 def test_value_functions_learn(tmp_path: Path, value: str) -> None:
-    loop = small_loop(
-        tmp_path, model={"value": value}, optimizer={"learning_rate": 1e-4, "value_learning_rate": 3e-3}, training={"iterations": 12}
-    )
-    numbers = run_steps(loop, 12)
-    early = sum(n["train/value_loss"] for n in numbers[:3])
-    late = sum(n["train/value_loss"] for n in numbers[-3:])
-    assert late < 0.7 * early
+    """A return that the prompt alone decides; the value function starts at its mean, so what it explains is learnt."""
+    rates = {"learning_rate": 1e-4, "value_learning_rate": 3e-3 if value == "separate" else 1e-2}
+    loop = small_loop(tmp_path, model={"value": value}, optimizer=rates, training={"iterations": 16})
+    loop.reward = lambda prompts, completions, **columns: [float(len(prompt.split())) for prompt in prompts]
+    explained = [n["train/explained_variance"] for n in run_steps(loop, 16)]
+    assert abs(explained[0]) < 0.05
+    assert sum(explained[-8:]) / 8 > (0.3 if value == "separate" else 0.1)  # a line over a random trunk that hardly moves
     assert (loop.models.policy.value_lm is None) == (value == "shared")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
@@ -86,53 +85,6 @@ def test_a_composition_runs_beside_if_all_of_it_does(tmp_path: Path):
     (tmp_path / "mine.py").write_text("def mine(completions):\n    return [0.0] * len(completions)\n")
     reward = {"name": "sum", "parts": [{"reward": "rouge_combined"}, {"reward": f"{tmp_path}/mine.py:mine"}]}
     assert build(reward).beside is False  # somebody's function may need the main thread, for signals say
-
-
-class Chatty:
-    """A reward that prints while the main thread does."""
-
-    beside = True
-
-    def __init__(self) -> None:
-        self.may_end = threading.Event()
-
-    def __call__(self, completions, **columns):
-        print("r" * 100_000)
-        assert self.may_end.wait(10)
-        return [1.0] * len(completions)
-
-
-def test_the_main_thread_prints_as_it_likes_beside_a_reward(rollout, capsys):
-    """What the reward prints is limited, what the main thread prints is not, and nobody's streams are exchanged under it."""
-    reward = Chatty()
-    before = sys.stdout
-    result = begin(reward, rollout, STRICT)
-    wrapped = sys.stdout
-    for _ in range(200):
-        print("m" * 1000)
-        assert sys.stdout is wrapped
-    reward.may_end.set()
-    result()
-    assert sys.stdout is before
-    out, err = capsys.readouterr()
-    assert out.count("m") == 200_000
-    assert out.count("r") == 65_536
-    assert "reward 'Chatty' printed 100,001 characters; the last 34,465 were dropped" in err
-
-
-def test_scores_in_other_threads_never_exchange_streams(rollout):
-    seen = []
-
-    def reward(completions, **columns):
-        seen.append(sys.stdout)
-        return [0.0] * len(completions)
-
-    before = sys.stdout
-    thread = threading.Thread(target=lambda: score_rollout(reward, rollout))
-    thread.start()
-    thread.join()
-    assert seen == [before]
-    assert sys.stdout is before
 
 
 def test_parts_of_a_mixed_sum_run_beside_each_other(rollout):

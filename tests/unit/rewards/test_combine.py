@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rl4lms import registry
 from rl4lms.errors import ConfigError, RewardError
+from rl4lms.plugins import registry
 from rl4lms.rewards import build, score
 
 BATCH = {

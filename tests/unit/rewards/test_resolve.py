@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from rl4lms import registry
 from rl4lms.errors import ConfigError, DataError, RewardError, UnknownNameError
+from rl4lms.plugins import registry
 from rl4lms.rewards import as_trl_reward, build, score
 from rl4lms.rewards.resolve import MetricReward
 from rl4lms.types import CorpusValue

@@ -138,4 +138,11 @@ def test_states_of_another_reward_are_refused():
 
 def test_nested_names_everything_from_the_outside_in():
     reward = build({"name": "clip", "low": 0, "reward": {"name": "product", "parts": [{"reward": "dates"}, {"reward": "rouge_combined"}]}})
-    assert [type(part).__name__ for part in nested(reward)] == ["Clip", "Product", "Dates", "MetricReward", "RougeCombined"]
+    assert [type(part).__name__ for part in nested(reward)] == [
+        "Clip",
+        "Product",
+        "MetricReward",
+        "Dates",
+        "MetricReward",
+        "RougeCombined",
+    ]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2Model
 
-from rl4lms.config.base import Component
 from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError
+from rl4lms.plugins.component import Component
 from rl4lms.rewards import build
 from rl4lms.supervised.reward_data import Columns, read_labelled
 from rl4lms.supervised.reward_model import fit_classifier, logits, train_reward_model

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rl4lms.config.base import Component
 from rl4lms.config.reader import read_text
-from rl4lms.config.rewards import ClassifierConfig, PreferenceConfig
 from rl4lms.errors import DataError, NonFiniteError
 from rl4lms.metrics.classifier import label_index
+from rl4lms.plugins.component import Component
+from rl4lms.plugins.options import options_model, reward_options_model, written
+from rl4lms.plugins.registry import rewards
 from rl4lms.stats import calibration, roc_auc
 from rl4lms.supervised.reward_report import as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
 
@@ -178,19 +179,19 @@ LABELS = [
 @pytest.mark.parametrize("label", LABELS)
 def test_the_line_to_copy_names_the_label(label):
     read = read_text(usage(Path("m"), ["other", label], True), "line")[0]["reward"]
-    config = ClassifierConfig.model_validate(Component.model_validate(read).options)
-    assert config.label == label
+    options = written(reward_options_model("classifier").model_validate(Component.model_validate(read).options))
+    assert options["label"] == label
     model_config = SimpleNamespace(id2label={0: "other", 1: label})
-    assert label_index(model_config, "m", config.label) == 1
-    assert config.include_prompt
+    assert label_index(model_config, "m", options["label"]) == 1
+    assert options["include_prompt"]
 
 
 @pytest.mark.parametrize("path", ["models/good", "a, b/c: d", "7", "null", "it's {here}", "#x", "a\u2028b", "C:\\models", "x #y", "-"])
 def test_the_line_to_copy_names_the_folder_and_the_prompts(path):
     read = read_text(usage(Path(path), [], False), "line")[0]["reward"]
-    config = PreferenceConfig.model_validate(Component.model_validate(read).options)
-    assert Path(config.model) == Path(path)
-    assert not config.include_prompt
+    options = written(options_model(rewards, "preference").model_validate(Component.model_validate(read).options))
+    assert Path(options["model"]) == Path(path)
+    assert not options["include_prompt"]
 
 
 def test_a_line_that_needs_no_quotes_has_none():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from rl4lms.config.tasks import ImdbConfig
+from rl4lms.errors import ConfigError
+from rl4lms.plugins.options import Option
 from rl4lms.tasks.imdb import corpus, grammar, reviews
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
@@ -21,22 +23,40 @@ _BROKEN = 0.33  # of the reviews that the base model reads
 _BROKEN_FOR_CLASSIFIERS = 0.25
 
 
+Size = Annotated[int | None, Option(ge=1, le=1_000_000)]
+
+
+@dataclass(kw_only=True, eq=False)
 class ImdbTask:
     """Sentiment-controlled continuation of movie reviews (`rl4lms.types.Task`).
 
-    Args:
-        options: the fields of `rl4lms.config.tasks.ImdbConfig`.
+    Sizes that are not set: mini 4000 / 500 / 500; full everything that the split has, and 5000 test reviews.
     """
 
     name = "imdb"
     version = 1
 
-    def __init__(self, **options: Any) -> None:
-        self.config = ImdbConfig(**options)
-        self.edition: str = self.config.edition
+    edition: Annotated[Literal["mini", "full"], Option("mini is written by a grammar, full is real reviews")] = "mini"
+    path: Annotated[
+        str | None,
+        Option("full: Hub id, aclImdb-like folder, zip, JSONL or CSV with `text` and `label`; default stanfordnlp/imdb"),
+    ] = None
+    seed: Annotated[int, Option("mini: the world of reviews; full: the shuffle before splitting", ge=0)] = 0
+    train_size: Size = None
+    validation_size: Size = None
+    test_size: Size = None
+
+    @staticmethod
+    def check_options(edition: str, path: str | None) -> None:
+        """Refuse real reviews that the mini edition would not read."""
+        if path is not None and edition == "mini":
+            raise ConfigError("path names real reviews, but edition is mini; add edition: full")
+
+    def __post_init__(self) -> None:
+        self.check_options(self.edition, self.path)
         mini = self.edition == "mini"
-        self.models: Mapping[str, ModelSpec] = _mini_models(self.config.seed) if mini else {}
-        self.classifiers: Mapping[str, ClassifierSpec] = _mini_classifiers(self.config.seed) if mini else {}
+        self.models: Mapping[str, ModelSpec] = _mini_models(self.seed) if mini else {}
+        self.classifiers: Mapping[str, ClassifierSpec] = _mini_classifiers(self.seed) if mini else {}
         self.defaults: Mapping[str, Any] = _mini_defaults() if mini else _full_defaults()
         self._samples: dict[str, list[Sample]] = {}
 
@@ -60,24 +80,24 @@ class ImdbTask:
         return [sample for sample in self.samples(split) if sample.meta["sentiment"] == "positive"]
 
     def _size(self, split: str) -> int | None:
-        size: int | None = getattr(self.config, f"{split}_size")
+        size: int | None = getattr(self, f"{split}_size")
         return size
 
     def _mini_texts(self, split: str) -> list[tuple[str, bool]]:
-        found = (grammar.review(self.config.seed, i) for i in corpus.indices(split, self._size(split) or _MINI_SIZES[split]))
+        found = (grammar.review(self.seed, i) for i in corpus.indices(split, self._size(split) or _MINI_SIZES[split]))
         return [(review.text, review.positive) for review in found]
 
     @cached_property
     def _full_texts(self) -> dict[str, list[tuple[str, bool]]]:
         """Shuffled with the seed *before* splitting, once, so that the splits are disjoint and the same in every call."""
-        splits = reviews.load(self.config.path or HUB_ID)
+        splits = reviews.load(self.path or HUB_ID)
         rows = splits.get("train") or splits["all"]
-        Random(f"imdb full {self.config.seed}").shuffle(rows)
+        Random(f"imdb full {self.seed}").shuffle(rows)
         cut = len(rows) * 8 // 10
         train, held_out = rows[:cut], rows[cut:]
         if "test" in splits:
             validation, test = held_out, splits["test"]
-            Random(f"imdb full test {self.config.seed}").shuffle(test)
+            Random(f"imdb full test {self.seed}").shuffle(test)
         else:
             middle = len(held_out) // 2
             validation, test = held_out[:middle], held_out[middle:]

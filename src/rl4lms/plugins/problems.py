@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rl4lms.config.reader import KeyPath, shown
-from rl4lms.errors import did_you_mean
+from rl4lms.errors import did_you_mean, shown
+
+KeyPath = tuple[str | int, ...]
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text (quote it)"}
 _MESSAGES = {
@@ -30,12 +31,13 @@ _MESSAGES = {
 
 
 def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | ValidationError) -> tuple[KeyPath, str] | None:
-    """The first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
+    """Return the first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
 
-    Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count as wrong too.
+    Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count
+    as wrong too.
     """
     if isinstance(outcome, BaseModel):
-        return _converted(values, outcome.model_dump(mode="json", by_alias=True), ())
+        return _converted(values, outcome.model_dump(mode="json", by_alias=True, exclude_unset=True), ())
     errors = outcome.errors(include_url=False)
     error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])  # a typo explains what is missing
     path = _data_path(error["loc"], values, error["type"])

@@ -6,10 +6,9 @@ import sys
 import pytest
 
 import rl4lms
-from rl4lms import registry
-from rl4lms.config.algorithms import NLPOConfig, PPOConfig
 from rl4lms.errors import ConfigError, MissingExtraError, UnknownNameError
-from rl4lms.registry import Entry, Registry
+from rl4lms.plugins import registry
+from rl4lms.plugins.registry import Entry, Registry
 
 
 @pytest.fixture
@@ -92,13 +91,6 @@ def test_a_missing_extra_is_reported_as_such(rewards, tmp_path, monkeypatch):
         rewards.get("extra")
 
 
-def test_config_models_resolve_lazily(rewards):
-    rewards.register("short", short, config="rl4lms.config.algorithms:PPOConfig")
-    assert rewards.config_model("short") is PPOConfig
-    assert rewards.config_model("length") is None
-    assert registry.algorithms.config_model("nlpo") is NLPOConfig
-
-
 def _announce(monkeypatch, *points: tuple[str, str]) -> None:
     announced = [importlib.metadata.EntryPoint(name, value, "rl4lms.test_rewards") for name, value in points]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point for point in announced if point.group == group])
@@ -113,25 +105,37 @@ def test_entry_points_are_found_by_name(rewards, monkeypatch):
     assert rewards.get("theirs") is textwrap.shorten
 
 
-def test_an_entry_point_whose_module_registers_itself_keeps_its_config_model(rewards, monkeypatch, tmp_path):
+def test_an_entry_point_whose_module_registers_itself_is_one_component(rewards, monkeypatch, tmp_path):
     (tmp_path / "their_package.py").write_text(
         "def f(completions): return [0.0]\n"
-        "def announce(registry): registry.register('theirs', f, config='rl4lms.config.algorithms:PPOConfig')\n"
-        "import sys; announce(sys.modules['registry_under_test'].rewards)\n"
+        "import sys; sys.modules['registry_under_test'].rewards.register('theirs', f, summary='by itself')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     stub = type(sys)("registry_under_test")
     stub.rewards = rewards
     monkeypatch.setitem(sys.modules, "registry_under_test", stub)
     _announce(monkeypatch, ("theirs", "their_package:f"))
-    assert rewards.config_model("theirs") is PPOConfig
+    assert rewards.entry("theirs").summary == "by itself"
     assert rewards.get("theirs").__module__ == "their_package"
+
+
+@pytest.mark.parametrize("kind", ["rewards", "metrics", "tasks", "algorithms"])
+def test_every_kind_has_entry_points(kind, monkeypatch):
+    point = importlib.metadata.EntryPoint("theirs", "textwrap:TextWrapper", f"rl4lms.{kind}")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == point.group else [])
+    shared = getattr(registry, kind)
+    found = Registry(shared.kind, shared.group, {})
+    assert found.names() == ["theirs"]
+    assert found.get("theirs").__name__ == "TextWrapper"
 
 
 @pytest.mark.parametrize(
     ("points", "reason"),
     [
-        ([("twice", "textwrap:fill"), ("twice", "textwrap:wrap")], "claimed by several packages: textwrap:fill, textwrap:wrap"),
+        (
+            [("twice", "textwrap:fill"), ("twice", "textwrap:wrap")],
+            "claimed by several packages: textwrap:fill, textwrap:wrap",
+        ),
         ([("length", "textwrap:wrap")], "'length' is taken by textwrap:fill"),
         ([("gone", "no_such_module:f")], "cannot be loaded from no_such_module:f"),
     ],
@@ -152,12 +156,14 @@ def test_origin_of_code_that_is_no_module_is_file_and_line(rewards):
 def test_loadable_names_only_functions_that_a_file_can_give_back():
     assert registry.loadable(short) == f"{short.__code__.co_filename}:short"
     assert registry.loadable(lambda completions: []).endswith("<lambda>")
-    assert registry.loadable(Entry) == "rl4lms.registry:Entry"
+    assert registry.loadable(Entry) == "rl4lms.plugins.registry:Entry"
 
 
 def test_public_decorators_use_the_library_registries():
     assert rl4lms.reward == registry.rewards.register
     assert rl4lms.metric == registry.metrics.register
+    assert rl4lms.task == registry.tasks.register
+    assert rl4lms.algorithm == registry.algorithms.register
 
 
 def test_public_names_resolve_and_unknown_ones_do_not():

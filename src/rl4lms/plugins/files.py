@@ -1,4 +1,4 @@
-"""Rewards from a Python file: `path/to/file.py:function`."""
+"""Components from a Python file: `path/to/file.py:name`."""
 
 from __future__ import annotations
 
@@ -15,39 +15,45 @@ from typing import Any
 
 from rl4lms.errors import ConfigError, Rl4lmsError, did_you_mean
 
-_PATH = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
+_PATH = re.compile(r"(?P<file>.+\.py):(?P<attribute>[A-Za-z_]\w*)")
 
 
 def is_path(name: str) -> bool:
-    """Whether a reward is named `path/to/file.py:function`."""
+    """Return whether a component is named `path/to/file.py:name`."""
     return _PATH.fullmatch(name) is not None
 
 
-def load(name: str) -> Callable[..., Any]:
-    """The function or class that `path/to/file.py:function` names. Relative paths start at the working directory.
+def load(kind: str, name: str) -> Callable[..., Any]:
+    """Execute a file and return the function or class in it. Relative paths start at the working directory.
+
+    Args:
+        kind: `reward`, `metric`, ...
+        name: `path/to/file.py:name`.
 
     Raises:
-        ConfigError: there is no such file, it raises an error when it is executed, or there is nothing callable of that name in it.
+        ConfigError: there is no such file, it raises an error when it is executed, or there is nothing callable of
+            that name in it.
     """
     match = _PATH.fullmatch(name)
     if match is None:
-        raise ConfigError(f"{name!r} does not name a function in a file; write path/to/file.py:function")
-    file = Path(match["file"]).expanduser().resolve()
+        raise ConfigError(f"{name!r} does not name a {kind} in a file; write path/to/file.py:name")
+    file, owner = Path(match["file"]).expanduser().resolve(), f"{kind} {name!r}"
     if not file.is_file():
-        raise ConfigError(f"reward {name!r}: there is no file {file}")
-    module = _module(file, name)
-    found: Any = getattr(module, match["function"], None)
+        raise ConfigError(f"{owner}: there is no file {file}")
+    module = _module(file, owner)
+    found: Any = getattr(module, match["attribute"], None)
     if not callable(found):
         kinds = (inspect.isfunction, inspect.isclass)
         own = [key for key, value in vars(module).items() if any(k(value) for k in kinds) and value.__module__ == module.__name__]
-        raise ConfigError(f"reward {name!r}: {file.name} has no function {match['function']!r}; {did_you_mean(match['function'], own)}")
+        what = "class" if kind in ("task", "algorithm") else "function"
+        raise ConfigError(f"{owner}: {file.name} has no {what} {match['attribute']!r}; {did_you_mean(match['attribute'], own)}")
     return found
 
 
-def _module(file: Path, reward: str) -> ModuleType:
-    """The file as a module, executed once for each version of it."""
+def _module(file: Path, owner: str) -> ModuleType:
+    """Return the file as a module, executed once for each version of it."""
     version = f"{file}\0{file.stat().st_mtime_ns}"
-    name = f"rl4lms_reward_{file.stem}_{hashlib.sha256(version.encode()).hexdigest()[:12]}"
+    name = f"rl4lms_file_{file.stem}_{hashlib.sha256(version.encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -61,7 +67,7 @@ def _module(file: Path, reward: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt | Rl4lmsError):
             raise
-        raise ConfigError(f"reward {reward!r}: {_what_is_wrong(file, error)}") from error
+        raise ConfigError(f"{owner}: {_what_is_wrong(file, error)}") from error
     return module
 
 

@@ -16,8 +16,8 @@ class Block(BaseModel):
 class Component(BaseModel):
     """A registered component by name, with its own options beside the name.
 
-    `reward: brevity` and `reward: {name: brevity, target_words: 10}` are both accepted. The options are validated by the config model
-    that the component was registered with, when the recipe is read.
+    `reward: brevity` and `reward: {name: brevity, target_words: 10}` are both accepted. The options are checked
+    against the component's signature, when the recipe is read or, for a component in a file, when it is built.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)

@@ -1,87 +1,24 @@
-"""From a config `Component` to the object it names: options checked, classes constructed, functions given their options."""
+"""How a plug-in is called: by keyword, with copies of what it asks for; and how messages name what it raised."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
+import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from rl4lms.config.base import Component
-from rl4lms.config.options import options_model
-from rl4lms.config.validation import first_problem
 from rl4lms.errors import ConfigError, DataError
-from rl4lms.registry import Registry
-
-
-def build(registry: Registry, component: Component | str | Mapping[str, Any]) -> Any:
-    """Resolves a component through its registry.
-
-    Returns:
-        An instance where the registered target is a class, otherwise the function with the options bound.
-
-    Raises:
-        UnknownNameError: nothing is registered under the name.
-        ConfigError: an option is unknown, missing or has a wrong value.
-    """
-    component = as_component(component, registry.kind)
-    target = registry.get(component.name)
-    owner = f"{registry.kind} {component.name!r}"
-    return bind(target, checked_options(owner, target, options_model(registry, component.name), component.options))
-
-
-def as_component(given: Component | str | Mapping[str, Any], kind: str, what: str | None = None) -> Component:
-    """A component as people name it.
-
-    Args:
-        given: a name, or a mapping with a name and options.
-        kind: `reward`, `metric`, ...
-        what: how messages call what was given; kind and value where None.
-
-    Raises:
-        ConfigError: this is neither a name nor a mapping with a name.
-    """
-    try:
-        return Component.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError(f"{what or f'{kind} {given!r:.80}'}: name a {kind}, or {{name: ..., option: ...}}") from error
-
-
-def bind(target: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """An instance of a class, or a function with `options` bound by keyword (its name and attributes stay readable)."""
-    if inspect.isclass(target):
-        return target(**options)
-    return functools.update_wrapper(functools.partial(target, **options), target) if options else target
-
-
-def checked_options(owner: str, target: Callable[..., Any], model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with types and defaults applied; `owner` names the component in messages.
-
-    A function gets only what was given: the rest has defaults in its code, and may as well be filled from a data column.
-
-    Raises:
-        ConfigError: an option is unknown, missing or has a wrong value.
-    """
-    try:
-        outcome: BaseModel | ValidationError = model.model_validate(dict(options))
-    except ValidationError as error:
-        outcome = error
-    problem = first_problem(model, dict(options), outcome)
-    if isinstance(outcome, ValidationError) or problem:
-        path, reason = problem or ((), str(outcome))
-        where = f", option {'.'.join(str(key) for key in path)!r}" if path else ""
-        raise ConfigError(f"{owner}{where}: {reason}")
-    values = {field.alias or name: getattr(outcome, name) for name, field in type(outcome).model_fields.items()}
-    return values if inspect.isclass(target) else {name: value for name, value in values.items() if name in options}
 
 
 def detached(owner: str, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Columns of a batch as lists of their own that share nothing mutable with it: what a component does to them stays with it.
+    """Copy columns of a batch, down to nested lists: what a component does to them stays with it.
 
     Raises:
         DataError: a value cannot be copied.
@@ -150,6 +87,36 @@ def parameters_of(owner: str, function: Callable[..., Any]) -> Mapping[str, insp
         raise ConfigError(f"{owner}: its parameters cannot be read; wrap it in a Python function") from error
 
 
+def annotation_of(target: Any, parameter: inspect.Parameter) -> Any:
+    """Return the type of a parameter, evaluated where it was written.
+
+    It is `Any` where there is no annotation, or one that names something unknown there.
+    """
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return Any
+    written_in = None  # the class that has the field: it may be one of another module
+    if inspect.isclass(target) and dataclasses.is_dataclass(target):
+        written_in = next((base for base in target.__mro__ if parameter.name in inspect.get_annotations(base)), None)
+    if written_in is not None:
+        names = vars(sys.modules[written_in.__module__])
+    else:
+        function = target.__init__ if inspect.isclass(target) else _function_of(target)
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        hints = typing.get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), names, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return Any  # it has a name that is imported for type checkers only, or lives inside a function
+    return hints["it"]
+
+
+def _function_of(target: Any) -> Any:
+    """Return the function that is behind a partial or a callable instance."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target if hasattr(target, "__globals__") or hasattr(target, "__wrapped__") else type(target).__call__
+
+
 def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
     """`ValueError: message (file.py, line 3)`, on one line: what a component raised, and where in its file."""
     lines = "".join(traceback.format_exception_only(type(error), error))  # knows what to do where the message itself fails
@@ -159,7 +126,10 @@ def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
 
 
 def place_in(function: Callable[..., Any], frames: Iterable[traceback.FrameSummary]) -> str:
-    """`file.py, line 3`: the innermost of some frames that is in the component's own file, else the innermost outside this library."""
+    """Say where a component was, as `file.py, line 3`.
+
+    That is the innermost of some frames in the component's own file, else the innermost outside this library.
+    """
     outside = [frame for frame in frames if not Path(frame.filename).is_relative_to(_PACKAGE)]
     own = [frame for frame in outside if frame.filename == _file_of(function)]
     if not outside:
@@ -177,4 +147,4 @@ def _file_of(function: Any) -> str | None:
     return getattr(code, "co_filename", None)
 
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
