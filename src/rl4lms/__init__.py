@@ -9,8 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rl4lms.algorithms.base import Algorithm
+    from rl4lms.algorithms.learner import Learner
+    from rl4lms.algorithms.nlpo import NLPO
+    from rl4lms.algorithms.ppo import PPO
+    from rl4lms.config.algorithms import OptimizerConfig
+    from rl4lms.config.data import PromptConfig
+    from rl4lms.config.generation import RolloutConfig
+    from rl4lms.config.model import ModelConfig
+    from rl4lms.models.build import build_models
     from rl4lms.registry import metrics as _metrics
     from rl4lms.registry import rewards as _rewards
+    from rl4lms.rewards.call import score_rollout
+    from rl4lms.rollout.engine import LocalEngine
+    from rl4lms.rollout.engine import score as log_prob_pass
+    from rl4lms.training.loop import place as place_scores
     from rl4lms.training.run import train
     from rl4lms.types import Experience, MetricResult, Rollout, Sample
 
@@ -18,7 +31,29 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Experience", "MetricResult", "Rollout", "Sample", "__version__", "metric", "reward", "train"]
+__all__ = [
+    "NLPO",
+    "PPO",
+    "Algorithm",
+    "Experience",
+    "Learner",
+    "LocalEngine",
+    "MetricResult",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PromptConfig",
+    "Rollout",
+    "RolloutConfig",
+    "Sample",
+    "__version__",
+    "build_models",
+    "log_prob_pass",
+    "metric",
+    "place_scores",
+    "reward",
+    "score_rollout",
+    "train",
+]
 
 _LAZY = {
     "train": "rl4lms.training.run:train",
@@ -28,6 +63,20 @@ _LAZY = {
     "Rollout": "rl4lms.types:Rollout",
     "Experience": "rl4lms.types:Experience",
     "MetricResult": "rl4lms.types:MetricResult",
+    # for a training loop of one's own, see examples/own_loop.py
+    "ModelConfig": "rl4lms.config.model:ModelConfig",
+    "PromptConfig": "rl4lms.config.data:PromptConfig",
+    "RolloutConfig": "rl4lms.config.generation:RolloutConfig",
+    "OptimizerConfig": "rl4lms.config.algorithms:OptimizerConfig",
+    "build_models": "rl4lms.models.build:build_models",
+    "LocalEngine": "rl4lms.rollout.engine:LocalEngine",
+    "log_prob_pass": "rl4lms.rollout.engine:score",
+    "score_rollout": "rl4lms.rewards.call:score_rollout",
+    "place_scores": "rl4lms.training.loop:place",
+    "Algorithm": "rl4lms.algorithms.base:Algorithm",
+    "PPO": "rl4lms.algorithms.ppo:PPO",
+    "NLPO": "rl4lms.algorithms.nlpo:NLPO",
+    "Learner": "rl4lms.algorithms.learner:Learner",
 }
 
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import rl4lms
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.types import Rollout
 from tests.runs import run_steps, save_tiny, small_loop
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SINGLE = EXAMPLES / "ppo_single_file.py"
+SINGLE, LOOP = EXAMPLES / "ppo_single_file.py", EXAMPLES / "own_loop.py"
 STEPS = 3
 # Both compute in float32, which rounds by 6e-8, but not in the same order: the library moves rows to the left, has a
 # kernel of its own for GELU, and sums over tokens, not rows. Numbers of order 1 were seen to differ by up to 5e-7, and
@@ -148,3 +149,26 @@ def test_the_single_file_learns_from_the_command_line(tmp_path: Path) -> None:
     assert kls[0] == 0
     assert kls[-1] > 0.1
     AutoModelForCausalLM.from_pretrained(tmp_path / "trained")
+
+
+def test_the_loop_of_ones_own_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = load(LOOP, monkeypatch)
+
+    def share_of_7(completions: list[str], **columns: Any) -> list[float]:
+        return [text.split().count("7") / max(1, len(text.split())) for text in completions]
+
+    path, prompts = save_tiny(tmp_path / "lm", "gpt2"), ["1 2", "3", "4 5 6", "8"] * 16
+    scores = script.train(str(path), prompts, share_of_7, iterations=10, learning_rate=3e-3)
+    assert len(scores) == 10
+    assert scores[-1] > scores[0] + 0.3
+    assert len(capsys.readouterr().out.splitlines()) == 10
+
+
+def test_the_loop_of_ones_own_uses_public_names_and_is_short() -> None:
+    text = LOOP.read_text(encoding="utf-8")
+    assert text.count("\n") <= 60
+    assert imports(text) - sys.stdlib_module_names - {"__future__"} == {"torch", "rl4lms"}
+    used = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "rl4lms"}
+    assert used <= set(rl4lms.__all__)
+    assert "from rl4lms" not in text
+    assert {"build_models", "LocalEngine", "Learner", "Experience"} <= used
