@@ -1,8 +1,8 @@
-"""A training loop of one's own, from the library's building blocks: `rl4lms.train` does these steps, and more, by itself.
+"""A training loop of one's own, from the library's building blocks; `rl4lms.train` takes the same steps by itself.
 
     python examples/own_loop.py path/to/model
 
-trains any small model to write the word "the", and prints the score of every iteration.
+trains a small model to write the word "the", and prints the score of every iteration.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 
 import rl4lms
 
+Reward = Callable[..., list[float]]
 
-def train(
-    path: str, prompts: list[str], reward: Callable[..., list[float]], *, iterations: int = 20, learning_rate: float = 1e-4
-) -> list[float]:
+
+def train(path: str, prompts: list[str], reward: Reward, iterations: int, learning_rate: float) -> list[float]:
     """Train the model in a folder on a reward; return the mean score of every iteration."""
     models = rl4lms.build_models(rl4lms.ModelConfig(path=path, value="shared"), torch.device("cpu"))
     policy, kl_coef = models.policy, 0.02
@@ -33,8 +33,9 @@ def train(
         reference = rl4lms.log_prob_pass(models.ref_policy, rollout)
         # score: one number per completion, placed on its last token; a row whose score is None is left out
         scores, row_mask = rl4lms.place_scores(rl4lms.score_rollout(reward, rollout), rollout.completion_mask)
-        e = rl4lms.Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values)
+        e = rl4lms.Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs)
         e.kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
+        e.values = current.values
         # learn: rewards are the scores minus the KL term, advantages come from them, and the update from these
         algorithm.credit(e, kl_coef)
         algorithm.advantages(e)
@@ -50,4 +51,5 @@ def share_of_the(completions: list[str], **columns: object) -> list[float]:
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], ["Once upon a time", "One day", "There was a", "She said that"] * 16, share_of_the)
+    beginnings = ["Once upon a time", "One day", "There was a", "She said that"]
+    train(sys.argv[1], beginnings * 16, share_of_the, iterations=20, learning_rate=5e-4)

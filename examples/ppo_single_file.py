@@ -2,12 +2,12 @@
 
 It takes the steps of `rl4lms.training.loop` and yields its numbers, as `tests/docs/test_examples.py` checks, for the
 recipe `algorithm: ppo` with `model: {path: ..., value: shared}`, the `Settings` below, and defaults otherwise. Left out
-is what the library can do beyond that: top-k, top-p and masks, the entropy bonus, value clipping, the early stop, rows
-without a score, schedules, several processes, checkpoints, evaluation, its checks, and passes that never hold all logits at once.
+is what the library has beyond that: top-k, top-p and masks, the entropy bonus, value clipping, the early stop, rows
+without a score, schedules, several processes, checkpoints, evaluation, checks, passes that never hold all logits.
 
 To see a toy reward go up, with any small causal model in a folder and a file of one prompt per line:
 
-    python examples/ppo_single_file.py path/to/model prompts.txt --word the --learning-rate 1e-4
+    python examples/ppo_single_file.py path/to/model prompts.txt --word the --learning-rate 5e-4 --kl-coef 0.01
 
 Shapes: B completions, P prompt tokens, T completion tokens, V vocabulary.
 """
