@@ -17,7 +17,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # A module may import its own layer and the layers above it in this list. The package itself may import anything: its exports are lazy.
 LAYERS = [
-    {"types", "errors", "registry", "config", "stats", "components"},
+    {"types", "errors", "registry", "config", "stats", "components", "log_keys"},
     {"core", "reporting"},
     {"distributed", "models"},
     {"rollout"},
@@ -36,7 +36,7 @@ FORBIDDEN = {
     "rewards": {"tasks"},
     "algorithms": {"tasks", "rewards", "metrics"},
 }
-NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "tasks", "reporting"}
+NO_TORCH = {"types", "errors", "registry", "config", "stats", "components", "log_keys", "tasks", "reporting"}
 
 LONG_FILES: dict[str, str] = {}  # path: why it may be longer than 400 lines
 LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it may be longer than 80 lines
