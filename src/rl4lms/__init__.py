@@ -9,7 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rl4lms.algorithms.base import Algorithm
+    from rl4lms.algorithms.learner import Learner
+    from rl4lms.algorithms.nlpo import NLPO
+    from rl4lms.algorithms.ppo import PPO
+    from rl4lms.algorithms.tokens import Tokens
+    from rl4lms.config.algorithms import OptimizerConfig
+    from rl4lms.config.data import PromptConfig
+    from rl4lms.config.generation import RolloutConfig
+    from rl4lms.config.model import ModelConfig
+    from rl4lms.core.logprobs import TokenLogprobs
+    from rl4lms.models.build import build_models
     from rl4lms.plugins import registry as _registry
+    from rl4lms.plugins.options import Option
+    from rl4lms.rewards.call import place_scores, score_rollout
+    from rl4lms.rollout.engine import LocalEngine, log_prob_pass
     from rl4lms.training.run import train
     from rl4lms.types import Experience, MetricResult, Rollout, Sample
 
@@ -19,14 +33,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "NLPO",
+    "PPO",
+    "Algorithm",
     "Experience",
+    "Learner",
+    "LocalEngine",
     "MetricResult",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Option",
+    "PromptConfig",
     "Rollout",
+    "RolloutConfig",
     "Sample",
+    "TokenLogprobs",
+    "Tokens",
     "__version__",
     "algorithm",
+    "build_models",
+    "log_prob_pass",
     "metric",
+    "place_scores",
     "reward",
+    "score_rollout",
     "task",
     "train",
 ]
@@ -41,6 +71,24 @@ _LAZY = {
     "Rollout": "rl4lms.types:Rollout",
     "Experience": "rl4lms.types:Experience",
     "MetricResult": "rl4lms.types:MetricResult",
+    # for a training loop of one's own, see examples/own_loop.py
+    "ModelConfig": "rl4lms.config.model:ModelConfig",
+    "PromptConfig": "rl4lms.config.data:PromptConfig",
+    "RolloutConfig": "rl4lms.config.generation:RolloutConfig",
+    "OptimizerConfig": "rl4lms.config.algorithms:OptimizerConfig",
+    "build_models": "rl4lms.models.build:build_models",
+    "LocalEngine": "rl4lms.rollout.engine:LocalEngine",
+    "log_prob_pass": "rl4lms.rollout.engine:log_prob_pass",
+    "score_rollout": "rl4lms.rewards.call:score_rollout",
+    "place_scores": "rl4lms.rewards.call:place_scores",
+    # for an algorithm of one's own, see examples/own_algorithm.py
+    "Algorithm": "rl4lms.algorithms.base:Algorithm",
+    "Tokens": "rl4lms.algorithms.tokens:Tokens",
+    "TokenLogprobs": "rl4lms.core.logprobs:TokenLogprobs",
+    "Option": "rl4lms.plugins.options:Option",
+    "PPO": "rl4lms.algorithms.ppo:PPO",
+    "NLPO": "rl4lms.algorithms.nlpo:NLPO",
+    "Learner": "rl4lms.algorithms.learner:Learner",
 }
 
 

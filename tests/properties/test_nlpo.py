@@ -11,7 +11,7 @@ import torch
 
 from rl4lms.config.generation import SamplingConfig
 from rl4lms.core import token_masks
-from rl4lms.rollout.engine import score
+from rl4lms.rollout.engine import log_prob_pass
 from rl4lms.training.loop import Loop
 from rl4lms.types import Rollout
 from tests.runs import run_steps, small_loop
@@ -164,4 +164,4 @@ def test_scores_and_masks_survive_a_pad_token_that_equals_eos(tmp_path: Path) ->
         real = rollout.completion_ids[row, : lengths[row]]
         assert (real[-1].item() in policy.tokens.eos) == bool(rollout.terminated[row])
         assert not any(token in policy.tokens.eos for token in real[:-1].tolist())
-    assert score(policy, rollout).logprobs.abs().sum(-1).min() > 0
+    assert log_prob_pass(policy, rollout).logprobs.abs().sum(-1).min() > 0

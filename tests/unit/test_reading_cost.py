@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -78,39 +79,73 @@ def run():
 
 
 def test_functions_up_to_the_optimiser_step_are_counted_once(script, package):
-    files = script.costs(script.trace(run, package), package, {"core": "leaves"})
-    assert [(file.path, file.lines, file.whole) for file in files] == [("loop.py", 6, 16), ("update.py", 6, 14)]
+    files = script.costs(script.trace(run, package), package)
+    found = [(file.path, file.lines, file.whole) for file in files]
+    assert found == [("loop.py", 6, 16), ("update.py", 6, 14), ("core/maths.py", 2, 2)]
     assert files[0].functions == (("step", 6), ("step.inner", 2))  # the nested one is part of the six lines
-    assert files[1].functions == (("Update.__init__", 2), ("Update.run", 4))  # with its decorator; `after` comes too late
+    # with its decorator; `after` comes too late
+    assert files[1].functions == (("Update.__init__", 2), ("Update.run", 4))
 
 
-def test_leaves_are_counted_unless_excluded(script, package):
-    files = script.costs(script.trace(run, package), package, {})
-    assert [file.path for file in files] == ["loop.py", "update.py", "core/maths.py"]
-    assert [file.path for file in script.costs(script.trace(run, package), package, {"update.py": "", "cor": ""})] == [
-        "loop.py",
-        "core/maths.py",
-    ]
+def test_the_rl_part_is_what_the_most_specific_entry_says(script, package):
+    files = script.costs(script.trace(run, package), package)
+    names = lambda rl, elsewhere: [file.path for file in script.rl_part(files, rl, elsewhere)]  # noqa: E731
+    assert names(("loop.py", "core"), {"update.py": ""}) == ["loop.py", "core/maths.py"]
+    assert names(("loop.py", "core/maths.py"), {"update.py": "", "core": ""}) == ["loop.py", "core/maths.py"]
+    assert names(("loop.py", "core"), {"update.py": "", "core/maths.py": ""}) == ["loop.py"]
 
 
-def test_the_report_names_everything_and_the_status_follows_the_limits(script, package, capsys, monkeypatch):
-    assert script.check(run, package, {"core": "leaves"}) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
+def test_a_file_that_nobody_thought_about_is_an_error(script, package):
+    files = script.costs(script.trace(run, package), package)
+    with pytest.raises(ValueError, match=r"what these are: core/maths\.py"):
+        script.rl_part(files, ("loop.py",), {"update.py": "", "cor": "", "maths.py": "", "core/maths": ""})
+
+
+def test_the_report_names_everything_that_ran(script, package):
+    files = script.costs(script.trace(run, package), package)
+    part = script.rl_part(files, ("loop.py", "core"), {"update.py": "steps"})
+    assert script.report(files, part, {"update.py": "steps"}, 7).splitlines() == [
+        "everything:",
         "loop.py  6 lines (of 16)",
         "       6  step",
         "       2  step.inner",
         "update.py  6 lines (of 14)",
         "       2  Update.__init__",
         "       4  Update.run",
-        "not counted: core - leaves",
-        "from loop.step() to optimizer.step(): 2 files, 12 lines (at most 4 and 600)",
+        "core/maths.py  2 lines (of 2)",
+        "       2  double",
+        "the RL part:",
+        "       6  loop.py",
+        "       2  core/maths.py",
+        "not the RL part:",
+        "       6  update.py: steps",
+        "everything: 3 files, 14 lines of functions (whole files: 32)",
+        "the RL part: 2 files, 8 lines of functions (whole files: 18); at most 14 files, 900 lines",
+        "the stand-alone file: 7 lines; at most 300",
     ]
-    monkeypatch.setattr(script, "MAX_LINES", 11)
-    assert script.check(run, package, {"core": "leaves"}) == 1
-    monkeypatch.setattr(script, "MAX_LINES", 12)
-    monkeypatch.setattr(script, "MAX_FILES", 1)
-    assert script.check(run, package, {"core": "leaves"}) == 1
+
+
+@pytest.mark.parametrize(("limit", "value"), [("RL_FILES", 3), ("RL_LINES", 14), ("STAND_ALONE_LINES", 7)])
+def test_each_limit_counts(script, package, monkeypatch, limit, value):
+    files = script.costs(script.trace(run, package), package)
+    monkeypatch.setattr(script, limit, value)
+    assert script.status(files, 7) == 0
+    monkeypatch.setattr(script, limit, value - 1)
+    assert script.status(files, 7) == 1
+
+
+def test_main_prints_the_figures_of_the_library_and_fails_above_a_limit(script, capsys, monkeypatch):
+    monkeypatch.setattr(script, "RL_FILES", 1000)
+    monkeypatch.setattr(script, "RL_LINES", 100_000)
+    assert script.main() == 0
+    text = capsys.readouterr().out
+    rl = text[text.index("\nthe RL part:") : text.index("\nnot the RL part:")]
+    for path in ("algorithms/ppo.py", "training/loop.py", "core/sampling.py", "models/generate.py"):
+        assert path in rl
+    assert re.search(r"^      +\d+  Loop\.step$", text, re.MULTILINE)
+    assert "models/families.py: how" in text
+    monkeypatch.setattr(script, "STAND_ALONE_LINES", 100)
+    assert script.main() == 1
 
 
 def test_a_step_without_optimiser_is_an_error_and_tracing_ends(script, package):

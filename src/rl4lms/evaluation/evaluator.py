@@ -20,7 +20,7 @@ from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
-from rl4lms.rollout.engine import LocalEngine, score
+from rl4lms.rollout.engine import LocalEngine, log_prob_pass
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 
 # Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that differences
@@ -124,8 +124,8 @@ class Evaluator:
 
     def _policy_numbers(self, rollout: Rollout) -> dict[str, MetricResult]:
         temperature = self.settings.temperature or 1.0
-        here = score(self.engine.policy, rollout, temperature=temperature)
-        there = score(self.ref_policy, rollout, masked=False, entropy=False)
+        here = log_prob_pass(self.engine.policy, rollout, temperature=temperature)
+        there = log_prob_pass(self.ref_policy, rollout, masked=False, entropy=False)
         assert here.full_logprobs is not None and here.logprobs is not None and here.entropy is not None and there.full_logprobs is not None
         mask = rollout.completion_mask
         lengths = mask.sum(-1)

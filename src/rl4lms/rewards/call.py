@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+from torch import Tensor
+
 from rl4lms.config.rewards import RewardFaultsConfig
-from rl4lms.core.padding import unpad
+from rl4lms.core.padding import place_last, unpad
 from rl4lms.errors import RewardError
 from rl4lms.metrics.call import check_columns, name_of
 from rl4lms.plugins import calling
@@ -244,3 +247,21 @@ def call_plainly(reward: Composed, batch: Mapping[str, Any]) -> Scores:
         columns={name: values for name, values in columns.items() if name not in _TRL_EXTRAS},
     )
     return output.scores
+
+
+def place_scores(output: RewardOutput, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Put scores on tokens: sequence scores on the last real one, dense ones in place.
+
+    Returns:
+        Scores, float32 (B, T), and which rows have one, bool (B,).
+    """
+    device = completion_mask.device
+    row_mask = torch.tensor([s is not None for s in output.scores], dtype=torch.bool, device=device)
+    if output.dense:
+        scores = torch.zeros(completion_mask.shape, dtype=torch.float32)
+        for i, row in enumerate(output.scores):
+            if row is not None:
+                scores[i, : len(row)] = torch.tensor(row, dtype=torch.float32)  # type: ignore[arg-type]
+        return scores.to(device) * completion_mask, row_mask
+    flat = torch.tensor([0.0 if s is None else s for s in output.scores], dtype=torch.float32, device=device)
+    return place_last(flat, completion_mask), row_mask

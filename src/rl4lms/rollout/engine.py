@@ -156,7 +156,7 @@ def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def score(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
+def log_prob_pass(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
     """Run the pass over all rows without gradients, in batches of similar length; every process over some of them."""
     mine = distributed.share(len(rollout))
     rows = torch.tensor(mine or [0], device=rollout.prompt_ids.device)

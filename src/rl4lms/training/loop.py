@@ -16,7 +16,6 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import KLController, k3
-from rl4lms.core.padding import place_last
 from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import (
     ConfigError,
@@ -33,10 +32,10 @@ from rl4lms.errors import (
 from rl4lms.models.build import Models
 from rl4lms.models.policy import Pass
 from rl4lms.rewards.beside import begin
-from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
-from rl4lms.rollout.engine import LocalEngine, score
+from rl4lms.rollout.engine import LocalEngine, log_prob_pass
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command
@@ -162,14 +161,14 @@ class Loop:
             rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
         reward = begin(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
-            current = score(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
-            reference = score(models.ref_policy, rollout, masked=False, entropy=False) if self.algorithm.needs_reference else Pass()
+            current = log_prob_pass(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
+            reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False) if self.algorithm.needs_reference else Pass()
         assert current.logprobs is not None and current.full_logprobs is not None
         sampler_error = self._sampler_error(rollout, current.logprobs)
         # 3 reward, which may run beside the pass
         with self._timed("reward"):
             output = self._scores(reward)
-        scores, row_mask = place(output, rollout.completion_mask)
+        scores, row_mask = place_scores(output, rollout.completion_mask)
         self._note_faults(step, output, row_mask)
         # 4 credit
         experience = Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values)
@@ -297,17 +296,3 @@ class _Timer:
 
     def __exit__(self, *exc: object) -> None:
         self._clock[self._name] = time.perf_counter() - self._start
-
-
-def place(output: RewardOutput, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores on tokens, float32 (B, T), and which rows have one, bool (B,): sequence scores on the last real token, dense ones in place."""
-    device = completion_mask.device
-    row_mask = torch.tensor([s is not None for s in output.scores], dtype=torch.bool, device=device)
-    if output.dense:
-        scores = torch.zeros(completion_mask.shape, dtype=torch.float32)
-        for i, row in enumerate(output.scores):
-            if row is not None:
-                scores[i, : len(row)] = torch.tensor(row, dtype=torch.float32)  # type: ignore[arg-type]
-        return scores.to(device) * completion_mask, row_mask
-    flat = torch.tensor([0.0 if s is None else s for s in output.scores], dtype=torch.float32, device=device)
-    return place_last(flat, completion_mask), row_mask

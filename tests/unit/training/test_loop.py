@@ -13,19 +13,18 @@ from rl4lms.algorithms.optimizer import Schedule
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError, RewardError
-from rl4lms.rewards.call import RewardOutput
+from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rollout.engine import LocalEngine
-from rl4lms.training.loop import place
 from rl4lms.training.run import run
 from tests.runs import run_steps, small_loop, small_recipe
 
 
 def test_sequence_scores_stand_on_the_last_real_token_and_dense_ones_in_place() -> None:
     mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
-    scores, rows = place(RewardOutput([2.0, None, -1.0], dense=False, parts={}), mask)
+    scores, rows = place_scores(RewardOutput([2.0, None, -1.0], dense=False, parts={}), mask)
     assert scores.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, -1]]
     assert rows.tolist() == [True, False, True]
-    scores, rows = place(RewardOutput([[1.0, 2.0], None, [3.0, 4.0, 5.0]], dense=True, parts={}), mask)
+    scores, rows = place_scores(RewardOutput([[1.0, 2.0], None, [3.0, 4.0, 5.0]], dense=True, parts={}), mask)
     assert scores.tolist() == [[1, 2, 0], [0, 0, 0], [3, 4, 5]]
     assert rows.tolist() == [True, False, True]
 
