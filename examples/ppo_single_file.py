@@ -225,10 +225,10 @@ class PPO:
         scores[torch.arange(len(mask)), mask.sum(-1) - 1] = torch.tensor(self.reward(prompts, self.texts))
         # 4 credit: the KL of every token is taken off
         rewards = scores - self.kl_coef * kl
-        # 5 advantages; a value function that knows nothing yet starts at the mean return
+        # 5 advantages; a value function that knows nothing yet starts at the mean reward of last tokens
         if not any(parameter.any() for parameter in policy.value_head.parameters()):
-            returns = gae(rewards, torch.zeros_like(values), mask, s.gamma, 1.0)[1]
-            nn.init.constant_(policy.value_head.bias, float(returns[mask].double().mean()))
+            last = rewards[torch.arange(len(mask)), mask.sum(-1) - 1]
+            nn.init.constant_(policy.value_head.bias, float(last.double().mean()))
             values = policy.value_head.bias.detach() * mask
         advantages, returns = gae(rewards, values, mask, s.gamma, s.gae_lambda)
         largest = max(float(x[mask].abs().max()) for x in (rewards, values, returns))

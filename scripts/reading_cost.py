@@ -47,10 +47,13 @@ RL_PART = (
 )
 # path: what is done there, and so why another one in its place would leave the RL as it is
 ELSEWHERE = {
+    "core/padding.py": "rows of different length as one tensor, and back",
+    "data": "rows of files",
     "plugins": "how a plug-in is called: by the parameters it names",
     "distributed.py": "several processes; on one its functions return what they are given",
     "metrics": "metrics; checks of columns that rewards share",
     "models": "how families of HF models are run: hidden states, head, cache, kernels, to the logits of HF's own code",
+    "rollout/prompts.py": "which tokens a prompt is",
     "rewards": "how a reward is called, and what it may return",
     "tasks": "where prompts come from",
     "runs": "where numbers are written",

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rl4lms.algorithms.learner import Learner
     from rl4lms.algorithms.nlpo import NLPO
     from rl4lms.algorithms.ppo import PPO
-    from rl4lms.algorithms.tokens import Tokens
     from rl4lms.config.algorithms import OptimizerConfig
     from rl4lms.config.data import PromptConfig
     from rl4lms.config.generation import RolloutConfig
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from rl4lms.rewards.call import place_scores, score_rollout
     from rl4lms.rollout.engine import LocalEngine, log_prob_pass
     from rl4lms.training.run import train
-    from rl4lms.types import Experience, MetricResult, Rollout, Sample
+    from rl4lms.types import Experience, MetricResult, Rollout, Sample, Tokens
 
     reward, metric = _registry.rewards.register, _registry.metrics.register
     task, algorithm = _registry.tasks.register, _registry.algorithms.register
@@ -83,7 +82,7 @@ _LAZY = {
     "place_scores": "rl4lms.rewards.call:place_scores",
     # for an algorithm of one's own, see examples/own_algorithm.py
     "Algorithm": "rl4lms.algorithms.base:Algorithm",
-    "Tokens": "rl4lms.algorithms.tokens:Tokens",
+    "Tokens": "rl4lms.types:Tokens",
     "TokenLogprobs": "rl4lms.core.logprobs:TokenLogprobs",
     "Option": "rl4lms.plugins.options:Option",
     "PPO": "rl4lms.algorithms.ppo:PPO",

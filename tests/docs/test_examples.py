@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import rl4lms
+from rl4lms.config import recipe_from_dict
+from rl4lms.plugins import registry
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.types import Rollout
-from tests.runs import run_steps, save_tiny, small_loop
+from tests.runs import run_steps, save_tiny, small_loop, small_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SINGLE, LOOP = EXAMPLES / "ppo_single_file.py", EXAMPLES / "own_loop.py"
@@ -179,3 +182,63 @@ def test_the_loop_of_ones_own_uses_public_names_and_is_short() -> None:
     assert used <= set(rl4lms.__all__)
     assert "from rl4lms" not in text
     assert {"build_models", "LocalEngine", "Learner", "Experience"} <= used
+
+
+def metric_line_scores(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["rollout/score"] for line in lines if "rollout/score" in line]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("name", ["own_algorithm.py:Reinforce", "own_sequence_loss.py:Gspo"])
+def test_an_algorithm_of_ones_own_learns_from_a_recipe(tmp_path: Path, name: str, family: str) -> None:
+    assert len((EXAMPLES / name.partition(":")[0]).read_text().splitlines()) <= 40
+    options = {"name": f"{EXAMPLES / name}", "n_epochs": 2 if "Gspo" in name else 1, "minibatch_size": 16}
+    recipe = small_recipe(
+        tmp_path,
+        family,
+        algorithm=options,
+        reward={"name": "increasing_numbers", "min_tokens": 6},
+        rollout={"max_new_tokens": 6, "min_new_tokens": 6, "completions_per_prompt": 4},
+        optimizer={"learning_rate": 3e-3 if "Gspo" in name else 8e-3},
+        kl={"kl_coef": 0.01},
+        training={"iterations": 25, "prompts_per_iteration": 16},
+        checkpoint={"every": 0},
+    )
+    result = rl4lms.train(recipe, progress=False)
+    scores = metric_line_scores(result.folder)
+    assert sum(scores[-3:]) / 3 > scores[0] + 0.2, scores
+    line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
+    assert line["train/first_ratio_error"] < 1e-4
+    assert "train/value_loss" not in line
+
+
+def test_leave_one_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two prompts of three completions; one of them without a score."""
+    from types import SimpleNamespace
+
+    reinforce = registry.algorithms.get(f"{EXAMPLES / 'own_algorithm.py'}:Reinforce")()
+    rewards = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 6.0], [5.0, 0.0], [0.0, 9.0], [1.0, 2.0]])
+    row_mask = torch.tensor([True, True, True, True, False, True])
+    e = SimpleNamespace(rewards=rewards, row_mask=row_mask, rollout=SimpleNamespace(group_size=3), mask=row_mask[:, None].expand(6, 2))
+    reinforce.advantages(e)
+    assert e.advantages[:, 0].tolist() == [1 - 4, 2 - 3.5, 6 - 1.5, 5 - 3, 0, 3 - 5]
+
+
+def test_a_task_and_a_metric_of_ones_own(tmp_path: Path) -> None:
+    small_recipe(tmp_path)  # the model
+    recipe = recipe_from_dict(
+        {
+            "model": str(tmp_path / "lm-gpt2"),
+            "task": {"name": f"{EXAMPLES / 'own_task.py'}:Counting", "upto": 12},
+            "output_dir": str(tmp_path / "run"),
+            "evaluation": {"metrics": [{"name": f"{EXAMPLES / 'own_metric.py'}:rhymes", "letters": 1}], "every": 0},
+            "training": {"iterations": 1, "prompts_per_iteration": 4},
+        }
+    )
+    assert recipe.reward.name == "increasing_numbers"
+    result = rl4lms.train(recipe, progress=False)
+    assert 0 <= result.metrics["eval/rhymes"] <= 1
+    rewarded = small_recipe(tmp_path, reward={"name": f"{EXAMPLES / 'own_metric.py'}:rhymes"}, output_dir=str(tmp_path / "rewarded"))
+    rl4lms.train(rewarded, progress=False)
+    assert metric_line_scores(tmp_path / "rewarded")

@@ -10,11 +10,10 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from rl4lms.algorithms.learner import Learner
-from rl4lms.algorithms.tokens import Tokens
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.models.generate import MaskRule
 from rl4lms.plugins.options import Option
-from rl4lms.types import Experience
+from rl4lms.types import Experience, Tokens
 
 
 @dataclass(kw_only=True)

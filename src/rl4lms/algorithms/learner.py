@@ -17,18 +17,16 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from rl4lms import distributed
 from rl4lms.algorithms.optimizer import Schedule, build_optimizer
-from rl4lms.algorithms.tokens import Tokens
 from rl4lms.config.algorithms import OptimizerConfig
-from rl4lms.core.advantages import masked_mean
+from rl4lms.core.advantages import last_values, masked_mean
 from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
-from rl4lms.core.padding import last_values
 from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import groups, run_pass
-from rl4lms.types import Experience
+from rl4lms.types import Experience, Tokens
 
 
 class Objective(Protocol):

@@ -13,12 +13,11 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.tokens import Tokens
 from rl4lms.core.advantages import gae, magnitude, whiten
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
 from rl4lms.plugins.options import Option
-from rl4lms.types import Experience
+from rl4lms.types import Experience, Tokens
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""Advantage estimates over completion tokens."""
+"""Scores on tokens, and advantage estimates of them."""
 
 from __future__ import annotations
 
@@ -77,6 +77,20 @@ def whiten(values: Tensor, mask: Tensor, scale: float | Tensor | None = None) ->
 def magnitude(mask: Tensor, *numbers: Tensor) -> Tensor:
     """Return the largest magnitude () of some numbers, each of the shape of `mask`, where it is True; 0 of none."""
     return torch.stack([_peak(_within(values, mask)) for values in numbers]).max()
+
+
+def place_last(values: Tensor, mask: Tensor) -> Tensor:
+    """Puts one value per row (B,) on the row's last real token; float32 (B, T), zero elsewhere. Rows of `mask` are padded on the right."""
+    placed = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    last = (mask.sum(-1) - 1).clamp(min=0)
+    placed[torch.arange(len(mask), device=mask.device), last] = values.to(placed.dtype)
+    return placed * mask
+
+
+def last_values(values: Tensor, mask: Tensor) -> Tensor:
+    """Take the value at each row's last real token: (B, T) to (B,), 0 for a row without any. Rows of `mask` are padded on the right."""
+    last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
+    return values.gather(1, last)[:, 0] * mask.any(-1)
 
 
 def _within(values: Tensor, mask: Tensor) -> Tensor:

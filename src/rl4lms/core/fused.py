@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rl4lms.core import token_masks
-from rl4lms.core.logprobs import TokenLogprobs, chosen_logprob, chunks, joined, kept_mass, softmax_and_log_z, tempered
+from rl4lms.core.logprobs import Distributions, TokenLogprobs, chunks, joined
 
 # The loss of some tokens: what the pass yields for them, and which of the N tokens they are. A scalar, summed over the tokens.
 TokenLoss = Callable[[TokenLogprobs, slice], Tensor]
@@ -90,7 +90,7 @@ class _Chunks:
 
     def value(self, hidden: Tensor) -> Tensor:
         """Compute the loss alone, without gradients."""
-        found = (_Distribution(self, self.head(hidden[piece]), piece).tokens() for piece in self.pieces)
+        found = (self._distributions(self.head(hidden[piece]), piece).tokens() for piece in self.pieces)
         if self.whole:
             return self.loss(joined(list(found)), slice(0, len(hidden)))
         return torch.stack([self.loss(tokens, piece) for tokens, piece in zip(found, self.pieces, strict=True)]).sum()
@@ -102,15 +102,15 @@ class _Chunks:
         sums: list[Tensor | None] = [torch.empty_like(hidden) if hidden.requires_grad else None, *(None for _ in parameters)]
         ahead = None
         if self.whole and len(self.pieces) > 1:
-            parts = [_Distribution(self, self.head(hidden[piece]), piece).tokens() for piece in self.pieces]
+            parts = [self._distributions(self.head(hidden[piece]), piece).tokens() for piece in self.pieces]
             total, ahead = self._gradients(joined(parts), slice(0, len(hidden)))
         for piece in self.pieces:
             with torch.enable_grad():
                 states = hidden[piece].detach().requires_grad_(hidden.requires_grad)
                 logits = self.head(states)
-            distribution = _Distribution(self, logits.detach(), piece)
+            distributions = self._distributions(logits, piece)
             if ahead is None:
-                value, gradients = self._gradients(distribution.tokens(), piece)
+                value, gradients = self._gradients(distributions.tokens(), piece)
                 total = total + value
             else:
                 gradients = [None if g is None else g[piece] for g in ahead]
@@ -118,7 +118,7 @@ class _Chunks:
                 if sums[0] is not None:
                     sums[0][piece] = 0
                 continue
-            backward = distribution.gradient(*gradients).to(logits.dtype)
+            backward = distributions.gradient(*gradients).to(logits.dtype)
             inputs = [states, *parameters] if hidden.requires_grad else list(parameters)
             found = iter(torch.autograd.grad(logits, inputs, backward, allow_unused=True))
             if sums[0] is not None:
@@ -126,6 +126,10 @@ class _Chunks:
             for i, g in enumerate(found, 1):
                 sums[i] = g if sums[i] is None else sums[i] if g is None else sums[i].add_(g)  # type: ignore[union-attr]
         return total, sums
+
+    def _distributions(self, logits: Tensor, piece: slice) -> Distributions:
+        penalty = None if self.packed_mask is None else token_masks.penalty(self.packed_mask[piece], logits.shape[-1])
+        return Distributions(logits, self.token_ids[piece], self.temperature, penalty, full=self.full, entropy=self.entropy)
 
     def _gradients(self, tokens: TokenLogprobs, piece: slice) -> tuple[Tensor, list[Tensor | None]]:
         """Call the loss; return its value, and its gradients for `behaviour`, `entropy` and `full`."""
@@ -135,53 +139,3 @@ class _Chunks:
             value = self.loss(tokens, piece)
         found = iter(torch.autograd.grad(value, given, allow_unused=True) if value.requires_grad else [None] * len(given))
         return value.detach(), [None if leaf is None else next(found) for leaf in leaves]
-
-
-class _Distribution:
-    """The behaviour policy and, on request, the full softmax at some tokens, from their logits (n, V); no graph."""
-
-    def __init__(self, work: _Chunks, logits: Tensor, piece: slice) -> None:
-        self.work, self.ids = work, work.token_ids[piece]
-        logits = logits.float()
-        packed = None if work.packed_mask is None else work.packed_mask[piece]
-        penalty = None if packed is None else token_masks.penalty(packed, logits.shape[-1])
-        z = tempered(logits, work.temperature, penalty)
-        self.probs, self.log_z = softmax_and_log_z(z)
-        self.behaviour = chosen_logprob(z, self.ids, self.log_z)
-        self.masked = penalty is not None
-        # what nothing needs below is not kept: each is as large as the chunk
-        self.z = z if work.entropy else None
-        self.logits = logits if work.full else None
-
-    def tokens(self) -> TokenLogprobs:
-        """Return what the loss is called with."""
-        out = TokenLogprobs(self.behaviour)
-        if self.z is not None:
-            out.entropy = -(self.probs * (self.z - self.log_z[:, None])).sum(-1)
-        if self.logits is not None:
-            t = self.work.temperature
-            plain = self._plain(self.logits / t if t != 1 else self.logits) if self.masked else self.behaviour
-            out.kept_mass = kept_mass(plain, self.behaviour)
-            out.full = self._plain(self.logits) if t != 1 else plain.clone()  # a leaf of its own
-        return out
-
-    def _plain(self, z: Tensor) -> Tensor:
-        return chosen_logprob(z, self.ids, softmax_and_log_z(z)[1])
-
-    def gradient(self, behaviour: Tensor | None, entropy: Tensor | None, full: Tensor | None) -> Tensor:
-        """Turn gradients (n,) of the log-probs and the entropy into one of the logits (n, V); works in the buffer of the probabilities.
-
-        d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H), with z the tempered logits.
-        """
-        grad = torch.zeros_like(self.log_z) if behaviour is None else behaviour
-        if entropy is None or self.z is None:
-            out = self.probs.mul_(-grad[:, None])
-        else:
-            logp = self.z - self.log_z[:, None]
-            h = -(self.probs * logp).sum(-1)
-            out = -self.probs * (grad[:, None] + entropy[:, None] * (logp + h[:, None]))
-        out.scatter_add_(-1, self.ids[:, None], grad[:, None])
-        out = out.div_(self.work.temperature) if self.work.temperature != 1 else out
-        if full is not None and self.logits is not None:
-            out.addcmul_(self.logits.softmax(-1), full[:, None], value=-1).scatter_add_(-1, self.ids[:, None], full[:, None])
-        return out

@@ -41,90 +41,90 @@ def softmax_and_log_z(logits: Tensor) -> tuple[Tensor, Tensor]:
     return probs, logits.amax(-1) - probs.amax(-1).log()
 
 
-def tempered(logits: Tensor, temperature: float, penalty: Tensor | None) -> Tensor:
-    """Divide logits (N, V) by the temperature, and remove the tokens outside the mask.
+class Distributions:
+    """The behaviour policy at N tokens and, on request, the full softmax at temperature 1, from logits; without a graph.
 
-    An all-ones mask takes the same operations on the same numbers as no mask: the results agree to the last bit.
-    """
-    z = logits / temperature if temperature != 1 else logits
-    return z if penalty is None else z + penalty
-
-
-def chosen_logprob(z: Tensor, token_ids: Tensor, log_z: Tensor) -> Tensor:
-    """Return log softmax(z)_a (N,) of tokens a; -inf outside the mask."""
-    chosen = z.gather(-1, token_ids[:, None])[:, 0]
-    return torch.where(chosen > token_masks.LOG_ZERO / 2, chosen - log_z, -torch.inf)
-
-
-class _Logprob(torch.autograd.Function):
-    """log pi~(a) and, on request, its entropy H, from logits (N, V); twice differentiable.
-
-    With p = softmax(z), d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H): both vanish where p does, so the mask needs no
-    backward pass of its own. Nothing over the vocabulary but the logits is kept between the passes.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, token_ids: Tensor, temperature: float, penalty: Tensor | None, with_entropy: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        z = tempered(logits, temperature, penalty)
-        probs, log_z = softmax_and_log_z(z)
-        ctx.save_for_backward(logits, token_ids, penalty)
-        ctx.temperature = temperature
-        entropy = -(probs * (z - log_z[:, None])).sum(-1) if with_entropy else None
-        return chosen_logprob(z, token_ids, log_z), entropy
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_entropy: Tensor | None) -> tuple[Tensor, None, None, None, None]:
-        logits, token_ids, penalty = ctx.saved_tensors
-        z = tempered(logits, ctx.temperature, penalty)
-        probs, log_z = softmax_and_log_z(z)
-        if grad_entropy is None:
-            out = probs * -grad[:, None]
-        else:
-            logp = z - log_z[:, None]
-            entropy = -(probs * logp).sum(-1)
-            out = -probs * (grad[:, None] + grad_entropy[:, None] * (logp + entropy[:, None]))
-        out = out.scatter_add(-1, token_ids[:, None], grad[:, None])
-        return out / ctx.temperature if ctx.temperature != 1 else out, None, None, None, None
-
-
-def token_logprobs(
-    logits: Tensor,
-    token_ids: Tensor,
-    temperature: float = 1.0,
-    penalty: Tensor | None = None,
-    *,
-    full: bool = True,
-    entropy: bool = True,
-) -> TokenLogprobs:
-    """Compute log-probs of `token_ids` (N,) under `logits` (N, V), twice differentiable.
-
-    With z = logits / temperature and A the allowed tokens, the behaviour policy is
-    log pi~(a) = z_a - log sum_{b in A} exp z_b for a in A and -inf outside (NLPO, Ramamurthy et al., 2023, equation of the masked policy).
+    With z = logits / temperature and A the allowed tokens, log pi~(a) = z_a - log sum_{b in A} exp z_b for a in A and -inf outside
+    (NLPO, Ramamurthy et al., 2023, equation of the masked policy). A mask of all ones takes the same operations on the same numbers
+    as no mask: the results agree to the last bit.
 
     Args:
         logits: (N, V), any float type; computed in float32.
         token_ids: (N,) int64.
         temperature: positive.
         penalty: float32 (N, V), 0 on A and `token_masks.LOG_ZERO` elsewhere (`token_masks.penalty`), or None for the whole vocabulary.
-        full: whether `full` and `kept_mass` are wanted.
-        entropy: whether the entropy is wanted.
+        full, entropy: whether `TokenLogprobs.full` with `kept_mass`, and the entropy, are wanted.
     """
-    logits = logits.float()
-    behaviour, h = _Logprob.apply(logits, token_ids, temperature, penalty, entropy)
-    out = TokenLogprobs(behaviour, entropy=h)
+
+    def __init__(self, logits: Tensor, token_ids: Tensor, temperature: float, penalty: Tensor | None, *, full: bool, entropy: bool) -> None:
+        self.temperature, self.ids, self.masked = temperature, token_ids[:, None], penalty is not None
+        logits = logits.detach().float()
+        z = _tempered(logits, temperature, penalty)
+        self.probs, self.log_z = softmax_and_log_z(z)
+        self.behaviour = _chosen(z, self.ids, self.log_z)
+        # what nothing needs below is not kept: each is as large as the logits
+        self.z = z if entropy else None
+        self.logits = logits if full else None
+
+    def tokens(self) -> TokenLogprobs:
+        """Return what was asked for, of the chosen tokens."""
+        out = TokenLogprobs(self.behaviour)
+        if self.z is not None:
+            out.entropy = -(self.probs * (self.z - self.log_z[:, None])).sum(-1)
+        if self.logits is not None:
+            t = self.temperature
+            plain = self._plain(_tempered(self.logits, t, None)) if self.masked else self.behaviour
+            out.kept_mass = (plain - self.behaviour).exp()  # log pi~(a) = log pi(a) - log of the mask's mass
+            out.full = self._plain(self.logits) if t != 1 else plain.clone()
+        return out
+
+    def _plain(self, z: Tensor) -> Tensor:
+        return _chosen(z, self.ids, softmax_and_log_z(z)[1])
+
+    def gradient(self, behaviour: Tensor | None, entropy: Tensor | None, full: Tensor | None) -> Tensor:
+        """Turn gradients (N,) of the log-probs and the entropy into one of the logits (N, V); works in the buffer of the probabilities.
+
+        d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H): both vanish where p does, so the mask needs no gradient of its own.
+        """
+        grad = torch.zeros_like(self.log_z) if behaviour is None else behaviour
+        if entropy is None or self.z is None:
+            out = self.probs.mul_(-grad[:, None])
+        else:
+            logp = self.z - self.log_z[:, None]
+            h = -(self.probs * logp).sum(-1)
+            out = -self.probs * (grad[:, None] + entropy[:, None] * (logp + h[:, None]))
+        out.scatter_add_(-1, self.ids, grad[:, None])
+        out = out.div_(self.temperature) if self.temperature != 1 else out
+        if full is not None and self.logits is not None:
+            out.addcmul_(self.logits.softmax(-1), full[:, None], value=-1).scatter_add_(-1, self.ids, full[:, None])
+        return out
+
+
+def _tempered(logits: Tensor, temperature: float, penalty: Tensor | None) -> Tensor:
+    z = logits / temperature if temperature != 1 else logits
+    return z if penalty is None else z + penalty
+
+
+def _chosen(z: Tensor, ids: Tensor, log_z: Tensor) -> Tensor:
+    chosen = z.gather(-1, ids)[:, 0]
+    return torch.where(chosen > token_masks.LOG_ZERO / 2, chosen - log_z, -torch.inf)
+
+
+def token_logprobs(
+    logits: Tensor, token_ids: Tensor, temperature: float = 1.0, penalty: Tensor | None = None, *, full: bool = True, entropy: bool = True
+) -> TokenLogprobs:
+    """Compute what `Distributions` does with a graph, by operations that can be differentiated any number of times."""
+    logits, ids = logits.float(), token_ids[:, None]
+    z = _tempered(logits, temperature, penalty)
+    out = TokenLogprobs(_chosen(z, ids, z.logsumexp(-1)))
+    if entropy:
+        logp = z.log_softmax(-1)
+        out.entropy = -(logp.exp() * logp).sum(-1)
     if full:
-        plain = behaviour if penalty is None else _Logprob.apply(logits, token_ids, temperature, None, False)[0]
-        out.kept_mass = kept_mass(plain, behaviour)
-        out.full = plain if temperature == 1 else _Logprob.apply(logits, token_ids, 1.0, None, False)[0]
+        plain = _tempered(logits, temperature, None)
+        out.kept_mass = (_chosen(plain, ids, plain.logsumexp(-1)) - out.behaviour).exp().detach()
+        out.full = _chosen(logits, ids, logits.logsumexp(-1))
     return out
-
-
-@torch.no_grad()
-def kept_mass(plain: Tensor, behaviour: Tensor) -> Tensor:
-    """Return the mask's mass (N,): log pi~(a) = log pi(a) - log of it, for every token a in the mask."""
-    return (plain - behaviour).exp()
 
 
 def chunked_token_logprobs(
@@ -138,7 +138,7 @@ def chunked_token_logprobs(
     full: bool = True,
     entropy: bool = True,
 ) -> TokenLogprobs:
-    """Apply `token_logprobs` to a head's logits of hidden states, chunk by chunk: memory holds the logits of one chunk at a time.
+    """Compute log-probs from a head and hidden states, chunk by chunk: memory holds the logits of one chunk at a time.
 
     Where gradients are on, the logits of several chunks are computed again in the backward pass. A loss that needs one backward pass is
     cheaper by `fused.fused_loss`.
@@ -150,15 +150,17 @@ def chunked_token_logprobs(
         vocab_size: V, to size the chunks.
         temperature: positive.
         packed_mask: (N, ceil(V / 8)) uint8 or None.
-        full, entropy: what is wanted, see `token_logprobs`.
+        full, entropy: what is wanted, see `TokenLogprobs`.
     """
+    wanted, parts = {"full": full, "entropy": entropy}, []
 
     def run(h: Tensor, ids: Tensor, packed: Tensor | None) -> TokenLogprobs:
         logits = head(h)
         penalty = None if packed is None else token_masks.penalty(packed, logits.shape[-1])
-        return token_logprobs(logits, ids, temperature, penalty, full=full, entropy=entropy)
+        if torch.is_grad_enabled():
+            return token_logprobs(logits, ids, temperature, penalty, **wanted)
+        return Distributions(logits, ids, temperature, penalty, **wanted).tokens()
 
-    parts: list[TokenLogprobs] = []
     pieces = list(chunks(len(token_ids), vocab_size))
     for piece in pieces:
         args = (hidden[piece], token_ids[piece], None if packed_mask is None else packed_mask[piece])

@@ -190,8 +190,10 @@ def generate(
     logprobs = torch.zeros(batch, budget, device=device)
     terminated = torch.zeros(batch, dtype=torch.bool, device=device)
     restricted = settings.min_new_tokens > 0 or settings.top_k > 0 or settings.top_p < 1 or mask_rule is not None
-    every_token = token_masks.pack(torch.ones(vocab_size, dtype=torch.bool, device=device))
-    packed = torch.zeros(batch, budget, len(every_token), dtype=torch.uint8, device=device) if restricted else None
+    every_token = packed = None
+    if restricted:
+        every_token = token_masks.pack(torch.ones(vocab_size, dtype=torch.bool, device=device))
+        packed = torch.zeros(batch, budget, len(every_token), dtype=torch.uint8, device=device)
 
     decoders = [_Decoder(policy, prompt_ids, prompt_mask, budget, completions_per_prompt)]
     if mask_rule is not None:
@@ -214,7 +216,7 @@ def generate(
         ids[written, t], mask[written, t] = token[alive], True
         logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - softmax_and_log_z(masked)[1])[alive]
         if packed is not None:
-            packed[written, t] = every_token if bits is None else bits[alive]
+            packed[written, t] = every_token if bits is None else bits[alive]  # type: ignore[assignment]
         length = t + 1
         ended = alive & is_eos[token]
         terminated[rows[ended]] = True

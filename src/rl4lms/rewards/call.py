@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from rl4lms.config.rewards import RewardFaultsConfig
-from rl4lms.core.padding import place_last, unpad
+from rl4lms.core.advantages import place_last
+from rl4lms.core.padding import unpad
 from rl4lms.errors import RewardError
-from rl4lms.metrics.call import check_columns, name_of
+from rl4lms.metrics.call import check_columns, name_of, said_of
 from rl4lms.plugins import calling
 from rl4lms.rewards import guard
 from rl4lms.rewards.faults import STRICT, Fault, Kind, quoted, replacement, whole_call
-from rl4lms.types import Rollout
+from rl4lms.types import CorpusValue, Rollout
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
 _TRL_EXTRAS = ("trainer_state", "log_extra", "log_metric")
@@ -100,7 +101,36 @@ def score(
         kind: Kind = "timeout" if isinstance(error, guard.RewardTimedOut) else "exception"
         scores, fault = whole_call(faults, kind, error, n)
         return RewardOutput(list(scores), dense=False, faults=(fault,))
+    if isinstance(returned, Mapping):  # a metric
+        returned = values_per_text(owner, reward, returned)
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
+
+
+def values_per_text(owner: str, metric: Any, returned: Mapping[str, Any], key: str | None = None) -> list[float | None]:
+    """Take the values per text out of what a metric returned, on the scale of rewards.
+
+    Args:
+        owner: names the metric in messages.
+        metric: may say which of its values is the reward (`reward_key`), how to scale it (`as_reward`), and whether lower is better; then
+            values get a minus sign.
+        returned: by key.
+        key: which values; None where there is only one, or the metric says which.
+
+    Raises:
+        RewardError: there are no such values, or several and none is chosen.
+    """
+    key = key or getattr(metric, "reward_key", None)
+    values = {name: value for name, value in returned.items() if not isinstance(value, int | float | CorpusValue)}
+    if not values:
+        raise RewardError(f"{owner} gives one value for a whole set of texts; a reward needs one per text")
+    if key is None and len(values) > 1:
+        raise RewardError(f"{owner} has several values per text; choose one with the option `key`: {', '.join(values)}")
+    key = key or next(iter(values))
+    if key not in values:
+        raise RewardError(f"{owner} has no values per text called {key!r}; it has: {', '.join(values)}")
+    scaled = getattr(metric, "as_reward", None)
+    sign = -1 if said_of(metric, "higher_is_better", key) is False else 1
+    return [None if v is None else float(scaled(key, v)) if scaled is not None else sign * v for v in values[key]]
 
 
 def score_rollout(

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rl4lms.errors import ConfigError, RewardError, UnknownNameError
-from rl4lms.metrics.call import name_of, said_of
+from rl4lms.errors import ConfigError, UnknownNameError
+from rl4lms.metrics.call import name_of
 from rl4lms.plugins import building, calling, files, registry
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.options import checked_options, reward_options_model
+from rl4lms.rewards.call import values_per_text
 from rl4lms.rewards.composite import Container
-from rl4lms.types import CorpusValue, Metric
+from rl4lms.types import Metric
 
 
 def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
@@ -64,41 +65,29 @@ class MetricReward(Container):
         self.__name__ = name
         self.inner = (metric,)
         self.beside = type(metric).__module__.startswith("rl4lms.") and not getattr(metric, "uses_model", False)
-        self._metric, self._key = metric, key or getattr(metric, "reward_key", None)
+        self._metric, self._key = metric, key
 
     def __call__(
-        self, *, prompts: Sequence[Any], completions: Sequence[Any], references: Sequence[Any] | None = None, **columns: Any
+        self,
+        *,
+        completions: Sequence[Any],
+        prompts: Sequence[Any] | None = None,
+        references: Sequence[Any] | None = None,
+        **columns: Any,
     ) -> list[float | None]:
         """
         Raises:
             RewardError: the metric has no such key, or no values per row.
         """
         batch = {
-            "prompts": [_text(prompt) for prompt in prompts],
+            "prompts": [_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(completions),
             "completions": [_text(completion) for completion in completions],
             "references": [_several(texts) for texts in references] if references is not None else [()] * len(completions),
             **columns,
         }
         owner = f"metric {self.__name__!r}"
-        values = {
-            key: value
-            for key, value in self._metric(**calling.taken_arguments(owner, self._metric, batch)).items()
-            if not isinstance(value, int | float | CorpusValue)
-        }
-        if not values:
-            raise RewardError(f"{owner} gives one value for a whole set of texts; a reward needs one per text")
-        if self._key is None and len(values) > 1:
-            raise RewardError(f"{owner} has several values per text; choose one with the option `key`: {', '.join(values)}")
-        key = self._key or next(iter(values))
-        if key not in values:
-            raise RewardError(f"{owner} has no values per text called {key!r}; it has: {', '.join(values)}")
-        return [None if value is None else self._as_reward(key, value) for value in values[key]]
-
-    def _as_reward(self, key: str, value: float) -> float:
-        transform = getattr(self._metric, "as_reward", None)
-        if transform is not None:
-            return float(transform(key, value))
-        return -value if said_of(self._metric, "higher_is_better", key) is False else value
+        returned = self._metric(**calling.taken_arguments(owner, self._metric, batch))
+        return values_per_text(owner, self._metric, returned, self._key)
 
 
 def as_trl_reward(

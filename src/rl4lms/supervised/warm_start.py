@@ -34,10 +34,10 @@ class _Likelihood(nn.Module):
         self.policy = policy
 
     def forward(self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor) -> dict[str, Tensor]:
-        out = self.policy(**batch, full=False, entropy=False)
-        assert out.logprobs is not None
         count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
-        return {"loss": -out.logprobs.sum() / count}
+        out = self.policy(**batch, full=False, entropy=False, loss=lambda tokens, piece: -tokens.behaviour.sum() / count)
+        assert out.loss is not None
+        return {"loss": out.loss}
 
 
 def fit(

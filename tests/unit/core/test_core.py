@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rl4lms.core import token_masks
-from rl4lms.core.advantages import masked_mean, whiten
+from rl4lms.core.advantages import masked_mean, place_last, whiten
 from rl4lms.core.kl import KLController, exact_kl, k1, k3
 from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs, token_logprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
-from rl4lms.core.padding import GROUP_TOKENS, group_by_length, pad, place_last, trim, unpad
+from rl4lms.core.padding import GROUP_TOKENS, group_by_length, pad, trim, unpad
 from rl4lms.core.sampling import derive_key, draw, draw_keys, exponential_noise, permutation
 
 
