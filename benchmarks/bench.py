@@ -2,15 +2,16 @@
 
     python benchmarks/bench.py [--workload A B C D] [--variant ppo separate nlpo bf16 lora] [--threads 1] [--repeats 1]
 
-Every workload and variant runs in a fresh process: `Loop.step` of a recipe, as `rl4lms train` runs it. A: GPT-2-small's shape, 64 prompts
-of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the same batch. C: T5-small's shape, 64 prompts of 256 tokens. D: B with 256
-prompts and completions of geometric length. All generate at most 48 tokens and update with minibatches of 16 in 4 epochs; float32 and a
-shared trunk unless the variant says otherwise.
+Every workload and variant runs in a fresh process: `Loop.step` of a recipe, as `rl4lms train` runs it. A: GPT-2-small's
+shape, 64 prompts of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the same batch. C: T5-small's shape, 64
+prompts of 256 tokens. D: B with 256 prompts and completions of geometric length. All generate at most 48 tokens and
+update with minibatches of 16 in 4 epochs; float32 and a shared trunk unless the variant says otherwise.
 
-*Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, measured before and after in
-the same process. The work is 15 forward passes, whatever the code really runs (one rollout, a policy and a reference pass, four epochs of
-three), and for a separate value LM 13 more of the blocks. *plain* is the efficiency of a forward and backward pass of one minibatch by
-the HF model alone: what the machine allows. The last line of the output is one JSON object with every figure.
+*Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, measured
+before and after in the same process. The work is 15 forward passes, whatever the code really runs (one rollout, a
+policy and a reference pass, four epochs of three), and for a separate value LM 13 more of the blocks. *plain* is the
+efficiency of a forward and backward pass of one minibatch by the HF model alone: what the machine allows. The last line
+of the output is one JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -33,21 +34,28 @@ COLUMNS = ("rollout", "pass", "update", "iteration", "wall", "tok/s", "effic.", 
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", nargs="+", choices=["A", "B", "C", "D"], default=["A", "B", "C", "D"])
     parser.add_argument("--variant", nargs="+", choices=["ppo", "separate", "nlpo", "bf16", "lora"], default=None)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=1, help="iterations that are measured, after a warm-up; medians are shown")
-    parser.add_argument("--one", action="store_true", help="measure in this process (what the fresh processes are started with)")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="iterations that are measured, after a warm-up; medians are shown"
+    )
+    parser.add_argument(
+        "--one", action="store_true", help="measure in this process (what the fresh processes are started with)"
+    )
     return parser.parse_args()
 
 
 def variants_of(workload: str) -> list[str]:
-    """What is measured where `--variant` is not given."""
-    return {"A": ["ppo", "separate", "nlpo", "bf16", "lora"], "B": ["ppo", "separate", "nlpo", "bf16"], "C": ["ppo", "nlpo"], "D": ["ppo"]}[
-        workload
-    ]
+    """Return what is measured where `--variant` is not given."""
+    return {
+        "A": ["ppo", "separate", "nlpo", "bf16", "lora"],
+        "B": ["ppo", "separate", "nlpo", "bf16"],
+        "C": ["ppo", "nlpo"],
+        "D": ["ppo"],
+    }[workload]
 
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
@@ -62,7 +70,7 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, Any]:
-    """All figures of one workload and variant."""
+    """Return all figures of one workload and variant."""
     import torch
     from workloads import VARIANTS, WORKLOADS, forced_lengths, forward_flop, recipe, write_inputs
 
@@ -92,9 +100,13 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
     flop = 2 * 1792 * 768 * 3072
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(workload, Path(folder))
-        loop = assemble(recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run")
+        loop = assemble(
+            recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run"
+        )
     rates = [flop / timed(lambda: a @ b, 20)]
-    warm_up = loop.engine.rollout(loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.algorithm.mask_rule())
+    warm_up = loop.engine.rollout(
+        loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.algorithm.mask_rule()
+    )
     steps: list[dict[str, float]] = []
     for step in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -129,7 +141,9 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         "torch": torch.__version__,
     }
     if variant in ("ppo", "bf16") and workload.prompt_tokens is not None:
-        out["rollout_over_hf_generate"] = figures["rollout"] / hf_generate(loop, workload.prompts, warm_up.prompt_ids[0].numel())
+        out["rollout_over_hf_generate"] = figures["rollout"] / hf_generate(
+            loop, workload.prompts, warm_up.prompt_ids[0].numel()
+        )
     if variant == "ppo" and workload.prompt_tokens is not None:
         share = MINIBATCH / workload.prompts
         seconds = timed(plain_pass(workload.build(), workload.prompt_tokens), 3)
@@ -170,14 +184,23 @@ def hf_generate(loop: Any, prompts: int, length: int) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> None:
-    """Prints the results; times in CPU seconds but for `wall`."""
+    """Print the results; times in CPU seconds but for `wall`."""
     ppo = {r["workload"]: r for r in results if r["variant"] == "ppo"}
     print(f"{'':11s}" + "".join(f"{column:>10s}" for column in COLUMNS))
     for r in results:
         cells = [r["rollout_cpu_s"], r["pass_cpu_s"], r["update_cpu_s"], r["iteration_cpu_s"], r["iteration_wall_s"]]
-        cells += [r["tokens_per_wall_s"], r["efficiency"], r.get("plain_efficiency"), r["max_rss_gb"], r.get("rollout_over_hf_generate")]
+        cells += [
+            r["tokens_per_wall_s"],
+            r["efficiency"],
+            r.get("plain_efficiency"),
+            r["max_rss_gb"],
+            r.get("rollout_over_hf_generate"),
+        ]
         cells.append(r["iteration_cpu_s"] / ppo[r["workload"]]["iteration_cpu_s"] if r["workload"] in ppo else None)
-        print(f"{r['workload'] + ' ' + r['variant']:11s}" + "".join(f"{'':>10s}" if c is None else f"{c:10.3g}" for c in cells))
+        print(
+            f"{r['workload'] + ' ' + r['variant']:11s}"
+            + "".join(f"{'':>10s}" if c is None else f"{c:10.3g}" for c in cells)
+        )
 
 
 def main() -> None:
@@ -187,15 +210,30 @@ def main() -> None:
         print(json.dumps(measure(args.workload[0], args.variant[0], args.threads, args.repeats)))
         return
     results = []
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(args.threads),
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     bf16 = native_bf16()
     for workload in args.workload:
         for variant in args.variant or variants_of(workload):
             if variant == "bf16" and not bf16:
                 print(f"{workload} bf16: skipped, this CPU has neither avx512_bf16 nor AMX")
                 continue
-            settings = ["--workload", workload, "--variant", variant, "--threads", str(args.threads), "--repeats", str(args.repeats)]
-            done = subprocess.run([sys.executable, __file__, "--one", *settings], env=environment, stdout=subprocess.PIPE, text=True)
+            settings = [
+                "--workload",
+                workload,
+                "--variant",
+                variant,
+                "--threads",
+                str(args.threads),
+                "--repeats",
+                str(args.repeats),
+            ]
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", *settings], env=environment, stdout=subprocess.PIPE, text=True
+            )
             if done.returncode:
                 sys.exit(f"{workload} {variant} failed")
             results.append(json.loads(done.stdout.splitlines()[-1]))
@@ -204,13 +242,15 @@ def main() -> None:
     by_name = {(r["workload"], r["variant"]): r for r in results}
     if ("B", "ppo") in by_name and ("D", "ppo") in by_name:
         d, b = by_name["D", "ppo"], by_name["B", "ppo"]
-        print(f"D's cost per real token over B's: {d['cpu_s_per_1000_real_tokens'] / b['cpu_s_per_1000_real_tokens']:.3f}")
+        print(
+            f"D's cost per real token over B's: {d['cpu_s_per_1000_real_tokens'] / b['cpu_s_per_1000_real_tokens']:.3f}"
+        )
     figures = {f"{r['workload']} {r['variant']}": ratios(r, by_name) for r in results}
     print(json.dumps({"results": results, "ratios": figures}))
 
 
 def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) -> dict[str, float]:
-    """The figures that hardly depend on the machine: what `check.py` compares."""
+    """Return the figures that hardly depend on the machine: what `check.py` compares."""
     out = {"max_rss_gb": r["max_rss_gb"]}
     ppo, b = by_name.get((r["workload"], "ppo")), by_name.get(("B", "ppo"))
     if "plain_efficiency" in r:
@@ -225,7 +265,7 @@ def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) ->
 
 
 def native_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware."""
+    """Return whether the CPU multiplies bfloat16 in hardware."""
     info = Path("/proc/cpuinfo")
     flags = info.read_text().split() if info.is_file() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags

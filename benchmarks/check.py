@@ -2,10 +2,10 @@
 
     python benchmarks/check.py [--workload B D] [--write]
 
-Seconds differ between machines and from hour to hour, so only ratios of one run are compared (`baselines/ratios.json`): efficiency over
-that of a plain forward and backward pass, rollout over HF `generate`, NLPO over PPO, cost per real token over B's, and peak memory.
-A ratio that has a baseline and was not measured fails, too. `--write` replaces the baselines of what was run and keeps the tolerances.
-The last line is one JSON object.
+Seconds differ between machines and from hour to hour, so only ratios of one run are compared (`baselines/ratios.json`):
+efficiency over that of a plain forward and backward pass, rollout over HF `generate`, NLPO over PPO, cost per real
+token over B's, and peak memory. A ratio that has a baseline and was not measured fails, too. `--write` replaces the
+baselines of what was run and keeps the tolerances. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HIGHER_IS_BETTER = {"efficiency_over_plain"}
 
 
 def main() -> int:
-    """Runs, compares, reports; the exit status is 1 where something got worse."""
+    """Run, compare, report; the exit status is 1 where something got worse."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", nargs="+", choices=["A", "B", "C", "D"], default=["B", "D"])
     parser.add_argument("--write", action="store_true", help="make what was measured the new baselines")
@@ -51,7 +51,9 @@ def main() -> int:
                 continue
             change = (value - expected) / expected
             if (-change if name in HIGHER_IS_BETTER else change) > tolerances[name]:
-                worse.append(f"{run}: {name} is {value:.3f}, its baseline {expected:.3f} (tolerance {tolerances[name]:.0%})")
+                worse.append(
+                    f"{run}: {name} is {value:.3f}, its baseline {expected:.3f} (tolerance {tolerances[name]:.0%})"
+                )
     if args.write:
         BASELINES.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     print("\n".join(worse) or "no ratio is worse than its baseline allows")

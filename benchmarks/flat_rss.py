@@ -1,7 +1,9 @@
-"""Whether the memory of a long run stays flat: 2,000 iterations of a tiny model, with evaluations, checkpoints and logs as in any run.
+"""Whether the memory of a long run stays flat: 2,000 iterations of a tiny model, with evaluations, checkpoints and logs
+as in any run.
 
-Prints the resident set size every 200 iterations. The last line is one JSON object; the exit code is 1 where memory grows by more than the
-limit between iterations 400 and 2,000. What comes before is not counted: allocators and caches fill up.
+Prints the resident set size every 200 iterations. The last line is one JSON object; the exit code is 1 where memory
+grows by more than the limit between iterations 400 and 2,000. What comes before is not counted: allocators and caches
+fill up.
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ def rss_mb() -> float:
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # elsewhere the peak stands for it: where that is flat, so is the size
+    peak = resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss  # elsewhere the peak stands for it: where that is flat, so is the size
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def write_model(folder: Path, words: int = 40) -> Path:
-    """A GPT-2 of one layer with a tokenizer of numbers."""
+    """Return a GPT-2 of one layer with a tokenizer of numbers."""
     vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *map(str, range(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -56,7 +60,11 @@ def write_model(folder: Path, words: int = 40) -> Path:
 def settings(folder: Path, iterations: int, algorithm: str) -> dict[str, Any]:
     """Everything a real run does, as fast as it goes; completions end at different lengths."""
     prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": " ".join(str((i * k) % 40) for k in range(1, 2 + i % 4))}) + "\n" for i in range(256)))
+    prompts.write_text(
+        "".join(
+            json.dumps({"prompt": " ".join(str((i * k) % 40) for k in range(1, 2 + i % 4))}) + "\n" for i in range(256)
+        )
+    )
     options = {"mask_top_p": 0.9, "mask_update_every": 10} if algorithm == "nlpo" else {}
     return {
         "output_dir": str(folder / "run"),
@@ -75,7 +83,7 @@ def settings(folder: Path, iterations: int, algorithm: str) -> dict[str, Any]:
 
 
 def measure(loop: Loop, iterations: int) -> dict[int, float]:
-    """Runs the loop; the resident set size by iteration."""
+    """Run the loop; the resident set size by iteration."""
     sizes: dict[int, float] = {}
 
     def after_step(step: int, numbers: dict[str, float]) -> None:
@@ -93,7 +101,9 @@ def measure(loop: Loop, iterations: int) -> dict[int, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=2000)
-    parser.add_argument("--algorithm", choices=("ppo", "nlpo"), default="nlpo", help="nlpo does everything that ppo does, and masks")
+    parser.add_argument(
+        "--algorithm", choices=("ppo", "nlpo"), default="nlpo", help="nlpo does everything that ppo does, and masks"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if options.iterations < WARM + EVERY:

@@ -2,22 +2,24 @@
 
     python benchmarks/metrics_speed.py --data DATA [--metrics rouge ter ...] [--repeats 3] [--out reports]
 
-DATA (or RL4LMS_TEST_DATA) has the folders `commongen`, `dialogsum` and `summ_human`. With `--metrics` the other rows of an existing report
-are kept.
+DATA (or RL4LMS_TEST_DATA) has the folders `commongen`, `dialogsum` and `summ_human`. With `--metrics` the other rows of
+an existing report are kept.
 
-*CommonGen*: 5,000 concept sets of the training data that have two sentences or more; the first is the candidate, the others are its
-references. *Summaries*: 250 system outputs of SummEval against the reference of their article, and 250 times the first summary of a
-DialogSum dialogue against the two others. Metrics that look at concepts or tables get the concepts of CommonGen, and tables made of them.
+*CommonGen*: 5,000 concept sets of the training data that have two sentences or more; the first is the candidate, the
+others are its references. *Summaries*: 250 system outputs of SummEval against the reference of their article, and 250
+times the first summary of a DialogSum dialogue against the two others. Metrics that look at concepts or tables get the
+concepts of CommonGen, and tables made of them.
 
-A measurement is one call of `rl4lms.metrics.compute` on all pairs, as in an evaluation, in CPU seconds of one thread, in a process of its
-own (forked from one that has imported the libraries and called nothing), after a call with one pair: caches are cold, files and models
-are loaded. Figures are medians of three. The packages beside are called pair by pair through their public functions: `rouge-score`,
-sacrebleu, nltk's METEOR with nltk's WordNet reader and word tokenizer.
+A measurement is one call of `rl4lms.metrics.compute` on all pairs, as in an evaluation, in CPU seconds of one thread,
+in a process of its own (forked from one that has imported the libraries and called nothing), after a call with one
+pair: caches are cold, files and models are loaded. Figures are medians of three. The packages beside are called pair by
+pair through their public functions: `rouge-score`, sacrebleu, nltk's METEOR with nltk's WordNet reader and word
+tokenizer.
 
-*As a reward*: 64 completions of 48 words, three references each. *related*: summaries of SummEval and references of their articles (the
-first call); *again*: other completions and the same references (a later iteration); *unrelated*: references of other articles;
-*repetitive*: words drawn from only ten, as a collapsed policy would write them. The limit is 5 % of an iteration of workload B
-(`speed.json`).
+*As a reward*: 64 completions of 48 words, three references each. *related*: summaries of SummEval and references of
+their articles (the first call); *again*: other completions and the same references (a later iteration); *unrelated*:
+references of other articles; *repetitive*: words drawn from only ten, as a collapsed policy would write them. The limit
+is 5 % of an iteration of workload B (`speed.json`).
 """
 
 from __future__ import annotations
@@ -36,7 +38,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metrics_vs_people import NOT_HERE, add_data_option, encoder_options, needed_data, note, summeval, write_json, write_markdown
+from metrics_vs_people import (
+    NOT_HERE,
+    add_data_option,
+    encoder_options,
+    needed_data,
+    note,
+    summeval,
+    write_json,
+    write_markdown,
+)
 
 SETS = ("commongen", "summaries")
 CALLS = ("related", "again", "unrelated", "repetitive")
@@ -64,17 +75,20 @@ class Pairs:
             self.concepts.append(concepts)
 
     def columns(self, name: str) -> dict[str, list[Any]]:
-        """What the metric of that name looks at besides the texts."""
+        """Return what the metric of that name looks at besides the texts."""
         if not self.concepts or name not in NEEDS_CONCEPTS:
             return {}
         if name.startswith("totto"):
             tables = [[[{"value": word} for word in row]] for row in self.concepts]
-            return {"table": tables, "highlighted_cells": [[[0, place] for place in range(len(row))] for row in self.concepts]}
+            return {
+                "table": tables,
+                "highlighted_cells": [[[0, place] for place in range(len(row))] for row in self.concepts],
+            }
         return {"concepts": self.concepts, "table": [[["concept", word] for word in row] for row in self.concepts]}
 
 
 def main() -> int:
-    """Measures in fresh processes, writes both reports; the exit status is 2 where the data is not there."""
+    """Return measures in fresh processes, write both reports; the exit status is 2 where the data is not there."""
     from rl4lms.plugins import registry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,11 +96,15 @@ def main() -> int:
     parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), metavar="NAME", help="only these")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=5000, help="of CommonGen")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "reports", help="folder for metrics-speed.md and .json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "reports", help="folder for metrics-speed.md and .json"
+    )
     args = parser.parse_args()
     if any(needed_data(args.data, name) is None for name in ("commongen", "dialogsum", "summ_human")):
         return 2
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"))
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+    )
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 
@@ -126,7 +144,8 @@ def iteration_seconds(file: Path) -> float:
 def commongen(data: Path, count: int) -> Pairs:
     """Concept sets in their order in the training data."""
     sources, targets = (
-        gzip.decompress((data / "commongen" / f"train_{side}.txt.gz").read_bytes()).decode("utf-8").splitlines() for side in ("src", "trg")
+        gzip.decompress((data / "commongen" / f"train_{side}.txt.gz").read_bytes()).decode("utf-8").splitlines()
+        for side in ("src", "trg")
     )
     scenes: dict[str, list[str]] = {}
     for source, target in zip(sources, targets, strict=True):
@@ -138,7 +157,7 @@ def commongen(data: Path, count: int) -> Pairs:
 
 
 def summaries(data: Path, each: int = 250) -> Pairs:
-    """Outputs of all systems of SummEval in turn, then dialogues."""
+    """Return outputs of all systems of SummEval in turn, then dialogues."""
     judged, pairs = summeval(data / "summ_human"), Pairs()
     articles, systems = next(iter(judged.human.values())).shape
     for n in range(each):
@@ -151,7 +170,7 @@ def summaries(data: Path, each: int = 250) -> Pairs:
 
 
 def reward_calls(data: Path) -> dict[str, Pairs]:
-    """The four batches of `CALLS`; no reference of one but "again" is in another."""
+    """Return the four batches of `CALLS`; no reference of one but "again" is in another."""
     judged, rng = summeval(data / "summ_human"), random.Random(0)
     articles, systems = next(iter(judged.human.values())).shape
     calls = {name: Pairs() for name in CALLS}
@@ -172,7 +191,7 @@ def reward_calls(data: Path) -> dict[str, Pairs]:
 
 
 def measured(name: str, data: Mapping[str, Pairs], folder: Path, repeats: int) -> dict[str, Any]:
-    """All figures of one metric: CPU seconds as medians, or why there are none."""
+    """Return all figures of one metric: CPU seconds as medians, or why there are none."""
     if name in NOT_HERE:
         return {"absent": NOT_HERE[name]}
     row: dict[str, Any] = {}
@@ -194,7 +213,7 @@ def measured(name: str, data: Mapping[str, Pairs], folder: Path, repeats: int) -
 
 
 def in_fresh_process(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What `work` returns in a process of its own.
+    """Return what `work` returns in a process of its own.
 
     Raises:
         RuntimeError: the process failed; its message is above.
@@ -214,7 +233,7 @@ def in_fresh_process(work: Callable[..., dict[str, Any]], *arguments: Any) -> di
 
 
 def built(name: str, pairs: Pairs, folder: Path) -> Any:
-    """The metric, with its document frequencies."""
+    """Return the metric, with its document frequencies."""
     from rl4lms.metrics import build
 
     options = encoder_options(name) if name in ENCODERS else {}
@@ -237,7 +256,13 @@ def time_metric(name: str, pairs: Pairs, folder: Path) -> dict[str, Any]:
         return {"absent": str(error)}
     warm_up(metric, name)
     start = time.process_time()
-    compute(metric, prompts=pairs.prompts, completions=pairs.completions, references=pairs.references, columns=pairs.columns(name))
+    compute(
+        metric,
+        prompts=pairs.prompts,
+        completions=pairs.completions,
+        references=pairs.references,
+        columns=pairs.columns(name),
+    )
     return {"seconds": time.process_time() - start, "runs_a_model": bool(getattr(metric, "uses_model", False))}
 
 
@@ -263,12 +288,14 @@ def time_reward(name: str, calls: Mapping[str, Pairs], folder: Path) -> dict[str
 
 
 def warm_up(metric: Any, name: str) -> list[str]:
-    """One call with one pair; the keys that have values per text."""
+    """Return one call with one pair; the keys that have values per text."""
     from rl4lms.metrics import compute
 
     one = Pairs()
     one.add("To begin", "Once upon a time", ("There was a time",), ["time"])
-    found = compute(metric, prompts=one.prompts, completions=one.completions, references=one.references, columns=one.columns(name))
+    found = compute(
+        metric, prompts=one.prompts, completions=one.completions, references=one.references, columns=one.columns(name)
+    )
     return [result.key for result in found if result.values is not None]
 
 
@@ -310,7 +337,9 @@ def nltk_package() -> Callable[[str, tuple[str, ...]], Any]:
     nltk.data.path.append(str(source.parents[1]))  # nltk reads nothing elsewhere
     warnings.filterwarnings("ignore", "The multilingual functions")
     wordnet, tokenize = WordNetCorpusReader(str(source), None), TreebankWordTokenizer().tokenize
-    return lambda completion, references: meteor_score([tokenize(text) for text in references], tokenize(completion), wordnet=wordnet)
+    return lambda completion, references: meteor_score(
+        [tokenize(text) for text in references], tokenize(completion), wordnet=wordnet
+    )
 
 
 PACKAGES: dict[str, Callable[[], Callable[[str, tuple[str, ...]], Any]]] = {
@@ -323,7 +352,7 @@ PACKAGES: dict[str, Callable[[], Callable[[str, tuple[str, ...]], Any]]] = {
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report, but for its reading."""
+    """Return the report, but for its reading."""
     rows, pairs, limit = report["metrics"], report["pairs"], report["limit_s"]
     there = {name: row for name, row in rows.items() if "absent" not in row}
     few = report["references"]
@@ -333,7 +362,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "```sh\nmake bench-metrics    # with RL4LMS_TEST_DATA; a quarter of an hour\n```",
         "",
         f"Pairs per second of one thread, median of {report['repeats']}, each in a fresh process with cold caches, for",
-        f"{pairs['commongen']:,} CommonGen sentences ({few['commongen']:.1f} references on average) and {pairs['summaries']:,} summaries "
+        f"{pairs['commongen']:,} CommonGen sentences ({few['commongen']:.1f} references on average) and "
+        f"{pairs['summaries']:,} summaries "
         f"({few['summaries']:.1f}). *package*: the reference package",
         "where there is one, and how many times as fast the metric is. How pairs are made is in the docstring of",
         "`benchmarks/metrics_speed.py`, seconds are in `metrics-speed.json`.",
@@ -344,8 +374,10 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## As a reward",
         "",
-        f"CPU seconds for one call on {COMPLETIONS} completions of {WORDS} words with three references each; the limit is {SHARE:.0%} of",
-        f"an iteration of workload B ({report['iteration_cpu_s']:.2f} CPU s), {limit:.2f} s. *again*: other completions, the same",
+        f"CPU seconds for one call on {COMPLETIONS} completions of {WORDS} words with three references each; the "
+        f"limit is {SHARE:.0%} of",
+        f"an iteration of workload B ({report['iteration_cpu_s']:.2f} CPU s), {limit:.2f} s. *again*: other "
+        f"completions, the same",
         "references. *share*: the slowest call, of an iteration. The limit is for metrics that run no model.",
         "",
         "| | related | again | unrelated | repetitive | share | |",
@@ -363,7 +395,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def speed_row(name: str, row: Mapping[str, Any], pairs: Mapping[str, int]) -> str:
-    """A line of the first table."""
+    """Return a line of the first table."""
     cells = [rate(pairs[key], row.get(f"{key}{end}")) for end in ("_s", "_package_s") for key in SETS]
     ratios = [row[f"{key}_package_s"] / row[f"{key}_s"] for key in SETS if f"{key}_package_s" in row]
     return f"| {name} | " + " | ".join(cells) + f" | {', '.join(f'{ratio:.1f}' for ratio in ratios)} |"
@@ -378,7 +410,7 @@ def rate(count: int, seconds: float | None) -> str:
 
 
 def reward_row(name: str, row: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """A line of the second table."""
+    """Return a line of the second table."""
     seconds = row["reward_s"]
     slowest = max(seconds.values())
     verdict = "runs a model" if row["runs_a_model"] else "pass" if slowest <= report["limit_s"] else "**fail**"

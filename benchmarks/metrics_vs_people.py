@@ -2,20 +2,21 @@
 
     python benchmarks/metrics_vs_people.py --data DATA [--metrics rouge ter ...] [--resamples 1000] [--out reports]
 
-DATA (or RL4LMS_TEST_DATA) has the folder `summ_human` with `bartscore_SummEval.json.gz`, `bartscore_QAGS_CNN.json.gz` and
-`mturk_cnndm.jsonl`.
+DATA (or RL4LMS_TEST_DATA) has the folder `summ_human` with `bartscore_SummEval.json.gz`, `bartscore_QAGS_CNN.json.gz`
+and `mturk_cnndm.jsonl`.
 
-*SummEval* (Fabbri et al., 2021): 100 news articles, 16 systems, four dimensions, each the mean of three experts. Metrics that compare with
-references are given all 11 of an article; "(source)" means that they are given the article instead. *Summary level* is the mean over
-articles of the correlation over systems, *system level* the correlation of the systems' means. Intervals are 95 % percentile bootstraps
-over articles.
+*SummEval* (Fabbri et al., 2021): 100 news articles, 16 systems, four dimensions, each the mean of three experts.
+Metrics that compare with references are given all 11 of an article; "(source)" means that they are given the article
+instead. *Summary level* is the mean over articles of the correlation over systems, *system level* the correlation of
+the systems' means. Intervals are 95 % percentile bootstraps over articles.
 
-*QAGS-CNN* (Wang et al., 2020): 235 summaries of one system, where three people said of each sentence whether the article supports it. There
-are no references, so the article takes their place. The score of a summary is the share of its sentences that most people found supported,
-or of all votes; the correlation is over all summaries, its interval a bootstrap over them.
+*QAGS-CNN* (Wang et al., 2020): 235 summaries of one system, where three people said of each sentence whether the
+article supports it. There are no references, so the article takes their place. The score of a summary is the share of
+its sentences that most people found supported, or of all votes; the correlation is over all summaries, its interval a
+bootstrap over them.
 
-Where lower is better (TER) the sign is changed, so that more is always meant to be better. Of the report, everything behind the line
-"## Reading" is written by hand and kept.
+Where lower is better (TER) the sign is changed, so that more is always meant to be better. Of the report, everything
+behind the line "## Reading" is written by hand and kept.
 """
 
 from __future__ import annotations
@@ -63,17 +64,29 @@ NOT_OF_SUMMARIES = {
     "totto_parent": "needs tables",
     "totto_bleu": "needs tables",
 }
-# Further ways to use a metric: what its name in the tables ends with, options, and whether the source takes the place of the references.
+# Further ways to use a metric: what its name in the tables ends with, options, and whether the source takes the place
+# of the references.
 VARIANTS: dict[str, list[tuple[str, dict[str, Any], bool]]] = {
     "rouge": [("", {}, False), (" (mean)", {"multi_reference": "mean"}, False), (" (source)", {}, True)],
     "bert_score": [("", {}, False), (" (source)", {}, True)],
     "embedding_similarity": [("", {}, False), (" (source)", {"to": "prompts"}, False)],
     "chrf": [("", {}, False), ("", {"word_order": 2}, False)],
 }
-# Zhong et al. (2022), "Towards a Unified Multi-Dimensional Evaluator", table of SummEval: Spearman and Kendall at summary level.
+# Zhong et al. (2022), "Towards a Unified Multi-Dimensional Evaluator", table of SummEval: Spearman and Kendall at
+# summary level.
 PUBLISHED = {
-    "rouge1 (mean)": {"coherence": (0.167, 0.126), "consistency": (0.160, 0.130), "fluency": (0.115, 0.094), "relevance": (0.326, 0.252)},
-    "rouge2 (mean)": {"coherence": (0.184, 0.139), "consistency": (0.187, 0.155), "fluency": (0.159, 0.128), "relevance": (0.290, 0.219)},
+    "rouge1 (mean)": {
+        "coherence": (0.167, 0.126),
+        "consistency": (0.160, 0.130),
+        "fluency": (0.115, 0.094),
+        "relevance": (0.326, 0.252),
+    },
+    "rouge2 (mean)": {
+        "coherence": (0.184, 0.139),
+        "consistency": (0.187, 0.155),
+        "fluency": (0.159, 0.128),
+        "relevance": (0.290, 0.219),
+    },
 }
 
 Array = NDArray[np.float64]
@@ -100,7 +113,12 @@ def main() -> int:
     add_data_option(parser)
     parser.add_argument("--metrics", nargs="+", choices=registry.metrics.names(), metavar="NAME", help="only these")
     parser.add_argument("--resamples", type=int, default=1000, help="of each bootstrap")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "reports", help="folder for metrics-vs-people.md and .json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[1] / "reports",
+        help="folder for metrics-vs-people.md and .json",
+    )
     args = parser.parse_args()
     folder = needed_data(args.data, "summ_human")
     if folder is None:
@@ -119,10 +137,21 @@ def main() -> int:
     with_sources = Judged(votes.sources, votes.completions, [(source,) for source in votes.sources], votes.human)
     scores_of_votes = scores_of(names, with_sources, absent, {"chrf": VARIANTS["chrf"]})
     report = {
-        "summary": {key: correlations(stats.summary_level_correlation, s, articles.human, args.resamples) for key, s in scores.items()},
-        "system": {key: correlations(stats.system_level_correlation, s, articles.human, args.resamples) for key, s in scores.items()},
+        "summary": {
+            key: correlations(stats.summary_level_correlation, s, articles.human, args.resamples)
+            for key, s in scores.items()
+        },
+        "system": {
+            key: correlations(stats.system_level_correlation, s, articles.human, args.resamples)
+            for key, s in scores.items()
+        },
         "qags_cnn": {
-            key: correlations(stats.correlation, s.ravel(), {name: human.ravel() for name, human in votes.human.items()}, args.resamples)
+            key: correlations(
+                stats.correlation,
+                s.ravel(),
+                {name: human.ravel() for name, human in votes.human.items()},
+                args.resamples,
+            )
             for key, s in scores_of_votes.items()
         },
         "absent": absent,
@@ -142,12 +171,15 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
 
 
 def needed_data(data: Path | None, name: str) -> Path | None:
-    """The folder `name` of the data; where there is none, says so and returns None."""
+    """Return the folder `name` of the data; where there is none, say so and return None."""
     if data is None:
         print("name the folder of the test data with --data, or in RL4LMS_TEST_DATA", file=sys.stderr)
         return None
     if not (data / name).is_dir():
-        print(f"{data} has no folder {name}; set --data or RL4LMS_TEST_DATA to the folder of the test data", file=sys.stderr)
+        print(
+            f"{data} has no folder {name}; set --data or RL4LMS_TEST_DATA to the folder of the test data",
+            file=sys.stderr,
+        )
         return None
     return data / name
 
@@ -157,7 +189,7 @@ def note(text: str) -> None:
 
 
 def summeval(folder: Path) -> Judged:
-    """The articles, systems in alphabetical order, all 11 references."""
+    """Return the articles, systems in alphabetical order, all 11 references."""
     rows = list(json.loads(gzip.decompress((folder / "bartscore_SummEval.json.gz").read_bytes())).values())
     systems = sorted(rows[0]["sys_summs"])
     cells = [(row, row["sys_summs"][system]) for row in rows for system in systems]
@@ -171,16 +203,24 @@ def summeval(folder: Path) -> Judged:
 
 
 def qags(folder: Path) -> Judged:
-    """One summary per article; texts from the first file, votes from the second, in the same order."""
+    """Return one summary per article; texts from the first file, votes from the second, in the same order."""
     texts = list(json.loads(gzip.decompress((folder / "bartscore_QAGS_CNN.json.gz").read_bytes())).values())
     votes = [json.loads(line) for line in (folder / "mturk_cnndm.jsonl").read_text(encoding="utf-8").splitlines()]
-    shares = [[statistics.fmean(vote["response"] == "yes" for vote in s["responses"]) for s in row["summary_sentences"]] for row in votes]
+    shares = [
+        [statistics.fmean(vote["response"] == "yes" for vote in s["responses"]) for s in row["summary_sentences"]]
+        for row in votes
+    ]
     human = {
         "majority": [[statistics.fmean(share > 0.5 for share in row)] for row in shares],
         "votes": [[statistics.fmean(row)] for row in shares],
     }
     (summaries,) = zip(*([cell["sys_summ"] for cell in row["sys_summs"].values()] for row in texts), strict=True)
-    return Judged([row["src"] for row in texts], list(summaries), [()] * len(texts), {key: np.array(rows) for key, rows in human.items()})
+    return Judged(
+        [row["src"] for row in texts],
+        list(summaries),
+        [()] * len(texts),
+        {key: np.array(rows) for key, rows in human.items()},
+    )
 
 
 def encoder_options(name: str) -> dict[str, Any]:
@@ -198,9 +238,12 @@ def encoder_options(name: str) -> dict[str, Any]:
 
 
 def scores_of(
-    names: list[str], judged: Judged, absent: dict[str, str], variants: Mapping[str, list[tuple[str, dict[str, Any], bool]]]
+    names: list[str],
+    judged: Judged,
+    absent: dict[str, str],
+    variants: Mapping[str, list[tuple[str, dict[str, Any], bool]]],
 ) -> dict[str, Array]:
-    """Values of every applicable metric, from key to (documents, systems), with two baselines that are none.
+    """Return values of every applicable metric, from key to (documents, systems), with two baselines that are none.
 
     Args:
         names: of the metrics.
@@ -210,7 +253,9 @@ def scores_of(
     """
     shape = next(iter(judged.human.values())).shape
     found = {
-        "number of words": np.array([len(text.split()) for text in judged.completions], dtype=np.float64).reshape(shape),
+        "number of words": np.array([len(text.split()) for text in judged.completions], dtype=np.float64).reshape(
+            shape
+        ),
         "copied pairs of words": np.array([*map(copied, judged.completions, judged.sources)]).reshape(shape),
     }
     for name in names:
@@ -229,14 +274,18 @@ def scores_of(
             references = [(source,) for source in judged.sources] if from_source else judged.references
             if getattr(metric, "corpus", None) is not None:
                 metric.fit(references[:: shape[1]], "these documents")
-            results = compute(metric, prompts=judged.sources, completions=judged.completions, references=references, columns={})
+            results = compute(
+                metric, prompts=judged.sources, completions=judged.completions, references=references, columns={}
+            )
             for result in results:
                 if result.values is None:
                     continue
                 values = np.array(result.values) * (-1 if result.higher_is_better is False else 1)
                 key = result.key + ending
                 if np.isnan(values).any() or np.ptp(values) == 0:
-                    absent[key] = "the same value for all summaries" if np.ptp(values) == 0 else "no value for some summaries"
+                    absent[key] = (
+                        "the same value for all summaries" if np.ptp(values) == 0 else "no value for some summaries"
+                    )
                 else:
                     found[key] = values.reshape(shape)
             note(f"{name}{ending}: {time.process_time() - start:.1f} CPU s")
@@ -250,36 +299,46 @@ def copied(text: str, source: str) -> float:
     return sum(pair in known for pair in pairs) / max(len(pairs), 1)
 
 
-def correlations(level: Any, scores: Array, human: Mapping[str, Array], resamples: int) -> dict[str, dict[str, dict[str, float]]]:
+def correlations(
+    level: Any, scores: Array, human: Mapping[str, Array], resamples: int
+) -> dict[str, dict[str, dict[str, float]]]:
     """From dimension and kind of correlation to its value, interval and n."""
     out: dict[str, dict[str, dict[str, float]]] = {}
     for dimension, people in human.items():
         estimates = {kind: level(scores, people, kind, resamples=resamples) for kind in KINDS}
         out[dimension] = {
-            kind: {"value": round(e.value, 4), "low": round(e.low, 4), "high": round(e.high, 4), "n": e.n} for kind, e in estimates.items()
+            kind: {"value": round(e.value, 4), "low": round(e.low, 4), "high": round(e.high, 4), "n": e.n}
+            for kind, e in estimates.items()
         }
     return out
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report, but for its reading."""
+    """Return the report, but for its reading."""
     used = report["summary"]["number of words"]
     lines = [
         "# Metrics and people",
         "",
         "```sh\nmake metrics-vs-people    # with RL4LMS_TEST_DATA; some minutes\n```",
         "",
-        f"Kendall's τ-b with 95 % intervals (percentile bootstrap over articles, {report['resamples']:,} samples); Spearman's ρ and",
-        "Pearson's r are in `metrics-vs-people.json`. Data and definitions are in the docstring of `benchmarks/metrics_vs_people.py`.",
-        "Metrics compare with all 11 references of an article and take the best; (mean): the mean over references; (source): with the",
-        "article itself instead. `bert_score` and `embedding_similarity` run all-MiniLM-L6-v2, a model of 22 million parameters. TER has",
-        "its sign changed. The best value of a column is bold; rows are in the order of their mean. Keys with the same values share a row.",
-        "The number of words, and the share of a summary's pairs of neighbouring words that the article has, are no metrics of this",
+        f"Kendall's τ-b with 95 % intervals (percentile bootstrap over articles, {report['resamples']:,} samples); "
+        f"Spearman's ρ and",
+        "Pearson's r are in `metrics-vs-people.json`. Data and definitions are in the docstring of "
+        "`benchmarks/metrics_vs_people.py`.",
+        "Metrics compare with all 11 references of an article and take the best; (mean): the mean over references; "
+        "(source): with the",
+        "article itself instead. `bert_score` and `embedding_similarity` run all-MiniLM-L6-v2, a model of 22 million "
+        "parameters. TER has",
+        "its sign changed. The best value of a column is bold; rows are in the order of their mean. Keys with the "
+        "same values share a row.",
+        "The number of words, and the share of a summary's pairs of neighbouring words that the article has, are no "
+        "metrics of this",
         "library: they are what a metric has to beat.",
         "",
         "## SummEval, summary level",
         "",
-        "Mean over articles of the correlation over 16 systems. Articles in which people gave all systems the same score are left out:",
+        "Mean over articles of the correlation over 16 systems. Articles in which people gave all systems the same "
+        "score are left out:",
         ", ".join(f"{100 - used[name]['kendall']['n']} for {name}" for name in used) + ".",
         "",
         *table(report["summary"], "kendall"),
@@ -300,7 +359,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## Against published values",
         "",
-        "ROUGE with the mean over the 11 references, summary level, Spearman's ρ and Kendall's τ: here / in Zhong et al. (2022).",
+        "ROUGE with the mean over the 11 references, summary level, Spearman's ρ and Kendall's τ: here / in Zhong et "
+        "al. (2022).",
         "",
         *against_published(report["summary"]),
         "",
@@ -321,13 +381,17 @@ def table(rows: Mapping[str, Any], *kinds: str, dimensions: tuple[str, ...] = ()
     names: dict[str, list[str]] = {}
     for key, row in rows.items():
         names.setdefault(json.dumps(row), []).append(key)
-    order = sorted(names.values(), key=lambda same: -statistics.fmean(rows[same[0]][name][kind]["value"] for name, kind in columns))
+    order = sorted(
+        names.values(), key=lambda same: -statistics.fmean(rows[same[0]][name][kind]["value"] for name, kind in columns)
+    )
     lines = ["| | " + " | ".join(shown) + " |", "|---|" + "---|" * len(columns)]
     for same in order:
         cells = list[str]()
         for name, kind in columns:
             cell = rows[same[0]][name][kind]
-            value, low, high = (f"{round(cell[part], 2) + 0.0:.2f}" for part in ("value", "low", "high"))  # + 0.0: no minus sign of zero
+            value, low, high = (
+                f"{round(cell[part], 2) + 0.0:.2f}" for part in ("value", "low", "high")
+            )  # + 0.0: no minus sign of zero
             cells.append(f"{f'**{value}**' if cell['value'] == best[name, kind] else value} [{low}, {high}]")
         lines.append(f"| {', '.join(same)} | " + " | ".join(cells) + " |")
     return lines
@@ -342,13 +406,15 @@ def against_published(rows: Mapping[str, Any]) -> list[str]:
         cells = []
         for name, (spearman, kendall) in row.items():
             ours = rows[key][name]
-            cells.append(f"{ours['spearman']['value']:.3f} / {spearman:.3f}, {ours['kendall']['value']:.3f} / {kendall:.3f}")
+            cells.append(
+                f"{ours['spearman']['value']:.3f} / {spearman:.3f}, {ours['kendall']['value']:.3f} / {kendall:.3f}"
+            )
         lines.append(f"| {key} | " + " | ".join(cells) + " |")
     return lines
 
 
 def write_markdown(path: Path, text: str) -> None:
-    """Replaces what a program writes in a report, and keeps what people wrote behind it."""
+    """Replace what a program writes in a report, and keep what people wrote behind it."""
     kept = path.read_text(encoding="utf-8").partition(READING) if path.is_file() else ("", "", "")
     path.write_text(text + kept[1] + kept[2], encoding="utf-8")
     note(f"wrote {path}")
@@ -360,7 +426,11 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
     for name, part in report.items():
         text = json.dumps(part, ensure_ascii=False)
         if isinstance(part, dict) and part:
-            text = "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}" for key, row in part.items()) + "\n }"
+            text = (
+                "{\n"
+                + ",\n".join(f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}" for key, row in part.items())
+                + "\n }"
+            )
         parts.append(f" {json.dumps(name)}: {text}")
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
     note(f"wrote {path}")

@@ -1,4 +1,6 @@
-"""The workloads of the benchmark: random models, prompts, and the floating-point work that an iteration of each needs."""
+"""The workloads of the benchmark: random models, prompts, and the floating-point work that an iteration of each
+needs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 NEW_TOKENS, MINIBATCH, EPOCHS = 48, 16, 4
 
@@ -25,7 +34,8 @@ class Workload:
     Attributes:
         build: makes the model, with random weights.
         prompts: number of prompts, each with one completion.
-        prompt_tokens: length of every prompt, or None: geometric with mean 40, at most 160, and completions geometric with mean 24.
+        prompt_tokens: length of every prompt, or None: geometric with mean 40, at most 160, and completions geometric
+            with mean 24.
         summary: for the table.
     """
 
@@ -47,9 +57,13 @@ def _t5() -> PreTrainedModel:
 
 WORKLOADS = {
     "A": Workload(lambda: _gpt2(768, 12, 12, 50257), 64, 64, "GPT-2-small's shape, 64 prompts of 64 tokens"),
-    "B": Workload(lambda: _gpt2(256, 4, 4, 4096), 64, 64, "4 layers of width 256, vocabulary 4,096, 64 prompts of 64 tokens"),
+    "B": Workload(
+        lambda: _gpt2(256, 4, 4, 4096), 64, 64, "4 layers of width 256, vocabulary 4,096, 64 prompts of 64 tokens"
+    ),
     "C": Workload(_t5, 64, 256, "T5-small's shape, 64 prompts of 256 tokens"),
-    "D": Workload(lambda: _gpt2(256, 4, 4, 4096, eos=1), 256, None, "B with 256 prompts and completions of geometric length"),
+    "D": Workload(
+        lambda: _gpt2(256, 4, 4, 4096, eos=1), 256, None, "B with 256 prompts and completions of geometric length"
+    ),
 }
 
 # What a variant changes in the recipe, and forward-equivalents of the blocks that one iteration has beyond PPO's 15.
@@ -68,7 +82,7 @@ def geometric(n: int, mean: float, longest: int, seed: int) -> list[int]:
 
 
 def write_inputs(workload: Workload, folder: Path) -> tuple[Path, Path]:
-    """Writes the model's folder and the prompts; returns both paths."""
+    """Write the model's folder and the prompts; return both paths."""
     torch.manual_seed(0)
     lm = workload.build()
     vocab_size = lm.config.vocab_size
@@ -88,7 +102,7 @@ def write_inputs(workload: Workload, folder: Path) -> tuple[Path, Path]:
 
 
 def recipe(workload: Workload, variant: str, model: Path, data: Path, output: Path) -> dict[str, Any]:
-    """The recipe of a variant, as a tree."""
+    """Return the recipe of a variant, as a tree."""
     tree: dict[str, Any] = {
         "output_dir": str(output),
         "device": "cpu",
@@ -114,7 +128,9 @@ def reward(completions: list[str], **columns: Any) -> list[float]:
 
 
 def forced_lengths(draw: Callable[[Tensor, Tensor, int], Tensor], eos: int) -> Callable[[Tensor, Tensor, int], Tensor]:
-    """The sampler's `draw` with completions of geometric length, mean 24: an EOS where a row is at its end and nowhere else."""
+    """Return the sampler's `draw` with completions of geometric length, mean 24: an EOS where a row is at its end and
+    nowhere else.
+    """
     lengths: dict[int, int] = {}
 
     def forced(logits: Tensor, keys: Tensor, position: int) -> Tensor:
@@ -128,7 +144,7 @@ def forced_lengths(draw: Callable[[Tensor, Tensor, int], Tensor], eos: int) -> C
 
 
 def forward_flop(lm: PreTrainedModel, prompt_tokens: int, completion_tokens: int) -> tuple[float, float]:
-    """Work of one forward pass: (transformer blocks on all tokens, output layer on completion tokens)."""
+    """Return works of one forward pass: (transformer blocks on all tokens, output layer on completion tokens)."""
     head = 2.0 * lm.config.hidden_size * lm.config.vocab_size * completion_tokens
 
     def size(module: Any, wanted: Callable[[str], bool] = lambda name: True) -> int:

@@ -1,4 +1,5 @@
-"""A loss of whole sequences, from a recipe by file: the clipped ratio of sequences of GSPO (Zheng et al., 2025, arXiv 2507.18071).
+"""A loss of whole sequences, from a recipe by file: the clipped ratio of sequences of GSPO (Zheng et al., 2025, arXiv
+2507.18071).
 
 algorithm: {name: examples/own_sequence_loss.py:Gspo, clip_range: 0.2}
 rollout: {completions_per_prompt: 4}
@@ -12,7 +13,9 @@ import rl4lms
 
 @dataclass(kw_only=True)
 class Gspo(rl4lms.Algorithm):
-    """Clip the ratio of whole completions, the geometric mean of their tokens' ratios, with advantages within groups."""
+    """Clip the ratio of whole completions, the geometric mean of their tokens' ratios, with advantages within
+    groups.
+    """
 
     whole_sequences: ClassVar[bool] = True
     clip_range: Annotated[float, rl4lms.Option("largest change of a sequence's ratio", gt=0)] = 0.2

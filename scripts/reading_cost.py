@@ -188,7 +188,7 @@ def status(part: Sequence[FileCost], stand_alone: int) -> int:
 
 
 def tiny_ppo_step(folder: Path) -> Callable[[], Any]:
-    """One PPO iteration of a tiny GPT-2 with random weights, on four prompts; everything lies in `folder`."""
+    """Return one PPO iteration of a tiny GPT-2 with random weights, on four prompts; everything lies in `folder`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 

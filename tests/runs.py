@@ -24,7 +24,10 @@ def save_tiny(folder: Path, family: str, **options: Any) -> Path:
 
 def number_prompts(path: Path, rows: int = 64) -> Path:
     """Prompts of one to three numbers."""
-    lines = [{"prompt": " ".join(str((i * k) % 20) for k in range(1, 2 + i % 3)), "references": ["1 2 3"]} for i in range(rows)]
+    lines = [
+        {"prompt": " ".join(str((i * k) % 20) for k in range(1, 2 + i % 3)), "references": ["1 2 3"]}
+        for i in range(rows)
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 

@@ -42,19 +42,53 @@ def tiny_lm(family: str, vocab_size: int = 40, width: int = 32, layers: int = 2,
     """A randomly initialised model of `family`; its logits are scaled up so that distributions are far from uniform."""
     torch.manual_seed(seed)
     v, d, n = vocab_size, width, layers
-    bert = {"hidden_size": d, "num_hidden_layers": n, "num_attention_heads": 4, "intermediate_size": 2 * d, "max_position_embeddings": 80}
-    t5 = {"d_model": d, "d_kv": 8, "d_ff": 2 * d, "num_layers": n, "num_heads": 4, "decoder_start_token_id": PAD, "vocab_size": v}
-    bart = {"d_model": d, "encoder_layers": n, "decoder_layers": n, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    bert = {
+        "hidden_size": d,
+        "num_hidden_layers": n,
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * d,
+        "max_position_embeddings": 80,
+    }
+    t5 = {
+        "d_model": d,
+        "d_kv": 8,
+        "d_ff": 2 * d,
+        "num_layers": n,
+        "num_heads": 4,
+        "decoder_start_token_id": PAD,
+        "vocab_size": v,
+    }
+    bart = {
+        "d_model": d,
+        "encoder_layers": n,
+        "decoder_layers": n,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+    }
     bart |= {"encoder_ffn_dim": 2 * d, "decoder_ffn_dim": 2 * d, "max_position_embeddings": 80, "vocab_size": v}
-    llama = {"hidden_size": d, "num_hidden_layers": n, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 2 * d}
+    llama = {
+        "hidden_size": d,
+        "num_hidden_layers": n,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 2 * d,
+    }
     if family == "gpt2":
-        lm: PreTrainedModel = GPT2LMHeadModel(GPT2Config(vocab_size=v, n_embd=d, n_layer=n, n_head=4, n_positions=80, **_IDS))
+        lm: PreTrainedModel = GPT2LMHeadModel(
+            GPT2Config(vocab_size=v, n_embd=d, n_layer=n, n_head=4, n_positions=80, **_IDS)
+        )
     elif family == "llama":
         lm = LlamaForCausalLM(LlamaConfig(vocab_size=v, max_position_embeddings=80, **llama, **_IDS))
     elif family == "qwen2":
         lm = Qwen2ForCausalLM(Qwen2Config(vocab_size=v, max_position_embeddings=80, **llama, **_IDS))
     elif family == "opt":
-        options = {"hidden_size": d, "word_embed_proj_dim": d // 2, "ffn_dim": 2 * d, "num_hidden_layers": n, "num_attention_heads": 4}
+        options = {
+            "hidden_size": d,
+            "word_embed_proj_dim": d // 2,
+            "ffn_dim": 2 * d,
+            "num_hidden_layers": n,
+            "num_attention_heads": 4,
+        }
         lm = OPTForCausalLM(OPTConfig(vocab_size=v, max_position_embeddings=80, **options, **_IDS))
     elif family == "bert":
         lm = BertLMHeadModel(BertConfig(vocab_size=v, is_decoder=True, **bert, **_IDS))
@@ -71,7 +105,10 @@ def tiny_lm(family: str, vocab_size: int = 40, width: int = 32, layers: int = 2,
         lm = MarianMTModel(MarianConfig(decoder_start_token_id=PAD, **bart, **_IDS))
         lm.final_logits_bias.normal_()
     elif family == "bert2bert":
-        encoder, decoder = BertConfig(vocab_size=v, **{**bert, "hidden_size": d // 2}, **_IDS), BertConfig(vocab_size=v, **bert, **_IDS)
+        encoder, decoder = (
+            BertConfig(vocab_size=v, **{**bert, "hidden_size": d // 2}, **_IDS),
+            BertConfig(vocab_size=v, **bert, **_IDS),
+        )
         config = EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
         config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = BOS, PAD, EOS
         lm = EncoderDecoderModel(config=config)
@@ -88,7 +125,13 @@ def tiny_lm(family: str, vocab_size: int = 40, width: int = 32, layers: int = 2,
 
 def word_tokenizer(vocab_size: int = 40, pad: bool = True) -> PreTrainedTokenizerFast:
     """Words `w3`, `w4`, ... beside pad, EOS, BOS; one id per word."""
-    vocab = {"<pad>": PAD, "</s>": EOS, "<s>": BOS, **{f"w{i}": i for i in range(3, vocab_size - 1)}, "<unk>": vocab_size - 1}
+    vocab = {
+        "<pad>": PAD,
+        "</s>": EOS,
+        "<s>": BOS,
+        **{f"w{i}": i for i in range(3, vocab_size - 1)},
+        "<unk>": vocab_size - 1,
+    }
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"} | ({"pad_token": "<pad>"} if pad else {})

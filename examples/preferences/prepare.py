@@ -2,9 +2,9 @@
 
     RL4LMS_TEST_DATA=path/to/data python examples/preferences/prepare.py examples/preferences/data
 
-reads `commongen/human_ratings_{train,dev}.jsonl.gz` below that folder and writes `train.jsonl` and `dev.jsonl`, one rating a row:
-`text` (the candidate), `rating`, and `reference`, the human sentence it was rated against. References that are in both files are left
-out of training.
+reads `commongen/human_ratings_{train,dev}.jsonl.gz` below that folder and writes `train.jsonl` and `dev.jsonl`, one
+rating a row: `text` (the candidate), `rating`, and `reference`, the human sentence it was rated against. References
+that are in both files are left out of training.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 
 
 def ratings(path: Path) -> list[dict[str, object]]:
-    """The ratings of one file."""
+    """Return the ratings of one file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     return [{"text": row["candidate"], "rating": row["score"], "reference": row["reference"]} for row in rows]
 
 
 def main(source: Path, target: Path) -> None:
-    """Prepares both files."""
+    """Prepare both files."""
     target.mkdir(parents=True, exist_ok=True)
     train, dev = (ratings(source / "commongen" / f"human_ratings_{name}.jsonl.gz") for name in ("train", "dev"))
     known = {row["reference"] for row in dev}

@@ -1,10 +1,12 @@
-"""Compares finished runs of this example at equal decoding, on the test prompts, and writes a report.
+"""Compares finished runs of this example at equal decoding, on the test prompts, and write a report.
 
-    python examples/real/compare.py --ppo runs/real-ppo-0 ... --nlpo runs/real-nlpo-0 ... --no-kl runs/real-nokl-0 --output reports/real
+    python examples/real/compare.py --ppo runs/real-ppo-0 ... --nlpo runs/real-nlpo-0 ... --no-kl runs/real-nokl-0
+    --output reports/real
 
-Decodings: `full` (temperature 1, no mask; what the targets are about), `nucleus` (each policy inside its own top-p 0.9 set, at least one
-token, EOS always allowed) and `mask` (inside the masking policy that NLPO trained with; the base inside the same mask beside it). Writes
-`<output>.json` and `<output>.tables.md`. Prompts are the test split, which no run has seen; the base draws the same random numbers.
+Decodings: `full` (temperature 1, no mask; what the targets are about), `nucleus` (each policy inside its own top-p 0.9
+set, at least one token, EOS always allowed) and `mask` (inside the masking policy that NLPO trained with; the base
+inside the same mask beside it). Writes `<output>.json` and `<output>.tables.md`. Prompts are the test split, which no
+run has seen; the base draws the same random numbers.
 """
 
 from __future__ import annotations
@@ -67,12 +69,14 @@ class Comparison:
         settings = EvalGenerationConfig(max_new_tokens=self.recipe.rollout.max_new_tokens, completions_per_prompt=2)
         result = Evaluator(engine, self.base, self.samples, settings, self.metrics, self.reward)(mask)
         numbers = {key: {"mean": r.mean, "stderr": r.stderr, "n": r.n} for key, r in result.results.items()}
-        texts = [{"completion": s["completion"], "reward": s["reward"]} for s in result.samples[: 2 * SHOWN_SAMPLES : 2]]
+        texts = [
+            {"completion": s["completion"], "reward": s["reward"]} for s in result.samples[: 2 * SHOWN_SAMPLES : 2]
+        ]
         return {"numbers": numbers, "samples": texts}
 
 
 def rows_of(c: Comparison, name: str, run: Path) -> dict[str, Any]:
-    """All rows of one run, by decoding."""
+    """Return all rows of one run, by decoding."""
     policy = c.load(str(run / "model"))
     rows = {"full": c.row(policy, None), "nucleus": c.row(policy, MaskRule(policy, TOP_P, AT_LEAST))}
     masks = sorted(run.glob("checkpoints/step-*/mask_policy.safetensors"))
@@ -89,14 +93,17 @@ def rows_of(c: Comparison, name: str, run: Path) -> dict[str, Any]:
 
 
 def targets(base: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """The figures that a run is judged by, each with its target and whether it is met."""
+    """Return the figures that a run is judged by, each with its target and whether it is met."""
 
     def value(of: dict[str, Any], key: str) -> float:
         return float(of["numbers"][key]["mean"])
 
     figures = {
         "reward gain ≥ 0.25": (value(row, "reward") - value(base, "reward"), lambda x: x >= 0.25),
-        "2nd classifier gain ≥ 0.1": (value(row, "second_classifier") - value(base, "second_classifier"), lambda x: x >= 0.1),
+        "2nd classifier gain ≥ 0.1": (
+            value(row, "second_classifier") - value(base, "second_classifier"),
+            lambda x: x >= 0.1,
+        ),
         "KL ≤ 6 nats": (value(row, "kl_per_sequence"), lambda x: x <= 6),
         "human-text perplexity ≤ 1.25 ×": (
             value(row, "reference_perplexity") / value(base, "reference_perplexity"),
@@ -108,7 +115,7 @@ def targets(base: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """A Markdown table of labelled rows."""
+    """Return a Markdown table of labelled rows."""
     lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     for label, row in rows.items():
         cells = []
@@ -121,7 +128,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The report's measured part: tables, targets, samples."""
+    """Return the report's measured part: tables, targets, samples."""
     base, runs = result["base"], result["runs"]
     full = {"base": base["full"], **{n: r["full"] for n, r in runs.items()}}
     parts = ["## Without the mask (full softmax, temperature 1)\n", table(full)]
@@ -139,7 +146,11 @@ def markdown(result: dict[str, Any]) -> str:
         if "mask" in r
         for key, suffix in (("mask", ""), ("base in this mask", ": base in its mask"))
     }
-    parts += ["\n## Inside the mask that NLPO trained with\n", table(masked), "\n## Completions (first test prompts, full softmax)\n"]
+    parts += [
+        "\n## Inside the mask that NLPO trained with\n",
+        table(masked),
+        "\n## Completions (first test prompts, full softmax)\n",
+    ]
     for name, row in full.items():
         parts.append(f"**{name}**\n")
         parts += [f"- ({s['reward']:.2f}) …{' '.join(s['completion'].split())}" for s in row["samples"]]
@@ -148,7 +159,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures every run and writes the report."""
+    """Measure every run and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ppo", nargs="+", type=Path, required=True)
     parser.add_argument("--nlpo", nargs="+", type=Path, required=True)
@@ -159,7 +170,11 @@ def main() -> None:
     torch.set_num_threads(1)
     c = Comparison(a.ppo[0], a.prompts)
     base = {"full": c.row(c.base, None), "nucleus": c.row(c.base, MaskRule(c.base, TOP_P, AT_LEAST))}
-    named = [(f"{kind} {i}", run) for kind, group in (("PPO", a.ppo), ("NLPO", a.nlpo), ("no KL", a.no_kl)) for i, run in enumerate(group)]
+    named = [
+        (f"{kind} {i}", run)
+        for kind, group in (("PPO", a.ppo), ("NLPO", a.nlpo), ("no KL", a.no_kl))
+        for i, run in enumerate(group)
+    ]
     runs = {name: rows_of(c, name, run) for name, run in named}
     judged = {name: targets(base["full"], rows["full"]) for name, rows in runs.items()}
     result = {"prompts": len(c.samples), "base": base, "runs": runs, "targets": judged}

@@ -1,9 +1,11 @@
-"""Prepares the real data of this example: prompts from TinyStories and sentences of rt-polarity, shuffled with a seed before splitting.
+"""Prepares the real data of this example: prompts from TinyStories and sentences of rt-polarity, shuffled with a seed
+before splitting.
 
     RL4LMS_TEST_DATA=path/to/data python examples/real/prepare.py examples/real/data
 
-reads `tinystories-text/tinystories_1000.json` and `rt-polarity/rt-polarity.{pos,neg}` below that folder and writes `prompts.jsonl`
-(prompt: the first 12 words of a story; reference: its next words, up to 100), `polarity.train.jsonl` and `polarity.test.jsonl`.
+reads `tinystories-text/tinystories_1000.json` and `rt-polarity/rt-polarity.{pos,neg}` below that folder and writes
+`prompts.jsonl` (prompt: the first 12 words of a story; reference: its next words, up to 100), `polarity.train.jsonl`
+and `polarity.test.jsonl`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ POLARITY_TEST_ROWS = 1000
 
 
 def write(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes JSONL."""
+    """Write JSONL."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def main(source: Path, target: Path) -> None:
-    """Prepares every file."""
+    """Prepare every file."""
     target.mkdir(parents=True, exist_ok=True)
     stories = json.loads((source / "tinystories-text" / "tinystories_1000.json").read_text(encoding="utf-8"))
     rows = []

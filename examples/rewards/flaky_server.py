@@ -2,8 +2,9 @@
 
     python examples/rewards/flaky_server.py --port 8765
 
-scores a POST of `{"completions": [...]}` with `{"scores": [...]}`: for each text the share of its words that are different from all
-before, so that a policy learns not to repeat itself. What fails is drawn with a seed. Ctrl-C prints what was answered.
+scores a POST of `{"completions": [...]}` with `{"scores": [...]}`: for each text the share of its words that are
+different from all before, so that a policy learns not to repeat itself. What fails is drawn with a seed. Ctrl-C prints
+what was answered.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def score(text: str) -> float:
 
 
 def handler(fail: float, hang: float, seed: int, counts: Counter[str]) -> type[BaseHTTPRequestHandler]:
-    """A request handler that fails and hangs with these probabilities."""
+    """Return a request handler that fails and hangs with these probabilities."""
     rng, lock = random.Random(seed), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,13 +45,13 @@ def handler(fail: float, hang: float, seed: int, counts: Counter[str]) -> type[B
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Prints nothing per request."""
+            """Print nothing per request."""
 
     return Handler
 
 
 def main() -> None:
-    """Serves until Ctrl-C."""
+    """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--fail", type=float, default=0.10, help="share of calls answered with 503")
@@ -58,7 +59,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     counts: Counter[str] = Counter()
-    with ThreadingHTTPServer(("127.0.0.1", options.port), handler(options.fail, options.hang, options.seed, counts)) as server:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", options.port), handler(options.fail, options.hang, options.seed, counts)
+    ) as server:
         server.daemon_threads = True
         try:
             server.serve_forever()

@@ -1,7 +1,9 @@
-"""Many processes as one: shares of work, sums, rows gathered, and what one process does for all. Every function is a no-op on one.
+"""Many processes as one: shares of work, sums, rows gathered, and what one process does for all. Every function is a
+no-op on one.
 
-Each process holds the whole iteration: completions and log-probs are computed in shares and gathered, so that whatever is computed of them
-(advantages, baselines, statistics) is the same everywhere, and right without further ado. Gradients and evaluations are summed.
+Each process holds the whole iteration: completions and log-probs are computed in shares and gathered, so that whatever
+is computed of them (advantages, baselines, statistics) is the same everywhere, and right without further ado. Gradients
+and evaluations are summed.
 """
 
 from __future__ import annotations
@@ -24,15 +26,25 @@ from rl4lms.errors import ProcessError, Rl4lmsError
 T = TypeVar("T")
 
 # What launchers set, and what libraries take for a request to run on several processes themselves.
-_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
-# A warm start in one process may take hours, while the others wait. One that died is noticed at once, whatever the limit.
+_LAUNCHER = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+)
+# A warm start in one process may take hours, while the others wait. One that died is noticed at once, whatever the
+# limit.
 _PATIENCE = datetime.timedelta(days=7)
 _FAILURE = "rl4lms/failure"
 
 
 @contextlib.contextmanager
 def started() -> Iterator[None]:
-    """Join the processes that `torchrun` or `accelerate launch` started, and leave them at the end; nothing where there are none.
+    """Join the processes that `torchrun` or `accelerate launch` started, and leave them at the end; nothing where there
+    are none.
 
     The first error in any process ends all of them with its message.
 
@@ -50,7 +62,11 @@ def started() -> Iterator[None]:
     except BaseException as error:
         if world_size() > 1:
             first = _tell(f"process {rank()}: {type(error).__name__}: {error}")
-            if isinstance(error, RuntimeError) and not isinstance(error, Rl4lmsError) and not first.startswith(f"process {rank()}:"):
+            if (
+                isinstance(error, RuntimeError)
+                and not isinstance(error, Rl4lmsError)
+                and not first.startswith(f"process {rank()}:")
+            ):
                 raise ProcessError(f"the run ends, because another process failed: {first}") from error
         raise
     finally:
@@ -93,7 +109,9 @@ def is_main() -> bool:
 
 
 def share(n: int) -> range:
-    """Return which of n things this process works on: consecutive ones, as many as any other process, give or take one."""
+    """Return which of n things this process works on: consecutive ones, as many as any other process, give or take
+    one.
+    """
     return range(rank() * n // world_size(), (rank() + 1) * n // world_size())
 
 
@@ -127,7 +145,9 @@ def gather_rows(rows: Tensor, fill: float | bool = 0) -> Tensor:
 
 
 def only_main(work: Callable[[], T]) -> T | None:
-    """Let the first process do something, while the others wait; None is what they get. An error is raised by all of them."""
+    """Let the first process do something, while the others wait; None is what they get. An error is raised by all of
+    them.
+    """
     if world_size() == 1:
         return work()
     result: T | None = None
@@ -144,14 +164,20 @@ def only_main(work: Callable[[], T]) -> T | None:
 
 
 def from_main(work: Callable[[], T]) -> T:
-    """Let the first process do something whose result is JSON, and give the result to all. An error is raised by all of them."""
+    """Let the first process do something whose result is JSON, and give the result to all. An error is raised by all of
+    them.
+    """
     result = only_main(work)
     return _broadcast(result) if world_size() > 1 else result  # type: ignore[return-value]
 
 
 def _described(error: BaseException) -> dict[str, Any]:
     plain = all(isinstance(argument, str | int | float | list | None) for argument in error.args)
-    return {"kind": type(error).__name__, "args": list(error.args) if plain else [str(error)], "text": f"{type(error).__name__}: {error}"}
+    return {
+        "kind": type(error).__name__,
+        "args": list(error.args) if plain else [str(error)],
+        "text": f"{type(error).__name__}: {error}",
+    }
 
 
 def _remade(told: dict[str, Any]) -> BaseException:
@@ -165,7 +191,11 @@ def _remade(told: dict[str, Any]) -> BaseException:
 def _broadcast(value: Any) -> Any:
     """Send a JSON value from the first process to all."""
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8) if is_main() else torch.empty(0, dtype=torch.uint8)
+    data = (
+        torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        if is_main()
+        else torch.empty(0, dtype=torch.uint8)
+    )
     size = torch.tensor([len(data)], device=device)
     dist.broadcast(size, 0)
     data = data.to(device) if is_main() else torch.empty(int(size), dtype=torch.uint8, device=device)
@@ -200,13 +230,16 @@ def all_max(value: Tensor) -> Tensor:
 def replicated(module: nn.Module) -> nn.Module:
     """Wrap a module so that a backward pass sums its gradients over processes; with one process it stays as it is.
 
-    A sum and not a mean: losses are divided by counts of the whole minibatch. Parameters that a pass does not use keep their gradients.
+    A sum and not a mean: losses are divided by counts of the whole minibatch. Parameters that a pass does not use keep
+    their gradients.
     """
     if world_size() == 1:
         return module
     kind = nn.parallel.DistributedDataParallel
     # its name since torch 2.13; buffers are constants here, and processes differ in the number of their passes
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(kind).parameters else "broadcast_buffers"
+    buffers = (
+        "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(kind).parameters else "broadcast_buffers"
+    )
     options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
     wrapped = kind(module, **options)
     wrapped.register_comm_hook(None, lambda state, bucket: _sum_of(bucket.buffer()))

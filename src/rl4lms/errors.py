@@ -1,7 +1,8 @@
 """Errors meant for users: each says what is wrong, where, and what to do.
 
-Every error derives from `Rl4lmsError` and from the standard error that it refines, so `except ValueError` works as people expect. They
-can be pickled, because test runners and process pools send errors between processes. `Interrupted` is no error.
+Every error derives from `Rl4lmsError` and from the standard error that it refines, so `except ValueError` works as
+people expect. They can be pickled, because test runners and process pools send errors between processes. `Interrupted`
+is no error.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class ProcessError(Rl4lmsError, RuntimeError):
 class Interrupted(KeyboardInterrupt):
     """SIGINT, SIGTERM or SIGHUP stopped a run, which was left so that it can be resumed.
 
-    A `KeyboardInterrupt` and no `Rl4lmsError`: neither a loop over seeds nor an `except Exception` goes on as if the run had finished.
+    A `KeyboardInterrupt` and no `Rl4lmsError`: neither a loop over seeds nor an `except Exception` goes on as if the
+    run had finished.
 
     Args:
         message: when it stopped, what was saved and what was lost.
@@ -128,7 +130,7 @@ class UnknownNameError(Rl4lmsError, KeyError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known name, or all of them where none is near."""
+    """Return the end of a message about an unknown name: the nearest known name, or all of them where none is near."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if near:
@@ -137,15 +139,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: like in YAML, on one line, short."""
+    """Return a value as messages show it: like in YAML, on one line, short."""
     return one_line(cut(json.dumps(value, ensure_ascii=False, default=repr)))
 
 
 def cut(text: str) -> str:
-    """A text that is not too long for a message."""
+    """Return a text that is not too long for a message."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def one_line(text: str) -> str:
-    """The text with everything that cannot be printed on one line as an escape: line ends, control characters, marks of direction."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+    """Return the text with everything that cannot be printed on one line as an escape: line ends, control characters,
+    marks of direction.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )

@@ -1,8 +1,9 @@
 """The token-level MDP as a Gymnasium environment: the specification that rollouts are tested against.
 
-State: the prompt and the tokens so far. Action: one token of the vocabulary. Transition: append it. The episode ends at an EOS token or
-at the token budget. The reward is the task's score on the token it belongs to, minus `kl_coef` times the log-ratio of policy to
-reference where both are given (Ramamurthy et al., 2023, section 3). It steps one token at a time and is slow; training does not use it.
+State: the prompt and the tokens so far. Action: one token of the vocabulary. Transition: append it. The episode ends at
+an EOS token or at the token budget. The reward is the task's score on the token it belongs to, minus `kl_coef` times
+the log-ratio of policy to reference where both are given (Ramamurthy et al., 2023, section 3). It steps one token at a
+time and is slow; training does not use it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ Observation = dict[str, NDArray[np.int64]]
 class TextGenEnv(gymnasium.Env[Observation, np.int64]):
     """Generation of one completion as an episode.
 
-    Observations are a flat dict of integer arrays of fixed length: `prompt_ids`, `prompt_mask` (P,) and `completion_ids`,
-    `completion_mask` (T,), prompts padded on `padding_side` and completions on the right. Actions are token ids.
+    Observations are a flat dict of integer arrays of fixed length: `prompt_ids`, `prompt_mask` (P,) and
+    `completion_ids`, `completion_mask` (T,), prompts padded on `padding_side` and completions on the right. Actions are
+    token ids.
 
     Args:
         samples: the prompts; `reset` draws one, or takes `options={"index": i}`.
@@ -45,8 +47,8 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         max_new_tokens: T, the horizon.
         padding_side: of prompts, `left` for decoder-only models and `right` for encoder-decoders.
         policy, ref_policy, kl_coef: with all three, the KL term is part of the reward.
-        time_limit: how an exhausted budget is reported: `terminated` (the budget is the MDP's horizon) or `truncated`, the convention of
-            Stable-Baselines3, which then bootstraps.
+        time_limit: how an exhausted budget is reported: `terminated` (the budget is the MDP's horizon) or `truncated`,
+            the convention of Stable-Baselines3, which then bootstraps.
 
     Raises:
         DataError: there are no samples.
@@ -93,8 +95,10 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         self.observation_space = gymnasium.spaces.Dict(boxes)  # type: ignore[assignment]
         self.action_space = gymnasium.spaces.Discrete(v)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode on a random sample, or on `options["index"]`."""
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode on a random sample, or on `options["index"]`."""
         super().reset(seed=seed)
         index = (options or {}).get("index")
         self.sample = self.samples[int(self.np_random.integers(len(self.samples))) if index is None else index]
@@ -104,7 +108,9 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         return self._observation(), {"id": self.sample.id}
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Appends one token. `info` has the task's `score` of this token and its `kl` apart; at the end, the `completion` text."""
+        """Append one token. `info` has the task's `score` of this token and its `kl` apart; at the end, the
+        `completion` text.
+        """
         token = int(action)
         self._completion.append(token)
         is_eos = token in self.tokens.eos
@@ -119,7 +125,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         return self._observation(), score - self.kl_coef * kl, terminated, cut and not terminated, info
 
     def render(self) -> str | None:
-        """The prompt and the text so far."""
+        """Return the prompt and the text so far."""
         return f"{self.sample.prompt} ▸ {self._text()}" if self.render_mode == "ansi" else None
 
     def _text(self) -> str:
@@ -128,7 +134,12 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
     def _observation(self) -> Observation:
         prompt = _fixed(self._prompt_ids, self.prompt.max_tokens, self.tokens.pad, self.padding_side)
         completion = _fixed(self._completion, self.max_new_tokens, self.tokens.pad, "right")
-        return {"prompt_ids": prompt[0], "prompt_mask": prompt[1], "completion_ids": completion[0], "completion_mask": completion[1]}
+        return {
+            "prompt_ids": prompt[0],
+            "prompt_mask": prompt[1],
+            "completion_ids": completion[0],
+            "completion_mask": completion[1],
+        }
 
     def _score(self, ended: bool) -> float:
         output = call_reward(
@@ -161,7 +172,9 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         return float(here[0, -1] - there[0, -1])
 
 
-def _fixed(ids: Sequence[int], length: int, pad_id: int, side: Literal["left", "right"]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _fixed(
+    ids: Sequence[int], length: int, pad_id: int, side: Literal["left", "right"]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     values, mask = np.full(length, pad_id, np.int64), np.zeros(length, np.int64)
     if ids:
         where = slice(length - len(ids), None) if side == "left" else slice(len(ids))

@@ -1,9 +1,9 @@
 """Error bars, tests and correlations. Every random draw is seeded, so a reported interval can be computed again.
 
-Fewer than 50 values. A percentile bootstrap resamples the values it has, and of few values that is too narrow: a nominal
-95 % interval of the mean of 3, 5, 10 normal values covers the mean in 73, 84, 89 % of cases. Below 50 values intervals
-come from Hall's transformation of the t statistic, which corrects it for skewness (`mean_ci`), or, for correlations of
-pairs, from Fisher's z and the bootstrap together (`correlation`); `Estimate.method` says which.
+Fewer than 50 values. A percentile bootstrap resamples the values it has, and of few values that is too narrow: a
+nominal 95 % interval of the mean of 3, 5, 10 normal values covers the mean in 73, 84, 89 % of cases. Below 50 values
+intervals come from Hall's transformation of the t statistic, which corrects it for skewness (`mean_ci`), or, for
+correlations of pairs, from Fisher's z and the bootstrap together (`correlation`); `Estimate.method` says which.
 """
 
 from __future__ import annotations
@@ -51,13 +51,17 @@ class Estimate:
 
 
 def mean_stderr(values: ArrayLike) -> tuple[float, float | None]:
-    """The mean and its standard error, s / √n with the n - 1 estimate of s; the error is None for a single value."""
+    """Return the mean and its standard error, s / √n with the n - 1 estimate of s; the error is None for a single
+    value.
+    """
     x = _finite(values)
     return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else None
 
 
 def iqm(values: ArrayLike) -> float:
-    """The interquartile mean: what is left after cutting ⌊n/4⌋ values off each end (Agarwal et al., 2021, arXiv 2108.13264)."""
+    """Return the interquartile mean: what is left after cutting ⌊n/4⌋ values off each end (Agarwal et al., 2021, arXiv
+    2108.13264).
+    """
     return float(scipy_stats.trim_mean(_finite(values), 0.25))
 
 
@@ -167,7 +171,8 @@ def stratified_bootstrap_ci(
 def paired_permutation_test(a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the mean difference of paired values, by flipping the signs of differences.
 
-    Exact where there are at most `resamples` sign patterns, otherwise Monte Carlo with the observed pattern counted in, so never 0.
+    Exact where there are at most `resamples` sign patterns, otherwise Monte Carlo with the observed pattern counted in,
+    so never 0.
 
     Raises:
         DataError: the lengths differ, or a value is not finite.
@@ -253,7 +258,8 @@ class Calibration:
     """How well probabilities agree with what happens.
 
     Attributes:
-        predicted, observed, counts: of each bin that is not empty: the mean probability, the share of positives, the number of rows.
+        predicted, observed, counts: of each bin that is not empty: the mean probability, the share of positives, the
+            number of rows.
         error: expected calibration error, the mean of |predicted - observed| over rows (Naeini et al., 2015).
     """
 
@@ -383,9 +389,16 @@ def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 
 def summary_level_correlation(
-    x: ArrayLike, y: ArrayLike, kind: Kind = "pearson", *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    x: ArrayLike,
+    y: ArrayLike,
+    kind: Kind = "pearson",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Estimate:
-    """How well one score orders the systems within each document as another one does: the mean of the documents' correlations.
+    """Return how well one score orders the systems within each document as another one does: the mean of the documents'
+    correlations.
 
     Documents in which one side is constant have no correlation and are left out. The interval is a percentile bootstrap
     over documents, or that of `mean_ci` where fewer than 50 are left.
@@ -399,13 +412,16 @@ def summary_level_correlation(
         The estimate; `n` is the number of documents that were not left out.
 
     Raises:
-        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or every document is left out.
+        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or every document is
+            left out.
     """
     first, second = _tables(x, y)
     each = _row_correlations(first, second, kind)
     kept = ~np.isnan(each)
     if not kept.any():
-        raise DataError("no document has two different values on each side, so there is no correlation within documents")
+        raise DataError(
+            "no document has two different values on each side, so there is no correlation within documents"
+        )
     if kept.sum() < _MANY:
         return _bounded(mean_ci(each[kept], confidence=confidence))
     weights = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=resamples)
@@ -415,9 +431,16 @@ def summary_level_correlation(
 
 
 def system_level_correlation(
-    x: ArrayLike, y: ArrayLike, kind: Kind = "pearson", *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    x: ArrayLike,
+    y: ArrayLike,
+    kind: Kind = "pearson",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Estimate:
-    """How well one score orders systems as another one does: the correlation of the systems' means over documents.
+    """Return how well one score orders systems as another one does: the correlation of the systems' means over
+    documents.
 
     The interval is a percentile bootstrap over documents, the same ones on both sides. Of fewer than 50 documents it is
     joined with a t interval of Fisher's z, whose deviation is that of the bootstrap samples, enlarged by 1 / √(1 -
@@ -435,7 +458,8 @@ def system_level_correlation(
         The estimate; `n` is the number of systems.
 
     Raises:
-        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or one side's means are all the same.
+        DataError: the shapes differ, there are fewer than three systems, a value is not finite, or one side's means are
+            all the same.
     """
     first, second = _tables(x, y)
     documents, systems = first.shape
@@ -489,7 +513,8 @@ def _tables(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] < 3 or not len(first):
         raise DataError(
-            f"expected two tables (documents, systems) of one shape, with three systems or more; got {first.shape}, {second.shape}"
+            f"expected two tables (documents, systems) of one shape, with three systems or more; got {first.shape}, "
+            f"{second.shape}"
         )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise DataError("correlations need finite numbers; leave out documents for which a system has no score")

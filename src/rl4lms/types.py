@@ -1,7 +1,7 @@
 """The data that flows through the library, and the few protocols its parts agree on.
 
-Shape letters: B completions (rows), P prompt tokens, T completion tokens, V vocabulary. This module imports no torch, so that
-`import rl4lms` stays cheap; tensors appear in annotations only.
+Shape letters: B completions (rows), P prompt tokens, T completion tokens, V vocabulary. This module imports no torch,
+so that `import rl4lms` stays cheap; tensors appear in annotations only.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ class Rollout:
 
     Attributes:
         samples: the sample of each row (B,), repeated `completions_per_prompt` times.
-        prompt_ids, prompt_mask: (B, P) int64 and bool; padded on the left for decoder-only models, on the right for encoders.
-        completion_ids, completion_mask: (B, T); mask is True on generated tokens, EOS included, and rows are padded on the right.
+        prompt_ids, prompt_mask: (B, P) int64 and bool; padded on the left for decoder-only models, on the right for
+            encoders.
+        completion_ids, completion_mask: (B, T); mask is True on generated tokens, EOS included, and rows are padded on
+            the right.
         texts: decoded completions without special tokens.
         terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
-        token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole vocabulary.
-        sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the ratio.
+        token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
+            vocabulary.
+        sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the
+            ratio.
         group_size: completions per prompt; rows g * group_size to (g + 1) * group_size - 1 are those of one prompt.
     """
 
@@ -64,7 +68,9 @@ class Rollout:
         return len(self.samples)
 
     def columns(self) -> dict[str, Any]:
-        """What rewards and metrics are called with: `prompts`, `completions`, `references`, and `columns`, every other column by name."""
+        """Return what rewards and metrics are called with: `prompts`, `completions`, `references`, and `columns`, every
+        other column by name.
+        """
         names = sorted({name for sample in self.samples for name in sample.meta})
         return {
             "prompts": [sample.prompt for sample in self.samples],
@@ -80,11 +86,13 @@ class Experience:
 
     Attributes:
         rollout: the completions.
-        logprobs: log-probs of the sampled tokens under the behaviour policy (temperature, truncation and mask included).
+        logprobs: log-probs of the sampled tokens under the behaviour policy (temperature, truncation and mask
+            included).
         scores: the task's score, placed on tokens.
         row_mask: (B,) bool; False where the reward was None. Such rows enter no mean, whitening, baseline or loss.
         ref_logprobs: the reference policy's, full softmax at temperature 1; None for algorithms without a reference.
-        kl: policy minus reference, both full softmax at temperature 1; not `logprobs - ref_logprobs` under truncation. None as well.
+        kl: policy minus reference, both full softmax at temperature 1; not `logprobs - ref_logprobs` under truncation.
+            None as well.
         rewards: what the algorithm makes of scores and KL; the scores until it has.
         values, advantages, returns: None for algorithms that do not use them.
     """
@@ -125,13 +133,14 @@ class Tokens:
     Attributes:
         logprobs: of the policy that sampled, the behaviour policy at the start of the update.
         ref_logprobs: the reference policy's, full softmax at temperature 1; None without a reference.
-        kl: policy minus reference at the start of the update, both full softmax at temperature 1; None without a reference.
+        kl: policy minus reference at the start of the update, both full softmax at temperature 1; None without a
+            reference.
         scores, rewards: the task's score on its token, and the reward that the algorithm made of it.
         values, advantages, returns: None for algorithms that have none.
         row: int64 (N,), which of the `rows` sequences of this pass a token belongs to.
         rows: sequences of this pass.
-        n_tokens, n_sequences: tokens and sequences of the whole minibatch, over all passes and processes. A loss is a sum divided by one
-            of them, so that the losses of the passes add up to that of the minibatch.
+        n_tokens, n_sequences: tokens and sequences of the whole minibatch, over all passes and processes. A loss is a
+            sum divided by one of them, so that the losses of the passes add up to that of the minibatch.
     """
 
     logprobs: Tensor
@@ -152,9 +161,13 @@ class Tokens:
         """Take the tokens of some rows (b,) of an experience that are part of a minibatch (m,) of rows."""
         mask = experience.mask[rows]
         columns: dict[str, Any] = {name: getattr(experience, name) for name in _PER_TOKEN}
-        taken: dict[str, Any] = {name: None if column is None else column[rows][mask] for name, column in columns.items()}
+        taken: dict[str, Any] = {
+            name: None if column is None else column[rows][mask] for name, column in columns.items()
+        }
         row = mask.nonzero()[:, 0]
-        return cls(**taken, row=row, rows=len(rows), n_tokens=int(experience.mask[minibatch].sum()), n_sequences=len(minibatch))
+        return cls(
+            **taken, row=row, rows=len(rows), n_tokens=int(experience.mask[minibatch].sum()), n_sequences=len(minibatch)
+        )
 
     def __len__(self) -> int:
         return len(self.logprobs)
@@ -162,7 +175,9 @@ class Tokens:
     def part(self, piece: slice) -> Tokens:
         """Take some of the tokens."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        taken: dict[str, Any] = {name: value[piece] for name, value in tensors.items() if value is not None and name in _COLUMNS}
+        taken: dict[str, Any] = {
+            name: value[piece] for name, value in tensors.items() if value is not None and name in _COLUMNS
+        }
         return replace(self, **taken)
 
     def sum_by_sequence(self, values: Tensor) -> Tensor:
@@ -191,17 +206,18 @@ class Reward(Protocol):
 class Metric(Protocol):
     """A batched function from texts to numbers.
 
-    It returns a mapping from key to either one value per sample (a sequence of length B; None where a sample has no such value), or the
-    value of the whole set: a `CorpusValue`, or a bare float where nothing is said about its error. A sample's value depends on nothing
-    but that sample. Optional attributes:
+    It returns a mapping from key to either one value per sample (a sequence of length B; None where a sample has no
+    such value), or the value of the whole set: a `CorpusValue`, or a bare float where nothing is said about its error.
+    A sample's value depends on nothing but that sample. Optional attributes:
 
     * `higher_is_better`: one bool, or a mapping from key; a key without one is better in neither direction.
     * `signature`: implementation, version and options, one text or a mapping from key; stored with every result.
-    * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it to the scale of
-      rewards (without it values are taken as they are, and with a minus sign where lower is better).
+    * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it
+      to the scale of rewards (without it values are taken as they are, and with a minus sign where lower is better).
     * `needs_policy`: True if it must be called with `score_texts=`, see `rl4lms.evaluation.evaluator`.
-    * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a file; None where
-      there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts per sample, before it is called.
+    * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a
+      file; None where there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts
+      per sample, before it is called.
     """
 
     def __call__(
@@ -256,7 +272,7 @@ class MetricResult:
     signature: str = ""
 
     def summary(self) -> dict[str, Any]:
-        """What result files hold: mean, stderr, n and, where there is one, the signature."""
+        """Return what result files hold: mean, stderr, n and, where there is one, the signature."""
         numbers: dict[str, Any] = {"mean": self.mean, "stderr": self.stderr, "n": self.n}
         return numbers | ({"signature": self.signature} if self.signature else {})
 
@@ -269,7 +285,8 @@ class ModelSpec:
         name: what a recipe calls it (`asset:<name>`).
         architecture: `gpt2` or `t5`.
         shape: `hidden_size`, `layers`, `heads`, `max_positions`.
-        data: lazy target `module:function`; called with `data_options`, returns a list of (prompt, completion) string pairs.
+        data: lazy target `module:function`; called with `data_options`, returns a list of (prompt, completion) string
+            pairs.
         data_options: keyword arguments of `data`.
         vocabulary: lazy target of a function without arguments that returns the word list of a word-level tokenizer.
         steps, batch_size, learning_rate, seed: the training.
@@ -324,5 +341,5 @@ class Task(Protocol):
         ...
 
     def supervised(self, split: Split) -> Sequence[Sample]:
-        """Samples for the warm start; `references[0]` is the target text."""
+        """Sample for the warm start; `references[0]` is the target text."""
         ...

@@ -1,7 +1,9 @@
-"""What people get wrong, and what they are told: one line on standard error, exit code 2, nothing printed, nothing written.
+"""What people get wrong, and what they are told: one line on standard error, exit code 2, nothing printed, nothing
+written.
 
-Each row of the tables below is a command, typed in a folder with a small model `lm`, prompts `numbers.jsonl`, a recipe `r.yaml`, and the
-folder of a finished run `run`; `files` are what is there besides. A message that ends in `...` goes on in words of another library.
+Each row of the tables below is a command, typed in a folder with a small model `lm`, prompts `numbers.jsonl`, a recipe
+`r.yaml`, and the folder of a finished run `run`; `files` are what is there besides. A message that ends in `...` goes
+on in words of another library.
 """
 
 from __future__ import annotations
@@ -76,18 +78,35 @@ RECIPES = {
     "no such recipe file": Bad("train missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
     "no such packaged recipe": Bad(
         "train imdb-mini-npo",
-        "imdb-mini-npo: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; did you mean 'imdb-mini-nlpo'?",
+        "imdb-mini-npo: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; did you mean "
+        "'imdb-mini-nlpo'?",
     ),
-    "unknown key": Bad("train x.yaml", "x.yaml:12: rollut: unknown key; did you mean 'rollout'?", {"x.yaml": RECIPE + "rollut: {}\n"}),
-    "wrong type": Bad("train x.yaml", 'x.yaml:12: seed: should be a whole number, got "one"', {"x.yaml": RECIPE + "seed: one\n"}),
-    "key set twice": Bad("train x.yaml", "x.yaml:12: model: set twice, first at x.yaml:1", {"x.yaml": RECIPE + "model: other\n"}),
-    "tab": Bad("train x.yaml", "x.yaml:2: not YAML: a tab in the indentation; use spaces", {"x.yaml": "model:\n\tpath: lm\n"}),
+    "unknown key": Bad(
+        "train x.yaml", "x.yaml:12: rollut: unknown key; did you mean 'rollout'?", {"x.yaml": RECIPE + "rollut: {}\n"}
+    ),
+    "wrong type": Bad(
+        "train x.yaml", 'x.yaml:12: seed: should be a whole number, got "one"', {"x.yaml": RECIPE + "seed: one\n"}
+    ),
+    "key set twice": Bad(
+        "train x.yaml", "x.yaml:12: model: set twice, first at x.yaml:1", {"x.yaml": RECIPE + "model: other\n"}
+    ),
+    "tab": Bad(
+        "train x.yaml", "x.yaml:2: not YAML: a tab in the indentation; use spaces", {"x.yaml": "model:\n\tpath: lm\n"}
+    ),
     "Python in YAML": Bad(
-        "train x.yaml", "x.yaml:1: model: tags (`!name`) are not allowed", {"x.yaml": "model: !!python/object/apply:os.system [ls]\n"}
+        "train x.yaml",
+        "x.yaml:1: model: tags (`!name`) are not allowed",
+        {"x.yaml": "model: !!python/object/apply:os.system [ls]\n"},
     ),
-    "UTF-16": Bad("train x.yaml", "x.yaml:1: the file is saved with UTF-16; save it as plain UTF-8", {"x.yaml": RECIPE.encode("utf-16")}),
+    "UTF-16": Bad(
+        "train x.yaml",
+        "x.yaml:1: the file is saved with UTF-16; save it as plain UTF-8",
+        {"x.yaml": RECIPE.encode("utf-16")},
+    ),
     "no prompts": Bad(
-        "train x.yaml", "x.yaml:1: name exactly one of `task` and `data`: they say where prompts come from", {"x.yaml": "model: lm\n"}
+        "train x.yaml",
+        "x.yaml:1: name exactly one of `task` and `data`: they say where prompts come from",
+        {"x.yaml": "model: lm\n"},
     ),
     "unset variable": Bad(
         "train x.yaml",
@@ -95,14 +114,17 @@ RECIPES = {
         {"x.yaml": RECIPE + "name: ${NOT_SET_ANYWHERE}\n"},
     ),
     "no reward": Bad(
-        "train r.yaml reward=null", "reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}"
+        "train r.yaml reward=null",
+        "reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}",
     ),
     "settings at odds": Bad(
         "train r.yaml reward_faults.constant=1",
-        "override reward_faults.constant=1: reward_faults: constant has no effect unless exception, non_finite or timeout is `constant`",
+        "override reward_faults.constant=1: reward_faults: constant has no effect unless exception, non_finite or "
+        "timeout is `constant`",
     ),
     "a mask without NLPO": Bad(
-        "train r.yaml 'evaluation.generation={mask: true}'", "evaluation.generation.mask: ppo has no mask to decode in; leave it out"
+        "train r.yaml 'evaluation.generation={mask: true}'",
+        "evaluation.generation.mask: ppo has no mask to decode in; leave it out",
     ),
 }
 
@@ -110,12 +132,16 @@ OVERRIDES = {
     "no value": Bad("train r.yaml seed=", "override seed=: no value; write '' for empty text and null for nothing"),
     "no equals sign": Bad("train r.yaml seed", "override seed: write it as key.path=value"),
     "unknown key": Bad(
-        "train imdb-mini-ppo training.iteration=3", "override training.iteration=3: unknown key; did you mean 'iterations'?"
+        "train imdb-mini-ppo training.iteration=3",
+        "override training.iteration=3: unknown key; did you mean 'iterations'?",
     ),
     "wrong type": Bad(
-        "train imdb-mini-ppo optimizer.learning_rate=fast", 'override optimizer.learning_rate=fast: should be a number, got "fast"'
+        "train imdb-mini-ppo optimizer.learning_rate=fast",
+        'override optimizer.learning_rate=fast: should be a number, got "fast"',
     ),
-    "out of range": Bad("train r.yaml rollout.top_p=2", "override rollout.top_p=2: should be less than or equal to 1, got 2"),
+    "out of range": Bad(
+        "train r.yaml rollout.top_p=2", "override rollout.top_p=2: should be less than or equal to 1, got 2"
+    ),
     "not in the list": Bad(
         "train r.yaml evaluation.metrics=[rouge] evaluation.metrics.1=dates",
         "override evaluation.metrics.1=dates: evaluation.metrics is a list of 1, it has no '1'",
@@ -124,7 +150,9 @@ OVERRIDES = {
 
 ENDS = ".jsonl, .json, .csv, .tsv, .parquet"
 DATA = {
-    "no such file": Bad("train r.yaml data=none.jsonl", f"none.jsonl: no such file; data files end in {ENDS}, anything else is a Hub id"),
+    "no such file": Bad(
+        "train r.yaml data=none.jsonl", f"none.jsonl: no such file; data files end in {ENDS}, anything else is a Hub id"
+    ),
     "a folder": Bad("train r.yaml data=lm", f"lm: a folder; name a file that ends in {ENDS}"),
     "another kind of file": Bad("train r.yaml data=r.yaml", f"r.yaml: unknown kind of file; use {ENDS}"),
     "empty": Bad("train r.yaml data=d.jsonl", "d.jsonl: no rows", {"d.jsonl": ""}),
@@ -139,11 +167,14 @@ DATA = {
         {"d.jsonl": b'{"prompt": "caf\xe9"}\n'},
     ),
     "no column prompt": Bad(
-        "train r.yaml data=d.csv", "d.csv:2: no column 'prompt'; there are: question, answer", {"d.csv": "question,answer\n1,2\n"}
+        "train r.yaml data=d.csv",
+        "d.csv:2: no column 'prompt'; there are: question, answer",
+        {"d.csv": "question,answer\n1,2\n"},
     ),
     "one id twice": Bad(
         "train r.yaml data=d.csv",
-        "d.csv:3: the id 'a' is that of d.csv:2, too; ids name samples, so make them differ, or call the column something else",
+        "d.csv:3: the id 'a' is that of d.csv:2, too; ids name samples, so make them differ, or call the column "
+        "something else",
         {"d.csv": "id,prompt\na,1\na,2\n"},
     ),
     "a cell too many": Bad(
@@ -157,36 +188,50 @@ DATA = {
         {"d.jsonl": '{"prompt": "1"}\n'},
     ),
     "too much held out": Bad(
-        "train r.yaml 'data={train: numbers.jsonl, holdout: 9}'", "data.holdout: 9 rows for test leave none of numbers.jsonl to train on"
+        "train r.yaml 'data={train: numbers.jsonl, holdout: 9}'",
+        "data.holdout: 9 rows for test leave none of numbers.jsonl to train on",
     ),
     "a reserved column": Bad(
         "train r.yaml data=d.csv",
-        "the data has a column 'completions', a name that is reserved for what rewards and metrics are given; rename it",
+        "the data has a column 'completions', a name that is reserved for what rewards and metrics are given; rename "
+        "it",
         {"d.csv": "prompt,completions\n1,x\n2,y\n"},
     ),
     "no task data": Bad(
-        "train imdb-mini-ppo task.edition=full task.path=none.csv model=lm reward=dates evaluation.metrics=[] prompt.max_tokens=8",
+        "train imdb-mini-ppo task.edition=full task.path=none.csv model=lm reward=dates evaluation.metrics=[] "
+        "prompt.max_tokens=8",
         "none.csv: there is no such file or folder",
     ),
 }
 
 MODELS = {
     "no such model": Bad("train r.yaml model=nowhere", "model.path: cannot load 'nowhere' as a language model: ..."),
-    "a file": Bad("train r.yaml model=numbers.jsonl", "model.path: cannot load 'numbers.jsonl' as a language model: ..."),
-    "no tokenizer": Bad("train r.yaml model=bare", "model.tokenizer: no tokenizer in 'bare'; name one with model.tokenizer"),
+    "a file": Bad(
+        "train r.yaml model=numbers.jsonl", "model.path: cannot load 'numbers.jsonl' as a language model: ..."
+    ),
+    "no tokenizer": Bad(
+        "train r.yaml model=bare", "model.tokenizer: no tokenizer in 'bare'; name one with model.tokenizer"
+    ),
     "prompts beyond the window": Bad(
         "train r.yaml prompt.max_tokens=100",
-        "prompt.max_tokens 100 and max_new_tokens 4: the prompt and completion can need 104 positions, but the model has 80; "
+        "prompt.max_tokens 100 and max_new_tokens 4: the prompt and completion can need 104 positions, but the model "
+        "has 80; "
         "lower prompt.max_tokens",
     ),
-    "no such layer": Bad("train r.yaml 'model.lora={target_modules: [nope]}'", "model.lora.target_modules: ['nope'] matches no layer: ..."),
+    "no such layer": Bad(
+        "train r.yaml 'model.lora={target_modules: [nope]}'",
+        "model.lora.target_modules: ['nope'] matches no layer: ...",
+    ),
 }
 
 REWARD = {
-    "unknown name": Bad("train r.yaml reward=date", "override reward=date: reward.name: unknown reward 'date'; did you mean 'dates'?"),
+    "unknown name": Bad(
+        "train r.yaml reward=date", "override reward=date: reward.name: unknown reward 'date'; did you mean 'dates'?"
+    ),
     "no such file": Bad("train r.yaml reward=none.py:f", "reward 'none.py:f': there is no file {here}/none.py"),
     "no such function": Bad(
-        "train r.yaml reward=mine.py:zero", "reward 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?"
+        "train r.yaml reward=mine.py:zero",
+        "reward 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?",
     ),
     "no reward": Bad("train r.yaml reward=mine.py:NoReward", "reward 'NoReward' cannot be called on a batch"),
     "syntax error": Bad(
@@ -221,7 +266,8 @@ REWARD = {
     ),
     "a metric with several values": Bad(
         "train r.yaml reward=rouge",
-        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, rougeLsum",
+        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, "
+        "rougeLsum",
     ),
     "a metric of the policy": Bad(
         "train r.yaml reward=reference_perplexity",
@@ -229,7 +275,8 @@ REWARD = {
     ),
     "no classifier": Bad(
         "train r.yaml 'reward={name: classifier, model: lm}'",
-        "'lm' has no classification head, or only a part of one: it lacks score.weight; name a model that was trained as a sequence "
+        "'lm' has no classification head, or only a part of one: it lacks score.weight; name a model that was trained "
+        "as a sequence "
         "classifier, for example with `rl4lms reward train`",
     ),
 }
@@ -249,23 +296,28 @@ METRICS = {
         {"d.jsonl": '{"prompt": "1"}\n' * 3},
     ),
     "no such number to be best in": Bad(
-        "train r.yaml checkpoint.best=eval/rewrd", "checkpoint.best: no evaluation key 'eval/rewrd'; there are: eval/completion_tokens, ..."
+        "train r.yaml checkpoint.best=eval/rewrd",
+        "checkpoint.best: no evaluation key 'eval/rewrd'; there are: eval/completion_tokens, ...",
     ),
 }
 
 RUNS = {
     "a used run folder": Bad(
-        "train r.yaml output_dir=run", "run: the run folder is not empty; add --resume to continue it, or name another output_dir"
+        "train r.yaml output_dir=run",
+        "run: the run folder is not empty; add --resume to continue it, or name another output_dir",
     ),
     "a run folder as recipe": Bad("train run", "run is the folder of a run; add --resume to continue it"),
-    "nothing to resume": Bad("train r.yaml --resume", "new/run: no run to resume there (config.resolved.yaml is missing)"),
+    "nothing to resume": Bad(
+        "train r.yaml --resume", "new/run: no run to resume there (config.resolved.yaml is missing)"
+    ),
     "resumed with other settings": Bad(
         "train run --resume kl.kl_coef=0.5",
         "run/checkpoints/step-000001 was written with other settings:\n  kl.kl_coef: 0.1 in the checkpoint, 0.5 now",
     ),
     "no usable checkpoint": Bad(
         "train run --resume",
-        "run/checkpoints: no checkpoint is usable, so the run cannot be continued: checkpoint step-000001 is not usable: "
+        "run/checkpoints: no checkpoint is usable, so the run cannot be continued: checkpoint step-000001 is not "
+        "usable: "
         "its manifest is not JSON",
         {"run/checkpoints/step-000001/manifest.json": "torn"},
     ),
@@ -273,17 +325,22 @@ RUNS = {
         "evaluate unfinished", "unfinished: the run has no model yet; finish it with: rl4lms train unfinished --resume"
     ),
     "masked without a mask": Bad(
-        "evaluate run --masked", "--masked decodes inside the mask that a run ended with: name the folder of an NLPO run"
+        "evaluate run --masked",
+        "--masked decodes inside the mask that a run ended with: name the folder of an NLPO run",
     ),
     "no such split": Bad(
         "evaluate run --split test",
         "data: there is no test split; name a file with data.test, or set data.holdout to take rows off train",
     ),
-    "a folder to write to": Bad("evaluate run --split validation --output lm", "--output lm: this is a folder; name a file"),
+    "a folder to write to": Bad(
+        "evaluate run --split validation --output lm", "--output lm: this is a folder; name a file"
+    ),
     "a model without prompts": Bad(
         "evaluate lm", "lm is taken for a model: say what to evaluate it on with either --task NAME or --data FILE"
     ),
-    "an unknown task": Bad("evaluate lm --task imdbb", "<arguments>: task.name: unknown task 'imdbb'; did you mean 'imdb'?"),
+    "an unknown task": Bad(
+        "evaluate lm --task imdbb", "<arguments>: task.name: unknown task 'imdbb'; did you mean 'imdb'?"
+    ),
 }
 
 OTHERS = {
@@ -299,7 +356,9 @@ OTHERS = {
         {"p.txt": b"1\ncaf\xe9\n"},
     ),
     "generate: Latin-1 on standard input": Bad(
-        "generate lm", "standard input: not UTF-8 text; convert it, such as: iconv -f LATIN1 -t UTF-8", stdin=b"caf\xe9\n"
+        "generate lm",
+        "standard input: not UTF-8 text; convert it, such as: iconv -f LATIN1 -t UTF-8",
+        stdin=b"caf\xe9\n",
     ),
     "generate: no column prompt": Bad(
         "generate lm --file p.jsonl", "p.jsonl:1: no text in a column 'prompt'", {"p.jsonl": '{"text": "1"}\n'}
@@ -351,14 +410,26 @@ FILES = {
     "of a reward": Bad("train r.yaml reward=broken.py:f", f"reward 'broken.py:f': {REASON}", BROKEN),
     "of a metric": Bad("train r.yaml 'evaluation.metrics=[broken.py:f]'", f"metric 'broken.py:f': {REASON}", BROKEN),
     "of an algorithm": Bad("train r.yaml algorithm=broken.py:F", f"algorithm 'broken.py:F': {REASON}", BROKEN),
-    "of a task": Bad("train r.yaml data=null task=broken.py:F", f"override task=broken.py:F: task 'broken.py:F': {REASON}", BROKEN),
+    "of a task": Bad(
+        "train r.yaml data=null task=broken.py:F", f"override task=broken.py:F: task 'broken.py:F': {REASON}", BROKEN
+    ),
     "no such metric": Bad(
         "train r.yaml 'evaluation.metrics=[mine.py:zero]'",
         "metric 'mine.py:zero': mine.py has no function 'zero'; did you mean 'zeros'?",
     ),
-    "no such algorithm": Bad("train r.yaml algorithm=yours.py:F", "algorithm 'yours.py:F': there is no file {here}/yours.py"),
+    "no such algorithm": Bad(
+        "train r.yaml algorithm=yours.py:F", "algorithm 'yours.py:F': there is no file {here}/yours.py"
+    ),
 }
-TABLES = {"recipes": RECIPES, "overrides": OVERRIDES, "data": DATA, "models": MODELS, "rewards": REWARD, "metrics": METRICS, "runs": RUNS}
+TABLES = {
+    "recipes": RECIPES,
+    "overrides": OVERRIDES,
+    "data": DATA,
+    "models": MODELS,
+    "rewards": REWARD,
+    "metrics": METRICS,
+    "runs": RUNS,
+}
 TABLES |= {"files": FILES, "others": OTHERS}
 ROWS = [pytest.param(bad, id=f"{table}: {name}") for table, rows in TABLES.items() for name, bad in rows.items()]
 
@@ -382,7 +453,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contents(folder: Path) -> dict[str, str]:
     """Every file and folder, with what is in it."""
-    files = {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    files = {
+        path: path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
     return {str(path.relative_to(folder)): hashlib.sha256(content).hexdigest() for path, content in files.items()}
 
 

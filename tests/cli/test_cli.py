@@ -18,16 +18,31 @@ from rl4lms.config import dump_recipe, read_recipe
 from rl4lms.training.run import run
 from tests.runs import small_recipe
 
-VERBS = ["train", "evaluate", "generate", "reward train", "metrics score", "metrics setup-wordnet", "ls", "show", "demo", "doctor"]
+VERBS = [
+    "train",
+    "evaluate",
+    "generate",
+    "reward train",
+    "metrics score",
+    "metrics setup-wordnet",
+    "ls",
+    "show",
+    "demo",
+    "doctor",
+]
 
 
 def call(*words: object, columns: int = 80, text: str | None = None):
-    return CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, [str(word) for word in words], input=text)
+    return CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(
+        app, [str(word) for word in words], input=text
+    )
 
 
 def process(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rl4lms", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "COLUMNS": "80"}, cwd=cwd)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "COLUMNS": "80"}, cwd=cwd
+    )
 
 
 def recipe_file(tmp_path: Path, **settings) -> Path:
@@ -62,8 +77,16 @@ def test_help_names_every_verb():
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
-    code = "import sys, rl4lms.cli.main; print({'torch', 'transformers', 'pydantic', 'numpy', 'matplotlib', 'jinja2'} & sys.modules.keys())"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip() == "set()"
+    code = (
+        "import sys, rl4lms.cli.main; print({'torch', 'transformers', 'pydantic', 'numpy', 'matplotlib', 'jinja2'} "
+        "& sys.modules.keys())"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+        == "set()"
+    )
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -158,11 +181,16 @@ def test_a_run_folder_without_resume_is_refused(finished):
 def test_dry_run_counts_and_trains_nothing(tmp_path):
     rollout = {"max_new_tokens": 6, "completions_per_prompt": 3}
     path = recipe_file(
-        tmp_path, rollout=rollout, supervised={"epochs": 2, "batch_size": 10}, model={"path": str(tmp_path / "lm-gpt2"), "value": "shared"}
+        tmp_path,
+        rollout=rollout,
+        supervised={"epochs": 2, "batch_size": 10},
+        model={"path": str(tmp_path / "lm-gpt2"), "value": "shared"},
     )
     result = call("train", path, "--dry-run")
     assert result.exit_code == 0, result.output
-    lines = dict(line[2:].split("  ", 1) for line in result.output.splitlines() if line.startswith("# ") and "  " in line)
+    lines = dict(
+        line[2:].split("  ", 1) for line in result.output.splitlines() if line.startswith("# ") and "  " in line
+    )
     lines = {name: value.strip() for name, value in lines.items()}
     assert lines["one iteration"] == "16 prompts x 3 = 48 completions, up to 288 tokens"
     assert lines["updates"] == "4 epochs x 3 minibatches = 12 per iteration"
@@ -211,7 +239,9 @@ def test_evaluate_inside_the_mask_differs(finished, tmp_path):
 
 def test_evaluate_a_recipe_is_its_model_before_training(tmp_path):
     path = recipe_file(tmp_path)
-    result = call("evaluate", path, "--split", "validation", "--prompts", 4, "--output", tmp_path / "out.json", "--quiet")
+    result = call(
+        "evaluate", path, "--split", "validation", "--prompts", 4, "--output", tmp_path / "out.json", "--quiet"
+    )
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "out.json").read_text())["results"]
     assert results["kl_per_token"]["mean"] == 0
@@ -256,7 +286,10 @@ def test_generate_reads_files_and_standard_input(finished, tmp_path):
         call("generate", finished / "model", "--temperature", 0, text="1 2\n3\n").stdout,
     }
     assert len(outputs) == 1
-    assert [line.startswith(prompt) for line, prompt in zip(outputs.pop().splitlines(), ("1 2", "3"), strict=True)] == [True, True]
+    assert [line.startswith(prompt) for line, prompt in zip(outputs.pop().splitlines(), ("1 2", "3"), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 # --- reward train
@@ -268,7 +301,9 @@ def test_reward_train_makes_a_classifier(tmp_path):
     base = tmp_path / "base"
     tiny_lm("bert").save_pretrained(base)
     word_tokenizer().save_pretrained(base)
-    rows = [{"text": f"w{3 + i % 5} w9", "label": 1} for i in range(24)] + [{"text": f"w{20 + i % 5} w9", "label": 0} for i in range(24)]
+    rows = [{"text": f"w{3 + i % 5} w9", "label": 1} for i in range(24)] + [
+        {"text": f"w{20 + i % 5} w9", "label": 0} for i in range(24)
+    ]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     output = tmp_path / "classifier"

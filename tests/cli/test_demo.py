@@ -30,11 +30,14 @@ def outcomes(text: str = "a completion .") -> list[Outcome]:
     for number, system in enumerate(SYSTEMS):
         level = 0.2 + 0.1 * number
         results = {
-            key: result(level) for key in ("sentiment", "gold_sentiment", "derivable", "reward", "kl_per_sequence", "completion_tokens")
+            key: result(level)
+            for key in ("sentiment", "gold_sentiment", "derivable", "reward", "kl_per_sequence", "completion_tokens")
         }
         results |= {key: result(12.25, None) for key in ("perplexity", "reference_perplexity", "distinct-2")}
         sample = {"prompt": text, "completion": text, "sentiment": level, "gold_sentiment": 0.5, "derivable": level}
-        curve = [{"step": i, "rollout/score": level, "rollout/kl_per_sequence": 1.0, "rollout/entropy": 2.0} for i in (1, 2)]
+        curve = [
+            {"step": i, "rollout/score": level, "rollout/kl_per_sequence": 1.0, "rollout/entropy": 2.0} for i in (1, 2)
+        ]
         if "nlpo" in system.key:
             curve = [line | {"train/mask_size": 20.0} for line in curve]
         masked = dict(results) if "nlpo" in system.key else {}
@@ -77,7 +80,12 @@ def test_rl_systems_differ_in_nothing_but_algorithm_and_start():
     recipes = {system.key: read_recipe(folder / f"{system.recipe}.yaml") for system in SYSTEMS if system.is_rl}
     for key, recipe in recipes.items():
         other = recipes["ppo"]
-        assert (recipe.optimizer, recipe.kl, recipe.training, recipe.rollout) == (other.optimizer, other.kl, other.training, other.rollout)
+        assert (recipe.optimizer, recipe.kl, recipe.training, recipe.rollout) == (
+            other.optimizer,
+            other.kl,
+            other.training,
+            other.rollout,
+        )
         shared = set(other.algorithm.options)
         assert {k: v for k, v in recipe.algorithm.options.items() if k in shared} == other.algorithm.options, key
 
@@ -86,7 +94,9 @@ def test_gains_are_paired():
     before = [dict.fromkeys(demo.GAIN_KEYS, value) for value in (0.0, 1.0, 0.0, 1.0)]
     after = [dict.fromkeys(demo.GAIN_KEYS, value) for value in (0.5, 1.5, 0.5, 1.5)]
     assert demo.gains(before, after)["sentiment"] == (0.5, 0.0)  # a shift of every prompt has no error
-    mean, error = demo.gains(before, [dict.fromkeys(demo.GAIN_KEYS, value) for value in (1.0, 1.0, 1.0, 1.0)])["derivable"]
+    mean, error = demo.gains(before, [dict.fromkeys(demo.GAIN_KEYS, value) for value in (1.0, 1.0, 1.0, 1.0)])[
+        "derivable"
+    ]
     assert mean == 0.5
     assert error == pytest.approx((1 / 3) ** 0.5 / 2)
 
@@ -100,7 +110,8 @@ def test_the_table_fits_80_columns_and_says_what_the_error_is():
     header = next(i for i, line in enumerate(lines) if line.startswith("system"))
     rows = lines[header + 1 : header + 9]
     assert [row[:17].strip() for row in rows] == [
-        "Zero-shot", "Supervised", "PPO", "NLPO", "inside its mask", "Supervised+PPO", "Supervised+NLPO", "inside its mask",
+        "Zero-shot", "Supervised", "PPO", "NLPO", "inside its "
+                                                  "mask", "Supervised+PPO", "Supervised+NLPO", "inside its mask",
     ]  # fmt: skip
     assert "0.40±.02" in rows[2]
     flat = " ".join(text.split())

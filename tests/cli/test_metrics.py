@@ -94,7 +94,8 @@ def test_what_is_no_wordnet(cache, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda folder: (folder / "data.adv").unlink(), lambda folder: (folder / "data.noun").write_text("no data\n")]
+    "damage",
+    [lambda folder: (folder / "data.adv").unlink(), lambda folder: (folder / "data.noun").write_text("no data\n")],
 )
 def test_a_damaged_source_replaces_nothing(cache, files, tmp_path, damage):
     assert call("--from", files).exit_code == 0

@@ -13,7 +13,12 @@ from rl4lms.errors import ConfigError, DataError
 from rl4lms.evaluation.score_file import score_file
 
 ROWS = [
-    {"prompt": "p", "completion": "a cat sat on the mat", "references": ["the cat sat on the mat", "a cat"], "concepts": ["cat", "sit"]},
+    {
+        "prompt": "p",
+        "completion": "a cat sat on the mat",
+        "references": ["the cat sat on the mat", "a cat"],
+        "concepts": ["cat", "sit"],
+    },
     {"prompt": "q", "completion": "dogs run", "references": "dogs run in the park", "concepts": ["dog", "park"]},
 ]
 
@@ -31,7 +36,17 @@ def file(tmp_path):
 
 def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
     output = tmp_path / "deep" / "scores.json"
-    result = call(file, "--metric", "rouge", "--metric", "{name: bleu, max_n: 2}", "--metric", "concept_coverage", "--output", output)
+    result = call(
+        file,
+        "--metric",
+        "rouge",
+        "--metric",
+        "{name: bleu, max_n: 2}",
+        "--metric",
+        "concept_coverage",
+        "--output",
+        output,
+    )
     assert result.exit_code == 0, result.output
     assert "concept_coverage" in result.output
     assert max(len(line) for line in result.output.splitlines() if "written to" not in line) <= 80
@@ -51,7 +66,8 @@ def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
 
 def test_a_corpus_is_named_for_metrics_that_need_one(file):
     with pytest.raises(
-        ConfigError, match="cider_d takes document frequencies from a fixed corpus: name a file of references with --corpus"
+        ConfigError,
+        match="cider_d takes document frequencies from a fixed corpus: name a file of references with --corpus",
     ):
         score_file(str(file), ["cider_d"])
     by_option = score_file(str(file), ["cider_d"], corpus=str(file)).results["cider_d"]
@@ -65,7 +81,9 @@ def test_a_part_that_is_missing_is_absent_and_told(file, monkeypatch):
     result = call(file, "--metric", "meteor", "--metric", "rouge")
     assert result.exit_code == 0
     assert [line.split() for line in result.output.splitlines() if line.startswith("meteor")] == [["meteor", "absent"]]
-    assert "absent: meteor: WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet" in " ".join(result.output.split())
+    assert "absent: meteor: WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet" in " ".join(
+        result.output.split()
+    )
 
 
 def test_columns_may_have_other_names_and_prompts_may_be_missing(tmp_path):
@@ -129,7 +147,9 @@ def test_a_metric_named_twice_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigError, match=message):
         score_file(missing, ["rouge", {"name": "rouge", "stemmer": False}])
     two = [{"name": "perplexity", "model": "a"}, {"name": "perplexity", "model": "b"}]
-    with pytest.raises(ConfigError, match="so give one of them another name with its option `key`, or score them in two calls"):
+    with pytest.raises(
+        ConfigError, match="so give one of them another name with its option `key`, or score them in two calls"
+    ):
         score_file(missing, two)
 
 
@@ -143,7 +163,9 @@ def test_two_metrics_with_the_same_key(file, monkeypatch):
     def another_f1(completions, **columns):
         return {"token_f1": [0.0] * len(completions)}
 
-    with pytest.raises(ConfigError, match="the metric 'another_f1' reports 'token_f1', as another does; score them in two calls"):
+    with pytest.raises(
+        ConfigError, match="the metric 'another_f1' reports 'token_f1', as another does; score them in two calls"
+    ):
         score_file(str(file), ["token_f1", "another_f1"])
 
 
@@ -156,6 +178,8 @@ def test_the_output_is_tried_before_the_scoring(tmp_path):
     result = call(missing, "--metric", "rouge", "--output", tmp_path / "file" / "scores.json")
     assert result.exit_code == 2
     assert "the file cannot be written: " in " ".join(result.output.split())
-    assert call(missing, "--metric", "rouge", "--output", tmp_path / ("x" * 250)).output.count("File name too long") == 1
+    assert (
+        call(missing, "--metric", "rouge", "--output", tmp_path / ("x" * 250)).output.count("File name too long") == 1
+    )
     assert (tmp_path / "file").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

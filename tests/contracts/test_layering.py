@@ -1,4 +1,6 @@
-"""The architecture, checked on the syntax tree: imports run one way, importing is cheap, files stay small, nothing unsafe is called."""
+"""The architecture, checked on the syntax tree: imports run one way, importing is cheap, files stay small, nothing
+unsafe is called.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ import rl4lms
 PACKAGE = Path(rl4lms.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
-# A module may import its own layer and the layers above it in this list. The package itself may import anything: its exports are lazy.
+# A module may import its own layer and the layers above it in this list. The package itself may import anything: its
+# exports are lazy.
 LAYERS = [
     {"types", "errors", "stats", "log_keys"},
     {"plugins"},
@@ -35,7 +38,8 @@ LAYERS = [
     {"studies", "human_eval", "integrations"},
     {"cli"},
 ]
-# The same layer, but one way: tasks name rewards by registry name and import neither rewards nor metrics; algorithms know no tasks.
+# The same layer, but one way: tasks name rewards by registry name and import neither rewards nor metrics; algorithms
+# know no tasks.
 FORBIDDEN = {
     "tasks": {"rewards", "metrics", "models", "rollout", "mdp"},
     "rewards": {"tasks"},
@@ -44,7 +48,9 @@ FORBIDDEN = {
 NO_TORCH = {"types", "errors", "stats", "log_keys", "plugins", "config", "data", "tasks", "reporting"}
 
 # path: why it may be longer than 400 lines
-LONG_FILES: dict[str, str] = {"stats.py": "one subject, in the order it is read: intervals, tests, correlations, calibration"}
+LONG_FILES: dict[str, str] = {
+    "stats.py": "one subject, in the order it is read: intervals, tests, correlations, calibration"
+}
 LONG_FUNCTIONS: dict[str, str] = {}  # path:function: why it may be longer than 80 lines
 
 LAYER_OF = {name: index for index, layer in enumerate(LAYERS) for name in layer}
@@ -157,7 +163,11 @@ def _circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) in NO_TORCH], ids=str)
 def test_light_parts_import_no_heavy_package(module):
     heavy = {"torch", "transformers", "datasets", "accelerate", "safetensors", "tokenizers"}
-    wrong = [f"{module}:{line} imports {name}" for name, line in top_level_imports(parse(module), module) if name.split(".")[0] in heavy]
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for name, line in top_level_imports(parse(module), module)
+        if name.split(".")[0] in heavy
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -175,7 +185,9 @@ def test_light_parts_import_no_heavy_package(module):
 )
 def test_light_modules_load_no_torch(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'datasets'}} & sys.modules.keys()))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
     assert loaded == "[]"
 
 
@@ -187,17 +199,23 @@ def test_public_names_are_declared_once_and_lazily():
 def test_files_and_functions_are_short(module):
     text = (PACKAGE / module).read_text(encoding="utf-8")
     lines = text.count("\n")
-    assert lines <= 400 or str(module) in LONG_FILES, f"{module} has {lines} lines: split it, or give a reason in LONG_FILES"
+    assert lines <= 400 or str(module) in LONG_FILES, (
+        f"{module} has {lines} lines: split it, or give a reason in LONG_FILES"
+    )
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             name = f"{module}:{node.name}"
-            assert length <= 80 or name in LONG_FUNCTIONS, f"{name} has {length} lines: split it, or give a reason in LONG_FUNCTIONS"
+            assert length <= 80 or name in LONG_FUNCTIONS, (
+                f"{name} has {length} lines: split it, or give a reason in LONG_FUNCTIONS"
+            )
 
 
 def test_exceptions_to_the_lengths_are_still_needed():
     assert {name for name in LONG_FILES if (PACKAGE / name).exists()} == LONG_FILES.keys()
-    functions = {f"{m}:{node.name}" for m in MODULES for node in ast.walk(parse(m)) if isinstance(node, ast.FunctionDef)}
+    functions = {
+        f"{m}:{node.name}" for m in MODULES for node in ast.walk(parse(m)) if isinstance(node, ast.FunctionDef)
+    }
     assert LONG_FUNCTIONS.keys() <= functions
 
 
@@ -210,7 +228,11 @@ def catch_alls(tree: ast.AST, module: Path) -> Iterator[str]:
         # Tidying up and raising on is fine; so is naming what failed with the cause attached, or raising where a future
         # is waited for.
         raises = isinstance(last, ast.Raise) and (last.exc is None or last.cause is not None)
-        hands_on = isinstance(last, ast.Expr) and ast.unparse(last).endswith(f".set_exception({node.name})") if catches_all else False
+        hands_on = (
+            isinstance(last, ast.Expr) and ast.unparse(last).endswith(f".set_exception({node.name})")
+            if catches_all
+            else False
+        )
         if catches_all and not raises and not hands_on:
             yield f"{module}:{node.lineno} catches everything"
 
@@ -223,7 +245,8 @@ def test_nothing_is_swallowed(module):
 def test_the_checks_themselves_see_what_they_should():
     here = Path("algorithms/ppo.py")
     tree = ast.parse(
-        "from typing import TYPE_CHECKING\nimport torch.nn as nn\nfrom rl4lms import tasks\nfrom ..metrics import rouge\n"
+        "from typing import TYPE_CHECKING\nimport torch.nn as nn\nfrom rl4lms import tasks\nfrom ..metrics import "
+        "rouge\n"
         "if TYPE_CHECKING:\n    import transformers\ndef f():\n    from rl4lms.cli import main\n    import datasets\n"
         "try:\n    import scipy\nexcept Exception:\n    import accelerate\n"
         "try:\n    work()\nexcept BaseException as error:\n    future.set_exception(error)\n"

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(path.relative_to(ROOT) for folder in ("src", "scripts", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    path.relative_to(ROOT)
+    for folder in ("src", "scripts", "examples", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+)
 # The one place of the library that reads the weights of others; and an example that uses nothing of the library.
 LOADING = Path("src/rl4lms/models/loading.py")
 STAND_ALONE = Path("examples/ppo_single_file.py")

@@ -30,11 +30,22 @@ def increasing(completions, *, fail_after: int = 99, **columns):
 def launch(recipe: Any, *options: str) -> subprocess.CompletedProcess[str]:
     path = Path(recipe.output_dir).with_suffix(".yaml")
     path.write_text(dump_recipe(recipe))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "TOKENIZERS_PARALLELISM": "false"}
     source = Path(recipe.output_dir) if "--resume" in options else path
     return subprocess.run(
-        [*command, "-m", "rl4lms", "train", str(source), *options], env=environment, capture_output=True, text=True, timeout=280
+        [*command, "-m", "rl4lms", "train", str(source), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
 
 
@@ -52,7 +63,9 @@ def settings(tmp_path: Path, name: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_run_of_two_processes_is_one_run_and_can_be_continued(tmp_path: Path) -> None:
-    """Warm start, evaluations, checkpoints, the best model; stopped by a reward that fails in the third iteration, and continued."""
+    """Warm start, evaluations, checkpoints, the best model; stopped by a reward that fails in the third iteration, and
+    continued.
+    """
     recipe = small_recipe(tmp_path, **settings(tmp_path, "one"))
     run(recipe, progress=False)
     calls = len((tmp_path / "one_reward.calls").read_text())
@@ -63,7 +76,9 @@ def test_a_run_of_two_processes_is_one_run_and_can_be_continued(tmp_path: Path) 
     assert ended.returncode != 0
     message = "iteration 3: reward 'increasing' raised ValueError: the reward server is gone"
     assert message in ended.stderr, ended.stderr[-3000:]
-    assert not re.search(r'File ".*rl4lms/training', ended.stderr), ended.stderr[-3000:]  # ours is a message; torchrun adds its own trace
+    assert not re.search(r'File ".*rl4lms/training', ended.stderr), ended.stderr[
+        -3000:
+    ]  # ours is a message; torchrun adds its own trace
     assert json.loads((tmp_path / "two" / "checkpoints" / "step-000002" / "state.json").read_text())["step"] == 2
 
     code = tmp_path / "two_reward.py"
@@ -77,6 +92,8 @@ def test_a_run_of_two_processes_is_one_run_and_can_be_continued(tmp_path: Path) 
         for key, value in expected.items():
             assert line[key] == value or abs(line[key] - value) <= 1e-4 * max(1, abs(value)), key
     names = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*")}
-    assert {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*")} - {Path("faults.jsonl")} == names
+    assert {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*")} - {
+        Path("faults.jsonl")
+    } == names
     assert yaml.safe_load((tmp_path / "two" / "config.resolved.yaml").read_text())["reward"]["fail_after"] == calls - 2
     assert weights_hash(tmp_path / "two" / "supervised") == weights_hash(tmp_path / "one" / "supervised")

@@ -1,4 +1,6 @@
-"""Two processes train what one trains: same texts, same numbers, same weights to rounding; and a policy can be wrapped by torch."""
+"""Two processes train what one trains: same texts, same numbers, same weights to rounding; and a policy can be wrapped
+by torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tests.distributed.processes import gathered, in_two_processes, read_weights
 from tests.net.record import ALGORITHMS, CASES, MODELS
 from tests.runs import small_recipe
 
-# SGD: where a gradient is zero but for rounding (the biases of attention's keys), Adam would make a step of the rounding.
+# SGD: where a gradient is zero but for rounding (the biases of attention's keys), Adam would make a step of the
+# rounding.
 SETTINGS: dict[str, Any] = {
     "optimizer": {"name": "sgd", "learning_rate": 0.05, "max_grad_norm": 5.0},
     "training": {"iterations": 3, "prompts_per_iteration": 15},
@@ -36,15 +39,22 @@ def train_cases(rank: int, folder: Path, label: str) -> None:
 
     for case in CASES:
         family, settings = settings_of(case)
-        loop = small_loop(folder, family, **settings, output_dir=str(folder / f"{label}-{rank}" / case.replace(" ", "-")))
+        loop = small_loop(
+            folder, family, **settings, output_dir=str(folder / f"{label}-{rank}" / case.replace(" ", "-"))
+        )
         texts: list[list[str]] = []
         credit = loop.algorithm.credit
         loop.algorithm.credit = lambda e, kl_coef, c=credit, t=texts: (t.append(e.rollout.texts), c(e, kl_coef))[1]
         lines = run_steps(loop, 3)
         name = f"{label} {rank} {case}".replace(" ", "-")
-        save_file({n: p.detach().contiguous() for n, p in loop.models.policy.named_parameters()}, folder / f"{name}.safetensors")
+        save_file(
+            {n: p.detach().contiguous() for n, p in loop.models.policy.named_parameters()},
+            folder / f"{name}.safetensors",
+        )
         plain = [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
-        (folder / f"{name}.json").write_text(json.dumps({"texts": texts, "lines": plain, "kl_coef": loop.state.kl_coef}))
+        (folder / f"{name}.json").write_text(
+            json.dumps({"texts": texts, "lines": plain, "kl_coef": loop.state.kl_coef})
+        )
 
 
 def everything(rank: int, folder: Path) -> None:
@@ -73,7 +83,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(folder: Path, name: str, case: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     path = folder / f"{name}-{case}".replace(" ", "-")
-    return json.loads(path.with_name(path.name + ".json").read_text()), read_weights(path.with_name(path.name + ".safetensors"))
+    return json.loads(path.with_name(path.name + ".json").read_text()), read_weights(
+        path.with_name(path.name + ".safetensors")
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -160,7 +172,9 @@ WRAPPERS = [f"{how} {family}" for how in ("ddp", "fsdp", "fsdp-layers") for fami
 
 
 def wrapped_gradients(rank: int, how: str, family: str) -> None:
-    """Torch's own wrappers around a policy, without anything of ours: the mean of both processes' gradients, at every call."""
+    """Torch's own wrappers around a policy, without anything of ours: the mean of both processes' gradients, at every
+    call.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
     from torch.nn.parallel import DistributedDataParallel
@@ -171,7 +185,9 @@ def wrapped_gradients(rank: int, how: str, family: str) -> None:
     else:
         mesh = init_device_mesh("cpu", (2,))
         if how == "fsdp-layers":
-            for layer in policy.lm.transformer.h if family == "gpt2" else [*policy.lm.encoder.block, *policy.lm.decoder.block]:
+            for layer in (
+                policy.lm.transformer.h if family == "gpt2" else [*policy.lm.encoder.block, *policy.lm.decoder.block]
+            ):
                 fully_shard(layer, mesh=mesh)
         module = fully_shard(policy, mesh=mesh)
         register_fsdp_forward_method(module, "generate")
@@ -217,4 +233,6 @@ def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> No
     in_two_processes(one_fails, tmp_path, fresh=True)
     assert (tmp_path / "ended-1").read_text() == "MemoryError: no room for 12 GB"
     told = (tmp_path / "ended-0").read_text()
-    assert told == "ProcessError: the run ends, because another process failed: process 1: MemoryError: no room for 12 GB"
+    assert (
+        told == "ProcessError: the run ends, because another process failed: process 1: MemoryError: no room for 12 GB"
+    )

@@ -17,7 +17,12 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(language: str) -> list[object]:
-    found = [(path.name, code) for path in sorted(DOCS.glob("*.md")) for kind, code in FENCE.findall(path.read_text()) if kind == language]
+    found = [
+        (path.name, code)
+        for path in sorted(DOCS.glob("*.md"))
+        for kind, code in FENCE.findall(path.read_text())
+        if kind == language
+    ]
     return [pytest.param(code, id=f"{name}-{number}") for number, (name, code) in enumerate(found)]
 
 
@@ -37,7 +42,9 @@ def test_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_component_is_named(document: str, kind: registry.Registry) -> None:
     text = (DOCS / document).read_text()
     toys = {"dates", "increasing_numbers", "imdb_grammar"}
-    assert [name for name in kind.names() if f"`{name}`" not in text and f"name: {name}" not in text and name not in toys] == []
+    assert [
+        name for name in kind.names() if f"`{name}`" not in text and f"name: {name}" not in text and name not in toys
+    ] == []
 
 
 def test_the_first_example_is_a_reward() -> None:
@@ -54,7 +61,9 @@ def test_the_first_example_is_a_reward() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md", *(DOCS.parent / "reports").glob("*.md")]), ids=lambda path: path.name
+    "document",
+    sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md", *(DOCS.parent / "reports").glob("*.md")]),
+    ids=lambda path: path.name,
 )
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):

@@ -30,8 +30,8 @@ STEPS = 3
 # weights by up to 2e-7.
 NUMBERS, WEIGHTS = {"abs": 5e-6, "rel": 5e-6}, 2e-6
 # AdamW divides a gradient by its own size: where it is zero but for rounding (key biases, which attention does not see;
-# units that are off), AdamW makes whole steps of that rounding. With a large eps it does not, so that all weights can be
-# compared. With the default they can but for those few: all but one in 200 agree to a hundredth of a step.
+# units that are off), AdamW makes whole steps of that rounding. With a large eps it does not, so that all weights can
+# be compared. With the default they can but for those few: all but one in 200 agree to a hundredth of a step.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"name": "sgd", "learning_rate": 3e-2},
     "adamw-large-eps": {"name": "adamw", "learning_rate": 1e-3, "eps": 1e-3},
@@ -220,7 +220,9 @@ def test_leave_one_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     reinforce = registry.algorithms.get(f"{EXAMPLES / 'own_algorithm.py'}:Reinforce")()
     rewards = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 6.0], [5.0, 0.0], [0.0, 9.0], [1.0, 2.0]])
     row_mask = torch.tensor([True, True, True, True, False, True])
-    e = SimpleNamespace(rewards=rewards, row_mask=row_mask, rollout=SimpleNamespace(group_size=3), mask=row_mask[:, None].expand(6, 2))
+    e = SimpleNamespace(
+        rewards=rewards, row_mask=row_mask, rollout=SimpleNamespace(group_size=3), mask=row_mask[:, None].expand(6, 2)
+    )
     reinforce.advantages(e)
     assert e.advantages[:, 0].tolist() == [1 - 4, 2 - 3.5, 6 - 1.5, 5 - 3, 0, 3 - 5]
 
@@ -239,6 +241,8 @@ def test_a_task_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     assert recipe.reward.name == "increasing_numbers"
     result = rl4lms.train(recipe, progress=False)
     assert 0 <= result.metrics["eval/rhymes"] <= 1
-    rewarded = small_recipe(tmp_path, reward={"name": f"{EXAMPLES / 'own_metric.py'}:rhymes"}, output_dir=str(tmp_path / "rewarded"))
+    rewarded = small_recipe(
+        tmp_path, reward={"name": f"{EXAMPLES / 'own_metric.py'}:rhymes"}, output_dir=str(tmp_path / "rewarded")
+    )
     rl4lms.train(rewarded, progress=False)
     assert metric_line_scores(tmp_path / "rewarded")

@@ -20,7 +20,9 @@ def test_the_example_runs(tmp_path: Path) -> None:
     assert code
     assert len(code[1].strip().splitlines()) <= 10
     environment = os.environ | {"RL4LMS_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", code[1]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code[1]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "runs/brevity/model" in done.stdout
 

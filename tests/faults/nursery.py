@@ -1,8 +1,9 @@
 """A process that has imported everything and forks one child per command, so that a test can kill hundreds of them.
 
-`python -m tests.faults.nursery` reads orders from standard input, one JSON object per line, and answers each with the child's process id
-and, when it has ended, its wait status. The child notes in a file what it is doing, which survives its death, and can be told to die at a
-point of its work: everything that does this is put into the child here, and nothing of it is in the library.
+`python -m tests.faults.nursery` reads orders from standard input, one JSON object per line, and answers each with the
+child's process id and, when it has ended, its wait status. The child notes in a file what it is doing, which survives
+its death, and can be told to die at a point of its work: everything that does this is put into the child here, and
+nothing of it is in the library.
 """
 
 from __future__ import annotations
@@ -223,7 +224,10 @@ def _plant_in_the_rest(plan: Plan) -> None:
         original(*args, **kwargs)
 
     # `storage` calls os.rename and os.replace; only its own view of the module is changed.
-    names = {"rename": functools.partial(rename("rename"), os.rename), "replace": functools.partial(rename("replace"), os.replace)}
+    names = {
+        "rename": functools.partial(rename("rename"), os.rename),
+        "replace": functools.partial(rename("replace"), os.replace),
+    }
     storage.os = _Module(os, **names)
     wrap(result, "save_model", save_model)
     wrap(trainer._Progress, "on_step_end", progress)

@@ -31,19 +31,31 @@ _BASE = {
 _NLPO = {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 2}
 _LORA = {"lora": {"r": 2, "alpha": 4}}
 # It has a state, and runs in a thread beside the log-prob pass.
-_OVERLAP = {"name": "sum", "parts": [{"reward": {"name": "rouge", "key": "rouge1"}}, {"reward": {"name": "length_penalty", "at_most": 3}}]}
+_OVERLAP = {
+    "name": "sum",
+    "parts": [{"reward": {"name": "rouge", "key": "rouge1"}}, {"reward": {"name": "length_penalty", "at_most": 3}}],
+}
 _RUNNING = {"name": "standardise", "over": "running", "reward": _OVERLAP}
 # name: model family, settings
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "causal PPO separate": ("gpt2", {"checkpoint": {"every": 1, "keep_last": 2}}),
     "causal PPO shared": ("gpt2", {"model": {"value": "shared"}, "kl": {"kl_coef": 0.1, "kl_target": 0.05}}),
-    "causal NLPO separate": ("gpt2", {"algorithm": _NLPO, "checkpoint": {"every": 2, "best": "eval/reward"}, "reward": _RUNNING}),
-    "causal NLPO shared": ("gpt2", {"algorithm": _NLPO, "model": {"value": "shared"}, "evaluation": {"generation": {"mask": True}}}),
+    "causal NLPO separate": (
+        "gpt2",
+        {"algorithm": _NLPO, "checkpoint": {"every": 2, "best": "eval/reward"}, "reward": _RUNNING},
+    ),
+    "causal NLPO shared": (
+        "gpt2",
+        {"algorithm": _NLPO, "model": {"value": "shared"}, "evaluation": {"generation": {"mask": True}}},
+    ),
     "encoder-decoder PPO separate": ("t5-untied", {"rollout": {"completions_per_prompt": 2}}),
     "encoder-decoder NLPO shared": ("t5-untied", {"algorithm": _NLPO, "model": {"value": "shared"}}),
     "LoRA causal NLPO separate": ("gpt2", {"algorithm": _NLPO, "model": _LORA}),
     "LoRA encoder-decoder PPO shared": ("t5-untied", {"model": {"value": "shared", **_LORA}}),
-    "warm start, causal PPO separate": ("gpt2", {"supervised": {"max_steps": 12, "batch_size": 8, "learning_rate": 1e-3}}),
+    "warm start, causal PPO separate": (
+        "gpt2",
+        {"supervised": {"max_steps": 12, "batch_size": 8, "learning_rate": 1e-3}},
+    ),
 }
 # What each variant shows, for counting.
 KINDS = {
@@ -88,7 +100,12 @@ class Nursery:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RL4LMS_CACHE": str(self.cache)}
         command = [sys.executable, "-m", "tests.faults.nursery"]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(folder / "nursery.log").open("wb")
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(folder / "nursery.log").open("wb"),
         )
         self._answer()
 
@@ -110,9 +127,15 @@ class Nursery:
         return answer
 
     def run(self, *words: object, plan: Sequence[tuple[str, int, str]] = (), kill_after: float | None = None) -> End:
-        """Runs `rl4lms` with these words in a child, which gets signals at the points of a plan, and SIGKILL after some seconds."""
+        """Runs `rl4lms` with these words in a child, which gets signals at the points of a plan, and SIGKILL after some
+        seconds.
+        """
         files = {name: self._folder / name for name in ("out", "err", "phase")}
-        order = {"words": [str(word) for word in words], "plan": plan, **{name: str(path) for name, path in files.items()}}
+        order = {
+            "words": [str(word) for word in words],
+            "plan": plan,
+            **{name: str(path) for name, path in files.items()},
+        }
         assert self._process.stdin is not None
         files["phase"].write_text("start")
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -183,7 +206,9 @@ class Victim:
         self.remove()
 
     def kill(self, **how: Any) -> bool:
-        """Trains in one more child; returns whether it was killed. A run that finished is removed, and compared if it was killed before."""
+        """Trains in one more child; returns whether it was killed. A run that finished is removed, and compared if it
+        was killed before.
+        """
         resume = (self.run / "config.resolved.yaml").is_file()
         begun = self.run.exists()
         end = self._nursery.train(self.recipe, resume, **how)
@@ -228,7 +253,11 @@ class Victim:
 def outcome(folder: Path) -> dict[str, Any]:
     """What a run left: hashes of its weights, numbers, texts, and the names of all its files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    weights = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.suffix == ".safetensors"}
+    weights = {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in files
+        if p.suffix == ".safetensors"
+    }
     samples = {path.name: path.read_text() for path in (folder / "samples").iterdir()}
     result = json.loads((folder / "result.json").read_text())
     names = [str(path.relative_to(folder)) for path in files]
@@ -252,10 +281,14 @@ def table(tallies: dict[str, Tally]) -> str:
         lines.append("  injected at " + ", ".join(f"{point} {n}" for point, n in sorted(t.injected.items())))
     everything = list(tallies.values())
     lines.append(
-        f"together: {sum(t.random.total() for t in everything)} random and {sum(t.injected.total() for t in everything)} injected kills, "
-        f"{sum(t.resumes for t in everything)} resumes; {sum(t.equal for t in everything)} of {sum(t.finished for t in everything)} equal"
+        f"together: {sum(t.random.total() for t in everything)} random and "
+        f"{sum(t.injected.total() for t in everything)} injected kills, "
+        f"{sum(t.resumes for t in everything)} resumes; {sum(t.equal for t in everything)} of "
+        f"{sum(t.finished for t in everything)} equal"
     )
-    lines += [f"  {kind}: {sum(t.kills for name, t in tallies.items() if has(name))} kills" for kind, has in KINDS.items()]
+    lines += [
+        f"  {kind}: {sum(t.kills for name, t in tallies.items() if has(name))} kills" for kind, has in KINDS.items()
+    ]
     return "\n".join(lines)
 
 

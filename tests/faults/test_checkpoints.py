@@ -91,7 +91,9 @@ def test_the_one_before_is_used_and_the_run_ends_the_same(
 
 
 def test_every_byte_counts(run_folder: Path) -> None:
-    """Files with one byte changed, at every place of the manifest and at a hundred random ones of the others, are never taken for whole."""
+    """Files with one byte changed, at every place of the manifest and at a hundred random ones of the others, are never
+    taken for whole.
+    """
     folder, rng = run_folder / "checkpoints" / "step-000004", random.Random(0)
     for name in FILES:
         path = folder / name
@@ -113,7 +115,9 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("name", ["../step-000003/policy.safetensors", "/etc/passwd", "..", "", "a/b", "extra.json", "policy.safetensors/"])
+@pytest.mark.parametrize(
+    "name", ["../step-000003/policy.safetensors", "/etc/passwd", "..", "", "a/b", "extra.json", "policy.safetensors/"]
+)
 def test_a_manifest_that_points_elsewhere_is_refused(run_folder: Path, name: str) -> None:
     folder = run_folder / "checkpoints" / "step-000004"
     forge(folder, lambda manifest: manifest["files"].update({name: manifest["files"]["policy.safetensors"]}))
@@ -145,14 +149,19 @@ def test_a_checkpoint_under_another_number_is_not_used(run_folder: Path) -> None
     checkpoints = run_folder / "checkpoints"
     shutil.copytree(checkpoints / "step-000003", checkpoints / "step-000009")
     step, complaints = Checkpoints(checkpoints, 2, {}).latest()
-    assert (step, complaints) == (4, ["checkpoint step-000009 is not usable: it holds iteration 3, so the folder was renamed"])
+    assert (step, complaints) == (
+        4,
+        ["checkpoint step-000009 is not usable: it holds iteration 3, so the folder was renamed"],
+    )
 
 
 # --- other runs, other versions
 
 
 @pytest.mark.parametrize("other", [FORMAT + 1, FORMAT - 1, 0, None, "3"])
-def test_another_format_is_refused_even_where_an_older_checkpoint_could_be_read(finished: Path, run_folder: Path, other: object) -> None:
+def test_another_format_is_refused_even_where_an_older_checkpoint_could_be_read(
+    finished: Path, run_folder: Path, other: object
+) -> None:
     """A newer version wrote it: going on from an older one would throw its work away."""
     folder = run_folder / "checkpoints" / "step-000004"
     forge(folder, lambda manifest: manifest.update(format=other))
@@ -180,7 +189,8 @@ def test_another_version_of_a_library_is_told_and_no_obstacle(
     monkeypatch.setattr(checkpoint, "versions", lambda: {**ours, "torch": "9.9", "rl4lms": "8.8"})
     resume(finished, run_folder)
     assert told(capsys) == [
-        f"step-000004 was written by other versions, so the last digits may differ: rl4lms {rl4lms.__version__} then, 8.8 now; "
+        f"step-000004 was written by other versions, so the last digits may differ: rl4lms {rl4lms.__version__} then, "
+        f"8.8 now; "
         f"torch {torch.__version__} then, 9.9 now",
         "resuming after iteration 4",
     ]
@@ -220,9 +230,14 @@ def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(
         small_loop(finished, output_dir=str(run_folder), **SETTINGS).checkpoints.load(4, None)  # type: ignore[arg-type]
 
 
-def test_fewer_iterations_than_were_made_are_refused_before_anything_is_written(finished: Path, run_folder: Path) -> None:
+def test_fewer_iterations_than_were_made_are_refused_before_anything_is_written(
+    finished: Path, run_folder: Path
+) -> None:
     before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"^training\.iterations: 2, but the run is at iteration 4 already; name 4 or more, or another"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^training\.iterations: 2, but the run is at iteration 4 already; name 4 or more, or another",
+    ):
         resume(finished, run_folder, training={"iterations": 2, "prompts_per_iteration": 8})
     assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before
 
@@ -231,7 +246,9 @@ def test_a_new_run_does_not_start_among_the_checkpoints_of_another(finished: Pat
     for path in run_folder.iterdir():
         if path.name not in ("checkpoints", "config.resolved.yaml"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(ConfigError, match="run: the run folder is not empty; add --resume to continue it, or name another output_dir"):
+    with pytest.raises(
+        ConfigError, match="run: the run folder is not empty; add --resume to continue it, or name another output_dir"
+    ):
         run(small_recipe(finished, output_dir=str(run_folder), **SETTINGS))
     assert not (run_folder / "metrics.jsonl").exists()
     for path in (run_folder / "checkpoints").iterdir():
@@ -252,7 +269,9 @@ def test_every_setting_that_differs_is_named(finished: Path, run_folder: Path) -
 
 def test_a_model_of_another_shape_is_refused_by_its_tensors(run_folder: Path, tmp_path: Path) -> None:
     other = small_loop(tmp_path, "llama", **{**SETTINGS, "output_dir": str(tmp_path / "other")})
-    other.checkpoints.fingerprint = json.loads((run_folder / "checkpoints" / "step-000004" / "state.json").read_text())["fingerprint"]
+    other.checkpoints.fingerprint = json.loads((run_folder / "checkpoints" / "step-000004" / "state.json").read_text())[
+        "fingerprint"
+    ]
     other.checkpoints.folder = run_folder / "checkpoints"
     with pytest.raises(CheckpointError, match=r"policy\.safetensors: tensors differ from the model's: lm\."):
         other.checkpoints.load(4, other.state)
@@ -269,7 +288,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with torch.no_grad():
         loop.models.policy.lm.transformer.ln_f.bias[3] = float("inf")
     with pytest.raises(
-        NonFiniteError, match=r"the weight lm\.transformer\.ln_f\.bias is nan or infinite after iteration 2; it was not saved"
+        NonFiniteError,
+        match=r"the weight lm\.transformer\.ln_f\.bias is nan or infinite after iteration 2; it was not saved",
     ):
         loop.checkpoints.save(loop.state)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
@@ -339,7 +359,9 @@ def test_a_torn_line_at_the_end_of_the_metrics_is_dropped(finished: Path, run_fo
     assert outcome(run_folder) == outcome(finished / "run")
 
 
-def test_damaged_lines_before_the_checkpoint_are_told(finished: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_lines_before_the_checkpoint_are_told(
+    finished: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     metrics = run_folder / "metrics.jsonl"
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text(lines[0] + "{half a line\n" + "".join(lines[3:]))
@@ -357,7 +379,9 @@ def test_samples_agree_with_the_metrics_after_a_resume(finished: Path, run_folde
     assert outcome(run_folder) == outcome(finished / "run")
 
 
-def test_a_run_without_a_checkpoint_starts_over(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_a_checkpoint_starts_over(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     (folder / "samples").mkdir(parents=True)
     shutil.copy(finished / "run" / "config.resolved.yaml", folder)

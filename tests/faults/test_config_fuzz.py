@@ -1,7 +1,8 @@
-"""Recipes and overrides that were tampered with: one message and exit code 2, or a recipe that reads the same when it is written down.
+"""Recipes and overrides that were tampered with: one message and exit code 2, or a recipe that reads the same when it
+is written down.
 
-Every case goes through the command line in this process (`train RECIPE [KEY=VALUE] --dry-run`), the bytes on disk and all. With
-`pytest -m slow -s`, this file runs 1,000 cases and prints how many were accepted and refused, by kind.
+Every case goes through the command line in this process (`train RECIPE [KEY=VALUE] --dry-run`), the bytes on disk and
+all. With `pytest -m slow -s`, this file runs 1,000 cases and prints how many were accepted and refused, by kind.
 """
 
 from __future__ import annotations
@@ -83,16 +84,52 @@ class Case:
     block: str | None = None
 
 
-# --- what is put in the place of a value --------------------------------------------------------------------------------------------------
+# --- what is put in the place of a value
+# --------------------------------------------------------------------------------------------------
 
 WORDS = st.text("abcxyz_-.0189 é", max_size=8)
-OTHER_TYPES = ["null", "true", "no", "~", "''", "[]", "{}", "[1, 2]", "{a: 1}", "[[]]", "x", "-1", "0", "1.5", "'7'", "1_000", "+3"]
+OTHER_TYPES = [
+    "null",
+    "true",
+    "no",
+    "~",
+    "''",
+    "[]",
+    "{}",
+    "[1, 2]",
+    "{a: 1}",
+    "[[]]",
+    "x",
+    "-1",
+    "0",
+    "1.5",
+    "'7'",
+    "1_000",
+    "+3",
+]
 NOT_FINITE = [".nan", ".inf", "-.INF", "1e999", "-1e999", "NaN", "inf", "1e-999", "1e", "0x"]
 LARGE = ["-" + "1" * 5000, "0x" + "f" * 4000, str(2**63), str(2**63 - 1), "9" * 400 + ".0"]
-DATES = ["2024-01-01", "2024-01-01T00:00:00Z", "12:30:45", "190:20:30", "1:00", "0o17", "017", "08", "0b11", "0xg", "1,5"]
+DATES = [
+    "2024-01-01",
+    "2024-01-01T00:00:00Z",
+    "12:30:45",
+    "190:20:30",
+    "1:00",
+    "0o17",
+    "017",
+    "08",
+    "0b11",
+    "0xg",
+    "1,5",
+]
 ODD = [r'"\ud800"', r'"\0"', r'"\x85\u2028"', r'"\n\r\t"', '"\u202e\u200b"', '"\U0001f600"', r'"\q"', '"']
 VARIABLES = ["'${HOME}'", "'${x}'", "'${'", "'$'"]
-TAGS = ["!!python/object/apply:os.system ['true']", "!!python/name:os.system", "!!python/object/new:os.system [x]", "!!int '3'"]
+TAGS = [
+    "!!python/object/apply:os.system ['true']",
+    "!!python/name:os.system",
+    "!!python/object/new:os.system [x]",
+    "!!int '3'",
+]
 TAGS += ["!!set {a}", "!!binary aGk=", "!x y", "!<tag:yaml.org,2002:str> x"]
 ANCHORS = ["&a 1", "*a", "&a [*a]", "&a {b: *a}", "{<<: *a}", "{<<: {seed: 1}}", "&a", "*", "&"]
 KEYS = ["{1: 2}", "{null: 1}", "{true: x}", "{[a]: 1}", "{{a: b}: 1}", "{? : 1}", "{1.5: 2, a: 1}", "{'': 1}", "{: 1}"]
@@ -103,10 +140,13 @@ RAW = {
     "large integers": st.integers(2, 5000).map(lambda n: "9" * n) | st.sampled_from(LARGE),
     "dates and old numbers": st.sampled_from(DATES),
     "long texts": st.integers(3, 17).map(lambda n: "'" + "ab" * 2**n + "'"),
-    "odd texts": st.sampled_from(ODD + VARIABLES) | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(json.dumps),
+    "odd texts": st.sampled_from(ODD + VARIABLES)
+    | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(json.dumps),
     "tags": st.sampled_from(TAGS),
     "anchors and aliases": st.sampled_from(ANCHORS),
-    "deep nesting": st.builds(lambda pair, n: pair[0] * n + pair[1] * n, st.sampled_from(NESTED), st.integers(1, 10_000)),
+    "deep nesting": st.builds(
+        lambda pair, n: pair[0] * n + pair[1] * n, st.sampled_from(NESTED), st.integers(1, 10_000)
+    ),
     "keys that are no text": st.sampled_from(KEYS),
 }
 _HOLE = "a-hole-in-the-recipe"
@@ -144,7 +184,11 @@ def values(draw: Any, kind: str) -> Case:
     holed = replaced(tree, path, lambda inner, key: inner.__setitem__(key, _HOLE))
     raw = draw(RAW[kind])
     text = yaml.safe_dump(holed, sort_keys=False, default_flow_style=draw(st.sampled_from([False, None])))
-    return Case(kind, text.replace(_HOLE, raw).encode(errors="surrogatepass"), block=str(path[0]) if kind == "other types" else None)
+    return Case(
+        kind,
+        text.replace(_HOLE, raw).encode(errors="surrogatepass"),
+        block=str(path[0]) if kind == "other types" else None,
+    )
 
 
 LIKE = {
@@ -196,7 +240,8 @@ def keys(draw: Any) -> Case:
     return Case("unknown and missing keys", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
 
 
-# --- what is done to the text -------------------------------------------------------------------------------------------------------------
+# --- what is done to the text
+# -------------------------------------------------------------------------------------------------------------
 
 
 ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "latin-1", "utf-7", "cp037"]
@@ -261,15 +306,29 @@ def texts(draw: Any, kind: str) -> Case:
     return Case(kind, content)
 
 
-TEXTS = ["duplicate keys", "other encodings", "bytes that are no text", "tabs and spaces", "cut off", "several documents", "alias bombs"]
+TEXTS = [
+    "duplicate keys",
+    "other encodings",
+    "bytes that are no text",
+    "tabs and spaces",
+    "cut off",
+    "several documents",
+    "alias bombs",
+]
 TEXTS += ["too much", "no mapping"]
 untouched = st.sampled_from(BASES).map(lambda text: Case("untouched", text.encode()))
-KINDS = {"untouched": untouched, "plausible values": plausible(), "unknown and missing keys": keys(), "overrides": overridden()}
+KINDS = {
+    "untouched": untouched,
+    "plausible values": plausible(),
+    "unknown and missing keys": keys(),
+    "overrides": overridden(),
+}
 KINDS |= {kind: values(kind) for kind in RAW} | {kind: texts(kind) for kind in TEXTS}
 CASES = st.sampled_from([*KINDS, *["plausible values"] * 5, *["overrides"] * 3]).flatmap(KINDS.__getitem__)
 
 
-# --- what must be true --------------------------------------------------------------------------------------------------------------------
+# --- what must be true
+# --------------------------------------------------------------------------------------------------------------------
 
 counts: Counter[tuple[str, str]] = Counter()
 
@@ -307,7 +366,9 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> Recipe | ConfigError:
 
 
 def check_message(message: str, path: Path, case: Case) -> None:
-    """`file:line: key: reason`, `override key=value: key: reason`, or `file: reason` where there is no line; always one line."""
+    """`file:line: key: reason`, `override key=value: key: reason`, or `file: reason` where there is no line; always one
+    line.
+    """
     assert len(message.splitlines()) == 1, message
     assert message.isprintable(), message
     assert len(message) < 2000, len(message)
@@ -317,7 +378,9 @@ def check_message(message: str, path: Path, case: Case) -> None:
     places += [re.escape(f"override {name[0] if name else ''}") + ".*: " for name in named]
     assert re.match("|".join(places), message), message
     if case.block not in (None, "task"):  # without its task, a recipe may lack anything
-        assert case.block in message or "evaluation.generation" in message, message  # which takes from `rollout` what it leaves unsaid
+        assert case.block in message or "evaluation.generation" in message, (
+            message
+        )  # which takes from `rollout` what it leaves unsaid
 
 
 def check_dump(recipe: Recipe, folder: Path) -> None:
@@ -366,7 +429,9 @@ def test_a_thousand_cases(tmp_path, monkeypatch, capsys):
         for kind in kinds:
             print(f"{kind:<28}" + "".join(f"{counts[kind, outcome]:>24}" for outcome in outcomes))
         print(f"{'all':<28}" + "".join(f"{sum(counts[kind, outcome] for kind in kinds):>24}" for outcome in outcomes))
-        print(f"{sum(counts.values())} cases, {time.monotonic() - start:.0f} s, every refusal one message and exit code 2")
+        print(
+            f"{sum(counts.values())} cases, {time.monotonic() - start:.0f} s, every refusal one message and exit code 2"
+        )
     assert sum(counts.values()) >= 1000
     assert {kind for kind, _ in counts} == KINDS.keys()
     assert all(counts[kind, "refused"] for kind in kinds if kind != "untouched")

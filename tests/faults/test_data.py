@@ -35,7 +35,8 @@ def lines(*rows: object) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ------------------------------------------------------------------------------------------------------------------
 
 GOOD = lines({"prompt": "a"}, {"prompt": "b"})
 AS_UTF8 = "data files are read as UTF-8, so save it as UTF-8"
@@ -49,29 +50,65 @@ REFUSED = {
     "another kind of file": ("d.txt", b"a\n", "d.txt: unknown kind of file; use .jsonl, .json, .csv, .tsv, .parquet"),
     "UTF-16": ("d.jsonl", GOOD.decode().encode("utf-16"), "d.jsonl:1: the file is saved with UTF-16; save it as UTF-8"),
     "UTF-16, big end first": ("d.csv", b"\xfe\xff\0p", "d.csv:1: the file is saved with UTF-16; save it as UTF-8"),
-    "UTF-16 without a mark": ("d.jsonl", GOOD.decode().encode("utf-16-le"), "d.jsonl:1: a NUL byte: the file is damaged, or no UTF-8 text"),
+    "UTF-16 without a mark": (
+        "d.jsonl",
+        GOOD.decode().encode("utf-16-le"),
+        "d.jsonl:1: a NUL byte: the file is damaged, or no UTF-8 text",
+    ),
     "Latin-1": ("d.jsonl", GOOD + b'{"prompt": "caf\xe9"}\n', f"d.jsonl:3: not UTF-8 text (byte 0xe9); {AS_UTF8}"),
     "Latin-1 in a CSV": ("d.csv", b"prompt\nok\ncaf\xe9\n", f"d.csv:3: not UTF-8 text (byte 0xe9); {AS_UTF8}"),
     "Latin-1 in a list": ("d.json", b'["a",\n"caf\xe9"]', f"d.json:2: not UTF-8 text (byte 0xe9); {AS_UTF8}"),
     "NUL": ("d.jsonl", GOOD + b'{"prompt": "a\0b"}\n', "d.jsonl:3: a NUL byte: the file is damaged, or no UTF-8 text"),
     "NUL in a CSV": ("d.csv", b"prompt\na\0b\n", "d.csv:2: a NUL byte: the file is damaged, or no UTF-8 text"),
-    "not JSON": ("d.jsonl", GOOD + b"{oops\n", "d.jsonl:3: not JSON: Expecting property name enclosed in double quotes (column 2)"),
-    "a torn last line": ("d.jsonl", GOOD + b'{"prompt": "c', "d.jsonl:3: not JSON: Unterminated string starting at (column 12)"),
-    "two objects on a line": ("d.jsonl", b'{"prompt": "a"} {"prompt": "b"}\n', "d.jsonl:1: not JSON: Extra data (column 17)"),
-    "a list on a line": ("d.jsonl", GOOD + b'["a"]\n', 'd.jsonl:3: expected an object such as {"prompt": "..."}, got list'),
+    "not JSON": (
+        "d.jsonl",
+        GOOD + b"{oops\n",
+        "d.jsonl:3: not JSON: Expecting property name enclosed in double quotes (column 2)",
+    ),
+    "a torn last line": (
+        "d.jsonl",
+        GOOD + b'{"prompt": "c',
+        "d.jsonl:3: not JSON: Unterminated string starting at (column 12)",
+    ),
+    "two objects on a line": (
+        "d.jsonl",
+        b'{"prompt": "a"} {"prompt": "b"}\n',
+        "d.jsonl:1: not JSON: Extra data (column 17)",
+    ),
+    "a list on a line": (
+        "d.jsonl",
+        GOOD + b'["a"]\n',
+        'd.jsonl:3: expected an object such as {"prompt": "..."}, got list',
+    ),
     "a text on a line": ("d.jsonl", b'"a"\n', 'd.jsonl:1: expected an object such as {"prompt": "..."}, got str'),
     "null on a line": ("d.jsonl", b"null\n", 'd.jsonl:1: expected an object such as {"prompt": "..."}, got NoneType'),
     "lines in a .json": ("d.json", GOOD, "d.json: not JSON: Extra data (line 2, column 1)"),
-    "one object in a .json": ("d.json", b"{}", "d.json: expected a list of rows, got dict; one object per line is called .jsonl"),
+    "one object in a .json": (
+        "d.json",
+        b"{}",
+        "d.json: expected a list of rows, got dict; one object per line is called .jsonl",
+    ),
     "numbers in a .json": ("d.json", b'["a", 5]', "d.json, row 2: expected a mapping of columns, got int"),
     "deep nesting": ("d.jsonl", b'{"prompt": ' + b"[" * 100_000, "d.jsonl:1: nested too deeply"),
-    "5,000 digits": ("d.jsonl", b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "d.jsonl:1: an integer with too many digits"),
+    "5,000 digits": (
+        "d.jsonl",
+        b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}",
+        "d.jsonl:1: an integer with too many digits",
+    ),
     "half of a character": ("d.jsonl", GOOD + b'{"prompt": "x\\ud83d"}\n', f"d.jsonl:3: \\ud83d {HALF}"),
-    "half of a character in a column": ("d.jsonl", b'{"prompt": "x", "notes": [{"\\uDE00": 1}]}\n', f"d.jsonl:1: \\ude00 {HALF}"),
+    "half of a character in a column": (
+        "d.jsonl",
+        b'{"prompt": "x", "notes": [{"\\uDE00": 1}]}\n',
+        f"d.jsonl:1: \\ude00 {HALF}",
+    ),
     "no prompt": ("d.jsonl", GOOD + b'{"text": "a", "n": 1}\n', "d.jsonl:3: no column 'prompt'; there are: text, n"),
     "no columns": ("d.jsonl", b"{}\n", "d.jsonl:1: no column 'prompt'; there are: none"),
     "prompt null": ("d.jsonl", b'{"prompt": null}\n', "d.jsonl:1: 'prompt' must be a text, got NoneType"),
-    "prompt a conversation": ("d.jsonl", b'{"prompt": [{"role": "user"}]}\n', "d.jsonl:1: 'prompt' must be a text, got list"),
+    "prompt a conversation": (
+        "d.jsonl",
+        b'{"prompt": [{"role": "user"}]}\n',
+        "d.jsonl:1: 'prompt' must be a text, got list",
+    ),
     "reference a number": (
         "d.jsonl",
         b'{"prompt": "a", "references": 5}\n',
@@ -87,16 +124,25 @@ REFUSED = {
         b'{"prompt": "a", "references": NaN}\n',
         "d.jsonl:1: 'references' must be a text or a list of texts, got float",
     ),
-    "completion a number": ("d.jsonl", b'{"prompt": "a", "completion": 5}\n', "d.jsonl:1: 'completion' must be a text, got int"),
+    "completion a number": (
+        "d.jsonl",
+        b'{"prompt": "a", "completion": 5}\n',
+        "d.jsonl:1: 'completion' must be a text, got int",
+    ),
     "one id twice": (
         "d.jsonl",
-        b"\n" + lines({"prompt": "a", "id": 7}, {"prompt": "b", "id": 8}, {"prompt": "c", "id": 8}, {"prompt": "d", "id": "7"}),
-        "d.jsonl:4: the id '8' is that of d.jsonl:3, too; ids name samples, so make them differ, or call the column something else",
+        b"\n"
+        + lines(
+            {"prompt": "a", "id": 7}, {"prompt": "b", "id": 8}, {"prompt": "c", "id": 8}, {"prompt": "d", "id": "7"}
+        ),
+        "d.jsonl:4: the id '8' is that of d.jsonl:3, too; ids name samples, so make them differ, or call the column "
+        "something else",
     ),
     "one id twice in a CSV": (
         "d.csv",
         b'prompt,id\n"a\nb",x\nc,x\n',
-        "d.csv:4: the id 'x' is that of d.csv:2, too; ids name samples, so make them differ, or call the column something else",
+        "d.csv:4: the id 'x' is that of d.csv:2, too; ids name samples, so make them differ, or call the column "
+        "something else",
     ),
     "a cell too many": (
         "d.csv",
@@ -104,7 +150,11 @@ REFUSED = {
         "d.csv:3: more cells than the header has; put quotes around texts with a separator in them",
     ),
     "a cell too few": ("d.csv", b"prompt,n\na,1\n\nb\n", "d.csv:4: 1 cell where the header has 2"),
-    "a quote never closed": ("d.csv", b'prompt\na\n"b\nc\n', "d.csv:3: a quotation mark is opened here and never closed"),
+    "a quote never closed": (
+        "d.csv",
+        b'prompt\na\n"b\nc\n',
+        "d.csv:3: a quotation mark is opened here and never closed",
+    ),
     "a quote never closed in a long file": (
         "d.csv",
         b'prompt\n"a\n' + b"b\n" * 100_000,
@@ -149,7 +199,8 @@ def test_what_is_no_file(here):
         "folder": f"folder: a folder; name a file that ends in {ends}",
         "pipe.jsonl": f"pipe.jsonl: no regular file; name a file that ends in {ends}",
         "none.jsonl": f"none.jsonl: no such file; data files end in {ends}, anything else is a Hub id",
-        "trian": "'trian' is neither a file nor a data set that can be loaded from the Hub: Couldn't reach 'trian' on the Hub "
+        "trian": "'trian' is neither a file nor a data set that can be loaded from the Hub: Couldn't reach 'trian' on "
+        "the Hub "
         "(OfflineModeIsEnabled)",
         "x" * 300: "x" * 100 + ": cannot be read: File name too long",
     }
@@ -189,15 +240,19 @@ def test_damaged_parquet(here):
     pyarrow.parquet.write_table(twice, here / "d.parquet")
     with pytest.raises(DataError, match=r"^d\.parquet: the column 'prompt' comes twice$"):
         task("d.parquet").samples("train")
-    latin = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xe9")])
+    latin = pyarrow.Array.from_buffers(
+        pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xe9")]
+    )
     pyarrow.parquet.write_table(pyarrow.Table.from_arrays([latin], names=["prompt"]), here / "d.parquet")
     with pytest.raises(
-        DataError, match=r"^d\.parquet, row 1, or soon after it: a value cannot be read: 'utf-8' codec can't decode byte 0xe9"
+        DataError,
+        match=r"^d\.parquet, row 1, or soon after it: a value cannot be read: 'utf-8' codec can't decode byte 0xe9",
     ):
         task("d.parquet").samples("train")
 
 
-# --- what is read, and how ------------------------------------------------------------------------------------------------------------
+# --- what is read, and how
+# ------------------------------------------------------------------------------------------------------------
 
 ODD = [
     "",
@@ -217,7 +272,10 @@ ODD = [
 @pytest.mark.parametrize("escaped", [True, False])
 def test_every_text_arrives_as_it_was_written(tmp_path, ending, mark, escaped):
     path = tmp_path / "d.jsonl"
-    rows = [json.dumps({"prompt": text, "references": [text], "same": text}, ensure_ascii=escaped or "\0" in text) for text in ODD]
+    rows = [
+        json.dumps({"prompt": text, "references": [text], "same": text}, ensure_ascii=escaped or "\0" in text)
+        for text in ODD
+    ]
     path.write_bytes((mark + (ending + ending).join(rows)).encode())  # blank lines between, none at the end
     samples = task(path).samples("train")
     assert [sample.prompt for sample in samples] == ODD
@@ -229,12 +287,21 @@ def test_cells_over_several_lines_and_marks_inside_them(tmp_path):
     path = tmp_path / "d.csv"
     path.write_bytes('\ufeffprompt,references,n\r\n"a\nb","say ""x""",\r\n\r\nשלום,,2\r\n'.encode())
     samples = task(path).samples("train")
-    assert [(s.prompt, s.references, s.meta) for s in samples] == [("a\nb", ('say "x"',), {"n": ""}), ("שלום", (), {"n": "2"})]
+    assert [(s.prompt, s.references, s.meta) for s in samples] == [
+        ("a\nb", ('say "x"',), {"n": ""}),
+        ("שלום", (), {"n": "2"}),
+    ]
 
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [({}, ()), ({"references": None}, ()), ({"references": ""}, ()), ({"references": []}, ()), ({"references": [""]}, ("",))],
+    [
+        ({}, ()),
+        ({"references": None}, ()),
+        ({"references": ""}, ()),
+        ({"references": []}, ()),
+        ({"references": [""]}, ("",)),
+    ],
 )
 def test_missing_and_empty_references(tmp_path, given, meant):
     path = tmp_path / "d.jsonl"
@@ -249,7 +316,9 @@ def test_nested_columns_arrive_whole_and_anew(tmp_path):
             parquet(path, [{"prompt": "a", "facts": [{"x": [1]}]}] * 2)
         else:
             path.write_text(
-                json.dumps({"prompt": "a", "facts": facts}) if path.suffix == ".jsonl" else json.dumps([{"prompt": "a", "facts": facts}])
+                json.dumps({"prompt": "a", "facts": facts})
+                if path.suffix == ".jsonl"
+                else json.dumps([{"prompt": "a", "facts": facts}])
             )
         samples = task(path).samples("train")
         assert samples[0].meta["facts"] == ([{"x": [1]}] if path.suffix == ".parquet" else facts)
@@ -281,7 +350,10 @@ def test_a_file_that_changes_while_it_is_used(tmp_path):
         file.write('{"prompt": "c"}\n')
     with pytest.raises(DataError) as caught:
         samples[1]
-    assert str(caught.value) == f"{path} was changed while it was in use; put the old one back and resume, or start a new run"
+    assert (
+        str(caught.value)
+        == f"{path} was changed while it was in use; put the old one back and resume, or start a new run"
+    )
 
 
 def test_a_new_time_alone_changes_nothing(tmp_path):
@@ -302,7 +374,8 @@ def test_line_ends_of_an_old_macintosh(tmp_path, name):
     assert str(caught.value) == f"{path}:1: {reason}"
 
 
-# --- prompts ----------------------------------------------------------------------------------------------------------------------------
+# --- prompts
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -321,7 +394,12 @@ def test_prompts_of_other_tasks_are_checked(prompt, message):
 
 def byte_model(folder: Path) -> Path:
     """A tiny model whose tokens are bytes, so that every text can be a prompt."""
-    vocab = {"<pad>": 0, "</s>": 1, "<s>": 2, **{char: i + 3 for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}}
+    vocab = {
+        "<pad>": 0,
+        "</s>": 1,
+        "<s>": 2,
+        **{char: i + 3 for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))},
+    }
     tokenizer = Tokenizer(models.BPE(vocab, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -338,7 +416,11 @@ def test_odd_prompts_are_trained_on(tmp_path):
     training = {"iterations": 2, "prompts_per_iteration": len(prompts)}
     model = {"path": str(byte_model(tmp_path / "bytes"))}
     loop = small_loop(
-        tmp_path, model=model, data={"train": str(path), "validation": str(path)}, prompt={"max_tokens": 20}, training=training
+        tmp_path,
+        model=model,
+        data={"train": str(path), "validation": str(path)},
+        prompt={"max_tokens": 20},
+        training=training,
     )
     seen: list[str] = []
 
@@ -371,7 +453,9 @@ def ending_at_once(folder: Path) -> Path:
 
 def test_when_every_completion_is_empty_training_goes_on(tmp_path):
     reward = tmp_path / "seen.py"
-    reward.write_text("def seen(completions):\n    assert set(completions) == {''}\n    return [0.5] * len(completions)\n")
+    reward.write_text(
+        "def seen(completions):\n    assert set(completions) == {''}\n    return [0.5] * len(completions)\n"
+    )
     metrics = [{"name": "diversity"}, {"name": "rouge"}]
     recipe = small_recipe(
         tmp_path,
@@ -398,19 +482,25 @@ def test_a_metric_that_needs_references_names_the_row_without(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_bytes(lines({"prompt": "1", "references": ["1"]}, {"prompt": "2", "references": []}))
     recipe = small_recipe(
-        tmp_path, data={"train": str(path), "validation": str(path)}, evaluation={"every": 0, "prompts": 2, "metrics": [{"name": "rouge"}]}
+        tmp_path,
+        data={"train": str(path), "validation": str(path)},
+        evaluation={"every": 0, "prompts": 2, "metrics": [{"name": "rouge"}]},
     )
     with pytest.raises(DataError) as caught:
         run(recipe)
     assert str(caught.value) == "rouge compares with references, and row 1 has none"
 
 
-# --- many rows --------------------------------------------------------------------------------------------------------------------------
+# --- many rows
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("suffix", "per_row"), [(".jsonl", 40), (".csv", 170)])
 def test_rows_are_not_kept_as_objects(tmp_path, suffix, per_row):
-    n, text = 20_000, "a prompt of about one hundred characters, which is what the prompts of many tasks come to, give or take"
+    n, text = (
+        20_000,
+        "a prompt of about one hundred characters, which is what the prompts of many tasks come to, give or take",
+    )
     path = tmp_path / f"d{suffix}"
     if suffix == ".jsonl":
         path.write_text("".join(f'{{"prompt": "{i} {text}", "id": {i}}}\n' for i in range(n)))
@@ -446,17 +536,27 @@ def test_a_million_rows_cost_little_memory(tmp_path):
     with path.open("w") as file:
         for i in range(1_000_000):
             file.write(
-                json.dumps({"prompt": f"{i % 20} 12 13 1 8 16 15 12 9 15 11 18 6 16 4 9 4 3 19 8 17 19 4 9 3 2 10 15 17 3 11 13 10 19 1"})
+                json.dumps(
+                    {
+                        "prompt": f"{i % 20} 12 13 1 8 16 15 12 9 15 11 18 6 16 4 9 4 3 19 8 17 19 4 9 3 2 10 15 17 3 "
+                        f"11 13 10 19 1"
+                    }
+                )
                 + "\n"
             )
 
     def figures(data: Path, folder: str) -> dict[str, float]:
         command = [sys.executable, "-c", MILLION, str(tmp_path), str(data), folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=Path(__file__).parents[2])
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=280, cwd=Path(__file__).parents[2]
+        )
         return json.loads(done.stdout.splitlines()[-1])
 
     few, many = figures(tmp_path / "numbers.jsonl", "few"), figures(path, "many")
-    more = f"{many['peak_mb'] - few['peak_mb']} MB more than with 64 rows; read in {many['seconds'] - few['seconds']:.1f} s"
+    more = (
+        f"{many['peak_mb'] - few['peak_mb']} MB more than with 64 rows; read in "
+        f"{many['seconds'] - few['seconds']:.1f} s"
+    )
     print(f"\na million rows: {many['peak_mb']} MB at most, {more}")
     assert (few["rows"], many["rows"]) == (64, 1_000_000)
     assert many["tokens"] > 0

@@ -1,6 +1,7 @@
 """SIGKILL at any moment: the resumed run ends with the weights, numbers, texts and files of one that was not killed.
 
-The short version is one of the default tests. The sweep prints what it did, and writes it to the file that `RL4LMS_SWEEP_JSON` names.
+The short version is one of the default tests. The sweep prints what it did, and writes it to the file that
+`RL4LMS_SWEEP_JSON` names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import pytest
 
 from tests.faults.sweep import KINDS, VARIANTS, Nursery, Tally, Victim, record, table
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system: runs cannot be killed by the hundred")
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="no fork on this system: runs cannot be killed by the hundred"
+)
 
 RANDOM_KILLS_PER_VARIANT = 24
 # Each is a fresh run that dies at every point named, one after the other: (point, how often it is reached before that).
@@ -63,14 +66,19 @@ OWN_POINTS: dict[str, list[tuple[tuple[str, int], ...]]] = {
 @pytest.mark.parametrize(
     ("variant", "points"),
     [
-        ("causal NLPO separate", [("checkpoint: policy torn", 2), ("metrics: torn line", 2), ("result.json: before the rename", 1)]),
+        (
+            "causal NLPO separate",
+            [("checkpoint: policy torn", 2), ("metrics: torn line", 2), ("result.json: before the rename", 1)],
+        ),
         (
             "LoRA encoder-decoder PPO shared",
             [("checkpoint: before the rename", 1), ("update: one optimiser step", 3), ("evaluation: decoded", 2)],
         ),
     ],
 )
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, nursery: Nursery, variant: str, points: list[tuple[str, int]]) -> None:
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, nursery: Nursery, variant: str, points: list[tuple[str, int]]
+) -> None:
     victim = Victim(variant, tmp_path / "victim", nursery)
     victim.injected_kill(*points)
     victim.random_kills(1, random.Random(variant))

@@ -26,7 +26,8 @@ from tests.tiny import word_tokenizer
 CPU = torch.device("cpu")
 REFUSED = (
     "its weights are only there as a pickle (pytorch_model.bin), which can run code when it is read. "
-    "Save it once with `save_pretrained`, which writes safetensors, or set allow_pickle: true beside its path if you trust its source"
+    "Save it once with `save_pretrained`, which writes safetensors, or set allow_pickle: true beside its path if you "
+    "trust its source"
 )
 
 
@@ -115,7 +116,9 @@ def test_a_pickled_base_of_a_reward_model_is_refused(tmp_path: Path) -> None:
     folder = as_pickle(classifier(tmp_path / "bert"))
     data = tmp_path / "data.csv"
     data.write_text("text,label\nw3,0\nw4,1\n")
-    with pytest.raises(ModelError, match=r"^cannot load '.*bert' as a classifier: its weights are only there as a pickle"):
+    with pytest.raises(
+        ModelError, match=r"^cannot load '.*bert' as a classifier: its weights are only there as a pickle"
+    ):
         train_reward_model(base=str(folder), train=str(data), output=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
 
@@ -123,10 +126,13 @@ def test_a_pickled_base_of_a_reward_model_is_refused(tmp_path: Path) -> None:
 def test_a_pickled_adapter_is_refused(tmp_path: Path) -> None:
     base, adapter = save_tiny(tmp_path / "lm", "gpt2"), tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base), "peft_type": "LORA"}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(base), "peft_type": "LORA"})
+    )
     torch.save({"x": Trap(tmp_path / "sprung")}, adapter / "adapter_model.bin")
     with pytest.raises(
-        ModelError, match=r"cannot load the adapter '.*adapter': its weights are only there as a pickle \(adapter_model\.bin\)"
+        ModelError,
+        match=r"cannot load the adapter '.*adapter': its weights are only there as a pickle \(adapter_model\.bin\)",
     ):
         load_lm(ModelConfig(path=str(adapter)), CPU)
 
@@ -134,9 +140,14 @@ def test_a_pickled_adapter_is_refused(tmp_path: Path) -> None:
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "lm", "gpt2")
     trap = tmp_path / "sprung"
-    (folder / "theirs.py").write_text(f"import os\nos.mkdir({str(trap)!r})\nclass Config: pass\nclass Model: pass\nclass Tokenizer: pass\n")
+    (folder / "theirs.py").write_text(
+        f"import os\nos.mkdir({str(trap)!r})\nclass Config: pass\nclass Model: pass\nclass Tokenizer: pass\n"
+    )
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"}}
+    config |= {
+        "model_type": "theirs",
+        "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"^model\.path: cannot load .*lm' as a language model: "):
         load_lm(ModelConfig(path=str(folder)), CPU)

@@ -32,7 +32,8 @@ def test_a_second_process_is_refused_and_the_first_is_named(nursery: Nursery, tm
         end = nursery.run("train", victim.run, "--resume")
         fresh = nursery.run("train", victim.recipe)
     message = (
-        f"error: {victim.run}: process {os.getpid()} on {socket.gethostname()} is training in this run folder; wait for it, or stop it\n"
+        f"error: {victim.run}: process {os.getpid()} on {socket.gethostname()} is training in this run folder; "
+        f"wait for it, or stop it\n"
     )
     assert (end.code, end.out, end.err) == (2, "", message)
     assert (fresh.code, fresh.out, fresh.err) == (2, "", message)
@@ -44,7 +45,10 @@ def test_a_second_process_is_refused_and_the_first_is_named(nursery: Nursery, tm
 def test_a_second_run_of_the_same_process_is_refused(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path)
     (tmp_path / "run").mkdir()
-    with RunLock(tmp_path / "run"), pytest.raises(CheckpointError, match=f"process {os.getpid()} on .* is training in this run folder"):
+    with (
+        RunLock(tmp_path / "run"),
+        pytest.raises(CheckpointError, match=f"process {os.getpid()} on .* is training in this run folder"),
+    ):
         run(recipe)
     assert run(recipe).metrics["eval/reward"] >= 0
 
@@ -71,13 +75,18 @@ def test_a_forked_worker_does_not_keep_the_lock_of_a_parent_that_died(tmp_path: 
             os.close(held._descriptor)  # what the system does when a process dies
             held._descriptor = None
             with RunLock(tmp_path):
-                assert json.loads((tmp_path / ".lock").read_text()) == {"pid": os.getpid(), "host": socket.gethostname()}
+                assert json.loads((tmp_path / ".lock").read_text()) == {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                }
         finally:
             os.kill(child, 9)
             os.waitpid(child, 0)
 
 
-def test_a_lock_file_that_its_holder_removes_meanwhile_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_file_that_its_holder_removes_meanwhile_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original, calls = lock_module._try_lock, []
 
     def removed_just_now(descriptor: int) -> None:
@@ -106,7 +115,9 @@ def test_a_file_system_without_locks_is_used_with_a_warning(
     ]
 
 
-def test_a_lock_whose_holder_cannot_write_its_name_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_whose_holder_cannot_write_its_name_is_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -120,7 +131,9 @@ def test_a_lock_whose_holder_cannot_write_its_name_is_free_again(tmp_path: Path,
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
 
 
-def test_a_file_system_that_numbers_files_anew_is_not_asked_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_numbers_files_anew_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tries = []
     monkeypatch.setattr(lock_module, "_same", lambda known, path: bool(tries.append(path)))
     with RunLock(tmp_path):
@@ -136,7 +149,9 @@ def test_a_folder_that_is_deleted_or_replaced_is_noticed(tmp_path: Path, replace
         folder.rename(tmp_path / "elsewhere")
         if replaced:
             folder.mkdir()
-        with pytest.raises(StorageError, match=r"run: the run folder was deleted, moved or replaced while the run was going on"):
+        with pytest.raises(
+            StorageError, match=r"run: the run folder was deleted, moved or replaced while the run was going on"
+        ):
             held.check()
         if replaced:  # another run's lock stays
             (folder / ".lock").write_text("theirs")

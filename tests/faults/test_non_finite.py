@@ -1,4 +1,6 @@
-"""NaN and infinity in a loss or a gradient: the run stops before the optimiser step, and what it was working on can be looked at."""
+"""NaN and infinity in a loss or a gradient: the run stops before the optimiser step, and what it was working on can be
+looked at.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     loop = poisoned(tmp_path, value, where)
     steps: list[bool] = []
     loop.state.optimizer.register_step_pre_hook(
-        lambda *_: steps.append(all(bool(p.grad.isfinite().all()) for p in loop.models.policy.parameters() if p.grad is not None))
+        lambda *_: steps.append(
+            all(bool(p.grad.isfinite().all()) for p in loop.models.policy.parameters() if p.grad is not None)
+        )
     )
     with pytest.raises(NonFiniteError) as caught:
         loop.run()
@@ -56,7 +60,8 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     message = str(caught.value)
     assert message.startswith("iteration 3: ")
     assert message.endswith(
-        f"; its batch is in {folder} (last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
+        f"; its batch is in {folder} (last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} "
+        f"--resume)"
     )
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert len(rows) == 4  # the minibatch
@@ -78,7 +83,9 @@ def test_rows_read_like_the_rollout(tmp_path: Path) -> None:
     loop = poisoned(tmp_path, math.nan, "advantages")
     with pytest.raises(NonFiniteError):
         loop.run()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "failed-batch-000003" / "rows.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "failed-batch-000003" / "rows.jsonl").read_text().splitlines()
+    ]
     prompts = {sample.id: sample.prompt for sample in loop.samples}
     for row in rows:
         assert row["prompt"] == prompts[row["id"]]
@@ -94,7 +101,9 @@ def test_the_error_survives_where_the_batch_cannot_be_written(tmp_path: Path, mo
         raise OSError("No space left on device")
 
     monkeypatch.setattr(failed_batch, "save_file", fails)
-    with pytest.raises(NonFiniteError, match=r"its batch could not be written: No space left on device \(last good checkpoint"):
+    with pytest.raises(
+        NonFiniteError, match=r"its batch could not be written: No space left on device \(last good checkpoint"
+    ):
         loop.run()
     assert not (tmp_path / "run" / "failed-batch-000003").exists()
 

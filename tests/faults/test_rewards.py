@@ -26,7 +26,9 @@ from rl4lms.training.run import run
 from tests.runs import metric_lines, small_loop, small_recipe, weights_hash
 
 MASK = RewardFaultsConfig(exception="mask", non_finite="mask", timeout="mask", timeout_s=0.2)
-CONSTANT = RewardFaultsConfig(exception="constant", non_finite="constant", timeout="constant", timeout_s=0.2, constant=-3)
+CONSTANT = RewardFaultsConfig(
+    exception="constant", non_finite="constant", timeout="constant", timeout_s=0.2, constant=-3
+)
 BATCH: dict[str, Any] = {
     "prompts": ["p", "q", "r"],
     "completions": ["one", "two", "three"],
@@ -48,7 +50,8 @@ def giving(value: Any) -> Any:
     return mine
 
 
-# --- bugs: the wrong type or length is an error whatever the recipe says ----------------------------------------------------------------
+# --- bugs: the wrong type or length is an error whatever the recipe says
+# ----------------------------------------------------------------
 
 WRONG = {
     "None": (None, "reward 'mine' returned NoneType None; expected a list with one number per completion"),
@@ -56,26 +59,51 @@ WRONG = {
     "text": ("abc", "reward 'mine' returned str 'abc'; expected a list with one number per completion"),
     "dict": ({0: 1}, "reward 'mine' returned dict {0: 1}; expected a list with one number per completion"),
     "set": ({1, 2, 3}, "reward 'mine' returned set; expected a list with one number per completion"),
-    "generator": ((i for i in range(3)), "reward 'mine' returned generator; expected a list with one number per completion"),
-    "tensor without rows": (torch.tensor(1.0), "reward 'mine' returned Tensor; expected a list with one number per completion"),
-    "numpy number": (np.float64(1), "reward 'mine' returned float64 np.float64(1.0); expected a list with one number per completion"),
+    "generator": (
+        (i for i in range(3)),
+        "reward 'mine' returned generator; expected a list with one number per completion",
+    ),
+    "tensor without rows": (
+        torch.tensor(1.0),
+        "reward 'mine' returned Tensor; expected a list with one number per completion",
+    ),
+    "numpy number": (
+        np.float64(1),
+        "reward 'mine' returned float64 np.float64(1.0); expected a list with one number per completion",
+    ),
     "too few": ([1, 2], "reward 'mine' returned 2 values for 3 completions"),
     "too many": (torch.zeros(4), "reward 'mine' returned 4 values for 3 completions"),
     "none at all": ([], "reward 'mine' returned 0 values for 3 completions"),
     "far too many": (np.broadcast_to(0.0, (10**12,)), "reward 'mine' returned 1000000000000 values for 3 completions"),
     "texts": ([1, "2", 3], "reward 'mine': row 1 is str '2'; expected a number (completion 'two')"),
-    "array of texts": (np.array(["1", "2", "3"]), "reward 'mine': row 0 is str '1'; expected a number (completion 'one')"),
+    "array of texts": (
+        np.array(["1", "2", "3"]),
+        "reward 'mine': row 0 is str '1'; expected a number (completion 'one')",
+    ),
     "dicts": ([{}, 1, 2], "reward 'mine': row 0 is dict {}; expected a number (completion 'one')"),
     "decimals": ([decimal.Decimal(1), 1, 2], "reward 'mine': row 0 is Decimal; expected a number (completion 'one')"),
     "complex": ([1, 1j, 2], "reward 'mine': row 1 is complex 1j; expected a number (completion 'two')"),
-    "lists and numbers": ([[1], 2, 3], "reward 'mine': row 1 is int 2 where other rows are lists; return one list per completion, or none"),
+    "lists and numbers": (
+        [[1], 2, 3],
+        "reward 'mine': row 1 is int 2 where other rows are lists; return one list per completion, or none",
+    ),
     "lists of other lengths": ([[1], [2], [3]], "reward 'mine': row 1 has 1 values for the 2 tokens of its completion"),
-    "long rows": (np.broadcast_to(0.0, (3, 10**9)), "reward 'mine': row 0 has 1000000000 values for the 1 tokens of its completion"),
-    "lists in lists": ([[[1]], [2, 3], [4]], "reward 'mine': row 0, token 0 is list [1]; expected a number (completion 'one')"),
-    "None in a row": ([[1], [2, None], [4]], "reward 'mine': row 1, token 1 is NoneType None; expected a number (completion 'two')"),
+    "long rows": (
+        np.broadcast_to(0.0, (3, 10**9)),
+        "reward 'mine': row 0 has 1000000000 values for the 1 tokens of its completion",
+    ),
+    "lists in lists": (
+        [[[1]], [2, 3], [4]],
+        "reward 'mine': row 0, token 0 is list [1]; expected a number (completion 'one')",
+    ),
+    "None in a row": (
+        [[1], [2, None], [4]],
+        "reward 'mine': row 1, token 1 is NoneType None; expected a number (completion 'two')",
+    ),
     "tensor without data": (
         torch.zeros(3, device="meta"),
-        "reward 'mine' returned a Tensor that cannot be read: NotImplementedError: Cannot copy out of meta tensor; no data!",
+        "reward 'mine' returned a Tensor that cannot be read: NotImplementedError: Cannot copy out of meta tensor; no "
+        "data!",
     ),
 }
 
@@ -94,7 +122,8 @@ def test_numbers_of_every_kind_are_scores():
     assert call(giving((torch.tensor(1.5), None, np.int8(-1)))).scores == [1.5, None, -1.0]
 
 
-# --- faults: not finite -----------------------------------------------------------------------------------------------------------------
+# --- faults: not finite
+# -----------------------------------------------------------------------------------------------------------------
 
 NOT_FINITE = {
     "NaN": (NAN, "nan"),
@@ -113,7 +142,9 @@ def test_a_row_that_is_not_finite(value, what):
     assert str(caught.value) == f"{told} (completion 'two')"
     masked = call(giving([1, value, 2]), MASK)
     assert masked.scores == [1.0, None, 2.0]
-    assert [fault.record() for fault in masked.faults] == [{"kind": "non_finite", "message": told, "row": 1, "completion": "two"}]
+    assert [fault.record() for fault in masked.faults] == [
+        {"kind": "non_finite", "message": told, "row": 1, "completion": "two"}
+    ]
     assert call(giving([1, value, 2]), CONSTANT).scores == [1.0, -3.0, 2.0]
 
 
@@ -131,7 +162,8 @@ def test_the_largest_float32_is_finite():
     assert call(giving([float(np.finfo(np.float32).max)] * 3)).scores == [float(np.finfo(np.float32).max)] * 3
 
 
-# --- faults: exceptions -----------------------------------------------------------------------------------------------------------------
+# --- faults: exceptions
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def line_of(function: Any, offset: int) -> str:
@@ -149,7 +181,9 @@ def test_an_error_of_the_reward_names_it_and_its_line():
     assert isinstance(caught.value.__cause__, json.JSONDecodeError)
     masked = call(mine, MASK)
     assert masked.scores == [None, None, None]
-    assert [(fault.kind, fault.message, fault.row) for fault in masked.faults] == [("exception", str(caught.value), None)]
+    assert [(fault.kind, fault.message, fault.row) for fault in masked.faults] == [
+        ("exception", str(caught.value), None)
+    ]
     assert call(mine, CONSTANT).scores == [-3.0, -3.0, -3.0]
 
 
@@ -191,7 +225,9 @@ def test_ctrl_c_stops_whatever_the_policy(faults):
 
 
 def test_missing_columns_are_no_fault():
-    with pytest.raises(DataError, match=r"^reward 'mine' needs the data column 'question'; there are: completion_ids, completions, fac"):
+    with pytest.raises(
+        DataError, match=r"^reward 'mine' needs the data column 'question'; there are: completion_ids, completions, fac"
+    ):
         call(mine_with_a_column, MASK)
 
 
@@ -206,9 +242,14 @@ def test_rewards_that_cannot_be_called_by_name():
     def mine(completions, /):
         return [0, 0, 0]
 
-    with pytest.raises(ConfigError, match=r"^reward 'mine': 'completions' is taken by position only, and arguments are passed by name; "):
+    with pytest.raises(
+        ConfigError,
+        match=r"^reward 'mine': 'completions' is taken by position only, and arguments are passed by name; ",
+    ):
         call(mine)
-    with pytest.raises(ConfigError, match=r"^reward 'max': its parameters cannot be read; wrap it in a Python function$"):
+    with pytest.raises(
+        ConfigError, match=r"^reward 'max': its parameters cannot be read; wrap it in a Python function$"
+    ):
         call(max)
 
 
@@ -234,11 +275,15 @@ def test_async_rewards_fail_like_others():
         assert [fault.kind for fault in call(slow, MASK).faults] == ["timeout"]
     finally:
         release.set()
-    with pytest.raises(RewardError, match=r"^reward 'endless' returned async_generator; expected a list with one number per completion$"):
+    with pytest.raises(
+        RewardError,
+        match=r"^reward 'endless' returned async_generator; expected a list with one number per completion$",
+    ):
         call(endless, MASK)
 
 
-# --- faults: time-outs ------------------------------------------------------------------------------------------------------------------
+# --- faults: time-outs
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_reward_that_hangs_is_left_behind_and_named_with_the_line_it_hangs_on():
@@ -299,7 +344,10 @@ def test_calls_that_never_come_back_do_not_pile_up(monkeypatch):
             assert call(mine, faults).scores == [None] * 3
         with pytest.raises(RewardError) as caught:
             call(mine, faults)
-        assert str(caught.value) == "reward 'mine': 2 calls that ran out of time are still running; the reward needs a time-out of its own"
+        assert (
+            str(caught.value)
+            == "reward 'mine': 2 calls that ran out of time are still running; the reward needs a time-out of its own"
+        )
     finally:
         release.set()
 
@@ -347,7 +395,8 @@ def test_a_stuck_reward_keeps_no_process_alive():
     assert time.monotonic() - start < 50
 
 
-# --- inputs -----------------------------------------------------------------------------------------------------------------------------
+# --- inputs
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 def vandal(prompts, completions, completion_ids, references, facts, topic):
@@ -388,9 +437,15 @@ def test_what_a_metric_does_to_its_inputs_reaches_nobody_else():
 
 
 def test_a_column_that_cannot_be_copied_is_named():
-    with pytest.raises(DataError, match=r"^reward 'mine': a value of 'lock' cannot be copied: TypeError: cannot pickle '_thread\.lock'"):
+    with pytest.raises(
+        DataError, match=r"^reward 'mine': a value of 'lock' cannot be copied: TypeError: cannot pickle '_thread\.lock'"
+    ):
         call(lock_taker, columns={"lock": [threading.Lock()] * 3})
-    assert call(giving([1, 2, 3]), columns={"lock": [threading.Lock()] * 3}).scores == [1.0, 2.0, 3.0]  # it does not take the column
+    assert call(giving([1, 2, 3]), columns={"lock": [threading.Lock()] * 3}).scores == [
+        1.0,
+        2.0,
+        3.0,
+    ]  # it does not take the column
 
 
 def lock_taker(completions, lock):
@@ -412,7 +467,8 @@ def test_a_list_that_the_reward_keeps_and_changes_changes_no_score():
     assert (first.scores, call(giving(flat)).scores) == ([1.0, 2.0, 3.0], [7.0, 2.0, 3.0])
 
 
-# --- sums -------------------------------------------------------------------------------------------------------------------------------
+# --- sums
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 def summed(tmp_path: Path, source: str, **weights: float) -> Sum:
@@ -442,7 +498,11 @@ def test_faults_of_a_part_are_those_of_the_part(tmp_path):
     assert output.scores == [12.0, None, 14.0]
     assert output.parts == {"good": [1.0, 2.0, 3.0], "bad": [1.0, None, 1.0], "broken": [10.0, 10.0, 10.0]}
     assert [(fault.kind, fault.row, fault.message) for fault in output.faults] == [
-        ("non_finite", 1, "part 'bad' of the sum: reward 'bad': row 1 is nan; rewards are finite numbers, or None to leave a row out"),
+        (
+            "non_finite",
+            1,
+            "part 'bad' of the sum: reward 'bad': row 1 is nan; rewards are finite numbers, or None to leave a row out",
+        ),
         ("exception", None, told),
     ]
 
@@ -458,7 +518,8 @@ def test_a_sum_that_is_not_finite_is_a_fault_of_the_sum(tmp_path):
     assert output.parts["b"] == [0.0, 1e38, 1.0]
 
 
-# --- metrics: no number is made up ------------------------------------------------------------------------------------------------------
+# --- metrics: no number is made up
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_metric_that_fails_is_an_error_with_its_line():
@@ -473,7 +534,8 @@ def test_a_metric_that_fails_is_an_error_with_its_line():
         compute(giving({"x": [1, 10**5000, 2]}), **batch)
 
 
-# --- the user's file --------------------------------------------------------------------------------------------------------------------
+# --- the user's file
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -495,7 +557,8 @@ def test_errors_in_the_file_of_the_reward_are_plain(tmp_path, source, problem):
     assert str(caught.value) == (f"reward '{file}:f': {file}{problem}" if problem else constructor)
 
 
-# --- runs -------------------------------------------------------------------------------------------------------------------------------
+# --- runs
+# -------------------------------------------------------------------------------------------------------------------------------
 
 FLAKY = """
 def flaky(prompts, completion_ids):
@@ -513,7 +576,11 @@ def flaky_recipe(tmp_path: Path, folder: str = "run", **settings: Any) -> Any:
     file = tmp_path / "flaky.py"
     if not file.exists():
         file.write_text(FLAKY)
-    settings = {"reward": {"name": f"{file}:flaky"}, "training": {"iterations": 9, "prompts_per_iteration": 8}, **settings}
+    settings = {
+        "reward": {"name": f"{file}:flaky"},
+        "training": {"iterations": 9, "prompts_per_iteration": 8},
+        **settings,
+    }
     return small_recipe(tmp_path, output_dir=str(tmp_path / folder), **settings)
 
 
@@ -551,7 +618,11 @@ def test_faults_are_counted_and_told_and_the_run_goes_on(tmp_path, policy):
 def test_a_run_goes_on_without_the_calls_that_are_too_slow(tmp_path):
     file = tmp_path / "flaky.py"
     file.write_text("import time\n" + FLAKY.replace('raise ConnectionError("no answer")', "time.sleep(3)"))
-    run(flaky_recipe(tmp_path, reward_faults={"timeout": "constant", "timeout_s": 0.2, "constant": -1, "non_finite": "mask"}))
+    run(
+        flaky_recipe(
+            tmp_path, reward_faults={"timeout": "constant", "timeout_s": 0.2, "constant": -1, "non_finite": "mask"}
+        )
+    )
     lines, keys = metric_lines(tmp_path / "run")[1:], keys_of_calls(tmp_path, 9)
     assert [line["rollout/reward_timeouts"] for line in lines] == [float(key == 0) for key in keys]
     assert {line["rollout/score"] for line, key in zip(lines, keys, strict=True) if key == 0} == {-1.0}
@@ -560,7 +631,10 @@ def test_a_run_goes_on_without_the_calls_that_are_too_slow(tmp_path):
 
 
 def test_the_best_evaluation_is_one_with_a_score(tmp_path):
-    settings = {"checkpoint": {"every": 1, "best": "eval/reward"}, "evaluation": {"every": 1, "prompts": 8, "metrics": []}}
+    settings = {
+        "checkpoint": {"every": 1, "best": "eval/reward"},
+        "evaluation": {"every": 1, "prompts": 8, "metrics": []},
+    }
     for scores, best in ([NAN, 2.0, NAN, 1.0], {"value": 2.0, "step": 1}), ([NAN] * 4, {}):
         loop = small_loop(tmp_path, **settings, output_dir=str(tmp_path / f"best-{len(best)}"))
         loop.evaluate = lambda step, scores=scores: {"eval/reward": scores[step]}
@@ -574,7 +648,11 @@ def test_a_skipped_iteration_changes_no_weight(tmp_path):
     before = [parameter.clone() for parameter in loop.models.policy.parameters()]
     numbers = loop.step(0)
     assert numbers["train/updates"] == 0
-    assert (numbers["rollout/masked_rows"], numbers["rollout/skipped_in_a_row"], numbers["rollout/reward_exceptions"]) == (16, 1, 1)
+    assert (
+        numbers["rollout/masked_rows"],
+        numbers["rollout/skipped_in_a_row"],
+        numbers["rollout/reward_exceptions"],
+    ) == (16, 1, 1)
     assert all(torch.equal(old, new) for old, new in zip(before, loop.models.policy.parameters(), strict=True))
     loop.reward = giving([1.0] * 16)
     assert loop.step(1)["rollout/skipped_in_a_row"] == 0
@@ -583,17 +661,34 @@ def test_a_skipped_iteration_changes_no_weight(tmp_path):
 def test_a_dead_reward_stops_the_run_after_ten_skipped_iterations(tmp_path):
     file = tmp_path / "dead.py"
     file.write_text("def dead(completions):\n    raise ConnectionError('no answer')\n")
-    settings = {"reward": {"name": f"{file}:dead"}, "reward_faults": {"exception": "mask"}, "evaluation": {"every": 0, "metrics": []}}
-    recipe = small_recipe(tmp_path, **settings, training={"iterations": 50, "prompts_per_iteration": 4}, checkpoint={"every": 4})
+    settings = {
+        "reward": {"name": f"{file}:dead"},
+        "reward_faults": {"exception": "mask"},
+        "evaluation": {"every": 0, "metrics": []},
+    }
+    recipe = small_recipe(
+        tmp_path, **settings, training={"iterations": 50, "prompts_per_iteration": 4}, checkpoint={"every": 4}
+    )
     with pytest.raises(RewardError) as caught:
         run(recipe)
     last = tmp_path / "run" / "checkpoints" / "step-000009"  # every finished iteration is saved
     assert str(caught.value) == (
-        "iteration 10: 10 iterations in a row had no score at all; the last fault: reward 'dead' raised ConnectionError: no answer "
+        "iteration 10: 10 iterations in a row had no score at all; the last fault: reward 'dead' raised "
+        "ConnectionError: no answer "
         "(dead.py, line 2). See to the reward, and continue with --resume; or raise reward_faults.max_skipped "
         f"(last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
     )
-    assert [line["rollout/skipped_in_a_row"] for line in metric_lines(tmp_path / "run")[1:]] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [line["rollout/skipped_in_a_row"] for line in metric_lines(tmp_path / "run")[1:]] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
     with pytest.raises(RewardError, match=r"^iteration 10: 10 iterations in a row"):  # the count survives a restart
         run(recipe, resume=True)
 
@@ -602,14 +697,18 @@ def test_a_reward_that_always_returns_none_stops_the_run_too(tmp_path):
     loop = small_loop(tmp_path, reward_faults={"max_skipped": 2})
     loop.reward = giving([None] * 16)
     loop.step(0)
-    with pytest.raises(RewardError, match=r"^2 iterations in a row had no score at all: the reward returned None for every row\. "):
+    with pytest.raises(
+        RewardError, match=r"^2 iterations in a row had no score at all: the reward returned None for every row\. "
+    ):
         loop.step(1)
 
 
 def test_the_default_stops_at_the_first_fault(tmp_path):
     with pytest.raises(RewardError) as caught:
         run(flaky_recipe(tmp_path))
-    assert "reward 'flaky' raised ConnectionError: no answer (flaky.py, line 5)" in str(caught.value) or "row 3 is nan" in str(caught.value)
+    assert "reward 'flaky' raised ConnectionError: no answer (flaky.py, line 5)" in str(
+        caught.value
+    ) or "row 3 is nan" in str(caught.value)
     assert str(caught.value).startswith("reward 'flaky'")  # of the first evaluation
     assert not (tmp_path / "run" / "faults.jsonl").exists()
 
@@ -622,33 +721,44 @@ def test_a_run_that_a_fault_stopped_is_continued_with_another_policy(tmp_path):
     with pytest.raises(RewardError):
         run(flaky_recipe(tmp_path, **settings))
     before = metric_lines(tmp_path / "run")
-    result = run(flaky_recipe(tmp_path, **settings, reward_faults={"exception": "mask", "non_finite": "mask"}), resume=True)
+    result = run(
+        flaky_recipe(tmp_path, **settings, reward_faults={"exception": "mask", "non_finite": "mask"}), resume=True
+    )
     assert metric_lines(tmp_path / "run")[: len(before)] == before
     assert json.loads((result.folder / "result.json").read_text())["iterations"] == 9
 
 
 def test_resuming_with_faults_is_exact(tmp_path):
     faults = {"exception": "mask", "non_finite": "constant", "constant": -1, "max_skipped": 3}
-    settings = {"reward_faults": faults, "evaluation": {"every": 2, "prompts": 8, "metrics": []}, "checkpoint": {"every": 2}}
+    settings = {
+        "reward_faults": faults,
+        "evaluation": {"every": 2, "prompts": 8, "metrics": []},
+        "checkpoint": {"every": 2},
+    }
     run(flaky_recipe(tmp_path, "whole", **settings))
     run(flaky_recipe(tmp_path, "parts", **settings, training={"iterations": 5, "prompts_per_iteration": 8}))
     with (tmp_path / "parts" / "faults.jsonl").open("a") as file:  # of an iteration that was lost
         file.write(
-            '{"step": 6, "during": "rollout", "kind": "exception", "message": "lost", "row": null, "completion": null}\n{"step": 7, "d'
+            '{"step": 6, "during": "rollout", "kind": "exception", "message": "lost", "row": null, "completion": '
+            'null}\n{"step": 7, "d'
         )
     run(flaky_recipe(tmp_path, "parts", **settings), resume=True)
     # the run of five iterations evaluated after the fifth, which the whole one did not
     faults_of = [fault_lines(tmp_path / folder) for folder in ("whole", "parts")]
     assert faults_of[0] == [line for line in faults_of[1] if (line["step"], line["during"]) != (5, "evaluation")]
     metrics_of = [metric_lines(tmp_path / folder) for folder in ("whole", "parts")]
-    training = [[{k: v for k, v in line.items() if not k.startswith("eval/")} for line in lines] for lines in metrics_of]
+    training = [
+        [{k: v for k, v in line.items() if not k.startswith("eval/")} for line in lines] for lines in metrics_of
+    ]
     assert training[0] == training[1]
     assert weights_hash(tmp_path / "whole" / "model") == weights_hash(tmp_path / "parts" / "model")
 
 
 def test_evaluations_make_no_score_up(tmp_path):
     file = tmp_path / "sometimes.py"
-    file.write_text("def sometimes(completions, completion_ids):\n    return [1.0, float('nan')] * (len(completions) // 2)\n")
+    file.write_text(
+        "def sometimes(completions, completion_ids):\n    return [1.0, float('nan')] * (len(completions) // 2)\n"
+    )
     faults = {"non_finite": "constant", "constant": -100}
     result = run(small_recipe(tmp_path, reward={"name": f"{file}:sometimes"}, reward_faults=faults))
     reward = json.loads((result.folder / "result.json").read_text())["eval"]["eval/reward"]
@@ -658,7 +768,11 @@ def test_evaluations_make_no_score_up(tmp_path):
     assert metric_lines(result.folder)[1]["rollout/score"] == (8 * 1 + 8 * -100) / 16
     told = fault_lines(result.folder)
     assert [(line["step"], line["during"]) for line in told] == (
-        [(0, "evaluation")] * 4 + [(1, "rollout")] * 5 + [(2, "rollout")] * 5 + [(3, "rollout")] * 5 + [(3, "evaluation")] * 4
+        [(0, "evaluation")] * 4
+        + [(1, "rollout")] * 5
+        + [(2, "rollout")] * 5
+        + [(3, "rollout")] * 5
+        + [(3, "evaluation")] * 4
     )
 
 
@@ -676,8 +790,14 @@ def test_the_record_of_faults_stays_short(tmp_path):
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        ({"timeout": "mask"}, "reward_faults: timeout: mask has no effect without timeout_s, the seconds that a call may take"),
-        ({"constant": 1}, "reward_faults: constant has no effect unless exception, non_finite or timeout is `constant`"),
+        (
+            {"timeout": "mask"},
+            "reward_faults: timeout: mask has no effect without timeout_s, the seconds that a call may take",
+        ),
+        (
+            {"constant": 1},
+            "reward_faults: constant has no effect unless exception, non_finite or timeout is `constant`",
+        ),
         ({"timeout_s": 0}, "reward_faults.timeout_s: should be greater than 0, got 0"),
         ({"exception": "ignore"}, "reward_faults.exception: should be 'error', 'mask' or 'constant', got \"ignore\""),
         ({"max_skipped": 0}, "reward_faults.max_skipped: should be greater than or equal to 1, got 0"),

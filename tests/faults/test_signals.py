@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the iteration is finished and saved, and how to continue is said. A second one ends the run at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the iteration is finished and saved, and how to continue is said. A second one ends the
+run at once.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def test_the_iteration_is_finished_and_saved(nursery: Nursery, victim: Victim, n
 
 
 def test_a_second_ctrl_c_stops_at_once(nursery: Nursery, victim: Victim) -> None:
-    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGTERM"), ("update: one optimiser step", 10, "SIGINT")])
+    end = nursery.run(
+        "train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGTERM"), ("update: one optimiser step", 10, "SIGINT")]
+    )
     assert end.code == 130
     command, last = f"rl4lms train {victim.run} --resume", victim.run / "checkpoints" / "step-000002"
     assert end.err.splitlines()[-1] == f"stopped at once; continue from {last}: {command} (in Python: resume=True)"
@@ -77,15 +81,22 @@ def test_a_second_ctrl_c_stops_at_once(nursery: Nursery, victim: Victim) -> None
 
 
 def test_a_second_ctrl_c_before_the_first_checkpoint(nursery: Nursery, victim: Victim) -> None:
-    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 1, "SIGTERM"), ("update: one optimiser step", 1, "SIGINT")])
+    end = nursery.run(
+        "train", victim.recipe, "--quiet", plan=[("reward", 1, "SIGTERM"), ("update: one optimiser step", 1, "SIGINT")]
+    )
     command = f"rl4lms train {victim.run} --resume"
-    told = f"stopped at once; continue from the start, since no checkpoint was written yet: {command} (in Python: resume=True)"
+    told = (
+        f"stopped at once; continue from the start, since no checkpoint was written yet: {command} (in Python: "
+        f"resume=True)"
+    )
     assert (end.code, end.err.splitlines()[-1]) == (130, told)
     continued(nursery, victim, command)
 
 
 def test_a_second_sigterm_is_as_deadly_as_ever(nursery: Nursery, victim: Victim) -> None:
-    end = nursery.run("train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGINT"), ("checkpoint: policy written", 2, "SIGTERM")])
+    end = nursery.run(
+        "train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGINT"), ("checkpoint: policy written", 2, "SIGTERM")]
+    )
     assert end.code == -signal.SIGTERM
     continued(nursery, victim, f"rl4lms train {victim.run} --resume")
 
@@ -97,7 +108,10 @@ def test_an_evaluation_ends_at_once_and_is_made_anew(nursery: Nursery, victim: V
         f"stopped by SIGTERM during the evaluation after iteration 2 of 6; saved in {saved}; continue with:",
         f"  rl4lms train {victim.run} --resume",
     ]
-    assert [line["step"] for line in metric_lines(victim.run)] == [0, 1]  # the line of iteration 2 waits for its evaluation
+    assert [line["step"] for line in metric_lines(victim.run)] == [
+        0,
+        1,
+    ]  # the line of iteration 2 waits for its evaluation
     continued(nursery, victim, lines[-1])
 
 
@@ -108,7 +122,9 @@ def test_an_evaluation_that_is_due_after_the_signal_is_not_begun(nursery: Nurser
     continued(nursery, victim, lines[-1])
 
 
-def test_an_interrupted_evaluation_may_be_interrupted_again_and_the_run_killed(nursery: Nursery, victim: Victim) -> None:
+def test_an_interrupted_evaluation_may_be_interrupted_again_and_the_run_killed(
+    nursery: Nursery, victim: Victim
+) -> None:
     """The checkpoint that waits for its evaluation is written over while it is the only one."""
     interrupted(nursery, victim, ("evaluation: decoded", 2, "SIGTERM"))
     end = nursery.run("train", victim.run, "--resume", plan=[("evaluation: decoded", 1, "SIGTERM")])
@@ -141,7 +157,9 @@ def test_a_warm_start_is_lost_whole(nursery: Nursery, tmp_path: Path) -> None:
     for point, nth in (("warm start: one step", 5), ("supervised: before the rename", 1)):
         victim.remove()
         lines = interrupted(nursery, victim, (point, nth, "SIGINT"))
-        assert lines[0].startswith("stopped by SIGINT during the warm start; no checkpoint was written yet, so it will start over")
+        assert lines[0].startswith(
+            "stopped by SIGINT during the warm start; no checkpoint was written yet, so it will start over"
+        )
         names = {path.name for path in victim.run.iterdir()}
         assert names - {"supervised.jsonl"} == {"config.resolved.yaml", "env.json"}
     continued(nursery, victim, lines[-1])
@@ -153,7 +171,8 @@ def test_assets_are_built_whole_or_not_at_all(nursery: Nursery, tmp_path: Path) 
     end = nursery.run(*words, plan=[("warm start: one step", 3, "SIGINT")])  # assets are trained by the same trainer
     assert end.code == 0
     assert end.err.splitlines() == [
-        "stopped by SIGINT during the building of assets; no checkpoint was written yet, so it will start over; continue with:",
+        "stopped by SIGINT during the building of assets; no checkpoint was written yet, so it will start over; "
+        "continue with:",
         f"  rl4lms train {folder} --resume",
     ]
     assert list(nursery.cache.iterdir()) == []
@@ -214,7 +233,9 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
     assert seen == [before]
 
 
-def test_the_same_signal_within_a_second_is_no_second_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_same_signal_within_a_second_is_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Launchers send SIGTERM to the process and to its group."""
     now = 100.0
     monkeypatch.setattr("rl4lms.runs.signals.time.monotonic", lambda: now)

@@ -36,7 +36,9 @@ def recipe(folder: Path, output: Path) -> Recipe:
 
 
 def reward(disturb: Callable[[], object] | None = None, nth: int = 0) -> Callable[..., list[float]]:
-    """The longest text wins; something happens to the disk in the `nth` call. Calls 1, 4 and 7 are evaluations, the others iterations."""
+    """The longest text wins; something happens to the disk in the `nth` call. Calls 1, 4 and 7 are evaluations, the
+    others iterations.
+    """
     calls = []
 
     def longest(completions: list[str], **columns: Any) -> list[float]:
@@ -75,7 +77,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -99,7 +103,13 @@ def fill(disk: Path, left: int) -> None:
     ],
 )
 def test_a_full_disk(
-    tmp_path: Path, small_disk: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, nth: int, left: int, last: int
+    tmp_path: Path,
+    small_disk: Path,
+    expected: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    nth: int,
+    left: int,
+    last: int,
 ) -> None:
     """What is written after the `nth` call of the reward meets a disk with so many bytes left."""
     output = small_disk / "run"
@@ -112,7 +122,8 @@ def test_a_full_disk(
             run(settings, reward=reward(lambda: fill(small_disk, left), nth))
     good = output / "checkpoints" / f"step-{last:06d}"
     assert str(caught.value) == (
-        f"{output}: the disk is full; make room, then continue from {good}: rl4lms train {output} --resume (in Python: resume=True)"
+        f"{output}: the disk is full; make room, then continue from {good}: rl4lms train {output} --resume (in "
+        f"Python: resume=True)"
     )
     assert checkpoints(output)[-1] == good.name
     assert not [path for path in output.rglob(".*") if path.name != ".lock"]
@@ -150,7 +161,8 @@ def test_a_run_folder_that_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         run(recipe(tmp_path, output), reward=reward(lambda: shutil.rmtree(output), 5))
     assert (
-        str(caught.value) == f"{output}: the run folder was deleted, moved or replaced while the run was going on; nothing more was saved"
+        str(caught.value)
+        == f"{output}: the run folder was deleted, moved or replaced while the run was going on; nothing more was saved"
     )
     assert not output.exists()
 
@@ -159,7 +171,10 @@ def test_a_run_folder_that_is_deleted_during_an_evaluation(tmp_path: Path) -> No
     output = tmp_path / "run"
     with pytest.raises(StorageError) as caught:
         run(recipe(tmp_path, output), reward=reward(lambda: shutil.rmtree(output), 4))
-    assert "a folder of the run was deleted or moved while the run was going on; put it back, then start the run again" in str(caught.value)
+    assert (
+        "a folder of the run was deleted or moved while the run was going on; put it back, then start the run again"
+        in str(caught.value)
+    )
     assert not output.exists()
 
 
@@ -175,7 +190,9 @@ def test_a_deleted_samples_folder_is_named_and_comes_back(tmp_path: Path) -> Non
     settings = recipe(tmp_path, output)
     with pytest.raises(StorageError) as caught:
         run(settings, reward=reward(lambda: shutil.rmtree(output / "samples"), 4))
-    assert str(caught.value).startswith(f"{output / 'samples'}/.step-000002.jsonl.writing: a folder of the run was deleted or moved")
+    assert str(caught.value).startswith(
+        f"{output / 'samples'}/.step-000002.jsonl.writing: a folder of the run was deleted or moved"
+    )
     assert f"continue from {output / 'checkpoints' / 'step-000001'}" in str(caught.value)
     run(settings, reward=reward(), resume=True)
     assert [path.name for path in sorted((output / "samples").iterdir())] == ["step-000002.jsonl", "step-000004.jsonl"]
@@ -217,8 +234,22 @@ def rust(number: int) -> SafetensorError:
         (checkpoint, "save_file", rust(errno.ENOSPC), 5, "the disk is full; make room", 2),
         (checkpoint, "save_file", rust(errno.EDQUOT), 2, "the disk quota is used up; make room", None),
         (storage, "fsync", OSError(errno.EIO, "Input/output error"), 9, "the disk failed; check it", 1),
-        (tracking, "append_line", OSError(errno.ENOSPC, "No space left on device"), 4, "the disk is full; make room", 2),
-        (tracking, "write_text", OSError(errno.EROFS, "Read-only file system"), 1, "the file system is read-only; make it writable", None),
+        (
+            tracking,
+            "append_line",
+            OSError(errno.ENOSPC, "No space left on device"),
+            4,
+            "the disk is full; make room",
+            2,
+        ),
+        (
+            tracking,
+            "write_text",
+            OSError(errno.EROFS, "Read-only file system"),
+            1,
+            "the file system is read-only; make it writable",
+            None,
+        ),
         (result, "save_model", rust(errno.ENOSPC), 1, "the disk is full; make room", 4),
         (result, "write_text", OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full; make room", 4),
     ],
@@ -241,9 +272,14 @@ def test_every_write_of_a_run_fails_with_the_same_message(
         with pytest.raises(StorageError) as caught:
             run(settings, reward=reward())
     where = (
-        f"from {output / 'checkpoints' / f'step-{last:06d}'}" if last is not None else "from the start, since no checkpoint was written yet"
+        f"from {output / 'checkpoints' / f'step-{last:06d}'}"
+        if last is not None
+        else "from the start, since no checkpoint was written yet"
     )
-    assert str(caught.value) == f"{output}: {message}, then continue {where}: rl4lms train {output} --resume (in Python: resume=True)"
+    assert (
+        str(caught.value)
+        == f"{output}: {message}, then continue {where}: rl4lms train {output} --resume (in Python: resume=True)"
+    )
     assert caught.value.__cause__ is error
     assert not [path for path in output.rglob(".*") if path.name != ".lock"]
     check_resumed(settings, output, expected)
@@ -252,12 +288,15 @@ def test_every_write_of_a_run_fails_with_the_same_message(
 def test_permissions_are_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "run"
     path = output / "config.resolved.yaml"
-    monkeypatch.setattr(storage.os, "replace", raising(PermissionError(errno.EACCES, "Permission denied", str(path)), 2)(os.replace))
+    monkeypatch.setattr(
+        storage.os, "replace", raising(PermissionError(errno.EACCES, "Permission denied", str(path)), 2)(os.replace)
+    )
     with pytest.raises(StorageError) as caught:
         run(recipe(tmp_path, output))
     assert (
         str(caught.value)
-        == f"{path}: no permission to write there; change the permissions, then start the run again: nothing of it is left"
+        == f"{path}: no permission to write there; change the permissions, then start the run again: nothing of it is "
+        f"left"
     )
 
 

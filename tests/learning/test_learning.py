@@ -47,7 +47,9 @@ def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
 @pytest.mark.parametrize("algorithm", ["ppo", "nlpo"])
 def test_learns_increasing_numbers(tmp_path: Path, family: str, algorithm: str) -> None:
-    options = {"name": algorithm} | ({"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3} if algorithm == "nlpo" else {})
+    options = {"name": algorithm} | (
+        {"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3} if algorithm == "nlpo" else {}
+    )
     result = rl4lms.train(**settings(tmp_path, family, options))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     before, after = lines[0]["eval/reward"], lines[-1]["eval/reward"]

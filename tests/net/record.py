@@ -3,8 +3,8 @@
     python -m tests.net.record            compares with tests/net/recorded.json, to the last bit
     python -m tests.net.record --write    records it anew
 
-Hashes of weights agree between two runs on one machine; another CPU rounds otherwise, so the test of the suite compares the numbers with
-a tolerance.
+Hashes of weights agree between two runs on one machine; another CPU rounds otherwise, so the test of the suite compares
+the numbers with a tolerance.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 RECORDED = Path(__file__).parent / "recorded.json"
 ALGORITHMS = {"ppo": {"name": "ppo"}, "nlpo": {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 2}}
 FAMILIES = ("gpt2", "t5")
-MODELS: dict[str, dict[str, Any]] = {"shared": {"value": "shared"}, "separate": {"value": "separate"}, "lora": {"lora": {"r": 4}}}
+MODELS: dict[str, dict[str, Any]] = {
+    "shared": {"value": "shared"},
+    "separate": {"value": "separate"},
+    "lora": {"lora": {"r": 4}},
+}
 CASES = [f"{algorithm} {family} {model}" for algorithm in ALGORITHMS for family in FAMILIES for model in MODELS]
 
 
 def numbers(case: str) -> dict[str, Any]:
-    """The metric lines of three iterations, without what the clock says, and a hash of all trained weights after them."""
+    """The metric lines of three iterations, without what the clock says, and a hash of all trained weights after
+    them.
+    """
     import torch
 
     from tests.runs import run_steps, small_loop
@@ -64,7 +70,10 @@ def main() -> int:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     found = json.loads(json.dumps(found))
     differing = [
-        f"{kind}: {key}" for kind in found for key in {*found[kind], *recorded[kind]} if found[kind].get(key) != recorded[kind].get(key)
+        f"{kind}: {key}"
+        for kind in found
+        for key in {*found[kind], *recorded[kind]}
+        if found[kind].get(key) != recorded[kind].get(key)
     ]
     for line in sorted(differing):
         print("differs:", line)

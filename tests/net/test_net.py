@@ -1,4 +1,6 @@
-"""The net under changes of structure: numbers of short runs and the pages of `rl4lms show` are those that were recorded."""
+"""The net under changes of structure: numbers of short runs and the pages of `rl4lms show` are those that were
+recorded.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ def test_published_numbers_of_nlg_eval(test_data):
     values = Bleu()(completions, list(zip(*references, strict=True)))
     published = json.loads("\n".join(lines(folder / "expected_values.json")))
     expected = next(value for key, value in published.items() if key.startswith("nlg-eval"))
-    assert [values[f"bleu-{n}"].value for n in (1, 2, 3, 4)] == pytest.approx([expected[f"Bleu_{n}"] for n in (1, 2, 3, 4)], abs=1e-6)
+    assert [values[f"bleu-{n}"].value for n in (1, 2, 3, 4)] == pytest.approx(
+        [expected[f"Bleu_{n}"] for n in (1, 2, 3, 4)], abs=1e-6
+    )
     assert expected["Bleu_4"] == 0.201143
 
 
@@ -39,15 +41,32 @@ def test_sacrebleu_on_real_captions(test_data, tokenize, smoothing, max_n):
 
 def test_sacrebleu_on_real_summaries(test_data):
     rows = [json.loads(line) for line in lines(test_data / "dialogsum" / "dialogsum.test.jsonl")[:100]]
-    check([row["summary1"] for row in rows], [(row["summary2"], row["summary3"]) for row in rows], "13a", "exp", 4, lowercase=False)
+    check(
+        [row["summary1"] for row in rows],
+        [(row["summary2"], row["summary3"]) for row in rows],
+        "13a",
+        "exp",
+        4,
+        lowercase=False,
+    )
 
 
 def check(completions, references, tokenize, smoothing, max_n, lowercase) -> None:
     values = Bleu(max_n=max_n, tokenize=tokenize, smoothing=smoothing, lowercase=lowercase)(completions, references)
-    options = {"tokenize": {"whitespace": "none"}.get(tokenize, tokenize), "lowercase": lowercase, "max_ngram_order": max_n, "force": True}
-    corpus = BLEU(smooth_method="none", **options).corpus_score(completions, [list(texts) for texts in zip(*references, strict=True)])
+    options = {
+        "tokenize": {"whitespace": "none"}.get(tokenize, tokenize),
+        "lowercase": lowercase,
+        "max_ngram_order": max_n,
+        "force": True,
+    }
+    corpus = BLEU(smooth_method="none", **options).corpus_score(
+        completions, [list(texts) for texts in zip(*references, strict=True)]
+    )
     assert 100 * values[f"bleu-{max_n}"].value == pytest.approx(corpus.score, abs=1e-9)
     single = BLEU(smooth_method=smoothing, effective_order=True, **options)
-    expected = [single.sentence_score(completion, texts).score for completion, texts in zip(completions, references, strict=True)]
+    expected = [
+        single.sentence_score(completion, texts).score
+        for completion, texts in zip(completions, references, strict=True)
+    ]
     assert [100 * value for value in values[f"sentence_bleu-{max_n}"]] == pytest.approx(expected, abs=1e-9)
     assert len({round(value, 6) for value in expected}) > 40  # not a comparison of zeros

@@ -11,7 +11,12 @@ import pytest
 
 from rl4lms.metrics.cider import Cider, CiderD
 
-TEXTS = ["a dog runs in the park", "two children play football", "the the the cat", "a man rides a horse in a field of tall grass"]
+TEXTS = [
+    "a dog runs in the park",
+    "two children play football",
+    "the the the cat",
+    "a man rides a horse in a field of tall grass",
+]
 REFERENCES = [
     ("a dog is running in the park", "a brown dog runs through a park"),
     ("two children play football", "some kids are playing a game of football in the street", "children play"),
@@ -25,7 +30,9 @@ def test_nlg_eval(test_data):
     folder = test_data / "metric_refs"
     published = json.loads((folder / "expected_values.json").read_text(encoding="utf-8"))
     (expected,) = (values["CIDEr"] for name, values in published.items() if name.startswith("nlg-eval"))
-    texts, *references = ((folder / f"nlgeval_{name}.txt").read_text(encoding="utf-8").splitlines() for name in ("hyp", "ref1", "ref2"))
+    texts, *references = (
+        (folder / f"nlgeval_{name}.txt").read_text(encoding="utf-8").splitlines() for name in ("hyp", "ref1", "ref2")
+    )
     metric = CiderD(tokenize="whitespace", sigma=6.0)
     metric.fit(list(zip(*references, strict=True)), "nlg-eval")
     values = metric(texts, list(zip(*references, strict=True)))["cider_d"]
@@ -36,7 +43,10 @@ def test_nlg_eval(test_data):
     ("kind", "expected"),
     [
         (CiderD, [2.7828428560984495, 4.41986545672719, 1.625161860823901, 3.054441629595028]),  # pycocoevalcap 1.2
-        (Cider, [2.8217631051845853, 4.549852849938139, 1.8074929233230752, 4.424349674729647]),  # the same without clipping and penalty
+        (
+            Cider,
+            [2.8217631051845853, 4.549852849938139, 1.8074929233230752, 4.424349674729647],
+        ),  # the same without clipping and penalty
     ],
 )
 def test_values_of_the_authors_code(kind, expected):
@@ -66,7 +76,9 @@ class Slow:
             for n in range(1, 5):
                 vocabulary = sorted({*self.grams(text, n), *self.grams(reference, n)})
                 weights = np.array([self.weight(gram, n) for gram in vocabulary])
-                mine, its = (np.array([self.grams(t, n).count(gram) for gram in vocabulary]) * weights for t in (text, reference))
+                mine, its = (
+                    np.array([self.grams(t, n).count(gram) for gram in vocabulary]) * weights for t in (text, reference)
+                )
                 norm = np.linalg.norm(mine) * np.linalg.norm(its)
                 kept = np.where(mine > its, its, mine) if self.clipped else mine
                 over_n.append(kept @ its / norm if norm > 0 else 0.0)

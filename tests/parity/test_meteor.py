@@ -41,13 +41,21 @@ class FewWords:
         self._synsets = synsets
 
     def synsets(self, word: str) -> Iterator[Synset]:
-        return (Synset(names) for names in self._synsets if word.lower() in [name.removesuffix("(p)").lower() for name in names])
+        return (
+            Synset(names)
+            for names in self._synsets
+            if word.lower() in [name.removesuffix("(p)").lower() for name in names]
+        )
 
 
-def compare(metric: MeteorExactStem, wordnet: object, rows: list[tuple[str, tuple[str, ...]]], **options: float) -> list[float]:
+def compare(
+    metric: MeteorExactStem, wordnet: object, rows: list[tuple[str, tuple[str, ...]]], **options: float
+) -> list[float]:
     (own,) = metric([text for text, _ in rows], [texts for _, texts in rows]).values()
     for value, (text, texts) in zip(own, rows, strict=True):
-        expected = meteor_score([treebank_words(other) for other in texts], treebank_words(text), wordnet=wordnet, **options)
+        expected = meteor_score(
+            [treebank_words(other) for other in texts], treebank_words(text), wordnet=wordnet, **options
+        )
         assert value == pytest.approx(expected, abs=1e-12), (text, texts)
     return own
 
@@ -81,7 +89,22 @@ def test_random_texts_with_synonyms(tmp_path, monkeypatch):
     write_wordnet(own_folder())
     wordnet = FewWords([names for synsets in SYNSETS.values() for names in synsets])
     # words whose stem has no base form but itself
-    words = ["dog", "hound", "fido", "man", "car", "drive", "run", "sprint", "big", "large", "good", "well", "x", "cars"]
+    words = [
+        "dog",
+        "hound",
+        "fido",
+        "man",
+        "car",
+        "drive",
+        "run",
+        "sprint",
+        "big",
+        "large",
+        "good",
+        "well",
+        "x",
+        "cars",
+    ]
     with_synonyms = compare(Meteor(), wordnet, random_rows(words))
     without = compare(MeteorExactStem(), FewWords([]), random_rows(words))
     assert sum(with_synonyms) > sum(without) * 1.2
@@ -107,17 +130,21 @@ def test_captions_with_wordnet(test_data, tmp_path, monkeypatch):
 
 
 def test_nlg_eval(test_data):
-    """The published number is that of another metric with the same name: METEOR 1.5, in Java (0.1557 and 0.3901 for the two texts).
+    """The published number is that of another metric with the same name: METEOR 1.5, in Java (0.1557 and 0.3901 for the
+    two texts).
 
-    It differs from nltk's METEOR of 2005 and 2007 in the parameters (tuned: alpha 0.85, beta 0.2, gamma 0.6, against 0.9, 3 and 0.5), so
-    that even few chunks cost much: beta 0.2 makes the penalty nearly gamma whatever the order; in weights (function words count a third
-    of content words, stems and synonyms less than equal words); and in a stage of paraphrases. Both texts score less there,
-    by about a fifth, and in the same order. No synonyms occur in them: with WordNet the values here are the same.
+    It differs from nltk's METEOR of 2005 and 2007 in the parameters (tuned: alpha 0.85, beta 0.2, gamma 0.6, against
+    0.9, 3 and 0.5), so that even few chunks cost much: beta 0.2 makes the penalty nearly gamma whatever the order; in
+    weights (function words count a third of content words, stems and synonyms less than equal words); and in a stage of
+    paraphrases. Both texts score less there, by about a fifth, and in the same order. No synonyms occur in them: with
+    WordNet the values here are the same.
     """
     folder = test_data / "metric_refs"
     expected = json.loads((folder / "expected_values.json").read_text(encoding="utf-8"))
     (published,) = (values["METEOR"] for name, values in expected.items() if name.startswith("nlg-eval"))
-    texts, *references = ((folder / f"nlgeval_{name}.txt").read_text(encoding="utf-8").splitlines() for name in ("hyp", "ref1", "ref2"))
+    texts, *references = (
+        (folder / f"nlgeval_{name}.txt").read_text(encoding="utf-8").splitlines() for name in ("hyp", "ref1", "ref2")
+    )
     values = compare(MeteorExactStem(), FewWords([]), list(zip(texts, zip(*references, strict=True), strict=True)))
     assert values == pytest.approx([0.350076, 0.613312], abs=1e-6)
     assert 0 < sum(values) / 2 - published < 0.2

@@ -59,7 +59,9 @@ def slow(text: str, reference: str, table: list[list[str]], weight: float | None
                 got += value
         recalls.append(got / wanted if wanted else Fraction(1))
     precision = root(precisions)
-    of_table, of_reference = (sum(Fraction(subsequence(cell, words), len(cell)) for cell in cells) / len(cells) for words in (mine, its))
+    of_table, of_reference = (
+        sum(Fraction(subsequence(cell, words), len(cell)) for cell in cells) / len(cells) for words in (mine, its)
+    )
     share = float(of_reference) if weight is None else weight
     recall = (root(recalls) or 1e-5) ** share * (float(of_table) or 1e-5) ** (1 - share)
     return 2 * precision * recall / (precision + recall + 1e-8), precision, recall
@@ -73,14 +75,20 @@ def test_slow_version(weight):
         return " ".join(rng.choices("abcdef", k=rng.randrange(least, 9)))
 
     rows = [
-        (text(), tuple(text() for _ in range(rng.randrange(1, 4))), [["x", text(1)] for _ in range(rng.randrange(1, 5))])
+        (
+            text(),
+            tuple(text() for _ in range(rng.randrange(1, 4))),
+            [["x", text(1)] for _ in range(rng.randrange(1, 5))],
+        )
         for _ in range(150)
     ]
     values = Parent(tokenize="whitespace", recall_weight=weight)(
         [row[0] for row in rows], [row[1] for row in rows], table=[row[2] for row in rows]
     )
     for row, (completion, references, table) in enumerate(rows):
-        expected = max((slow(completion, reference, table, weight) for reference in references), key=lambda scores: scores[0])
+        expected = max(
+            (slow(completion, reference, table, weight) for reference in references), key=lambda scores: scores[0]
+        )
         own = [values[key][row] for key in ("parent", "parent_precision", "parent_recall")]
         assert own[0] == pytest.approx(expected[0], abs=1e-12)
         if len(references) == 1:  # others may be equally good

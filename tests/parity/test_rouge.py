@@ -70,7 +70,9 @@ def test_several_references(kind):
     values = Rouge(multi_reference=kind)(completions=[completion], references=[references])
     assert {key: value[0] for key, value in values.items()} == pytest.approx(expected, abs=1e-12)
     combined = statistics.fmean([expected["rouge1"], expected["rouge2"], expected["rougeL"]])
-    assert RougeCombined(multi_reference=kind)([completion], [references])["rouge_combined"] == [pytest.approx(combined, abs=1e-12)]
+    assert RougeCombined(multi_reference=kind)([completion], [references])["rouge_combined"] == [
+        pytest.approx(combined, abs=1e-12)
+    ]
 
 
 def lines_of(file):

@@ -28,8 +28,8 @@ def test_published_number_of_nlg_eval(test_data):
     assert statistics.fmean(values) == pytest.approx(expected, abs=1e-6)
 
 
-# Means of py-rouge 1.1 over the 200 summaries below, the best of one reference at a time; its list of irregular forms emptied.
-# With the list the first two are 0.238416 and 0.296850.
+# Means of py-rouge 1.1 over the 200 summaries below, the best of one reference at a time; its list of irregular forms
+# emptied. With the list the first two are 0.238416 and 0.296850.
 PY_ROUGE = [
     ({}, 0.23735714281356743),
     ({"weight_factor": 1.2}, 0.29571607471501865),

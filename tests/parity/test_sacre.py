@@ -69,7 +69,10 @@ def check(name, completions, references) -> None:
     streams = [[texts[place] if place < len(texts) else None for texts in references] for place in range(most)]
     score = package.corpus_score(completions, streams)
     assert values[key.removeprefix("sentence_")].value == pytest.approx(score.score, abs=1e-9)
-    expected = [single.sentence_score(completion, list(texts)).score for completion, texts in zip(completions, references, strict=True)]
+    expected = [
+        single.sentence_score(completion, list(texts)).score
+        for completion, texts in zip(completions, references, strict=True)
+    ]
     assert values[key] == pytest.approx(expected, abs=1e-9)
     assert len({round(value, 3) for value in expected}) > 10
     signature = metric.signature[key.removeprefix("sentence_")]

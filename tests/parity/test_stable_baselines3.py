@@ -45,7 +45,9 @@ def test_gae_equals_the_buffer_of_stable_baselines3(gamma: float, lam: float) ->
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.97, 0.5)])
 def test_gae_equals_its_definition_as_a_sum(gamma: float, lam: float) -> None:
-    """A_t = sum over l of (gamma lambda)^l delta_{t+l}, written out without a recursion (Schulman et al., 2016, equation 16)."""
+    """A_t = sum over l of (gamma lambda)^l delta_{t+l}, written out without a recursion (Schulman et al., 2016,
+    equation 16).
+    """
     rewards, values, lengths = episodes(1)
     mask = torch.arange(7)[None] < torch.tensor(lengths)[:, None]
     advantages, _ = gae(torch.tensor(rewards), torch.tensor(values), mask, gamma, lam)
@@ -65,16 +67,22 @@ def test_gae_limits() -> None:
     monte_carlo, returns = gae(r, v, mask, 1.0, 1.0)
     for row, length in enumerate(lengths):
         assert float(returns[row, 0]) == pytest.approx(float(rewards[row, :length].sum()), abs=1e-5)
-        assert float(monte_carlo[row, 0]) == pytest.approx(float(rewards[row, :length].sum() - values[row, 0]), abs=1e-5)
+        assert float(monte_carlo[row, 0]) == pytest.approx(
+            float(rewards[row, :length].sum() - values[row, 0]), abs=1e-5
+        )
 
 
 def test_ppo_losses_equal_those_that_stable_baselines3_reports() -> None:
-    """One epoch of SB3's PPO on one full-batch step; its logged losses are compared with ours on the same log-probs and values."""
+    """One epoch of SB3's PPO on one full-batch step; its logged losses are compared with ours on the same log-probs and
+    values.
+    """
     from stable_baselines3 import PPO
     from stable_baselines3.common.logger import configure
 
     torch.manual_seed(0)
-    model = PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32, n_epochs=1, clip_range_vf=0.3, seed=0, device="cpu")
+    model = PPO(
+        "MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32, n_epochs=1, clip_range_vf=0.3, seed=0, device="cpu"
+    )
     model.learn(32)
     buffer, policy = model.rollout_buffer, model.policy
     with torch.no_grad():  # move the policy, so that ratios differ from 1 and some are clipped
@@ -103,5 +111,7 @@ def test_ppo_losses_equal_those_that_stable_baselines3_reports() -> None:
     assert float(k3(data.old_log_prob - logprobs).mean()) == pytest.approx(logged["train/approx_kl"], abs=1e-5)
     assert float(found["clip_fraction"]) == pytest.approx(logged["train/clip_fraction"], abs=1e-6)
     assert 0 < float(found["clip_fraction"]) < 1
-    expected = explained_variance(torch.tensor(buffer.values), torch.tensor(buffer.returns), torch.ones(32, 1, dtype=torch.bool))
+    expected = explained_variance(
+        torch.tensor(buffer.values), torch.tensor(buffer.returns), torch.ones(32, 1, dtype=torch.bool)
+    )
     assert expected == pytest.approx(logged["train/explained_variance"], abs=1e-5)

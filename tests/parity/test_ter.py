@@ -95,7 +95,9 @@ def test_several_references_and_the_corpus():
     texts, references = [text() for _ in range(60)], [(text(), text(), text()) for _ in range(60)]
     theirs = TER()
     ours = Ter()(texts, references)
-    assert ours["sentence_ter"] == [theirs.sentence_score(hyp, list(row)).score for hyp, row in zip(texts, references, strict=True)]
+    assert ours["sentence_ter"] == [
+        theirs.sentence_score(hyp, list(row)).score for hyp, row in zip(texts, references, strict=True)
+    ]
     assert ours["ter"].value == theirs.corpus_score(texts, list(zip(*references, strict=True))).score
 
 
@@ -104,13 +106,18 @@ def test_several_references_and_the_corpus():
     [(150, {}), (25, {"normalized": True, "no_punct": True, "asian_support": True}), (25, {"case_sensitive": True})],
 )
 def test_real_pairs(test_data, count, options):
-    captions, summaries = test_data / "multi30k" / "test_2016_flickr.de.gz", test_data / "dialogsum" / "dialogsum.test.jsonl"
+    captions, summaries = (
+        test_data / "multi30k" / "test_2016_flickr.de.gz",
+        test_data / "dialogsum" / "dialogsum.test.jsonl",
+    )
     for file in (captions, summaries):
         if not file.is_file():
             pytest.skip(f"{file} is not there")
     lines = gzip.decompress(captions.read_bytes()).decode().splitlines()[: count + 1]
     rows = [json.loads(line) for line in summaries.read_text(encoding="utf-8").splitlines()[:count]]
-    pairs = [(text, (other,)) for text, other in pairwise(lines)] + [(r["summary1"], (r["summary2"], r["summary3"])) for r in rows]
+    pairs = [(text, (other,)) for text, other in pairwise(lines)] + [
+        (r["summary1"], (r["summary2"], r["summary3"])) for r in rows
+    ]
     theirs = TER(**options)
     ours = Ter(**options)([text for text, _ in pairs], [texts for _, texts in pairs])
     assert ours["sentence_ter"] == [theirs.sentence_score(text, list(texts)).score for text, texts in pairs]
@@ -119,7 +126,8 @@ def test_real_pairs(test_data, count, options):
 def test_no_batch_of_texts_takes_seconds():
     rng = random.Random(3)
     pairs = [
-        ([rng.choice("abcdefghij") for _ in range(48)], Reference(tuple(rng.choice("abcdefghij") for _ in range(48)))) for _ in range(64)
+        ([rng.choice("abcdefghij") for _ in range(48)], Reference(tuple(rng.choice("abcdefghij") for _ in range(48))))
+        for _ in range(64)
     ]
     start = time.process_time()
     count_edits(pairs)

@@ -1,4 +1,6 @@
-"""ToTTo's metrics against the numbers that its authors publish for their sample (README of google-research/language, totto)."""
+"""ToTTo's metrics against the numbers that its authors publish for their sample (README of google-research/language,
+totto).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def batch(test_data):
     return {
         "prompts": [""] * len(rows),
         "completions": (folder / "output_sample.txt").read_text(encoding="utf-8").splitlines(),
-        "references": [tuple(annotation["final_sentence"] for annotation in row["sentence_annotations"]) for row in rows],
+        "references": [
+            tuple(annotation["final_sentence"] for annotation in row["sentence_annotations"]) for row in rows
+        ],
         "columns": {name: [row[name] for row in rows] for name in rows[0]},
     }
 

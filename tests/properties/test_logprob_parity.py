@@ -31,7 +31,9 @@ def hf_logits(policy: Policy, prompt: list[int], completion: list[int]) -> torch
     """Logits that predict `completion`, by the model's plain forward on this one unpadded row."""
     if policy.lm.config.is_encoder_decoder:
         prefix = list(policy.tokens.decoder_prefix)
-        logits = policy.lm(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([prefix + completion[:-1]])).logits
+        logits = policy.lm(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([prefix + completion[:-1]])
+        ).logits
         return logits[0, len(prefix) - 1 :]
     return policy.lm(input_ids=torch.tensor([prompt + completion[:-1]])).logits[0, len(prompt) - 1 :]
 
@@ -51,7 +53,12 @@ def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> No
     n = 3
     keys = draw_keys(0, 0, 0, torch.arange(len(PROMPTS) * n))
     out = policy.generate(prompt_ids, prompt_mask, keys, settings=settings, completions_per_prompt=n, mask_rule=rule)
-    rows = (prompt_ids.repeat_interleave(n, 0), prompt_mask.repeat_interleave(n, 0), out.completion_ids, out.completion_mask)
+    rows = (
+        prompt_ids.repeat_interleave(n, 0),
+        prompt_mask.repeat_interleave(n, 0),
+        out.completion_ids,
+        out.completion_mask,
+    )
     scored = policy(*rows, temperature=settings.temperature, token_mask=out.token_mask)
     assert (out.logprobs - scored.logprobs).abs().max() <= 1e-4
 

@@ -50,7 +50,13 @@ SHAPED = {"name": "shaped", "every": "token", "reward": {"name": "increasing_num
 def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     tmp_path: Path, family: str, reward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = small_loop(tmp_path, family, kl={"kl_coef": 0.3}, rollout={"max_new_tokens": 7, "top_k": 9}, optimizer={"learning_rate": 5e-3})
+    loop = small_loop(
+        tmp_path,
+        family,
+        kl={"kl_coef": 0.3},
+        rollout={"max_new_tokens": 7, "top_k": 9},
+        optimizer={"learning_rate": 5e-3},
+    )
     if reward is not None:
         loop.reward = build(reward)
         attach([loop.reward], FileTask(loop.recipe.data), loop.models.tokenizer)
@@ -120,7 +126,9 @@ def test_passes_the_environment_checkers(tmp_path: Path, checker: str) -> None:
 
 def test_prompt_config_sets_the_width(tmp_path: Path) -> None:
     loop = small_loop(tmp_path)
-    env = TextGenEnv(loop.samples, loop.models.tokenizer, loop.models.policy.tokens, loop.reward, prompt=PromptConfig(max_tokens=5))
+    env = TextGenEnv(
+        loop.samples, loop.models.tokenizer, loop.models.policy.tokens, loop.reward, prompt=PromptConfig(max_tokens=5)
+    )
     space = env.observation_space
     assert isinstance(space, gymnasium.spaces.Dict)
     assert space["prompt_ids"].shape == (5,)

@@ -55,16 +55,52 @@ ELSEWHERE = {
     "imdb_grammar": "of one task: tests/unit/tasks",
 }
 # Of several references these take the best one.
-MAX_TYPE = ["rouge", "rouge_combined", "coco_rouge_l", "rouge_l_max", "chrf", "exact_match", "token_f1", "meteor", "meteor_exact_stem"]
+MAX_TYPE = [
+    "rouge",
+    "rouge_combined",
+    "coco_rouge_l",
+    "rouge_l_max",
+    "chrf",
+    "exact_match",
+    "token_f1",
+    "meteor",
+    "meteor_exact_stem",
+]
 
-CORPUS = [("the cat sat on the mat", "a cat"), ("dogs run in the park .",), ("it was 2020-01-01 today",), ("a b c", "c b a")]
+CORPUS = [
+    ("the cat sat on the mat", "a cat"),
+    ("dogs run in the park .",),
+    ("it was 2020-01-01 today",),
+    ("a b c", "c b a"),
+]
 
 WORDS = st.sampled_from(
-    ["the", "cat", "cats", "sat", "running", "ran", "Dog", "dogs", "a", "b", ".", ",", "U.S.", "état", "42", "it's", "\n"]
+    [
+        "the",
+        "cat",
+        "cats",
+        "sat",
+        "running",
+        "ran",
+        "Dog",
+        "dogs",
+        "a",
+        "b",
+        ".",
+        ",",
+        "U.S.",
+        "état",
+        "42",
+        "it's",
+        "\n",
+    ]
 )
 SENTENCES = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
-# Anything that a broken decoder may write: every script, emoji, combining marks, control characters and halves of surrogate pairs.
-ANYTHING = st.one_of(SENTENCES, st.text(max_size=30), st.text(st.characters(categories=["Cs", "Mn", "So", "Cc", "Lo"]), max_size=12))
+# Anything that a broken decoder may write: every script, emoji, combining marks, control characters and halves of
+# surrogate pairs.
+ANYTHING = st.one_of(
+    SENTENCES, st.text(max_size=30), st.text(st.characters(categories=["Cs", "Mn", "So", "Cc", "Lo"]), max_size=12)
+)
 
 
 def metric(name: str) -> Any:
@@ -81,7 +117,12 @@ def metric(name: str) -> Any:
 def per_row(built: Any, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> dict[str, list[float]]:
     """Checked per-row values by key."""
     columns = {"concepts": [["cat", "run"]] * len(completions)}
-    batch = {"prompts": [""] * len(completions), "completions": list(completions), "references": list(references), "columns": columns}
+    batch = {
+        "prompts": [""] * len(completions),
+        "completions": list(completions),
+        "references": list(references),
+        "columns": columns,
+    }
     return {result.key: list(result.values) for result in compute(built, **batch) if result.values is not None}
 
 
@@ -111,7 +152,10 @@ def test_no_text_beats_the_reference_itself(name, candidate, reference):
 
 @pytest.mark.parametrize("name", [*AGAINST_REFERENCES, *WITHOUT_REFERENCES])
 @settings(max_examples=25)
-@given(rows=st.lists(st.tuples(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=3).map(tuple)), min_size=2, max_size=5), data=st.data())
+@given(
+    rows=st.lists(st.tuples(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=3).map(tuple)), min_size=2, max_size=5),
+    data=st.data(),
+)
 def test_rows_do_not_see_each_other(name, rows, data):
     built = metric(name)
     together = per_row(built, [text for text, _ in rows], [texts for _, texts in rows])
@@ -136,7 +180,9 @@ def test_any_text_has_a_finite_value(name, completion, references):
     built = metric(name)
     for key, values in per_row(built, [completion], [references]).items():
         assert math.isfinite(values[0]), key
-    for key, value in built(completions=[completion], references=[references], prompts=[""], concepts=[["cat"]]).items():
+    for key, value in built(
+        completions=[completion], references=[references], prompts=[""], concepts=[["cat"]]
+    ).items():
         if isinstance(value, CorpusValue | float):
             assert math.isfinite(value.value if isinstance(value, CorpusValue) else value), key
 
@@ -154,6 +200,11 @@ def test_another_reference_never_lowers_the_best(name, candidate, references, an
 @pytest.mark.parametrize("name", [*AGAINST_REFERENCES, *WITHOUT_REFERENCES])
 def test_every_number_says_how_it_was_computed(name):
     built = metric(name)
-    batch = {"prompts": ["p"], "completions": ["a cat sat"], "references": [("the cat sat",)], "columns": {"concepts": [["cat"]]}}
+    batch = {
+        "prompts": ["p"],
+        "completions": ["a cat sat"],
+        "references": [("the cat sat",)],
+        "columns": {"concepts": [["cat"]]},
+    }
     for result in compute(built, **batch):
         assert result.signature, result.key

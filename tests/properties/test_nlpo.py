@@ -54,7 +54,8 @@ def test_the_mask_is_refreshed_and_rollouts_use_it(tmp_path: Path, family: str) 
     assert refreshed == [0, 1, 0]
     after_second = dict(loop.models.mask_policy.lm.named_parameters())
     assert any(not torch.equal(before[n], p) for n, p in after_second.items())
-    # The mask of each rollout is the nucleus of the masking policy as it was then: recompute both with the plain forward.
+    # The mask of each rollout is the nucleus of the masking policy as it was then: recompute both with the plain
+    # forward.
     initial = copy.deepcopy(loop.models.mask_policy)
     for name, parameter in initial.lm.named_parameters():
         parameter.data.copy_(before[name])
@@ -126,7 +127,9 @@ def test_kl_of_the_reward_is_zero_at_step_zero_under_any_truncation(tmp_path: Pa
 
 
 def test_the_mask_bites_even_under_a_smaller_top_k(tmp_path: Path) -> None:
-    """A5: with the original's minimum of 100 tokens the nucleus was inert; here it is not, and what it removes is logged."""
+    """A5: with the original's minimum of 100 tokens the nucleus was inert; here it is not, and what it removes is
+    logged.
+    """
     plain = small_loop(tmp_path, algorithm={"name": "ppo"}, rollout={"top_k": 12}).step(0)
     options = {"name": "nlpo", "mask_top_p": 0.6}
     masked = small_loop(tmp_path, algorithm=options, rollout={"top_k": 12}, output_dir=str(tmp_path / "masked")).step(0)

@@ -19,7 +19,9 @@ from tests.runs import run_steps, small_loop
 def test_a_constant_reward_moves_no_weight_of_the_policy(
     tmp_path: Path, family: str, constant: float, gamma: float, algorithm: str
 ) -> None:
-    """Its advantages are zero: the value function starts at the mean return, and rounding is not scaled up to a signal."""
+    """Its advantages are zero: the value function starts at the mean return, and rounding is not scaled up to a
+    signal.
+    """
     loop = small_loop(tmp_path, family, algorithm={"name": algorithm, "gamma": gamma}, kl={"kl_coef": 0.0})
     loop.reward = lambda completions, **columns: [constant] * len(completions)
     before = {name: p.clone() for name, p in loop.models.policy.lm.named_parameters()}
@@ -42,10 +44,19 @@ def test_a_constant_reward_moves_no_weight_of_the_policy(
 @pytest.mark.parametrize("where", ["first", "every", "last"])
 def test_a_constant_reward_per_token_says_nothing_about_where_to_end(tmp_path: Path, where: str) -> None:
     """Neither the last token nor EOS is punished for being the last one."""
-    loop = small_loop(tmp_path, algorithm={"name": "ppo", "whiten_advantages": False}, kl={"kl_coef": 0.0}, rollout={"max_new_tokens": 12})
+    loop = small_loop(
+        tmp_path,
+        algorithm={"name": "ppo", "whiten_advantages": False},
+        kl={"kl_coef": 0.0},
+        rollout={"max_new_tokens": 12},
+    )
 
     def reward(completion_ids: list[list[int]], **columns: Any) -> list[list[float]]:
-        paid = {"first": lambda n: [1.0] + [0.0] * (n - 1), "every": lambda n: [1.0] * n, "last": lambda n: [0.0] * (n - 1) + [1.0]}[where]
+        paid = {
+            "first": lambda n: [1.0] + [0.0] * (n - 1),
+            "every": lambda n: [1.0] * n,
+            "last": lambda n: [0.0] * (n - 1) + [1.0],
+        }[where]
         return [paid(len(ids)) for ids in completion_ids]
 
     loop.reward = reward
@@ -73,6 +84,8 @@ def test_explained_variance_of_returns_that_do_not_vary_is_not_a_number() -> Non
     mask = torch.ones(8, 6, dtype=torch.bool)
     for constant in (0.3, -7.0, 1000.3):
         returns = torch.full((8, 6), constant) + torch.randn(8, 6) * 1e-8
-        assert explained_variance(torch.zeros(8, 6), returns, mask) != explained_variance(torch.zeros(8, 6), returns, mask)
+        assert explained_variance(torch.zeros(8, 6), returns, mask) != explained_variance(
+            torch.zeros(8, 6), returns, mask
+        )
     returns = 1000 + 0.05 * torch.randn(8, 6)
     assert explained_variance(returns.clone(), returns, mask) == 1

@@ -46,12 +46,16 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         run(changed, resume=True)
 
 
-def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = tmp_path / "rewards.py"
     code.write_text("def good(completions, **columns):\n    return [float(len(c)) for c in completions]\n")
     run(small_recipe(tmp_path, reward={"name": f"{code}:good"}))
     code.write_text("def good(completions, **columns):\n    return [-1.0 for c in completions]\n")
-    longer = small_recipe(tmp_path, reward={"name": f"{code}:good"}, training={"iterations": 4, "prompts_per_iteration": 16})
+    longer = small_recipe(
+        tmp_path, reward={"name": f"{code}:good"}, training={"iterations": 4, "prompts_per_iteration": 16}
+    )
     note = f"the file {code} has changed since the checkpoint was written\n"
     run(longer, resume=True)
     assert capsys.readouterr().err.count(note) == 1
@@ -66,7 +70,10 @@ def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(tmp_pat
 
 
 def test_running_statistics_of_a_reward_survive(tmp_path: Path) -> None:
-    reward = {"name": "sum", "parts": [{"reward": {"name": "standardise", "reward": {"name": "increasing_numbers", "min_tokens": 6}}}]}
+    reward = {
+        "name": "sum",
+        "parts": [{"reward": {"name": "standardise", "reward": {"name": "increasing_numbers", "min_tokens": 6}}}],
+    }
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     long = {"iterations": 3, "prompts_per_iteration": 16}
@@ -107,17 +114,24 @@ def second_fails(compute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("fails_in", ["metric", "reward of an evaluation", "reward of an iteration"])
-def test_what_fails_beside_the_update_loses_no_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_in: str) -> None:
+def test_what_fails_beside_the_update_loses_no_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_in: str
+) -> None:
     code = tmp_path / "parts.py"
     good = (
         "calls = []\n"
-        "def reward(completions, **columns):\n    calls.append(len(completions))\n    return [float(len(c)) for c in completions]\n"
+        "def reward(completions, **columns):\n    calls.append(len(completions))\n    return [float(len(c)) for c in "
+        "completions]\n"
     )
     # the prompts of an evaluation are 8, of an iteration 16; the evaluations come before iteration 1 and after 2 and 4
     bad = {
         "metric": good,
-        "reward of an evaluation": good.replace("    return [", "    if calls.count(8) == 2: raise ValueError('no parser')\n    return ["),
-        "reward of an iteration": good.replace("    return [", "    if calls.count(16) == 3: raise ValueError('no parser')\n    return ["),
+        "reward of an evaluation": good.replace(
+            "    return [", "    if calls.count(8) == 2: raise ValueError('no parser')\n    return ["
+        ),
+        "reward of an iteration": good.replace(
+            "    return [", "    if calls.count(16) == 3: raise ValueError('no parser')\n    return ["
+        ),
     }[fails_in]
     settings = {
         "reward": {"name": f"{code}:reward"},
@@ -139,7 +153,9 @@ def test_what_fails_beside_the_update_loses_no_iteration(tmp_path: Path, monkeyp
     saved = tmp_path / "run" / "checkpoints" / "step-000002"
     assert str(caught.value).startswith(when)
     assert "no parser" in str(caught.value)
-    assert str(caught.value).endswith(f" (last good checkpoint: {saved}; continue with: rl4lms train {tmp_path / 'run'} --resume)")
+    assert str(caught.value).endswith(
+        f" (last good checkpoint: {saved}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
+    )
     assert verify(saved) is None
     code.write_text(good)
     run(recipe, resume=True)
@@ -164,7 +180,9 @@ def test_pruning_never_removes_what_was_just_saved(tmp_path: Path) -> None:
     checkpoints = tmp_path / "run" / "checkpoints"
     shutil.copytree(checkpoints / "step-000003", checkpoints / "step-000009")
     (checkpoints / "step-000009" / "manifest.json").unlink()
-    longer = small_recipe(tmp_path, checkpoint={"every": 1, "keep_last": 1}, training={"iterations": 4, "prompts_per_iteration": 16})
+    longer = small_recipe(
+        tmp_path, checkpoint={"every": 1, "keep_last": 1}, training={"iterations": 4, "prompts_per_iteration": 16}
+    )
     run(longer, resume=True)
     assert [path.name for path in checkpoints.iterdir()] == ["step-000004"]
     assert "iterations: 4" in (tmp_path / "run" / "config.resolved.yaml").read_text()
@@ -202,7 +220,9 @@ def test_keeps_the_last_checkpoints_and_the_best(tmp_path: Path) -> None:
     assert weights_hash(result.folder / "best") == weights_hash(tmp_path / "lm-gpt2")
 
 
-@pytest.mark.parametrize("optimizer", [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}])
+@pytest.mark.parametrize(
+    "optimizer", [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}]
+)
 def test_every_optimiser_continues_to_the_same_weights(tmp_path: Path, optimizer: dict[str, Any]) -> None:
     settings = {**optimizer, "learning_rate": 1e-3}
     run(small_recipe(tmp_path, optimizer=settings))

@@ -20,8 +20,16 @@ def classifier(folder: Path) -> str:
     """A learned reward with random weights and one output."""
     torch.manual_seed(0)
     tokenizer = number_tokenizer()
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "initializer_range": 0.5}
-    BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, **shape)).save_pretrained(folder)
+    shape = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "initializer_range": 0.5,
+    }
+    BertForSequenceClassification(
+        BertConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, **shape)
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -91,7 +99,11 @@ def test_a_server_that_fails_and_hangs_costs_no_run(tmp_path: Path) -> None:
             "timeout_s": 0.3,
         }
         training = {"iterations": 6, "prompts_per_iteration": 32}
-        run(small_recipe(tmp_path, reward=http | {"cache_size": 0}, reward_faults={"exception": "mask"}, training=training))
+        run(
+            small_recipe(
+                tmp_path, reward=http | {"cache_size": 0}, reward_faults={"exception": "mask"}, training=training
+            )
+        )
     finally:
         server.close()
     lines = [line for line in metric_lines(tmp_path / "run") if "rollout/score" in line]

@@ -16,13 +16,21 @@ from rl4lms import errors
         (errors.RewardError("a"), RuntimeError, "a"),
         (errors.CheckpointError("a"), RuntimeError, "a"),
         (errors.NonFiniteError("a"), ArithmeticError, "a"),
-        (errors.MissingExtraError("peft", "peft"), ImportError, 'peft is not installed; run: pip install "rl4lms[peft]"'),
+        (
+            errors.MissingExtraError("peft", "peft"),
+            ImportError,
+            'peft is not installed; run: pip install "rl4lms[peft]"',
+        ),
         (
             errors.UnknownNameError("reward", "clasifier", ["sum", "classifier"]),
             KeyError,
             "unknown reward 'clasifier'; did you mean 'classifier'?",
         ),
-        (errors.UnknownNameError("reward", "q", ["sum", "classifier"]), KeyError, "unknown reward 'q'; known: classifier, sum"),
+        (
+            errors.UnknownNameError("reward", "q", ["sum", "classifier"]),
+            KeyError,
+            "unknown reward 'q'; known: classifier, sum",
+        ),
         (errors.UnknownNameError("reward", "q", []), KeyError, "unknown reward 'q'; there are none"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,

@@ -88,7 +88,9 @@ def test_without_data_there_is_a_message(speed, people, monkeypatch, capsys, tmp
 def test_votes_of_people(people, tmp_path):
     texts = {"0": {"src": "s", "ref_summ": "s", "sys_summs": {"0": {"sys_summ": "a b", "scores": {"fact": 0.5}}}}}
     (tmp_path / "bartscore_QAGS_CNN.json.gz").write_bytes(gzip.compress(json.dumps(texts).encode()))
-    sentences = [{"responses": [{"response": vote} for vote in votes]} for votes in (["yes", "yes", "no"], ["no", "no", "yes"])]
+    sentences = [
+        {"responses": [{"response": vote} for vote in votes]} for votes in (["yes", "yes", "no"], ["no", "no", "yes"])
+    ]
     (tmp_path / "mturk_cnndm.jsonl").write_text(json.dumps({"article": "s", "summary_sentences": sentences}) + "\n")
     judged = people.qags(tmp_path)
     assert judged.completions == ["a b"]
@@ -118,7 +120,9 @@ def test_copied_pairs(people):
 
 
 def test_scores_have_one_sign_and_name_what_is_not_there(people):
-    judged = people.Judged(["s"] * 4, ["a b c", "a b d", "a e d", "f e d"], [("a b c",)] * 4, {"fluency": np.zeros((2, 2))})
+    judged = people.Judged(
+        ["s"] * 4, ["a b c", "a b d", "a e d", "f e d"], [("a b c",)] * 4, {"fluency": np.zeros((2, 2))}
+    )
     absent: dict[str, str] = {}
     scores = people.scores_of(["ter", "parent", "dates"], judged, absent, {})
     assert scores["sentence_ter"].tolist() == [[0.0, pytest.approx(-100 / 3)], [pytest.approx(-200 / 3), -100.0]]

@@ -69,7 +69,9 @@ def test_permutation_test_exact_by_hand():
 
 
 def test_permutation_test_agrees_with_scipy():
-    theirs = scipy.stats.permutation_test((X, Y), lambda a, b, axis: np.mean(a - b, axis=axis), permutation_type="samples", vectorized=True)
+    theirs = scipy.stats.permutation_test(
+        (X, Y), lambda a, b, axis: np.mean(a - b, axis=axis), permutation_type="samples", vectorized=True
+    )
     assert stats.paired_permutation_test(X, Y) == pytest.approx(theirs.pvalue, abs=0.02)
     assert 0 < stats.paired_permutation_test(X, X + 5) < 2e-4
 
@@ -96,7 +98,10 @@ def test_pearson_interval_is_close_to_fishers():
 
 def test_numbers_whose_squares_are_too_small():
     x = np.array([1e-200, 2e-200, 3e-200, 1e-180])
-    tiny, large = stats.correlation(x, [1, 3, 2, 4], resamples=100), stats.correlation(x * 1e200, [1, 3, 2, 4], resamples=100)
+    tiny, large = (
+        stats.correlation(x, [1, 3, 2, 4], resamples=100),
+        stats.correlation(x * 1e200, [1, 3, 2, 4], resamples=100),
+    )
     assert (tiny.value, tiny.low, tiny.high) == pytest.approx((large.value, large.low, large.high))
 
 
@@ -235,7 +240,9 @@ def test_intervals_of_a_correlation_of_few_pairs_cover_it(kind, n):
 
 
 def test_halls_interval_by_hand():
-    """The ends are where the transformed statistic, a cubic in the mean, equals the quantiles of t: found by bisection."""
+    """The ends are where the transformed statistic, a cubic in the mean, equals the quantiles of t: found by
+    bisection.
+    """
     x = np.array([1.0, 1.2, 1.3, 2.0, 4.5])
     ours, n, confidence = stats.mean_ci(x, confidence=0.9), len(x), 0.9
     error, skewness = scipy.stats.sem(x), scipy.stats.skew(x) / math.sqrt(n)
@@ -292,7 +299,9 @@ def test_levels_of_correlation_over_few_documents():
     assert (within.low, within.high) == pytest.approx((expected.low, expected.high))
     assert within.method == stats.SKEWED_T
     rng, few = np.random.default_rng(5), SCORES[:6]
-    draws = [scipy.stats.pearsonr(few[r].mean(0), HUMAN[:6][r].mean(0)).statistic for r in rng.integers(0, 6, (2000, 6))]
+    draws = [
+        scipy.stats.pearsonr(few[r].mean(0), HUMAN[:6][r].mean(0)).statistic for r in rng.integers(0, 6, (2000, 6))
+    ]
     between = stats.system_level_correlation(few, HUMAN[:6])
     assert between.method == stats.FISHER
     assert -1 <= between.low < np.quantile(draws, 0.025) - 0.05

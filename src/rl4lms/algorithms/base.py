@@ -51,7 +51,9 @@ class Algorithm(ABC):
 
     @property
     def needs_full_logprobs(self) -> bool:
-        """Whether `loss` reads `TokenLogprobs.full`, the log-probs that a KL term in the loss compares with the reference's."""
+        """Whether `loss` reads `TokenLogprobs.full`, the log-probs that a KL term in the loss compares with the
+        reference's.
+        """
         return False
 
     def mask_rule(self) -> MaskRule | None:
@@ -59,7 +61,9 @@ class Algorithm(ABC):
         return None
 
     def credit(self, experience: Experience, kl_coef: float) -> None:
-        """Fill `experience.rewards`: the scores minus `kl_coef` times the KL of every token, where there is a reference."""
+        """Fill `experience.rewards`: the scores minus `kl_coef` times the KL of every token, where there is a
+        reference.
+        """
         e = experience
         e.rewards = e.scores if e.kl is None else e.scores - kl_coef * e.kl
 
@@ -69,11 +73,13 @@ class Algorithm(ABC):
 
     @abstractmethod
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss of some tokens, a scalar that is a sum divided by `old.n_tokens` or `old.n_sequences`; and statistics.
+        """Return the loss of some tokens, a scalar that is a sum divided by `old.n_tokens` or `old.n_sequences`; and
+        statistics.
 
         Args:
             new: log-probs with a graph under the policy as it is now.
-            old: what the iteration knows of the same tokens: those of whole rows with `whole_sequences`, else any part of them.
+            old: what the iteration knows of the same tokens: those of whole rows with `whole_sequences`, else any part
+                of them.
 
         Returns:
             The loss, and numbers for the log, summed and divided in the same way.

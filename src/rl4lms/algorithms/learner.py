@@ -1,7 +1,8 @@
-"""From an experience to new weights: minibatches, passes, accumulation, checks, clipping, the optimiser step; once for all algorithms.
+"""From an experience to new weights: minibatches, passes, accumulation, checks, clipping, the optimiser step; once for
+all algorithms.
 
-With several processes each holds the same experience and takes its share of every minibatch; gradients and statistics are summed, so that
-every process decides alike and ends with the same weights.
+With several processes each holds the same experience and takes its share of every minibatch; gradients and statistics
+are summed, so that every process decides alike and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -83,16 +84,20 @@ class Learner:
             ValueError: there is none.
         """
         if self._mask_policy is None:
-            raise ValueError("this algorithm needs a masking policy (needs_mask_policy), and the learner was made without one")
+            raise ValueError(
+                "this algorithm needs a masking policy (needs_mask_policy), and the learner was made without one"
+            )
         return self._mask_policy
 
     @torch.no_grad()
     def started_values(self, experience: Experience) -> Tensor:
-        """Return the values (B, T); a value function that is still the zero it begins as starts where nothing is a surprise on average.
+        """Return the values (B, T); a value function that is still the zero it begins as starts where nothing is a
+        surprise on average.
 
-        That is the mean reward of the last tokens: for one reward per completion the mean return. From zero, the first advantages would be
-        the returns, and of a constant reward later tokens would get more than earlier ones (lambda < 1): a reward that says nothing would
-        shorten texts or lengthen them. The mean of the returns of all tokens would do the same to a reward per token, by its last ones.
+        That is the mean reward of the last tokens: for one reward per completion the mean return. From zero, the first
+        advantages would be the returns, and of a constant reward later tokens would get more than earlier ones (lambda
+        < 1): a reward that says nothing would shorten texts or lengthen them. The mean of the returns of all tokens
+        would do the same to a reward per token, by its last ones.
         """
         e, head = experience, self.policy.value_head
         assert e.values is not None and head is not None
@@ -102,10 +107,12 @@ class Learner:
         return e.values
 
     def update(self, objective: Objective, experience: Experience, step: int) -> dict[str, float]:
-        """Run `n_epochs` over shuffled minibatches of completions; return statistics, each averaged over the minibatches that have it.
+        """Run `n_epochs` over shuffled minibatches of completions; return statistics, each averaged over the
+        minibatches that have it.
 
         Raises:
-            NonFiniteError: a loss or gradient is not finite, or the first log-probs are not those of the rollout's pass. No step was taken.
+            NonFiniteError: a loss or gradient is not finite, or the first log-probs are not those of the rollout's
+                pass. No step was taken.
         """
         rows = experience.row_mask.nonzero()[:, 0]
         if len(rows) == 0:
@@ -133,7 +140,7 @@ class Learner:
         return means | {"updates": float(updates), "early_stop": float(stopped), "first_ratio_error": first_ratio_error}
 
     def _minibatches(self, objective: Objective, rows: Tensor, step: int) -> Iterator[Tensor]:
-        """Rows (m,) of each optimiser step; a last one of a single row joins the one before."""
+        """Return rows (m,) of each optimiser step; a last one of a single row joins the one before."""
         for epoch in range(objective.n_epochs):
             order = permutation(len(rows), self.seed, STREAMS["update"], step, epoch).to(rows.device)
             pieces = list(rows[order].split(objective.minibatch_size))
@@ -142,7 +149,8 @@ class Learner:
             yield from pieces
 
     def _accumulate(self, objective: Objective, e: Experience, minibatch: Tensor) -> tuple[dict[str, float], float]:
-        """Add up the gradients of one minibatch, in micro-batches of similar length; the result does not depend on how it is cut.
+        """Add up the gradients of one minibatch, in micro-batches of similar length; the result does not depend on how
+        it is cut.
 
         Returns:
             Statistics, and the largest difference of a ratio of new to old probabilities from 1.
@@ -151,7 +159,9 @@ class Learner:
         sums = _Sums(self.policy.device)
         share = distributed.share_of(minibatch)
         idle = len(share) == 0  # a process without rows takes part with an empty pass
-        micro_batches = [minibatch[:1]] if idle else groups(e.rollout, share, self.config.micro_batch_size or len(share))
+        micro_batches = (
+            [minibatch[:1]] if idle else groups(e.rollout, share, self.config.micro_batch_size or len(share))
+        )
         together = objective.needs_value and self.policy.shares_trunk
         for with_policy in (True, False) if objective.needs_value and not together else (True,):
             for i, rows in enumerate(micro_batches):
@@ -159,11 +169,21 @@ class Learner:
                 if idle:
                     old = old.part(slice(0, 0))
                 with self._synchronised(last=i == len(micro_batches) - 1):
-                    self._pass(objective, e, rows, old, sums, with_policy, with_policy is False or together, idle).backward()
+                    self._pass(
+                        objective, e, rows, old, sums, with_policy, with_policy is False or together, idle
+                    ).backward()
         return sums.over_processes()
 
     def _pass(
-        self, objective: Objective, e: Experience, rows: Tensor, old: Tokens, sums: _Sums, policy: bool, values: bool, idle: bool
+        self,
+        objective: Objective,
+        e: Experience,
+        rows: Tensor,
+        old: Tokens,
+        sums: _Sums,
+        policy: bool,
+        values: bool,
+        idle: bool,
     ) -> Tensor:
         """Run the model over some rows; return the loss of its log-probs, its values, or both."""
 
@@ -174,7 +194,12 @@ class Learner:
             # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
             error = log_ratio.exp().sub(1).abs()
             sums.add(
-                {"approx_kl": k3(-log_ratio).sum() / part.n_tokens, **stats, "loss": value, "ratio_error": error.sum() / part.n_tokens}
+                {
+                    "approx_kl": k3(-log_ratio).sum() / part.n_tokens,
+                    **stats,
+                    "loss": value,
+                    "ratio_error": error.sum() / part.n_tokens,
+                }
             )
             sums.largest(error)
             return value
@@ -211,8 +236,14 @@ class Learner:
     def _check_first_ratio(self, mean: float, largest: float) -> None:
         disagreement = self.policy.disagreement(mean, largest)
         if disagreement:
-            reason = "weights or log-probs are not finite" if math.isnan(mean) else "sampling and training differ; run `rl4lms doctor`"
-            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {disagreement}: {reason}")
+            reason = (
+                "weights or log-probs are not finite"
+                if math.isnan(mean)
+                else "sampling and training differ; run `rl4lms doctor`"
+            )
+            raise NonFiniteError(
+                f"the first ratio of new to old probabilities differs from 1 by {disagreement}: {reason}"
+            )
 
     def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
         norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))

@@ -1,8 +1,10 @@
-"""Natural language policy optimisation (Ramamurthy et al., 2023, section 4): PPO whose action space is cut by a learned top-p mask.
+"""Natural language policy optimisation (Ramamurthy et al., 2023, section 4): PPO whose action space is cut by a learned
+top-p mask.
 
-The masking policy psi is a copy of the policy theta. For every state it allows V_p(s), the smallest set of tokens that holds probability
-top_p under psi, and the behaviour policy is theta renormalised over that set, in sampling and in the ratio alike. Every
-`mask_update_every` iterations, after the update, psi <- theta, and rollouts use the new mask from then on.
+The masking policy psi is a copy of the policy theta. For every state it allows V_p(s), the smallest set of tokens that
+holds probability top_p under psi, and the behaviour policy is theta renormalised over that set, in sampling and in the
+ratio alike. Every `mask_update_every` iterations, after the update, psi <- theta, and rollouts use the new mask from
+then on.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from rl4lms.types import Experience
 
 @dataclass(kw_only=True)
 class NLPO(PPO):
-    """PPO inside the mask. The update is PPO's: the masks are in the rollout, and log-probs are renormalised over them."""
+    """PPO inside the mask. The update is PPO's: the masks are in the rollout, and log-probs are renormalised over
+    them.
+    """
 
     needs_mask_policy: ClassVar[bool] = True
 

@@ -17,7 +17,8 @@ from rl4lms.models.policy import Policy
 def build_optimizer(policy: Policy, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Build one optimiser over policy and value function; biases and norm weights are exempt from weight decay.
 
-    Every parameter group is labelled: `name` is `policy` or `value`, and `base_lr` its learning rate before the schedule.
+    Every parameter group is labelled: `name` is `policy` or `value`, and `base_lr` its learning rate before the
+    schedule.
     """
     parts = {
         "policy": (policy_parameters(policy), config.learning_rate),

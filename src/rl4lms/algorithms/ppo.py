@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman et al., 2017) on whole completions, with the ratio of the behaviour policy.
 
-Sampling truncation is part of the policy: old and new log-probs are renormalised over the token mask that the rollout recorded, so the
-first ratio is 1 whatever the sampling settings.
+Sampling truncation is part of the policy: old and new log-probs are renormalised over the token mask that the rollout
+recorded, so the first ratio is 1 whatever the sampling settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Checks of a recipe before training: one iteration on a throwaway copy, with a verdict, a figure and likely causes for each check."""
+"""Checks of a recipe before training: one iteration on a throwaway copy, with a verdict, a figure and likely causes for
+each check.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ class Verdict:
 
 
 def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | None = None) -> Iterator[Verdict]:
-    """Runs the checks, in the order in which they depend on each other; stops where nothing further can be checked.
+    """Run the checks, in the order in which they depend on each other; stop where nothing further can be checked.
 
     Args:
         recipe: what to check. The warm start is left out: its model is checked before it.
@@ -55,7 +57,9 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
     """
     if recipe.algorithm is None:
         yield from _data(recipe, None)
-        yield Verdict("reinforcement learning", "ok", "none: the recipe has no algorithm, so the other checks do not apply")
+        yield Verdict(
+            "reinforcement learning", "ok", "none: the recipe has no algorithm, so the other checks do not apply"
+        )
         return
     small = _shrunk(recipe, rows)
     try:
@@ -65,11 +69,17 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
         return
     config = loop.models.policy.lm.config
     parameters = sum(p.numel() for p in loop.models.policy.lm.parameters())
-    yield Verdict("model", "ok", f"{type(loop.models.policy.lm).__name__}, {parameters:,} parameters, {loop.models.policy.device}")
-    yield Verdict("padding", "ok", "log-probs of padded rows equal the model's own forward")  # `build_models` refuses models that fail it
+    yield Verdict(
+        "model", "ok", f"{type(loop.models.policy.lm).__name__}, {parameters:,} parameters, {loop.models.policy.device}"
+    )
+    yield Verdict(
+        "padding", "ok", "log-probs of padded rows equal the model's own forward"
+    )  # `build_models` refuses models that fail it
     yield _window(recipe, getattr(config, "max_position_embeddings", None), config.is_encoder_decoder)
     yield from _data(recipe, loop)
-    rollout = loop.engine.rollout(_samples(loop, rows), small.rollout, stream="train", step=0, mask_rule=loop.algorithm.mask_rule())
+    rollout = loop.engine.rollout(
+        _samples(loop, rows), small.rollout, stream="train", step=0, mask_rule=loop.algorithm.mask_rule()
+    )
     yield _eos(small, loop, rollout)
     yield from _reward(loop, rollout)
     yield from _iteration(recipe, loop)
@@ -77,10 +87,18 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
 
 
 def _shrunk(recipe: Recipe, rows: int) -> Recipe:
-    training = recipe.training.model_copy(update={"prompts_per_iteration": rows, "iterations": max(1, recipe.training.iterations)})
+    training = recipe.training.model_copy(
+        update={"prompts_per_iteration": rows, "iterations": max(1, recipe.training.iterations)}
+    )
     evaluation = recipe.evaluation.model_copy(update={"prompts": min(rows, recipe.evaluation.prompts)})
     tracking = recipe.tracking.model_copy(update={"report_to": [], "progress": False})
-    update = {"training": training, "evaluation": evaluation, "tracking": tracking, "supervised": None, "push_to_hub": None}
+    update = {
+        "training": training,
+        "evaluation": evaluation,
+        "tracking": tracking,
+        "supervised": None,
+        "push_to_hub": None,
+    }
     return recipe.model_copy(update=update)
 
 
@@ -130,14 +148,21 @@ def _eos(recipe: Recipe, loop: Loop, rollout: Rollout) -> Verdict:
     with policy.running():
         batch = (rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask)
         hidden = policy.family.hidden(*batch)
-        pieces = [policy.family.head(piece).float().softmax(-1)[:, list(policy.tokens.eos)].sum(-1) for piece in hidden.split(256)]
+        pieces = [
+            policy.family.head(piece).float().softmax(-1)[:, list(policy.tokens.eos)].sum(-1)
+            for piece in hidden.split(256)
+        ]
     probability = torch.cat(pieces)
-    figure = f"{share:.0%} of completions end; P(EOS) per token {float(probability.mean()):.3g}, at most {float(probability.max()):.3g}"
+    figure = (
+        f"{share:.0%} of completions end; P(EOS) per token {float(probability.mean()):.3g}, at most "
+        f"{float(probability.max()):.3g}"
+    )
     if recipe.rollout.min_new_tokens == recipe.rollout.max_new_tokens:
         return Verdict("end of sequence", "ok", figure + " (banned by min_new_tokens)")
     if share == 0 and float(probability.max()) < 0.01:
         why = (
-            "Completions never end by themselves: the model was not trained to end such texts, or its EOS id is not the one it learned. "
+            "Completions never end by themselves: the model was not trained to end such texts, or its EOS id is not "
+            "the one it learned. "
             "The reward sees texts that are cut off; a warm start (supervised:) teaches EOS."
         )
         return Verdict("end of sequence", "warn", figure, why)
@@ -155,14 +180,22 @@ def _reward(loop: Loop, rollout: Rollout) -> Iterator[Verdict]:
     totals = [value for value in output.totals() if value is not None]
     missing = len(rollout) - len(totals)
     if not totals:
-        yield Verdict("reward", "fail", "None for every completion", "There is nothing to learn from: the reward leaves every row out.")
+        yield Verdict(
+            "reward",
+            "fail",
+            "None for every completion",
+            "There is nothing to learn from: the reward leaves every row out.",
+        )
         return
     spread = statistics.pstdev(totals)
     figure = f"mean {statistics.fmean(totals):.3g}, sd {spread:.3g}, {min(totals):.3g} to {max(totals):.3g}"
     if missing:
         figure += f", None for {missing} of {len(rollout)}"
     if spread == 0:
-        why = "Every completion gets the same reward, so there is nothing to learn from. Look at the texts, or at what the reward reads."
+        why = (
+            "Every completion gets the same reward, so there is nothing to learn from. Look at the texts, or at "
+            "what the reward reads."
+        )
         yield Verdict("reward", "fail", figure, why)
     else:
         yield Verdict("reward", "ok", figure)
@@ -173,16 +206,25 @@ def _iteration(recipe: Recipe, loop: Loop) -> Iterator[Verdict]:
     start = time.perf_counter()
     try:
         numbers = loop.step(0)
-    except Rl4lmsError as error:  # sampler and pass that disagree, a first ratio that is not 1, NaN: the message says which, and why
+    except (
+        Rl4lmsError
+    ) as error:  # sampler and pass that disagree, a first ratio that is not 1, NaN: the message says which, and why
         yield Verdict("one iteration", "fail", type(error).__name__, str(error))
         return
     seconds = time.perf_counter() - start
     if "rollout/kl_per_token" in numbers:
         kl = abs(numbers["rollout/kl_per_token"])
-        why = "Before training, policy and reference are the same model. They differ where dropout is on, or it is not deterministic."
+        why = (
+            "Before training, policy and reference are the same model. They differ where dropout is on, or it is "
+            "not deterministic."
+        )
         disagreement = loop.models.policy.disagreement(kl, kl)
-        yield Verdict("KL at step 0", "fail" if disagreement else "ok", f"{kl:.2g} nats per token", why if disagreement else "")
-    yield Verdict("sampler = pass", "ok", f"{numbers['rollout/sampler_error']:.2g} nats at most")  # the iteration stops where it is not
+        yield Verdict(
+            "KL at step 0", "fail" if disagreement else "ok", f"{kl:.2g} nats per token", why if disagreement else ""
+        )
+    yield Verdict(
+        "sampler = pass", "ok", f"{numbers['rollout/sampler_error']:.2g} nats at most"
+    )  # the iteration stops where it is not
     if "train/first_ratio_error" in numbers:
         yield Verdict("first ratio = 1", "ok", f"differs by {numbers['train/first_ratio_error']:.2g}")
     yield from _learning_rate(recipe, numbers)
@@ -191,7 +233,10 @@ def _iteration(recipe: Recipe, loop: Loop) -> Iterator[Verdict]:
     here = loop.recipe.training.prompts_per_iteration * recipe.rollout.completions_per_prompt
     each = seconds * rows / here
     yield Verdict(
-        "time", "ok", f"about {each:.2g} s per iteration, {_duration(each * recipe.training.iterations)} in all, evaluations not counted"
+        "time",
+        "ok",
+        f"about {each:.2g} s per iteration, {_duration(each * recipe.training.iterations)} in all, evaluations not "
+        f"counted",
     )
 
 
@@ -201,7 +246,10 @@ def _learning_rate(recipe: Recipe, numbers: dict[str, float]) -> Iterator[Verdic
     clipped, moved = numbers["train/clip_fraction"], numbers["train/approx_kl"]
     figure = f"{recipe.optimizer.learning_rate:g}: {clipped:.1%} of ratios clipped, approx. KL {moved:.2g}"
     if clipped > 0.3:
-        why = "The first update already moves far. Lower optimizer.learning_rate or algorithm.n_epochs, or set algorithm.target_kl."
+        why = (
+            "The first update already moves far. Lower optimizer.learning_rate or algorithm.n_epochs, or set "
+            "algorithm.target_kl."
+        )
         yield Verdict("learning rate", "warn", figure, why)
     elif moved < 1e-7:
         why = "The first update hardly moves the policy: expect many iterations, or raise optimizer.learning_rate."
@@ -218,10 +266,16 @@ def _mask(recipe: Recipe, numbers: dict[str, float], vocab_size: int) -> Iterato
     keep, top_p = recipe.algorithm.options["min_tokens_to_keep"], recipe.algorithm.options["mask_top_p"]
     figure = f"{size:.3g} of {vocab_size} tokens on average; {removed:.2%} of the probability removed"
     if keep > vocab_size / 10:
-        why = f"min_tokens_to_keep {keep} is more than a tenth of the vocabulary, so the mask hardly bites. Lower it; 1 is the default."
+        why = (
+            f"min_tokens_to_keep {keep} is more than a tenth of the vocabulary, so the mask hardly bites. Lower it; "
+            f"1 is the default."
+        )
         yield Verdict("mask", "warn", figure, why)
     elif removed < 1e-3 and top_p < 1:
-        why = "The mask removes next to nothing: NLPO will behave like PPO. Lower algorithm.mask_top_p or algorithm.min_tokens_to_keep."
+        why = (
+            "The mask removes next to nothing: NLPO will behave like PPO. Lower algorithm.mask_top_p or "
+            "algorithm.min_tokens_to_keep."
+        )
         yield Verdict("mask", "warn", figure, why)
     else:
         yield Verdict("mask", "ok", figure)
@@ -234,7 +288,11 @@ def _evaluation(loop: Loop) -> Verdict:
     except Rl4lmsError as error:
         return Verdict("evaluation", "fail", type(error).__name__, str(error))
     seconds = time.perf_counter() - start
-    return Verdict("evaluation", "ok", f"{len(numbers)} numbers, {1000 * seconds / loop.recipe.evaluation.prompts:.3g} ms per prompt")
+    return Verdict(
+        "evaluation",
+        "ok",
+        f"{len(numbers)} numbers, {1000 * seconds / loop.recipe.evaluation.prompts:.3g} ms per prompt",
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,6 @@
-"""What a recipe amounts to, without training: prompts, tokens and updates per iteration, and an estimate of the memory."""
+"""What a recipe amounts to, without training: prompts, tokens and updates per iteration, and an estimate of the
+memory.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ class ModelSize:
 
 
 def describe(recipe: Recipe) -> list[Line]:
-    """Derived quantities in the order they are worth reading. Builds no asset and loads no weights.
+    """Return derived quantities in the order they are worth reading. Builds no asset and loads no weights.
 
     Rewards and metrics that run no model and nobody's code are built, and tried on one sample.
 
@@ -69,7 +71,8 @@ def describe(recipe: Recipe) -> list[Line]:
     lines.append(
         Line(
             "evaluations",
-            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {r.decoding.max_new_tokens} new tokens",
+            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {r.decoding.max_new_tokens} new "
+            f"tokens",
         )
     )
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
@@ -84,17 +87,23 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
     options = r.algorithm.options
     rows = r.training.prompts_per_iteration * r.rollout.completions_per_prompt
     tokens = rows * r.rollout.max_new_tokens
-    yield Line("training prompts", f"{prompts:,} ({r.training.iterations * r.training.prompts_per_iteration / prompts:.2f} passes in all)")
+    yield Line(
+        "training prompts",
+        f"{prompts:,} ({r.training.iterations * r.training.prompts_per_iteration / prompts:.2f} passes in all)",
+    )
     yield Line(
         "one iteration",
-        f"{r.training.prompts_per_iteration} prompts x {r.rollout.completions_per_prompt} = {rows} completions, up to {tokens:,} tokens",
+        f"{r.training.prompts_per_iteration} prompts x {r.rollout.completions_per_prompt} = {rows} completions, up to "
+        f"{tokens:,} tokens",
     )
     if "minibatch_size" in options and "n_epochs" in options:
         per_epoch = -(-rows // options["minibatch_size"])
         per_iteration = per_epoch * options["n_epochs"]
         micro = r.optimizer.micro_batch_size
         pieces = f", in micro-batches of {micro}" if micro is not None and micro < options["minibatch_size"] else ""
-        yield Line("updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}")
+        yield Line(
+            "updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}"
+        )
         yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
     if "mask_update_every" in options:
         refreshes = r.training.iterations // options["mask_update_every"]
@@ -120,7 +129,9 @@ def _evaluations(r: Recipe, supervised_only: bool) -> int:
 
 
 def model_size(recipe: Recipe, specs: Any) -> ModelSize | None:
-    """Size of the recipe's model from its config alone, or of the asset that a task declares; None where neither is at hand."""
+    """Size of the recipe's model from its config alone, or of the asset that a task declares; None where neither is at
+    hand.
+    """
     path = recipe.model.path
     if path.startswith(assets.PREFIX):
         spec = specs.get(path.removeprefix(assets.PREFIX))
@@ -150,7 +161,11 @@ def _empty(config: PretrainedConfig) -> nn.Module:
 
 def _size(lm: Any, bytes_per_number: int) -> ModelSize:
     config = lm.config.get_text_config(decoder=True) if hasattr(lm.config, "get_text_config") else lm.config
-    layers = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", None) or config.num_hidden_layers
+    layers = (
+        getattr(config, "num_decoder_layers", None)
+        or getattr(config, "decoder_layers", None)
+        or config.num_hidden_layers
+    )
     heads = getattr(config, "num_attention_heads", 1)
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads
@@ -163,20 +178,27 @@ def _size(lm: Any, bytes_per_number: int) -> ModelSize:
 
 def _memory_lines(r: Recipe, size: ModelSize) -> Iterator[Line]:
     algorithm = None if r.algorithm is None else registry.algorithms.get(r.algorithm.name)
-    needs_value, needs_mask = algorithm is not None and algorithm.needs_value, algorithm is not None and algorithm.needs_mask_policy
+    needs_value, needs_mask = (
+        algorithm is not None and algorithm.needs_value,
+        algorithm is not None and algorithm.needs_mask_policy,
+    )
     lora, item = r.model.lora is not None, DTYPES[r.model.dtype].itemsize
     separate_value = needs_value and r.model.value == "separate"
     copies = ["policy"]
     if not lora:
         copies += ["reference", *(["value"] if separate_value else []), *(["mask"] if needs_mask else [])]
     weights = size.parameters * item * len(copies)
-    yield Line("parameters", f"{size.parameters:,} in each of {len(copies)} copies ({', '.join(copies)}): {_bytes(weights)}")
+    yield Line(
+        "parameters", f"{size.parameters:,} in each of {len(copies)} copies ({', '.join(copies)}): {_bytes(weights)}"
+    )
     if lora:
         yield Line("adapters", "LoRA: gradients and optimiser state of the adapters only, not counted")
         trained = 0
     else:
         trained = size.parameters * (2 if separate_value else 1)
-        yield Line("training state", f"gradients and two AdamW moments of {trained:,} parameters: {_bytes(3 * trained * item)}")
+        yield Line(
+            "training state", f"gradients and two AdamW moments of {trained:,} parameters: {_bytes(3 * trained * item)}"
+        )
     rows = min(r.rollout.batch_size, r.training.prompts_per_iteration * r.rollout.completions_per_prompt)
     positions = r.prompt.max_tokens + r.rollout.max_new_tokens
     caches = 2 if needs_mask else 1

@@ -19,12 +19,12 @@ CONFIG_FILE = "config.resolved.yaml"
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return names of the recipes that come with the package."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe file, or the packaged recipe of that name.
+    """Return a recipe file, or the packaged recipe of that name.
 
     Raises:
         ConfigError: there is neither.
@@ -36,16 +36,19 @@ def find_recipe(name: str) -> Path:
         return path
     if is_run(Path(name)):
         raise ConfigError(f"{name} is the folder of a run; add --resume to continue it")
-    raise ConfigError(f"{name}: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; {did_you_mean(name, recipe_names())}")
+    raise ConfigError(
+        f"{name}: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; "
+        f"{did_you_mean(name, recipe_names())}"
+    )
 
 
 def is_run(folder: Path) -> bool:
-    """Whether this is the folder of a run."""
+    """Return whether this is the folder of a run."""
     return (folder / CONFIG_FILE).is_file()
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Reads a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
+    """Read a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
 
     Raises:
         ConfigError: it cannot be understood.
@@ -58,14 +61,14 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def quiet() -> None:
-    """Turns off what other libraries print; see `quiet_libraries`."""
+    """Turn off what other libraries print; see `quiet_libraries`."""
     from rl4lms.runs.display import quiet_libraries
 
     quiet_libraries()
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that does not colour numbers; in a pipe it keeps 80 columns."""
+    """Return a console that does not colour numbers; in a pipe it keeps 80 columns."""
     from rich.console import Console
 
     return Console(file=sys.stderr if stderr else sys.stdout, highlight=False)
@@ -79,7 +82,9 @@ def number(value: float) -> str:
 
 
 def results_table(title: str, results: Mapping[str, Mapping[str, Any]], absent: Iterable[str] = ()) -> Any:
-    """Results by key (`mean`, `stderr`, `n`) as a rich table; what could not be computed is `absent`, never a number."""
+    """Results by key (`mean`, `stderr`, `n`) as a rich table; what could not be computed is `absent`, never a
+    number.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -90,14 +95,16 @@ def results_table(title: str, results: Mapping[str, Mapping[str, Any]], absent: 
         table.add_column(name, justify="right")
     for key, result in results.items():
         stderr = result["stderr"]
-        table.add_row(Text(key), number(result["mean"]), "" if stderr is None else f"± {number(stderr)}", str(result["n"]))
+        table.add_row(
+            Text(key), number(result["mean"]), "" if stderr is None else f"± {number(stderr)}", str(result["n"])
+        )
     for key in absent:
         table.add_row(Text(key), "absent", "", "")
     return Group(Text(title, style="bold"), table)
 
 
 def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
-    """The recipe with some settings replaced, read again from its YAML so that every rule applies."""
+    """Return the recipe with some settings replaced, read again from its YAML so that every rule applies."""
     import tempfile
 
     from rl4lms.config import dump_recipe, read_recipe

@@ -12,8 +12,12 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one (rl4lms ls recipes).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")] = None,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one (rl4lms ls recipes).")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")
+    ] = None,
     rows: Annotated[int, typer.Option(min=2, help="Prompts of the iteration that is tried.")] = 32,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:

@@ -19,15 +19,20 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN|RECIPE|MODEL",
-            help="A run folder (its trained model), a recipe (its model before training), or any model with --task or --data.",
+            help="A run folder (its trained model), a recipe (its model before training), or any model with --task or "
+            "--data.",
         ),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the run or recipe.")
     ] = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which prompts.")] = "test",
-    prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)] = None,
-    masked: Annotated[bool, typer.Option("--masked", help="Decode inside the mask that an NLPO run ended with.")] = False,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)
+    ] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked", help="Decode inside the mask that an NLPO run ended with.")
+    ] = False,
     task: Annotated[str | None, typer.Option(help="For a model: the task whose prompts and metrics to use.")] = None,
     data: Annotated[Path | None, typer.Option(help="For a model: a file with prompts.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Use these metrics instead (repeat the option).")] = None,
@@ -61,22 +66,32 @@ def evaluate(
             done += rows
             display.report("decoding", min(done, total), total)
 
-        result = run_evaluation(recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress)
+        result = run_evaluation(
+            recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress
+        )
     if result.faults:
-        print(f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}", file=sys.stderr)
+        print(
+            f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}",
+            file=sys.stderr,
+        )
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
     common.console().print(common.results_table(f"{target} on the {split} split{where}", results, result.absent))
     for name, why in result.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
-        about = {"target": target, "task": recipe.task.name if recipe.task else "data", "split": split, "masked": masked}
+        about = {
+            "target": target,
+            "task": recipe.task.name if recipe.task else "data",
+            "split": split,
+            "masked": masked,
+        }
         write_json(output, result, about)
         print(f"written to {output}")
 
 
 def _recipe(target: str, overrides: list[str], task: str | None, data: Path | None) -> tuple[Recipe, Path | None]:
-    """The settings, and the run folder if it is one."""
+    """Return the settings, and the run folder if it is one."""
     from rl4lms.cli import common
     from rl4lms.config import recipe_from_dict
     from rl4lms.errors import ConfigError
@@ -87,8 +102,14 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
     if target.endswith((".yaml", ".yml")) or target in common.recipe_names():
         return common.read(common.find_recipe(target), overrides), None
     if (task is None) == (data is None):
-        raise ConfigError(f"{target} is taken for a model: say what to evaluate it on with either --task NAME or --data FILE")
-    where = {"task": task} if task is not None else {"data": {"train": str(data), "validation": str(data), "test": str(data)}}
+        raise ConfigError(
+            f"{target} is taken for a model: say what to evaluate it on with either --task NAME or --data FILE"
+        )
+    where = (
+        {"task": task}
+        if task is not None
+        else {"data": {"train": str(data), "validation": str(data), "test": str(data)}}
+    )
     settings = recipe_from_dict({"model": target, **where})
     if not overrides:
         return settings, None

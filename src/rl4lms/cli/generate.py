@@ -18,18 +18,26 @@ EPILOG = 'Example:  rl4lms generate runs/imdb-mini-nlpo-seed0 "the plot was dull
 def generate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run folder, a model folder or a Hub id.")],
     prompts: Annotated[
-        list[str] | None, typer.Argument(metavar="PROMPT", help="Texts to continue. Without any, one per line of standard input.")
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="Texts to continue. Without any, one per line of standard input."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl, .csv, .parquet ...")
+        Path | None,
+        typer.Option(help="Prompts from a file: one per line, or the `prompt` column of .jsonl, .csv, .parquet ..."),
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Completions of each prompt.")] = 1,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="By default as the run, else 48.", show_default=False)] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="By default as the run, else 48.", show_default=False)
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, help="0 is greedy; by default as the run, else 1.", show_default=False)
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="0 keeps all; by default as the run, else 0.", show_default=False)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="By default as the run, else 1.", show_default=False)] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="0 keeps all; by default as the run, else 0.", show_default=False)
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="By default as the run, else 1.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same texts.")] = 0,
     as_json: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per completion.")] = False,
 ) -> None:
@@ -50,7 +58,10 @@ def generate(
             if as_json:
                 print(json.dumps({"prompt": prompt, "completion": text, "terminated": ended}, ensure_ascii=False))
             else:
-                out.print(Text.assemble((prompt, "dim"), "" if text[:1].isspace() or not prompt else " ", text), soft_wrap=True)
+                out.print(
+                    Text.assemble((prompt, "dim"), "" if text[:1].isspace() or not prompt else " ", text),
+                    soft_wrap=True,
+                )
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
@@ -72,7 +83,8 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
     elif not given:
         if sys.stdin.isatty():
             raise ConfigError(
-                'no prompt: give one as an argument, with --file, or on standard input, such as: echo "a text" | rl4lms generate …'
+                'no prompt: give one as an argument, with --file, or on standard input, such as: echo "a text" | '
+                "rl4lms generate …"
             )
         try:
             given = [line.rstrip("\r") for line in sys.stdin.read().split("\n")]
@@ -100,7 +112,10 @@ def _sample(
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{model}: the run has no model yet; finish it with: rl4lms train {model} --resume")
         usual = run.decoding.model_dump(include=set(SamplingConfig.model_fields))
-        config, prompt = run.model.model_copy(update={"path": str(path), "tokenizer": None, "lora": None, "revision": None}), run.prompt
+        config, prompt = (
+            run.model.model_copy(update={"path": str(path), "tokenizer": None, "lora": None, "revision": None}),
+            run.prompt,
+        )
     else:
         config, prompt, usual = ModelConfig(path=model), None, {}
     settings = _checked(SamplingConfig, usual | given)
@@ -109,7 +124,9 @@ def _sample(
     longest = settings.max_new_tokens + (0 if lm.config.is_encoder_decoder else 1)
     if windows[-1] is not None and longest > windows[-1]:
         what = "for the completion" if lm.config.is_encoder_decoder else "for prompt and completion together"
-        raise ConfigError(f"--max-new-tokens {settings.max_new_tokens}: the model has {windows[-1]} positions {what}; ask for fewer")
+        raise ConfigError(
+            f"--max-new-tokens {settings.max_new_tokens}: the model has {windows[-1]} positions {what}; ask for fewer"
+        )
     room = None if windows[0] is None else windows[0] - (0 if lm.config.is_encoder_decoder else settings.max_new_tokens)
     if prompt is None:
         prompt = PromptConfig(max_tokens=room or 1024)

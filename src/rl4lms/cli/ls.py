@@ -13,7 +13,10 @@ Kind = Literal["rewards", "metrics", "tasks", "algorithms", "recipes"]
 
 def ls(
     kind: Annotated[
-        Kind | None, typer.Argument(metavar="KIND", help="Only these: rewards, metrics, tasks, algorithms or recipes.", show_default=False)
+        Kind | None,
+        typer.Argument(
+            metavar="KIND", help="Only these: rewards, metrics, tasks, algorithms or recipes.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """List rewards, metrics, tasks, algorithms and recipes, with where they come from."""
@@ -24,7 +27,12 @@ def ls(
     from rl4lms.plugins import registry
 
     out = common.console()
-    registries = {"rewards": registry.rewards, "metrics": registry.metrics, "tasks": registry.tasks, "algorithms": registry.algorithms}
+    registries = {
+        "rewards": registry.rewards,
+        "metrics": registry.metrics,
+        "tasks": registry.tasks,
+        "algorithms": registry.algorithms,
+    }
     for name in [kind] if kind else [*registries, "recipes"]:
         table = Table(title=name, title_style="bold", title_justify="left", box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -48,7 +56,7 @@ def _components(kind: object) -> list[tuple[str, str, str]]:
 
 
 def _origin(origin: str) -> str:
-    """The module for what comes with the package; in full for everything else."""
+    """Return the module for what comes with the package; in full for everything else."""
     return origin.removeprefix("rl4lms.").partition(":")[0] if origin.startswith("rl4lms.") else origin
 
 
@@ -59,7 +67,7 @@ def _recipes() -> list[tuple[str, str, str]]:
 
 
 def headline(path: object) -> str:
-    """The first comment line of a recipe."""
+    """Return the first comment line of a recipe."""
     from pathlib import Path
 
     assert isinstance(path, Path)

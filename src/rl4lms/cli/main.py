@@ -16,7 +16,9 @@ from rl4lms.errors import Rl4lmsError
 
 
 class _Group(TyperGroup):
-    """Turns errors meant for users into one plain message and exit code 2; anything else is a bug and keeps its traceback."""
+    """Turns errors meant for users into one plain message and exit code 2; anything else is a bug and keep its
+    traceback.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -71,7 +73,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     del version
 

@@ -7,18 +7,29 @@ from typing import Annotated
 
 import typer
 
-SCORE_EPILOG = "Example:  rl4lms metrics score outputs.jsonl --metric rouge --metric '{name: cider_d, corpus: train.jsonl}'"
+SCORE_EPILOG = (
+    "Example:  rl4lms metrics score outputs.jsonl --metric rouge --metric '{name: cider_d, corpus: train.jsonl}'"
+)
 EPILOG = "Example:  rl4lms metrics setup-wordnet --from /usr/share/wordnet"
 
 
 def score(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows with completion and references: JSONL, JSON, CSV, Parquet, Hub id.")],
-    metric: Annotated[list[str], typer.Option(help="A metric, with options as {name: rouge, stemmer: false}; repeat for more.")],
-    corpus: Annotated[str | None, typer.Option(help="File whose references give document frequencies (CIDEr, BERTScore with idf).")] = None,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Rows with completion and references: JSONL, JSON, CSV, Parquet, Hub id."),
+    ],
+    metric: Annotated[
+        list[str], typer.Option(help="A metric, with options as {name: rouge, stemmer: false}; repeat for more.")
+    ],
+    corpus: Annotated[
+        str | None, typer.Option(help="File whose references give document frequencies (CIDEr, BERTScore with idf).")
+    ] = None,
     completion_column: Annotated[str, typer.Option(help="Column with the text to score.")] = "completion",
     references_column: Annotated[str, typer.Option(help="Column with a reference or a list of them.")] = "references",
     prompt_column: Annotated[str, typer.Option(help="Column with the prompt or source.")] = "prompt",
-    output: Annotated[Path | None, typer.Option(help="Write numbers, signatures and values per row to this JSON file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write numbers, signatures and values per row to this JSON file.")
+    ] = None,
 ) -> None:
     """Score texts of any system with metrics; prints mean and standard error."""
     import json
@@ -37,7 +48,11 @@ def score(
     components = [as_component(value, "metric", f"--metric {text}") for text, value in zip(metric, values, strict=True)]
     if output is not None:
         check_file(output, "--output")  # now, and not after the scoring
-    columns = {"completion_column": completion_column, "references_column": references_column, "prompt_column": prompt_column}
+    columns = {
+        "completion_column": completion_column,
+        "references_column": references_column,
+        "prompt_column": prompt_column,
+    }
     scored = score_file(file, components, corpus=corpus, **columns)
     results = {key: result.summary() for key, result in scored.results.items()}
     common.console().print(common.results_table(f"{file}: {len(scored.samples)} texts", results, scored.absent))
@@ -51,11 +66,17 @@ def score(
 
 def setup_wordnet(
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="FOLDER", help="A local WordNet: its folder, a folder of nltk data, or a zip file.")
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="A local WordNet: its folder, a folder of nltk data, or a zip file."
+        ),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download it with nltk instead (11 MB).")] = False,
     to: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A folder of nltk data to put it into; default: one in the cache of rl4lms.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="A folder of nltk data to put it into; default: one in the cache of rl4lms."
+        ),
     ] = None,
 ) -> None:
     """Put WordNet where METEOR finds it. Without --from and --download, from where the system's packages keep it."""
@@ -80,7 +101,7 @@ def setup_wordnet(
 
 
 def _install(source: Path, folder: Path) -> int:
-    """Copies and tries it; the folder appears, or is replaced, only when all went well. Returns the number of words."""
+    """Copy and try it; the folder appears, or is replaced, only when all went well. Returns the number of words."""
     from rl4lms.errors import ConfigError
     from rl4lms.metrics.wordnet import WordNet, copy_into
     from rl4lms.runs.storage import replacing
@@ -100,7 +121,8 @@ def _usual_place(places: tuple[Path, ...]) -> Path:
         if (place / "index.noun").is_file():
             return place
     raise ConfigError(
-        "there is no WordNet in the usual places of this system; install it (Debian, Ubuntu: apt install wordnet-base) and run this again, "
+        "there is no WordNet in the usual places of this system; install it (Debian, Ubuntu: apt install "
+        "wordnet-base) and run this again, "
         "name its folder with --from FOLDER, or let nltk download it with --download"
     )
 

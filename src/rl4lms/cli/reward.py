@@ -7,14 +7,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-EPILOG = "Example:  rl4lms reward train --base distilbert-base-uncased --train preferences.jsonl --output helpful --curve 0.1,0.3"
+EPILOG = (
+    "Example:  rl4lms reward train --base distilbert-base-uncased --train preferences.jsonl --output helpful "
+    "--curve 0.1,0.3"
+)
 
 
 def train(
     base: Annotated[str, typer.Option(help="Pretrained model: Hub id or folder of an encoder or decoder.")],
-    data: Annotated[str, typer.Option("--train", help="Labels, ratings or preferences: JSONL, JSON, CSV, TSV, Parquet or a Hub id.")],
+    data: Annotated[
+        str, typer.Option("--train", help="Labels, ratings or preferences: JSONL, JSON, CSV, TSV, Parquet or a Hub id.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
-    test: Annotated[str | None, typer.Option(help="Held-out data to report on. Without it a part of --train is held out.")] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Held-out data to report on. Without it a part of --train is held out.")
+    ] = None,
     kind: Annotated[
         Literal["labels", "ratings", "preferences"] | None,
         typer.Option(
@@ -24,17 +31,27 @@ def train(
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
-    rating_column: Annotated[str, typer.Option(help="Column with the rating; several of one text are averaged.")] = "rating",
+    rating_column: Annotated[
+        str, typer.Option(help="Column with the rating; several of one text are averaged.")
+    ] = "rating",
     group_column: Annotated[
         str | None,
-        typer.Option(help="Rows with the same value are held out together; by default those with the same prompt.", show_default=False),
+        typer.Option(
+            help="Rows with the same value are held out together; by default those with the same prompt.",
+            show_default=False,
+        ),
     ] = None,
-    label_names: Annotated[str | None, typer.Option(help="Names for the sorted labels, such as negative,positive for 0 and 1.")] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="Names for the sorted labels, such as negative,positive for 0 and 1.")
+    ] = None,
     min_gap: Annotated[
-        float | None, typer.Option(help="Make preferences of ratings: pairs within a group whose ratings differ by this or more.")
+        float | None,
+        typer.Option(help="Make preferences of ratings: pairs within a group whose ratings differ by this or more."),
     ] = None,
     holdout: Annotated[float, typer.Option(help="Share held out where there is no --test; 0: none.")] = 0.1,
-    curve: Annotated[str | None, typer.Option(help="Learning curve: also train on these shares of the data, such as 0.1,0.3.")] = None,
+    curve: Annotated[
+        str | None, typer.Option(help="Learning curve: also train on these shares of the data, such as 0.1,0.3.")
+    ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Peak of a linear schedule.")] = 1e-4,
@@ -44,7 +61,8 @@ def train(
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Fine-tune a reward model on labels (text, label), ratings (text, rating) or preferences (TRL's format: prompt, chosen, rejected).
+    """Fine-tune a reward model on labels (text, label), ratings (text, rating) or preferences (TRL's format: prompt,
+    chosen, rejected).
 
     Writes an HF folder with a model card, a calibration plot and the numbers on held-out data.
     """
@@ -93,7 +111,7 @@ def train(
 
 
 def _print(about: dict[str, Any]) -> None:
-    """What is known about the model, from its `reward_model.json`."""
+    """Print what is known about the model, from its `reward_model.json`."""
     from rl4lms.supervised.reward_report import shown
 
     result = about["result"]

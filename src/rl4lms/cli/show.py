@@ -67,7 +67,7 @@ def _component(out: Console, kind: Registry, name: str) -> None:
 
 
 def _reflowed(text: str) -> str:
-    """Joins the lines of each paragraph, so that it wraps at the width of the terminal; indented lines and lists stay."""
+    """Join the lines of each paragraph, so that it wraps at the width of the terminal; indented lines and list stay."""
     paragraphs = []
     for paragraph in text.strip().split("\n\n"):
         lines = paragraph.splitlines()
@@ -111,7 +111,7 @@ def _task(out: Console, kind: Registry, name: str) -> None:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as people write it: `int`, `float | None`, `left | right`."""
+    """Return a type as people write it: `int`, `float | None`, `left | right`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " | ".join(str(argument) for argument in arguments)
@@ -132,7 +132,11 @@ def type_name(annotation: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
 
 
 def _limit(part: Any) -> str:

@@ -13,11 +13,18 @@ EPILOG = "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1"
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume.")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume."
+        ),
     ],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train a language model as a recipe says."""

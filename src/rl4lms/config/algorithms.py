@@ -43,7 +43,9 @@ class OptimizerConfig(Block):
     learning_rate: float = Field(1e-5, gt=0)
     value_learning_rate: float | None = Field(None, gt=0, description="defaults to learning_rate")
     weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="adamw: decay of the mean and of the square of gradients")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="adamw: decay of the mean and of the square of gradients"
+    )
     momentum: float = Field(0.0, ge=0, lt=1, description="rmsprop, sgd")
     alpha: float = Field(0.99, ge=0, lt=1, description="rmsprop: decay of the square of gradients")
     eps: float = Field(1e-8, gt=0, description="adamw, rmsprop")
@@ -51,7 +53,9 @@ class OptimizerConfig(Block):
     lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
     warmup_iterations: int = Field(0, ge=0)
     micro_batch_size: int | None = Field(
-        None, ge=1, description="rows per forward and backward pass; the gradients add up to those of the whole minibatch"
+        None,
+        ge=1,
+        description="rows per forward and backward pass; the gradients add up to those of the whole minibatch",
     )
 
     @model_validator(mode="after")
@@ -59,11 +63,15 @@ class OptimizerConfig(Block):
         of = {"betas": ("adamw",), "momentum": ("rmsprop", "sgd"), "alpha": ("rmsprop",), "eps": ("adamw", "rmsprop")}
         for option, optimizers in of.items():
             if self.name not in optimizers and getattr(self, option) != type(self).model_fields[option].default:
-                raise ValueError(f"{option} has no effect with optimizer.name: {self.name}; it belongs to {' and '.join(optimizers)}")
+                raise ValueError(
+                    f"{option} has no effect with optimizer.name: {self.name}; it belongs to {' and '.join(optimizers)}"
+                )
         return self
 
     @model_validator(mode="after")
     def _warmup(self) -> OptimizerConfig:
         if self.warmup_iterations and self.lr_scheduler_type == "constant":
-            raise ValueError("warmup_iterations has no effect with lr_scheduler_type: constant; use constant_with_warmup")
+            raise ValueError(
+                "warmup_iterations has no effect with lr_scheduler_type: constant; use constant_with_warmup"
+            )
         return self

@@ -12,8 +12,9 @@ from rl4lms.plugins.component import Block
 class DataConfig(Block):
     """Prompts from files, without writing a task.
 
-    Files are JSONL, JSON, CSV or Parquet, in UTF-8; anything else is a Hub id. Columns `prompt`, `references`, `completion` have a meaning;
-    every other column goes to rewards and metrics under its own name. `id` also names the samples, so none may come twice.
+    Files are JSONL, JSON, CSV or Parquet, in UTF-8; anything else is a Hub id. Columns `prompt`, `references`,
+    `completion` have a meaning; every other column goes to rewards and metrics under its own name. `id` also names the
+    samples, so none may come twice.
     """
 
     train: str | None = None
@@ -22,7 +23,8 @@ class DataConfig(Block):
     holdout: int | None = Field(
         None,
         ge=0,
-        description="rows taken off a shuffled `train` for each of validation and test where no file is named. null: a tenth, at most 128, "
+        description="rows taken off a shuffled `train` for each of validation and test where no file is named. null: "
+        "a tenth, at most 128, "
         "if there is no validation file, else none; 0: none",
     )
     prompt_column: str = "prompt"

@@ -20,7 +20,9 @@ class SamplingConfig(Block):
     @model_validator(mode="after")
     def _lengths(self) -> SamplingConfig:
         if self.min_new_tokens > self.max_new_tokens:
-            raise ValueError(f"min_new_tokens ({self.min_new_tokens}) is larger than max_new_tokens ({self.max_new_tokens})")
+            raise ValueError(
+                f"min_new_tokens ({self.min_new_tokens}) is larger than max_new_tokens ({self.max_new_tokens})"
+            )
         return self
 
 
@@ -47,5 +49,7 @@ class EvalGenerationConfig(SamplingConfig):
     @model_validator(mode="after")
     def _beams(self) -> EvalGenerationConfig:
         if self.num_beams > 1 and (self.completions_per_prompt > 1 or self.mask):
-            raise ValueError("beam search gives one completion per prompt and knows no mask; use num_beams 1 with these settings")
+            raise ValueError(
+                "beam search gives one completion per prompt and knows no mask; use num_beams 1 with these settings"
+            )
         return self

@@ -20,7 +20,8 @@ class LoraConfig(Block):
 class ModelConfig(Block):
     """The policy.
 
-    `value`: `separate` copies the whole LM for the value function, as in the paper; `shared` puts a value head on the policy's trunk.
+    `value`: `separate` copies the whole LM for the value function, as in the paper; `shared` puts a value head on the
+    policy's trunk.
     """
 
     path: str = Field(min_length=1, description="Hub id, local folder, or asset:<name> of the task")
@@ -28,11 +29,17 @@ class ModelConfig(Block):
     architecture: Literal["auto", "causal", "encoder-decoder"] = "auto"
     value: Literal["separate", "shared"] = "separate"
     lora: LoraConfig | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights; small updates need float32, see `autocast`")
-    autocast: Literal["bfloat16", "float16"] | None = Field(None, description="torch.autocast for passes; weights keep `dtype`")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="weights; small updates need float32, see `autocast`"
+    )
+    autocast: Literal["bfloat16", "float16"] | None = Field(
+        None, description="torch.autocast for passes; weights keep `dtype`"
+    )
     gradient_checkpointing: bool = False
     allow_pickle: bool = Field(
-        False, description="read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"
+        False,
+        description="read pytorch_model.bin where there are no safetensors; only from sources you trust, since "
+        "pickles can run code",
     )
     trust_remote_code: Literal[False] = Field(False, description="code that comes with a model is never run")
     revision: str | None = None

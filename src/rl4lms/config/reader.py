@@ -1,8 +1,8 @@
 """Strict YAML: text in, plain values and the place of every one of them out.
 
-Reads the part of YAML 1.2 that recipes need and refuses the rest with a reason: anchors, aliases, tags, duplicate keys, several
-documents, keys that are not text, deep nesting. Only `true` and `false` are booleans (`on` and `yes` are text), `1e-6` is a number, there
-are no dates. It walks PyYAML's event stream, so nothing in a file can construct an object.
+Reads the part of YAML 1.2 that recipes need and refuses the rest with a reason: anchors, aliases, tags, duplicate keys,
+several documents, keys that are not text, deep nesting. Only `true` and `false` are booleans (`on` and `yes` are text),
+`1e-6` is a number, there are no dates. It walks PyYAML's event stream, so nothing in a file can construct an object.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """Reads a YAML file that holds one mapping.
+    """Read a YAML file that holds one mapping.
 
     Returns:
         The values, and for every key path where it stands, as `file:line`.
@@ -55,7 +55,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[KeyPat
 
 
 def read_text(text: str, source: str, prefix: KeyPath = (), *, lines: bool = True) -> tuple[Any, dict[KeyPath, str]]:
-    """Reads one YAML value.
+    """Read one YAML value.
 
     Args:
         text: the document.
@@ -120,7 +120,9 @@ class _Builder:
             self.fail(line, path[:3], f"nested more than {MAX_DEPTH} levels deep")
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             self.refuse_references(event, line, path)
-            return self.mapping(events, path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(events, path)
+            return (
+                self.mapping(events, path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(events, path)
+            )
         return self.scalar(event, line, path)
 
     def mapping(self, events: Iterator[Any], path: KeyPath) -> dict[str, Any]:
@@ -161,7 +163,7 @@ class _Builder:
 
 
 def resolve_plain(text: str) -> Any:
-    """The value of an unquoted scalar by YAML 1.2's core rules.
+    """Return the value of an unquoted scalar by YAML 1.2's core rules.
 
     Raises:
         ValueError: a number that is not finite or has too many digits.
@@ -178,7 +180,7 @@ def resolve_plain(text: str) -> Any:
 
 
 def checked(value: Any) -> Any:
-    """Returns a scalar that every recipe can hold.
+    """Return a scalar that every recipe can hold.
 
     Raises:
         ValueError: a number that is not finite or needs more than 64 bits, or text with NUL or lone surrogates.
@@ -200,11 +202,13 @@ def checked(value: Any) -> Any:
 def located(place: str, path: KeyPath, reason: str) -> str:
     """`place: key.path: reason`; an override does not repeat its own key path."""
     key = dotted(path)
-    return one_line(f"{place}: {reason}" if not path or place.startswith(f"override {key}=") else f"{place}: {key}: {reason}")
+    return one_line(
+        f"{place}: {reason}" if not path or place.startswith(f"override {key}=") else f"{place}: {key}: {reason}"
+    )
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """A key path as overrides write it: `evaluation.metrics.0.name`."""
+    """Return a key path as overrides write it: `evaluation.metrics.0.name`."""
     return ".".join(cut(str(key)) if re.fullmatch(r"[\w-]+", str(key)) else shown(key) for key in path)
 
 
@@ -213,7 +217,9 @@ def _decode(data: bytes, name: str) -> str:
         if data.startswith(mark):
             raise ConfigError(f"{name}:1: the file is saved with {encoding}; save it as plain UTF-8")
     if b"\0" in data:
-        raise ConfigError(f"{name}:{data.count(bytes([10]), 0, data.index(0)) + 1}: NUL bytes: this is not a UTF-8 text file")
+        raise ConfigError(
+            f"{name}:{data.count(bytes([10]), 0, data.index(0)) + 1}: NUL bytes: this is not a UTF-8 text file"
+        )
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -43,7 +43,9 @@ class Recipe(Block):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
-        """`model: gpt2` and `data: train.jsonl` are short for `model: {path: gpt2}` and `data: {train: train.jsonl}`."""
+        """`model: gpt2` and `data: train.jsonl` are short for `model: {path: gpt2}` and `data: {train:
+        train.jsonl}`.
+        """
         if isinstance(value, dict):
             value = dict(value)
             if isinstance(value.get("model"), str):
@@ -52,7 +54,11 @@ class Recipe(Block):
                 value["data"] = {"train": value["data"]}
             # What an evaluation leaves unsaid about decoding, it takes from the rollout.
             rollout, evaluation = value.get("rollout"), value.get("evaluation")
-            if isinstance(rollout, dict) and isinstance(evaluation, dict) and isinstance(evaluation.get("generation"), dict):
+            if (
+                isinstance(rollout, dict)
+                and isinstance(evaluation, dict)
+                and isinstance(evaluation.get("generation"), dict)
+            ):
                 shared = {key: rollout[key] for key in SamplingConfig.model_fields if key in rollout}
                 value["evaluation"] = {**evaluation, "generation": {**shared, **evaluation["generation"]}}
         return value

@@ -1,7 +1,7 @@
 """From plain values to a validated recipe, and back to YAML.
 
-The order: the file (or arguments), then dotted overrides, then `${NAME}` of the environment, then the task's defaults for whatever is
-still unset, then types. Every message starts with the place the offending value came from.
+The order: the file (or arguments), then dotted overrides, then `${NAME}` of the environment, then the task's defaults
+for whatever is still unset, then types. Every message starts with the place the offending value came from.
 """
 
 from __future__ import annotations
@@ -24,19 +24,26 @@ from rl4lms.plugins.files import is_path
 from rl4lms.plugins.options import options_model, reward_options_model, written
 from rl4lms.plugins.problems import KeyPath, first_problem
 
-#: A field with one of these names holds components of that registry; any other field of a component's options, of its own registry.
-REGISTRIES = {"task": registry.tasks, "algorithm": registry.algorithms, "reward": registry.rewards, "metrics": registry.metrics}
+# : A field with one of these names holds components of that registry; any other field of a component's options, of its
+# own registry.
+REGISTRIES = {
+    "task": registry.tasks,
+    "algorithm": registry.algorithms,
+    "reward": registry.rewards,
+    "metrics": registry.metrics,
+}
 
 _SHORT_FORMS = {"model": "path", "data": "train", "task": "name", "algorithm": "name", "reward": "name"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 
 
 def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
-    """Reads a recipe from a YAML file.
+    """Read a recipe from a YAML file.
 
     Args:
         path: the file.
-        overrides: settings such as `rollout.top_p=0.9`, applied in order; list items by index, as in `evaluation.metrics.0.name=rouge`.
+        overrides: settings such as `rollout.top_p=0.9`, applied in order; list items by index, as in
+            `evaluation.metrics.0.name=rouge`.
 
     Raises:
         ConfigError: one line, `file:line: key.path: reason` or `override a.b=c: reason`.
@@ -45,9 +52,11 @@ def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
 
 
 def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>") -> Recipe:
-    """Makes a recipe from nested Python values. Config blocks, tuples and paths are accepted, and a function as `reward`.
+    """Make a recipe from nested Python values. Config blocks, tuples and paths are accepted, and a function as
+    `reward`.
 
-    A function that is not registered becomes `file.py:name`, so that the dumped recipe can be run again; its options are not checked.
+    A function that is not registered becomes `file.py:name`, so that the dumped recipe can be run again; its options
+    are not checked.
 
     Raises:
         ConfigError: one line, `source: key.path: reason`.
@@ -57,10 +66,10 @@ def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>") -
 
 
 def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Fills what `tree` leaves unset from `defaults`.
+    """Fill what `tree` leaves unset from `defaults`.
 
-    Mappings are merged key by key. Everything explicit wins, null included; lists are replaced whole, and so are components (mappings
-    with a `name`) where the names differ.
+    Mappings are merged key by key. Everything explicit wins, null included; lists are replaced whole, and so are
+    components (mappings with a `name`) where the names differ.
     """
     merged = dict(defaults)
     for key, value in tree.items():
@@ -74,7 +83,7 @@ def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The complete recipe as YAML, in the order of the blocks; reading it gives an equal recipe."""
+    """Return the complete recipe as YAML, in the order of the blocks; reading it gives an equal recipe."""
     return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
 
 
@@ -128,7 +137,7 @@ class _Draft:
         self.where |= where
 
     def step(self, node: Any, path: KeyPath, name: str, place: str) -> str | int:
-        """The key or index that `name` stands for inside `node`."""
+        """Return the key or index that `name` stands for inside `node`."""
         if isinstance(node, dict):
             return name
         if not isinstance(node, list):
@@ -138,7 +147,7 @@ class _Draft:
         return int(name)
 
     def interpolate(self) -> None:
-        """Replaces `${NAME}` in text by the environment variable; no other form is understood."""
+        """Replace `${NAME}` in text by the environment variable; no other form is understood."""
 
         def walk(value: Any, path: KeyPath) -> Any:
             if isinstance(value, dict):
@@ -192,7 +201,9 @@ class _Draft:
         return outcome
 
     def complete(self, value: Any, path: KeyPath, kind: registry.Registry | None) -> Any:
-        """Validates every component under `value` and fills in its options' defaults; `kind` is where its name is looked up."""
+        """Validate every component under `value` and fill in its options' defaults; `kind` is where its name is looked
+        up.
+        """
         if isinstance(value, Component):
             return value if kind is None else self.component(value, path, kind)
         if isinstance(value, BaseModel):
@@ -217,7 +228,9 @@ class _Draft:
         """
         name, names = component.name, kind.names()
         is_reward = kind is registry.rewards
-        if (is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name):  # `module:name` of a function that was given
+        if (is_path(name) and kind is not registry.tasks) or (
+            is_reward and ":" in name
+        ):  # `module:name` of a function that was given
             return component
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
@@ -260,7 +273,9 @@ def _plain(value: Any, source: str, path: KeyPath = ()) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str | int | float | bool | None):
-        raise ConfigError(located(source, path, f"{type(value).__name__} is not a kind of value that a recipe can hold"))
+        raise ConfigError(
+            located(source, path, f"{type(value).__name__} is not a kind of value that a recipe can hold")
+        )
     try:
         return checked(value)
     except ValueError as error:
@@ -269,12 +284,14 @@ def _plain(value: Any, source: str, path: KeyPath = ()) -> Any:
 
 def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     yield path
-    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ():
+    for key, item in (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    ):
         yield from _paths(item, (*path, key))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that our reader would take for something else, and writes no anchors."""
+    """Quotes text that our reader would take for something else, and write no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

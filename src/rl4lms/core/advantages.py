@@ -80,7 +80,9 @@ def magnitude(mask: Tensor, *numbers: Tensor) -> Tensor:
 
 
 def place_last(values: Tensor, mask: Tensor) -> Tensor:
-    """Puts one value per row (B,) on the row's last real token; float32 (B, T), zero elsewhere. Rows of `mask` are padded on the right."""
+    """Put one value per row (B,) on the row's last real token; float32 (B, T), zero elsewhere. Rows of `mask` are
+    padded on the right.
+    """
     placed = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     last = (mask.sum(-1) - 1).clamp(min=0)
     placed[torch.arange(len(mask), device=mask.device), last] = values.to(placed.dtype)
@@ -88,7 +90,9 @@ def place_last(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def last_values(values: Tensor, mask: Tensor) -> Tensor:
-    """Take the value at each row's last real token: (B, T) to (B,), 0 for a row without any. Rows of `mask` are padded on the right."""
+    """Take the value at each row's last real token: (B, T) to (B,), 0 for a row without any. Rows of `mask` are padded
+    on the right.
+    """
     last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
     return values.gather(1, last)[:, 0] * mask.any(-1)
 

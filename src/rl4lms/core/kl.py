@@ -7,12 +7,16 @@ from torch import Tensor
 
 
 def k1(log_ratio: Tensor) -> Tensor:
-    """Single-sample estimate of KL(p || q) from log p - log q on samples of p: unbiased, may be negative (Schulman, 2020)."""
+    """Single-sample estimate of KL(p || q) from log p - log q on samples of p: unbiased, may be negative (Schulman,
+    2020).
+    """
     return log_ratio
 
 
 def k3(log_ratio: Tensor) -> Tensor:
-    """Low-variance estimate of KL(p || q) from log p - log q on samples of p: exp(-x) - 1 + x >= 0, unbiased (Schulman, 2020)."""
+    """Low-variance estimate of KL(p || q) from log p - log q on samples of p: exp(-x) - 1 + x >= 0, unbiased (Schulman,
+    2020).
+    """
     return torch.expm1(-log_ratio) + log_ratio
 
 
@@ -33,7 +37,7 @@ class KLController:
         self.kl_target = kl_target
 
     def update(self, kl: float) -> None:
-        """Moves the coefficient after an iteration whose mean KL per token was `kl`."""
+        """Move the coefficient after an iteration whose mean KL per token was `kl`."""
         if self.kl_target is not None:
             error = max(-0.2, min(0.2, kl / self.kl_target - 1))
             self.kl_coef *= 1 + 0.1 * error

@@ -24,8 +24,8 @@ class TokenLogprobs:
     Attributes:
         behaviour: log-prob of the token under the behaviour policy (temperature, and renormalised over its token mask).
         full: log-prob under the full softmax at temperature 1.
-        kept_mass: probability that the tempered full softmax gives to the token mask; 1 without a mask. Comes with `full`, without
-            gradient, and only for tokens that are in their mask.
+        kept_mass: probability that the tempered full softmax gives to the token mask; 1 without a mask. Comes with
+            `full`, without gradient, and only for tokens that are in their mask.
         entropy: of the behaviour policy, in nats.
     """
 
@@ -42,21 +42,32 @@ def softmax_and_log_z(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Distributions:
-    """The behaviour policy at N tokens and, on request, the full softmax at temperature 1, from logits; without a graph.
+    """The behaviour policy at N tokens and, on request, the full softmax at temperature 1, from logits; without a
+    graph.
 
-    With z = logits / temperature and A the allowed tokens, log pi~(a) = z_a - log sum_{b in A} exp z_b for a in A and -inf outside
-    (NLPO, Ramamurthy et al., 2023, equation of the masked policy). A mask of all ones takes the same operations on the same numbers
-    as no mask: the results agree to the last bit.
+    With z = logits / temperature and A the allowed tokens, log pi~(a) = z_a - log sum_{b in A} exp z_b for a in A and
+    -inf outside (NLPO, Ramamurthy et al., 2023, equation of the masked policy). A mask of all ones takes the same
+    operations on the same numbers as no mask: the results agree to the last bit.
 
     Args:
         logits: (N, V), any float type; computed in float32.
         token_ids: (N,) int64.
         temperature: positive.
-        penalty: float32 (N, V), 0 on A and `token_masks.LOG_ZERO` elsewhere (`token_masks.penalty`), or None for the whole vocabulary.
+        penalty: float32 (N, V), 0 on A and `token_masks.LOG_ZERO` elsewhere (`token_masks.penalty`), or None for the
+            whole vocabulary.
         full, entropy: whether `TokenLogprobs.full` with `kept_mass`, and the entropy, are wanted.
     """
 
-    def __init__(self, logits: Tensor, token_ids: Tensor, temperature: float, penalty: Tensor | None, *, full: bool, entropy: bool) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        token_ids: Tensor,
+        temperature: float,
+        penalty: Tensor | None,
+        *,
+        full: bool,
+        entropy: bool,
+    ) -> None:
         self.temperature, self.ids, self.masked = temperature, token_ids[:, None], penalty is not None
         logits = logits.detach().float()
         z = _tempered(logits, temperature, penalty)
@@ -82,9 +93,11 @@ class Distributions:
         return _chosen(z, self.ids, softmax_and_log_z(z)[1])
 
     def gradient(self, behaviour: Tensor | None, entropy: Tensor | None, full: Tensor | None) -> Tensor:
-        """Turn gradients (N,) of the log-probs and the entropy into one of the logits (N, V); works in the buffer of the probabilities.
+        """Turn gradients (N,) of the log-probs and the entropy into one of the logits (N, V); works in the buffer of
+        the probabilities.
 
-        d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H): both vanish where p does, so the mask needs no gradient of its own.
+        d log p_a / dz = onehot(a) - p and dH / dz = -p (log p + H): both vanish where p does, so the mask needs no
+        gradient of its own.
         """
         grad = torch.zeros_like(self.log_z) if behaviour is None else behaviour
         if entropy is None or self.z is None:
@@ -111,7 +124,13 @@ def _chosen(z: Tensor, ids: Tensor, log_z: Tensor) -> Tensor:
 
 
 def token_logprobs(
-    logits: Tensor, token_ids: Tensor, temperature: float = 1.0, penalty: Tensor | None = None, *, full: bool = True, entropy: bool = True
+    logits: Tensor,
+    token_ids: Tensor,
+    temperature: float = 1.0,
+    penalty: Tensor | None = None,
+    *,
+    full: bool = True,
+    entropy: bool = True,
 ) -> TokenLogprobs:
     """Compute what `Distributions` does with a graph, by operations that can be differentiated any number of times."""
     logits, ids = logits.float(), token_ids[:, None]
@@ -140,8 +159,8 @@ def chunked_token_logprobs(
 ) -> TokenLogprobs:
     """Compute log-probs from a head and hidden states, chunk by chunk: memory holds the logits of one chunk at a time.
 
-    Where gradients are on, the logits of several chunks are computed again in the backward pass. A loss that needs one backward pass is
-    cheaper by `fused.fused_loss`.
+    Where gradients are on, the logits of several chunks are computed again in the backward pass. A loss that needs one
+    backward pass is cheaper by `fused.fused_loss`.
 
     Args:
         head: maps (n, d) to logits (n, V).

@@ -1,7 +1,8 @@
-"""Losses over N completion tokens of a minibatch, each a sum divided by `count`, the token count of the whole minibatch.
+"""Losses over N completion tokens of a minibatch, each a sum divided by `count`, the token count of the whole
+minibatch.
 
-Dividing by a given count rather than by N makes gradient accumulation exact: the losses of the pieces of a minibatch add up to the loss
-of the minibatch.
+Dividing by a given count rather than by N makes gradient accumulation exact: the losses of the pieces of a minibatch
+add up to the loss of the minibatch.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ def ppo_policy_loss(
     return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).sum().float() / count}
 
 
-def value_loss(values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None) -> Tensor:
-    """Mean squared error of the value function, over tensors (N,).
+def value_loss(
+    values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None
+) -> Tensor:
+    """Return mean squared error of the value function, over tensors (N,).
 
     With `clip_range_vf` values move at most that far from `old_values` (Stable-Baselines3).
     """
@@ -47,7 +50,9 @@ def value_loss(values: Tensor, returns: Tensor, count: int, old_values: Tensor |
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """Return 1 - Var(returns - values) / Var(returns) over real tokens; NaN where the returns do not vary beyond rounding."""
+    """Return 1 - Var(returns - values) / Var(returns) over real tokens; NaN where the returns do not vary beyond
+    rounding.
+    """
     if not bool(whiten(returns, mask).any()):
         return float("nan")
     kind = torch.float32 if returns.device.type == "mps" else torch.float64  # MPS has no float64

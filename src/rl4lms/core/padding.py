@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 Side = Literal["left", "right"]
-# What another pass costs, in tokens of one: about as much for a model of 4 layers of width 256 as for GPT-2 (`benchmarks/bench.py`, D).
+# What another pass costs, in tokens of one: about as much for a model of 4 layers of width 256 as for GPT-2
+# (`benchmarks/bench.py`, D).
 GROUP_TOKENS = 32
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, side: Side) -> tuple[Tensor, Tensor]:
-    """Pads rows of ids to one length (at least 1): (B, L) int64 and its (B, L) bool mask."""
+    """Pad rows of ids to one length (at least 1): (B, L) int64 and its (B, L) bool mask."""
     length = max([1, *map(len, rows)])
     ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -28,21 +29,21 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int, side: Side) -> tuple[Tensor,
 
 
 def unpad(ids: Tensor, mask: Tensor) -> list[list[int]]:
-    """The real tokens of each row of ids (B, L), as lists."""
+    """Return the real tokens of each row of ids (B, L), as lists."""
     return [row[keep].tolist() for row, keep in zip(ids.cpu(), mask.cpu(), strict=True)]
 
 
 def trim(ids: Tensor, mask: Tensor, side: Side) -> slice:
-    """The column slice that holds every real token of `mask` (B, L); never empty."""
+    """Return the column slice that holds every real token of `mask` (B, L); never empty."""
     length = max(1, int(mask.sum(-1).max()))
     return slice(ids.shape[1] - length, None) if side == "left" else slice(0, length)
 
 
 def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Groups rows of similar length, so that padding each group to its longest row costs least.
+    """Group rows of similar length, so that padding each group to its longest row costs least.
 
-    The cost of a group is its rows times its longest length, and `GROUP_TOKENS` for being a pass of its own; the optimum over all cuts of
-    the rows in order of length.
+    The cost of a group is its rows times its longest length, and `GROUP_TOKENS` for being a pass of its own; the
+    optimum over all cuts of the rows in order of length.
 
     Args:
         lengths: of the rows, in tokens.
@@ -67,7 +68,9 @@ def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
 
 
 def stack(tensors: Sequence[Tensor], fill: float | bool) -> Tensor:
-    """Concatenates (B_i, T_i, ...) tensors along rows into (sum of B_i, max of T_i, ...), filling the second dimension on the right."""
+    """Concatenate (B_i, T_i, ...) tensors along rows into (sum of B_i, max of T_i, ...), filling the second dimension
+    on the right.
+    """
     length = max(t.shape[1] for t in tensors)
     whole = tensors[0].new_full((sum(len(t) for t in tensors), length, *tensors[0].shape[2:]), fill)
     start = 0

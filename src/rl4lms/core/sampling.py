@@ -1,8 +1,9 @@
-"""Drawing tokens as a pure function of counters, so that texts do not depend on batch size, order, world size or restarts.
+"""Drawing tokens as a pure function of counters, so that texts do not depend on batch size, order, world size or
+restarts.
 
-A token is drawn by an exponential race: argmax_i p_i / e_i with e_i ~ Exp(1) has distribution p (the Gumbel-max trick, Maddison et al.,
-2014). The noise e_i is a hash of (seed, stream, step, draw, position, token id). Unlike an inverse CDF, the race is not moved by the
-last-digit differences between batch shapes unless two tokens are almost tied.
+A token is drawn by an exponential race: argmax_i p_i / e_i with e_i ~ Exp(1) has distribution p (the Gumbel-max trick,
+Maddison et al., 2014). The noise e_i is a hash of (seed, stream, step, draw, position, token id). Unlike an inverse
+CDF, the race is not moved by the last-digit differences between batch shapes unless two tokens are almost tied.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 
 STREAMS = {"train": 0, "evaluation": 1, "data": 2, "update": 3}
 _U64 = (1 << 64) - 1
-# Noise is made for this many elements at a time: about what stays in a core's cache (twice as fast as in one piece at a vocabulary of 50k).
+# Noise is made for this many elements at a time: about what stays in a core's cache (twice as fast as in one piece at a
+# vocabulary of 50k).
 _CHUNK_ELEMENTS = 1 << 18
 
 
@@ -27,7 +29,7 @@ def _mix64(x: int) -> int:
 
 
 def derive_key(*counters: int) -> int:
-    """One 63-bit key from any number of integer counters; different counters give unrelated keys."""
+    """Return one 63-bit key from any number of integer counters; different counters give unrelated keys."""
     key = 0
     for counter in counters:
         key = _mix64(key ^ (counter & _U64))
@@ -35,7 +37,7 @@ def derive_key(*counters: int) -> int:
 
 
 def permutation(n: int, *counters: int) -> Tensor:
-    """A permutation of range(n), int64 (n,), that is a pure function of the counters."""
+    """Return a permutation of range(n), int64 (n,), that is a pure function of the counters."""
     generator = torch.Generator().manual_seed(derive_key(*counters))
     return torch.randperm(n, generator=generator)
 
@@ -46,7 +48,8 @@ def _epoch_order(size: int, seed: int, epoch: int) -> list[int]:
 
 
 def prompt_indices(size: int, seed: int, step: int, n: int) -> list[int]:
-    """Indices into a data set of `size` rows for iteration `step`: epochs of seeded permutations, laid end to end.
+    """Return indices into a data set of `size` rows for iteration `step`: epochs of seeded permutations, laid end to
+    end.
 
     A pure function of its arguments, so that there is no sampler state to save.
     """
@@ -55,7 +58,9 @@ def prompt_indices(size: int, seed: int, step: int, n: int) -> list[int]:
 
 
 def _mix32(x: Tensor) -> Tensor:
-    """A 32-bit integer finaliser (the constants of C. Wellons' lowbias32), in place on int32; shifts are made logical by masking."""
+    """Return a 32-bit integer finaliser (the constants of C. Wellons' lowbias32), in place on int32; shifts are made
+    logical by masking.
+    """
     x ^= (x >> 16) & 0xFFFF
     x *= 0x7FEB352D
     x ^= (x >> 15) & 0x1FFFF
@@ -65,15 +70,19 @@ def _mix32(x: Tensor) -> Tensor:
 
 
 def draw_keys(seed: int, stream: int, step: int, draws: Tensor) -> Tensor:
-    """One key per row, int64 (B,), from the draw indices (B,); indices are global over the iteration and over ranks."""
+    """Return one key per row, int64 (B,), from the draw indices (B,); indices are global over the iteration and over
+    ranks.
+    """
     base = derive_key(seed, stream, step)
     return torch.tensor([derive_key(base, int(d)) for d in draws.tolist()], dtype=torch.int64, device=draws.device)
 
 
 def exponential_noise(keys: Tensor, position: int, vocab_size: int) -> Tensor:
-    """Exponential variates for every row and token, float32 (B, V), from keys (B,) and the token's position in the completion.
+    """Exponential variates for every row and token, float32 (B, V), from keys (B,) and the token's position in the
+    completion.
 
-    The smallest values are resolved to 2^-31, so tokens of probability above about 1e-9 are drawn with their own probability.
+    The smallest values are resolved to 2^-31, so tokens of probability above about 1e-9 are drawn with their own
+    probability.
     """
     device = keys.device
     halves = torch.stack([keys & 0x7FFFFFFF, keys >> 31]).to(torch.int32)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 _BITS = 8
-# Added to a logit, it makes the probability 0. Finite: -inf times 0 would be NaN, and its exponential takes ten times as long.
+# Added to a logit, it makes the probability 0. Finite: -inf times 0 would be NaN, and its exponential takes ten times
+# as long.
 LOG_ZERO = -1e30
 _GATHER = 0x0102040810204080
 # Of the histogram that nuclei are found with, a power of two: 22 nats below the most probable token.
@@ -24,7 +25,7 @@ _PENALTIES = torch.where(_FLAGS, 0.0, LOG_ZERO)
 
 
 def pack(mask: Tensor) -> Tensor:
-    """Packs a boolean mask (..., V) into uint8 (..., ceil(V / 8)); bit i of byte j is token 8 j + i."""
+    """Pack a boolean mask (..., V) into uint8 (..., ceil(V / 8)); bit i of byte j is token 8 j + i."""
     padded = torch.nn.functional.pad(mask, (0, -mask.shape[-1] % _BITS)).contiguous()
     eight = padded.view(torch.int64)  # eight flags at a time, one per byte
     # The multiplication moves flag i to bit 56 + i; no two of the products meet.
@@ -37,7 +38,9 @@ def unpack(packed: Tensor, vocab_size: int) -> Tensor:
 
 
 def penalty(packed: Tensor, vocab_size: int) -> Tensor:
-    """What a packed mask (..., ceil(V / 8)) adds to logits: float32 (..., V), 0 for its tokens and `LOG_ZERO` for the others."""
+    """Return what a packed mask (..., ceil(V / 8)) adds to logits: float32 (..., V), 0 for its tokens and `LOG_ZERO`
+    for the others.
+    """
     return _look_up(packed, vocab_size, _PENALTIES)
 
 
@@ -48,12 +51,12 @@ def _look_up(packed: Tensor, vocab_size: int, table: Tensor) -> Tensor:
 
 
 def size(packed: Tensor) -> Tensor:
-    """Number of tokens in each packed mask (..., ceil(V / 8)); int64 (...)."""
+    """Return number of tokens in each packed mask (..., ceil(V / 8)); int64 (...)."""
     return torch.stack([(packed >> i) & 1 for i in range(_BITS)]).sum(0, dtype=torch.int64).sum(-1)
 
 
 def allow_all(logits: Tensor) -> Tensor:
-    """The mask that allows every token, of the shape of `logits`."""
+    """Return the mask that allows every token, of the shape of `logits`."""
     return torch.ones_like(logits, dtype=torch.bool)
 
 

@@ -16,7 +16,8 @@ _MAX_HOLDOUT = 128  # rows for each of validation and test, where nobody said ho
 
 
 class Samples(Sequence[Sample]):
-    """Rows of a file as samples, in some order; each is read when it is asked for. A slice is another view of the same rows.
+    """Rows of a file as samples, in some order; each is read when it is asked for. A slice is another view of the same
+    rows.
 
     Args:
         rows: the file.
@@ -25,7 +26,9 @@ class Samples(Sequence[Sample]):
         change: what becomes of each sample.
     """
 
-    def __init__(self, rows: Rows, config: DataConfig, order: Sequence[int], change: Callable[[Sample], Sample] | None = None) -> None:
+    def __init__(
+        self, rows: Rows, config: DataConfig, order: Sequence[int], change: Callable[[Sample], Sample] | None = None
+    ) -> None:
         self._rows, self._config, self._order, self._change = rows, config, order, change
 
     def __len__(self) -> int:
@@ -43,15 +46,22 @@ class Samples(Sequence[Sample]):
         return sample if self._change is None else self._change(sample)
 
     def with_targets(self) -> Samples:
-        """The samples that have a text to learn from, as their only reference."""
+        """Return the samples that have a text to learn from, as their only reference."""
         order = array("Q", (number for number, sample in zip(self._order, self, strict=True) if _target(sample)))
-        return Samples(self._rows, self._config, order, lambda sample: Sample(sample.id, sample.prompt, (_target(sample),), sample.meta))
+        return Samples(
+            self._rows,
+            self._config,
+            order,
+            lambda sample: Sample(sample.id, sample.prompt, (_target(sample),), sample.meta),
+        )
 
 
 class FileTask:
-    """Rows with a `prompt` column, and optionally `references` (a text or a list) and `completion`; other columns go to the reward.
+    """Rows with a `prompt` column, and optionally `references` (a text or a list) and `completion`; other columns go to
+    the reward.
 
-    An empty `references` is none. A column `id` goes to the reward, too, and names the samples, so no id may come twice in a file.
+    An empty `references` is none. A column `id` goes to the reward, too, and names the samples, so no id may come twice
+    in a file.
 
     Args:
         config: which files, and what the columns are called.
@@ -69,7 +79,8 @@ class FileTask:
         self._splits: dict[str, Samples] = {}
 
     def samples(self, split: Split) -> Sequence[Sample]:
-        """Rows of a split, in the order of the file; where `holdout` takes validation and test off train, train is shuffled.
+        """Return rows of a split, in the order of the file; where `holdout` takes validation and test off train, train
+        is shuffled.
 
         Raises:
             DataError: the split has no file, or a row is malformed (the message names file and row).
@@ -79,17 +90,24 @@ class FileTask:
         if not self._splits.get(split):
             if split == "validation" and self.config.holdout is None and len(self._splits.get("train", ())) == 1:
                 raise DataError(
-                    f"data: {self.config.train} has a single row, so none is left for validation; name a file with data.validation"
+                    f"data: {self.config.train} has a single row, so none is left for validation; name a file with "
+                    f"data.validation"
                 )
-            raise DataError(f"data: there is no {split} split; name a file with data.{split}, or set data.holdout to take rows off train")
+            raise DataError(
+                f"data: there is no {split} split; name a file with data.{split}, or set data.holdout to take rows "
+                f"off train"
+            )
         return self._splits[split]
 
     def supervised(self, split: Split) -> Sequence[Sample]:
-        """Rows with a target: the `completion` column, else the first reference."""
+        """Return rows with a target: the `completion` column, else the first reference."""
         self.samples(split)
         rows = self._splits[split].with_targets()
         if not rows:
-            raise DataError(f"data: no row of the {split} split has a {self.config.completion_column!r} or a reference to learn from")
+            raise DataError(
+                f"data: no row of the {split} split has a {self.config.completion_column!r} or a reference to learn "
+                f"from"
+            )
         return rows
 
     def _read(self) -> None:
@@ -151,13 +169,14 @@ def _refuse_twins(rows: Rows, samples: Samples, hashes: array[int]) -> None:
     for second, first in sorted((int(order[i + 1]), int(order[i])) for i in again):
         if samples[first].id == samples[second].id:
             raise DataError(
-                f"{rows.place(second)}: the id {samples[second].id!r} is that of {rows.place(first)}, too; ids name samples, so make "
+                f"{rows.place(second)}: the id {samples[second].id!r} is that of {rows.place(first)}, too; ids name "
+                f"samples, so make "
                 "them differ, or call the column something else"
             )
 
 
 def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> Sample:
-    """One row as a sample; `number` counts from 0.
+    """Return one row as a sample; `number` counts from 0.
 
     Raises:
         DataError: a column is missing or has a wrong type.
@@ -177,7 +196,7 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> S
 
 
 def texts_of(row: Mapping[str, Any], column: str, place: Callable[[], str]) -> tuple[str, ...]:
-    """A column that holds a text, a list of texts, or nothing.
+    """Return a column that holds a text, a list of texts, or nothing.
 
     Raises:
         DataError: it holds something else.
@@ -197,7 +216,7 @@ def _target(sample: Sample) -> str:
 
 
 def read_rows(path: str, split: str = "train") -> Iterator[tuple[str, Row]]:
-    """Rows of a file or of a Hub data set, each with its place for messages.
+    """Return rows of a file or of a Hub data set, each with its place for messages.
 
     Raises:
         DataError: as `rl4lms.data.rows.open_rows`.

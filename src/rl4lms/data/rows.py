@@ -1,8 +1,8 @@
 """Rows of data files, without holding them as Python objects: a million prompts cost what their text does, or less.
 
-JSONL is read line by line from the disk when a row is asked for; what is kept is where each line begins. CSV and JSON are kept as compact
-text, Parquet as Arrow columns, data sets of the Hub in the files that `datasets` maps into memory. Opening a file reads all of it once, so
-that whatever is wrong with a row is said before a run begins.
+JSONL is read line by line from the disk when a row is asked for; what is kept is where each line begins. CSV and JSON
+are kept as compact text, Parquet as Arrow columns, data sets of the Hub in the files that `datasets` maps into memory.
+Opening a file reads all of it once, so that whatever is wrong with a row is said before a run begins.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> Row: ...
 
     def place(self, index: int) -> str:
-        """Where a row stands: `train.jsonl:7`, or `train.parquet, row 7`."""
+        """Return where a row stands: `train.jsonl:7`, or `train.parquet, row 7`."""
         ...
 
 
 def open_rows(path: str, split: str = "train", check: Check | None = None) -> Rows:
-    """Opens a JSONL, JSON, CSV, TSV or Parquet file, or a data set of the Hub; `${...}` was resolved before.
+    """Open a JSONL, JSON, CSV, TSV or Parquet file, or a data set of the Hub; `${...}` was resolved before.
 
     Raises:
-        DataError: there is no such file, it is damaged or not in UTF-8, it has no rows, or a row is not a mapping; and what `check` raises.
+        DataError: there is no such file, it is damaged or not in UTF-8, it has no rows, or a row is not a mapping; and
+            what `check` raises.
     """
     file, suffix = Path(path), Path(path).suffix.lower()
     rows: Rows
@@ -69,14 +70,18 @@ def open_rows(path: str, split: str = "train", check: Check | None = None) -> Ro
     elif suffix == ".parquet":
         rows = _Parquet(path, check)
     else:
-        rows = _Packed((path, ", row "), _json(path), check) if suffix == ".json" else _Packed((path, ":"), _csv(path), check)
+        rows = (
+            _Packed((path, ", row "), _json(path), check)
+            if suffix == ".json"
+            else _Packed((path, ":"), _csv(path), check)
+        )
     if not len(rows):
         raise DataError(f"{path}: no rows")
     return rows
 
 
 def read_text(path: str) -> str:
-    """A whole UTF-8 file, without a byte-order mark.
+    """Return a whole UTF-8 file, without a byte-order mark.
 
     Raises:
         DataError: no such file, or not in UTF-8.
@@ -121,7 +126,9 @@ class _JsonLines:
     def __getitem__(self, index: int) -> Row:
         if self._seen() != self._stamp:
             if _digest(self._file) != self._digest:  # a new time alone, as after `touch`, changes nothing
-                raise DataError(f"{self._path} was changed while it was in use; put the old one back and resume, or start a new run")
+                raise DataError(
+                    f"{self._path} was changed while it was in use; put the old one back and resume, or start a new run"
+                )
             self._stamp = self._seen()
         return _json_row(_read_at(self._file, self._lengths[index], self._starts[index]), self.place(index))
 
@@ -197,8 +204,13 @@ class _Parquet:
     def _plain(self, start: int, count: int) -> list[Row]:
         try:
             rows: list[Row] = self._table.slice(start, count).to_pylist()
-        except (ValueError, OverflowError) as error:  # Arrow's own errors are ValueErrors; so are texts that are no UTF-8
-            raise DataError(f"{self.place(start)}, or soon after it: a value cannot be read: {_first_line(error)}") from error
+        except (
+            ValueError,
+            OverflowError,
+        ) as error:  # Arrow's own errors are ValueErrors; so are texts that are no UTF-8
+            raise DataError(
+                f"{self.place(start)}, or soon after it: a value cannot be read: {_first_line(error)}"
+            ) from error
         return rows
 
 
@@ -212,7 +224,9 @@ class _Hub:
         try:
             self._rows: Any = datasets.load_dataset(path, split=split)
         except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"{path!r} is neither a file nor a data set that can be loaded from the Hub: {_first_line(error)}") from error
+            raise DataError(
+                f"{path!r} is neither a file nor a data set that can be loaded from the Hub: {_first_line(error)}"
+            ) from error
         for number, row in enumerate(self._rows):
             if check is not None:
                 check(self.place(number), row)
@@ -230,7 +244,9 @@ class _Hub:
 def _json(path: str) -> Iterator[tuple[int, Row]]:
     rows = _json_value(read_text(path), path, one_line=False)
     if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of rows, got {type(rows).__name__}; one object per line is called .jsonl")
+        raise DataError(
+            f"{path}: expected a list of rows, got {type(rows).__name__}; one object per line is called .jsonl"
+        )
     for number, row in enumerate(rows, 1):
         # A plain list of texts is a list of prompts.
         row = {"prompt": row} if isinstance(row, str) else row
@@ -256,19 +272,25 @@ def _csv(path: str) -> Iterator[tuple[int, Row]]:
             if twice is not None:
                 raise DataError(f"{path}:{line}: the column {twice!r} comes twice")
         elif len(cells) > len(header):
-            raise DataError(f"{path}:{line}: more cells than the header has; put quotes around texts with a separator in them")
+            raise DataError(
+                f"{path}:{line}: more cells than the header has; put quotes around texts with a separator in them"
+            )
         elif 0 < len(cells) < len(header):
-            raise DataError(f"{path}:{line}: {len(cells)} cell{'' if len(cells) == 1 else 's'} where the header has {len(header)}")
+            raise DataError(
+                f"{path}:{line}: {len(cells)} cell{'' if len(cells) == 1 else 's'} where the header has {len(header)}"
+            )
         elif cells:
             yield line, dict(zip(header, cells, strict=True))
 
 
 _OLD_LINE_ENDS = "lines end in a bare carriage return (an old Macintosh file); save it with ordinary line ends"
 _CSV_PROBLEMS = {
-    "new-line character seen in unquoted field - do you need to open the file in universal-newline mode?": _OLD_LINE_ENDS,
+    "new-line character seen in unquoted field - do you need to open the file in universal-newline "
+    "mode?": _OLD_LINE_ENDS,
     "new-line character seen in unquoted field - do you need to open the file with newline=''?": _OLD_LINE_ENDS,
     "unexpected end of data": "a quotation mark is opened here and never closed",
-    "field larger than field limit (131072)": "a cell of more than 131,072 characters; is a quotation mark never closed?",
+    "field larger than field limit (131072)": "a cell of more than 131,072 characters; is a quotation mark never "
+    "closed?",
     "',' expected after '\"'": "text after a closing quotation mark; inside a quoted text, double the marks",
     "'\t' expected after '\"'": "text after a closing quotation mark; inside a quoted text, double the marks",
 }
@@ -293,7 +315,9 @@ def _json_value(text: str, place: str, *, one_line: bool) -> Any:
         raise DataError(f"{place}: not JSON: {error.msg} ({where})") from error
     except UnicodeEncodeError as error:
         surrogate = f"\\u{ord(error.object[error.start]):04x}"
-        raise DataError(f"{place}: {surrogate} is half of a character (a lone surrogate), which no text can hold; remove it") from error
+        raise DataError(
+            f"{place}: {surrogate} is half of a character (a lone surrogate), which no text can hold; remove it"
+        ) from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "an integer with too many digits"
         raise DataError(f"{place}: {reason}") from error
@@ -308,7 +332,7 @@ def _opened(path: str) -> Any:
 
 
 def _after_mark(file: Any, path: str) -> int:
-    """Moves behind a byte-order mark; returns the position."""
+    """Move behind a byte-order mark; return the position."""
     start = file.read(3)
     if start[:2] in _UTF16:
         raise DataError(f"{path}:1: the file is saved with UTF-16; save it as UTF-8")
@@ -317,7 +341,7 @@ def _after_mark(file: Any, path: str) -> int:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, whichever they are."""
+    """Return the lines of a UTF-8 file with their ends, whichever they are."""
     with _opened(path) as file:
         _after_mark(file, path)
         for number, line in enumerate(file, 1):
@@ -329,7 +353,8 @@ def _decoded(line: bytes, place: str) -> str:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{place}: not UTF-8 text (byte 0x{line[error.start]:02x}); data files are read as UTF-8, so save it as UTF-8"
+            f"{place}: not UTF-8 text (byte 0x{line[error.start]:02x}); data files are read as UTF-8, so save it as "
+            f"UTF-8"
         ) from error
     if "\0" in text:
         raise DataError(f"{place}: a NUL byte: the file is damaged, or no UTF-8 text")

@@ -1,1 +1,3 @@
-"""Evaluations: decoding and measuring a split, scoring files, building rewards and metrics with what they need of a task."""
+"""Evaluations: decoding and measuring a split, scoring files, building rewards and metrics with what they need of a
+task.
+"""

@@ -19,7 +19,8 @@ from rl4lms.types import Metric, Reward, Task
 
 
 def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward | None:
-    """The recipe's reward with the corpora it names, tried on one sample as far as that runs no model and nobody's code.
+    """Return the recipe's reward with the corpora it names, tried on one sample as far as that runs no model and
+    nobody's code.
 
     Args:
         recipe: names it.
@@ -29,7 +30,8 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
     Raises:
         ConfigError: it cannot be built, or does not fit the recipe.
         MissingPartError, MissingExtraError: a part of it is not there.
-        DataError, RewardError: the data do not have what it needs, or it has several values per text and no `key` says which.
+        DataError, RewardError: the data do not have what it needs, or it has several values per text and no `key` says
+            which.
     """
     if given is None and recipe.reward is None:
         return None
@@ -38,19 +40,28 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
     for part in nested(reward):
         if isinstance(part, Standardise) and part.over == "prompt" and recipe.rollout.completions_per_prompt < 2:
             raise ConfigError(
-                "reward 'standardise' over the completions of a prompt needs several: set rollout.completions_per_prompt to 2 or more"
+                "reward 'standardise' over the completions of a prompt needs several: set "
+                "rollout.completions_per_prompt to 2 or more"
             )
         own = isinstance(part, MetricReward) or type(part).__module__ == penalties.__name__
         if own and getattr(part, "beside", False) and len(task.samples("train")):
             sample = task.samples("train")[0]
             text = next(iter(sample.references), sample.prompt)
             columns = {name: [value] for name, value in sample.meta.items()}
-            score(part, prompts=[sample.prompt], completions=[text], completion_ids=[[0]], references=[sample.references], columns=columns)
+            score(
+                part,
+                prompts=[sample.prompt],
+                completions=[text],
+                completion_ids=[[0]],
+                references=[sample.references],
+                columns=columns,
+            )
     return reward
 
 
 def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]]:
-    """The recipe's metrics with the corpora they name; and those that lack an optional part, with what to do about it.
+    """Return the recipe's metrics with the corpora they name; and those that lack an optional part, with what to do
+    about it.
 
     Raises:
         ConfigError: one cannot be built.
@@ -63,14 +74,18 @@ def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]
 
 
 def without_models(recipe: Recipe) -> Recipe:
-    """The recipe without the reward and the metrics that load a model or run somebody's file: what a dry run can build."""
+    """Return the recipe without the reward and the metrics that load a model or run somebody's file: what a dry run can
+    build.
+    """
 
     def light(component: Component | None) -> bool:
         return component is not None and not any(_heavy(component.model_dump()))
 
     metrics = [component for component in recipe.evaluation.metrics if light(component)]
     evaluation = recipe.evaluation.model_copy(update={"metrics": metrics})
-    return recipe.model_copy(update={"evaluation": evaluation, "reward": recipe.reward if light(recipe.reward) else None})
+    return recipe.model_copy(
+        update={"evaluation": evaluation, "reward": recipe.reward if light(recipe.reward) else None}
+    )
 
 
 def _heavy(value: Any) -> Iterator[bool]:

@@ -1,4 +1,6 @@
-"""What metrics and rewards cannot know by themselves: the corpus that statistics are taken from, and the policy's tokenizer."""
+"""What metrics and rewards cannot know by themselves: the corpus that statistics are taken from, and the policy's
+tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from rl4lms.types import Task
 
 
 def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Gives metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer (`use_tokenizer`).
+    """Give metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer
+    (`use_tokenizer`).
 
     Args:
         components: metrics, rewards, None.
@@ -35,12 +38,13 @@ def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizer
 
 
 def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
-    """The references of a split of the task, or of a file of data: one tuple per prompt, which is one document (Vedantam et al., 2015).
+    """Return the references of a split of the task, or of a file of data: one tuple per prompt, which is one document
+    (Vedantam et al., 2015).
 
     Args:
         task: None where there is none; then `name` is a file.
-        name: `train`, `validation`, `test`, or a file (or Hub id) with a column `references`; where it has no column `prompt`, every row is
-            a document.
+        name: `train`, `validation`, `test`, or a file (or Hub id) with a column `references`; where it has no column
+            `prompt`, every row is a document.
 
     Raises:
         DataError: there are no references, or the file cannot be read.
@@ -51,8 +55,13 @@ def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
             of_prompt.setdefault(sample.prompt, []).extend(sample.references)
     else:
         for place, row in read_rows(name):
-            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(texts_of(row, "references", functools.partial(str, place)))
+            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(
+                texts_of(row, "references", functools.partial(str, place))
+            )
     documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
     if not documents:
-        raise DataError(f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file of data")
+        raise DataError(
+            f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file "
+            f"of data"
+        )
     return documents

@@ -23,8 +23,8 @@ from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 
-# Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that differences
-# between two of them come from the policy.
+# Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that
+# differences between two of them come from the policy.
 _EVALUATION_STEP = 0
 
 
@@ -60,8 +60,8 @@ class Evaluator:
         settings: decoding.
         metrics: each called with prompts, completions, references and the other columns.
         reward: the training reward, reported as `reward` (and its parts); None where there is none.
-        reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A metric that fails
-            always stops the evaluation.
+        reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A
+            metric that fails always stops the evaluation.
         absent: metrics that lack an optional part, with what to do about it; reported with every result.
     """
 
@@ -75,11 +75,11 @@ class Evaluator:
     absent: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
-        """Decodes and scores every prompt; with `mask_rule` inside NLPO's mask.
+        """Decode and score every prompt; with `mask_rule` inside NLPO's mask.
 
-        With several processes the first measures the texts, and the others get means alone, without values and samples. The KL is that of
-        the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with truncation and mask in
-        `kl_behaviour_per_token`.
+        With several processes the first measures the texts, and the others get means alone, without values and samples.
+        The KL is that of the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with
+        truncation and mask in `kl_behaviour_per_token`.
         """
         rollout = self._decode(mask_rule, progress)
         policy_numbers = self._policy_numbers(rollout)
@@ -126,7 +126,12 @@ class Evaluator:
         temperature = self.settings.temperature or 1.0
         here = log_prob_pass(self.engine.policy, rollout, temperature=temperature)
         there = log_prob_pass(self.ref_policy, rollout, masked=False, entropy=False)
-        assert here.full_logprobs is not None and here.logprobs is not None and here.entropy is not None and there.full_logprobs is not None
+        assert (
+            here.full_logprobs is not None
+            and here.logprobs is not None
+            and here.entropy is not None
+            and there.full_logprobs is not None
+        )
         mask = rollout.completion_mask
         lengths = mask.sum(-1)
         kl = (here.full_logprobs - there.full_logprobs) * mask
@@ -166,7 +171,9 @@ def build_evaluator(
     samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
     attach([*metrics[0], reward], task, models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
-    return Evaluator(engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1])
+    return Evaluator(
+        engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1]
+    )
 
 
 def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
@@ -178,10 +185,12 @@ def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
 
 
 def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResult:
-    """The result with its error over prompts: several completions of one prompt are not independent."""
+    """Return the result with its error over prompts: several completions of one prompt are not independent."""
     if completions_per_prompt == 1 or result.values is None or len(result.values) % completions_per_prompt:
         return result
-    groups = [result.values[i : i + completions_per_prompt] for i in range(0, len(result.values), completions_per_prompt)]
+    groups = [
+        result.values[i : i + completions_per_prompt] for i in range(0, len(result.values), completions_per_prompt)
+    ]
     means = [sum(kept) / len(kept) for group in groups if (kept := [v for v in group if v == v])]
     stderr = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
     return replace(result, stderr=stderr, n=len(means))

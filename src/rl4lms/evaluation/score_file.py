@@ -42,19 +42,21 @@ def score_file(
     references_column: str = "references",
     prompt_column: str = "prompt",
 ) -> Scored:
-    """Computes metrics of the completions in a file.
+    """Compute metrics of the completions in a file.
 
     Args:
-        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Columns beside the three go to metrics by name.
+        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Columns beside the three go to metrics
+            by name.
         metrics: names, or names with options.
-        corpus: a file of data whose references give document frequencies to the metrics that need them and name a split of a task.
-        completion_column, references_column, prompt_column: names of columns; prompts and references may be missing where no metric
-            needs them.
+        corpus: a file of data whose references give document frequencies to the metrics that need them and name a split
+            of a task.
+        completion_column, references_column, prompt_column: names of columns; prompts and references may be missing
+            where no metric needs them.
 
     Raises:
         DataError: the file cannot be read, a row has no completion, or a metric cannot use the data.
-        ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named; or two metrics
-            report the same key.
+        ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named;
+            or two metrics report the same key.
         UnknownNameError: there is no such metric.
     """
     components = [as_component(metric, "metric") for metric in metrics]
@@ -72,7 +74,9 @@ def score_file(
     for metric_name, ready in built:
         for result in compute(ready, **batch, columns=columns):
             if result.key in results:
-                raise ConfigError(f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls")
+                raise ConfigError(
+                    f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls"
+                )
             results[result.key] = result
     return Scored(results, _records(rows, results), absent)
 
@@ -85,7 +89,9 @@ def _refuse_twice(components: Sequence[Component]) -> None:
         if (name, key) in seen:
             has_key = "key" in option_names(options_model(registry.metrics, name))
             rename = "give one of them another name with its option `key`, or " if has_key else ""
-            raise ConfigError(f"the metric {name!r} is named twice; its keys would be the same, so {rename}score them in two calls")
+            raise ConfigError(
+                f"the metric {name!r} is named twice; its keys would be the same, so {rename}score them in two calls"
+            )
         seen.add((name, key))
 
 
@@ -96,7 +102,10 @@ def _fit(owner: str, metric: Metric, file: str | None) -> None:
             continue
         if name in ("train", "validation", "test"):
             if file is None:
-                raise ConfigError(f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus FILE")
+                raise ConfigError(
+                    f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus "
+                    f"FILE"
+                )
             name = file
         part.fit(read_corpus(None, name), name)
 
@@ -104,7 +113,9 @@ def _fit(owner: str, metric: Metric, file: str | None) -> None:
 def _row(place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str) -> dict[str, Any]:
     if not isinstance(row.get(completion), str):
         found = "no column" if completion not in row else f"{type(row[completion]).__name__} in the column"
-        raise DataError(f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}")
+        raise DataError(
+            f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
+        )
     own = {completion, references, prompt, "prompts", "completions"}
     return {
         "prompts": str(row.get(prompt) or ""),

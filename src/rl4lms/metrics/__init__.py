@@ -1,7 +1,7 @@
 """Metrics: batched functions from texts to numbers.
 
-`build` makes a metric from its name and options, `build_all` several, of which some may be absent; `compute` calls one and adds mean and
-standard error.
+`build` makes a metric from its name and options, `build_all` several, of which some may be absent; `compute` calls one
+and adds mean and standard error.
 """
 
 from __future__ import annotations

@@ -26,13 +26,18 @@ class ExactMatch:
 
     def __init__(
         self,
-        normalise: Annotated[bool, Option("ignore case, punctuation, articles and extra white space, as for SQuAD")] = True,
+        normalise: Annotated[
+            bool, Option("ignore case, punctuation, articles and extra white space, as for SQuAD")
+        ] = True,
     ) -> None:
         self._normalise = normalise
         self.signature = signature("exact_match", norm="squad" if normalise else None)
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -49,8 +54,8 @@ class ExactMatch:
 class TokenF1:
     """F1 of the words that a text shares with its best reference, as bags, in [0, 1] under the key `token_f1`.
 
-    Words are those of the lower-cased text without ASCII punctuation and articles. If either has no word left the value is 1 where
-    neither has one and 0 otherwise, as in SQuAD 2.0.
+    Words are those of the lower-cased text without ASCII punctuation and articles. If either has no word left the value
+    is 1 where neither has one and 0 otherwise, as in SQuAD 2.0.
     """
 
     higher_is_better = True
@@ -58,8 +63,11 @@ class TokenF1:
     def __init__(self) -> None:
         self.signature = signature("token_f1", norm="squad")
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """

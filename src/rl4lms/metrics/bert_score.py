@@ -1,16 +1,17 @@
 """BERTScore: how well the tokens of a text and of a reference match, by the cosine of their contextual embeddings.
 
-Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT" (2020); the numbers are those of the authors' package, bert-score
-0.3.13. Embeddings are the states after layer `layer`. Each token of the candidate is matched with the most similar token of the reference
-for precision, and the other way round for recall; special tokens are matched with, but have no weight in the average themselves. With
-`idf` tokens weigh log((N + 1) / (n + 1)), where n of the N reference texts of a corpus contain the token. Of several references the best
-precision, the best recall and the best F1 count, each on its own. A baseline b rescales each of them to (x - b) / (1 - b).
+Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT" (2020); the numbers are those of the authors'
+package, bert-score 0.3.13. Embeddings are the states after layer `layer`. Each token of the candidate is matched with
+the most similar token of the reference for precision, and the other way round for recall; special tokens are matched
+with, but have no weight in the average themselves. With `idf` tokens weigh log((N + 1) / (n + 1)), where n of the N
+reference texts of a corpus contain the token. Of several references the best precision, the best recall and the best F1
+count, each on its own. A baseline b rescales each of them to (x - b) / (1 - b).
 
-A text without tokens, and a reference without tokens, have the raw value 0. So has a side whose tokens all weigh 0, where the package has
-NaN in precision or recall.
+A text without tokens, and a reference without tokens, have the raw value 0. So has a side whose tokens all weigh 0,
+where the package has NaN in precision or recall.
 
-Deviations: in the package padding counts as similarity 0, so that negative similarities depend on the batch, here they do not; and F1 is 0
-unless precision and recall are both positive. With the encoders that people use neither ever shows.
+Deviations: in the package padding counts as similarity 0, so that negative similarities depend on the batch, here they
+do not; and F1 is 0 unless precision and recall are both positive. With the encoders that people use neither ever shows.
 """
 
 from __future__ import annotations
@@ -107,9 +108,9 @@ class BertScore(RunnerOptions):
     uses_model = True
     reward_key = "bert_score"
 
-    model: Annotated[str, Option("an encoder, or an encoder-decoder whose encoder is used: Hub id or folder", min_length=1)] = (
-        "roberta-large"
-    )
+    model: Annotated[
+        str, Option("an encoder, or an encoder-decoder whose encoder is used: Hub id or folder", min_length=1)
+    ] = "roberta-large"
     layer: Annotated[
         int | None,
         Option(
@@ -118,7 +119,9 @@ class BertScore(RunnerOptions):
         ),
     ] = None
     idf: Annotated[str | None, Option(f"weigh tokens by rarity; {CORPUS}", min_length=1)] = None
-    baseline: Annotated[str | None, Option("rescale with this file of baselines, one line per layer as in bert-score", min_length=1)] = None
+    baseline: Annotated[
+        str | None, Option("rescale with this file of baselines, one line per layer as in bert-score", min_length=1)
+    ] = None
 
     def __post_init__(self) -> None:
         from transformers import AutoModel, GPT2Tokenizer, RobertaTokenizer
@@ -126,7 +129,9 @@ class BertScore(RunnerOptions):
         layer = default_layer(self.model) if self.layer is None else self.layer
         self._baseline = None if self.baseline is None else read_baseline(self.baseline, layer)
         # states are read below the pooling layer, which many checkpoints lack
-        self._runner = load_runner("bert_score", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name)
+        self._runner = load_runner(
+            "bert_score", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name
+        )
         self._runner.model = _cut(self._runner.model, self.model, layer)
         tokenizer = self._runner.tokenizer
         self._unweighted = {tokenizer.cls_token_id, tokenizer.sep_token_id}
@@ -146,7 +151,7 @@ class BertScore(RunnerOptions):
         return signature("bert_score", **self._shown, idf=self.corpus, **self._fitted, baseline=baseline)
 
     def fit(self, references: Sequence[tuple[str, ...]], name: str) -> None:
-        """Takes the weights of tokens from these references; each text is a document, as in bert-score.
+        """Take the weights of tokens from these references; each text is a document, as in bert-score.
 
         Args:
             references: one tuple of texts per sample.
@@ -157,27 +162,40 @@ class BertScore(RunnerOptions):
         """
         check_references(f"the corpus {name!r} of bert_score", references)
         texts = list(chain.from_iterable(references))
-        frequencies = Counter(chain.from_iterable(set(ids) for ids in self._runner.encode(self._prepared(texts))["input_ids"]))
+        frequencies = Counter(
+            chain.from_iterable(set(ids) for ids in self._runner.encode(self._prepared(texts))["input_ids"])
+        )
         self._idf = {token: math.log((len(texts) + 1) / (count + 1)) for token, count in frequencies.items()}
         self._unseen = math.log(len(texts) + 1)
         self.corpus, self._fitted = name, {"documents": len(texts), "hash": _hash(texts)}
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
             ConfigError: `idf` is on, and there are no weights yet.
         """
         check_references("bert_score", references)
         if self.corpus is not None and self._idf is None:
-            raise ConfigError(f"bert_score needs the references of a corpus for its weights: fit(references, {self.corpus!r}) first")
+            raise ConfigError(
+                f"bert_score needs the references of a corpus for its weights: fit(references, {self.corpus!r}) first"
+            )
         rows = list(zip(completions, references, strict=True))
         values = [value for start in range(0, len(rows), _ROWS) for value in self._values(rows[start : start + _ROWS])]
-        return dict(zip(KEYS, (list(column) for column in zip(*values, strict=True)), strict=True)) if values else {key: [] for key in KEYS}
+        return (
+            dict(zip(KEYS, (list(column) for column in zip(*values, strict=True)), strict=True))
+            if values
+            else {key: [] for key in KEYS}
+        )
 
     def _values(self, rows: Sequence[tuple[str, tuple[str, ...]]]) -> list[list[float]]:
         """F1, precision and recall of each row."""
-        embedded = self._embedded([completion for completion, _ in rows], chain.from_iterable(texts for _, texts in rows))
+        embedded = self._embedded(
+            [completion for completion, _ in rows], chain.from_iterable(texts for _, texts in rows)
+        )
         weighted = {text: (found.vectors, self._weights(found.ids)) for text, found in embedded.items()}
         values = []
         for completion, texts in rows:
@@ -189,7 +207,7 @@ class BertScore(RunnerOptions):
         return values
 
     def _embedded(self, completions: Iterable[str], references: Iterable[str]) -> dict[str, _Embedded]:
-        """Every text once; references are remembered."""
+        """Return every text once; references are remembered."""
         of_references = dict.fromkeys(references)
         known = {text: found for text in of_references if (found := self._kept.get(text)) is not None}
         new = [text for text in dict.fromkeys(chain(of_references, completions)) if text not in known]
@@ -203,7 +221,9 @@ class BertScore(RunnerOptions):
         return [self._before + stripped if (stripped := text.strip()) else "" for text in texts]
 
     def _weights(self, ids: list[int]) -> Tensor | None:
-        """(n,) float32 with the sum 1, or zeros where idf gives no token any weight; None for a text without tokens of its own."""
+        """(n,) float32 with the sum 1, or zeros where idf gives no token any weight; None for a text without tokens of
+        its own.
+        """
         import torch
 
         if self._marks.issuperset(ids):
@@ -255,12 +275,15 @@ def read_baseline(path: str, layer: int) -> tuple[float, float, float]:
                 precision = recall = f1 = math.nan
             if precision < 1 and recall < 1 and f1 < 1:
                 return precision, recall, f1
-            raise ConfigError(f"bert_score: layer {layer} of the baseline {path!r} is not three numbers below 1: {','.join(row)}")
+            raise ConfigError(
+                f"bert_score: layer {layer} of the baseline {path!r} is not three numbers below 1: {','.join(row)}"
+            )
     raise ConfigError(f"bert_score: the baseline {path!r} has no line for layer {layer}")
 
 
 def _cut(encoder: Any, model: str, layer: int) -> Any:
-    """The encoder without the layers above `layer`, so that its output is what is compared, and nothing is computed in vain.
+    """Return the encoder without the layers above `layer`, so that its output is what is compared, and nothing is
+    computed in vain.
 
     Raises:
         ConfigError: there are not so many layers, or it is unknown where they are.
@@ -281,7 +304,9 @@ def _cut(encoder: Any, model: str, layer: int) -> Any:
             _check_layer(model, layer, len(layers))
             setattr(owner, name, layers[:layer])
             return encoder
-    raise ConfigError(f"bert_score cannot use {model!r}: it is unknown where a {type(encoder).__name__} keeps its layers")
+    raise ConfigError(
+        f"bert_score cannot use {model!r}: it is unknown where a {type(encoder).__name__} keeps its layers"
+    )
 
 
 def _check_layer(model: str, layer: int, layers: int) -> None:
@@ -297,7 +322,9 @@ def _read(output: Any, inputs: dict[str, Tensor]) -> list[_Embedded]:
     return [_Embedded(ids[:size], matrix[:size].clone()) for ids, size, matrix in rows]
 
 
-def _greedy(candidate: Tensor, own: Tensor | None, reference: Tensor, weights: Tensor | None) -> tuple[float, float, float]:
+def _greedy(
+    candidate: Tensor, own: Tensor | None, reference: Tensor, weights: Tensor | None
+) -> tuple[float, float, float]:
     """Precision, recall and F1 of one pair: embeddings (n, d) and weights (n,) of each."""
     if own is None or weights is None:
         return 0.0, 0.0, 0.0

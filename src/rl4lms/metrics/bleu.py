@@ -25,15 +25,16 @@ _tokenize_13a = Tokenizer13a()
 class Bleu:
     """BLEU in [0, 1].
 
-    Keys: `bleu-1` to `bleu-<max_n>`, corpus values: clipped n-gram matches and totals summed over all texts, geometric mean of the
-    precisions of 1 to n words, brevity penalty by the closest reference length (the shorter one of two as close), not smoothed: 0 where
-    no n-gram of a length matches. Their standard errors are by the bootstrap over texts (200 samples, seeded).
-    `sentence_bleu-1` to `sentence_bleu-<max_n>`: the same of each text on its own, smoothed as sacrebleu does, lengths that the text has
-    no n-gram of left out (its `effective_order`), so that a text equal to a reference scores 1 however short it is. A text that shares no
-    word with its references, or has none, scores 0.
+    Keys: `bleu-1` to `bleu-<max_n>`, corpus values: clipped n-gram matches and totals summed over all texts, geometric
+    mean of the precisions of 1 to n words, brevity penalty by the closest reference length (the shorter one of two as
+    close), not smoothed: 0 where no n-gram of a length matches. Their standard errors are by the bootstrap over texts
+    (200 samples, seeded). `sentence_bleu-1` to `sentence_bleu-<max_n>`: the same of each text on its own, smoothed as
+    sacrebleu does, lengths that the text has no n-gram of left out (its `effective_order`), so that a text equal to a
+    reference scores 1 however short it is. A text that shares no word with its references, or has none, scores 0.
 
-    The values times 100 are those of sacrebleu with the same tokenizer. nlg-eval (coco-caption) adds 1e-15 to matches and lengths and
-    1e-9 to totals against divisions by zero, which changes values of corpora by less than 1e-8, and gives tiny numbers in place of 0.
+    The values times 100 are those of sacrebleu with the same tokenizer. nlg-eval (coco-caption) adds 1e-15 to matches
+    and lengths and 1e-9 to totals against divisions by zero, which changes values of corpora by less than 1e-8, and
+    gives tiny numbers in place of 0.
 
     Of a text whose n-grams of some length all miss, `smoothing` makes: `none` 0; `floor` 0.1 of a match; `add-k` 1
     added to matches and totals of every length but 1; `exp` 1/2 of a match for the first such length, 1/4 for the
@@ -45,9 +46,13 @@ class Bleu:
     def __init__(
         self,
         max_n: Annotated[int, Option("n-grams up to this length", ge=1, le=9)] = 4,
-        tokenize: Annotated[Literal["whitespace", "13a"], Option("13a: as in mteval-v13a, for text that is not tokenised")] = "whitespace",
+        tokenize: Annotated[
+            Literal["whitespace", "13a"], Option("13a: as in mteval-v13a, for text that is not tokenised")
+        ] = "whitespace",
         lowercase: Annotated[bool, Option("ignore case")] = False,
-        smoothing: Annotated[Smoothing, Option("of the values of single texts; the corpus value is not smoothed")] = "exp",
+        smoothing: Annotated[
+            Smoothing, Option("of the values of single texts; the corpus value is not smoothed")
+        ] = "exp",
     ) -> None:
         self._options = max_n, tokenize, lowercase
         self._smoothing = smoothing
@@ -56,20 +61,29 @@ class Bleu:
             signature("bleu", tok=tokenize, case="lc" if lowercase else "mixed", **said)
             for said in ({"smooth": "none"}, {"smooth": smoothing, "eff": True})
         )
-        self.signature = {f"bleu-{n}": plain for n in range(1, max_n + 1)} | {f"sentence_bleu-{n}": smoothed for n in range(1, max_n + 1)}
+        self.signature = {f"bleu-{n}": plain for n in range(1, max_n + 1)} | {
+            f"sentence_bleu-{n}": smoothed for n in range(1, max_n + 1)
+        }
 
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, CorpusValue | list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
         check_references("bleu", references)
-        rows = [_statistics(completion, texts, *self._options) for completion, texts in zip(completions, references, strict=True)]
+        rows = [
+            _statistics(completion, texts, *self._options)
+            for completion, texts in zip(completions, references, strict=True)
+        ]
         max_n = self._options[0]
         totals, samples = np.sum(rows, axis=0), resampled_sums(rows)
-        corpus = {f"bleu-{n}": corpus_value(_corpus_bleu(totals, n), _corpus_bleu(samples, n), len(rows)) for n in range(1, max_n + 1)}
+        corpus = {
+            f"bleu-{n}": corpus_value(_corpus_bleu(totals, n), _corpus_bleu(samples, n), len(rows))
+            for n in range(1, max_n + 1)
+        }
         sentences = list(zip(*(_sentence_bleus(row, self._smoothing) for row in rows), strict=True))
         return corpus | {f"sentence_bleu-{n}": list(values) for n, values in enumerate(sentences, 1)}
 
@@ -90,7 +104,9 @@ def resampled_sums(rows: ArrayLike, resamples: int = 200, seed: int = 0) -> NDAr
 
 
 def corpus_value(value: Any, samples: Any, n: int) -> CorpusValue:
-    """A number of a corpus of n texts, with the standard deviation of its bootstrap samples; no error is known for a single text."""
+    """Return a number of a corpus of n texts, with the standard deviation of its bootstrap samples; no error is known
+    for a single text.
+    """
     return CorpusValue(float(value), float(np.std(samples, ddof=1)) if n > 1 else None)
 
 
@@ -108,7 +124,9 @@ def _statistics(completion: str, texts: tuple[str, ...], max_n: int, tokenize: s
 
 
 @lru_cache(maxsize=1 << 12)
-def _references(texts: tuple[str, ...], max_n: int, tokenize: str, lowercase: bool) -> tuple[list[int], Counter[tuple[str, ...]]]:
+def _references(
+    texts: tuple[str, ...], max_n: int, tokenize: str, lowercase: bool
+) -> tuple[list[int], Counter[tuple[str, ...]]]:
     """Lengths of the references, and how often each n-gram occurs in the one that has most of it."""
     split = [_words(text, tokenize, lowercase) for text in texts]
     most: Counter[tuple[str, ...]] = Counter()

@@ -17,10 +17,10 @@ from rl4lms.plugins.options import Option
 class Bleurt(RunnerOptions):
     """The output of a BLEURT checkpoint, under the key `bleurt`: about 0 to 1 for the published ones, but not bounded.
 
-    The checkpoint has the form of the conversions on the Hub that transformers loads by itself, such as `Elron/bleurt-base-512`: a
-    sequence classifier with one output that reads a pair, the reference first. Google's TensorFlow checkpoints, and conversions that
-    bring code of their own (BLEURT-20), have to be converted first. Of several references the best score counts. Empty texts are read
-    like any other.
+    The checkpoint has the form of the conversions on the Hub that transformers loads by itself, such as
+    `Elron/bleurt-base-512`: a sequence classifier with one output that reads a pair, the reference first. Google's
+    TensorFlow checkpoints, and conversions that bring code of their own (BLEURT-20), have to be converted first. Of
+    several references the best score counts. Empty texts are read like any other.
 
     Of a pair that is too long the longer text is cut.
 
@@ -44,13 +44,22 @@ class Bleurt(RunnerOptions):
             raise ConfigError(f"bleurt: {self.model!r} is no BLEURT checkpoint: it has {outputs} outputs, and not one")
         self.signature = signature("bleurt", model=self.model, refs="max", max_tokens=self.max_tokens)
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
         check_references("bleurt", references)
-        rows = [[(text, completion) for text in texts] for completion, texts in zip(completions, references, strict=True)]
+        rows = [
+            [(text, completion) for text in texts] for completion, texts in zip(completions, references, strict=True)
+        ]
         pairs = list(dict.fromkeys(pair for row in rows for pair in row))
-        scores = dict(zip(pairs, self._runner.run(pairs, lambda output, inputs: output.logits[:, 0].float().tolist()), strict=True))
+        scores = dict(
+            zip(
+                pairs, self._runner.run(pairs, lambda output, inputs: output.logits[:, 0].float().tolist()), strict=True
+            )
+        )
         return {"bleurt": [max(scores[pair] for pair in row) for row in rows]}

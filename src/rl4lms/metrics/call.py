@@ -16,7 +16,7 @@ RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
 
 
 def build(metric: Component | str | Mapping[str, Any]) -> Metric:
-    """The metric of that name with these options.
+    """Return the metric of that name with these options.
 
     Raises:
         UnknownNameError: no metric has that name.
@@ -26,7 +26,9 @@ def build(metric: Component | str | Mapping[str, Any]) -> Metric:
     return built
 
 
-def build_all(metrics: Iterable[Component | str | Mapping[str, Any]]) -> tuple[list[tuple[str, Metric]], dict[str, str]]:
+def build_all(
+    metrics: Iterable[Component | str | Mapping[str, Any]],
+) -> tuple[list[tuple[str, Metric]], dict[str, str]]:
     """Metrics with their names; and, by name, what those lack that cannot be computed, with what to do about it.
 
     Raises:
@@ -52,7 +54,7 @@ def compute(
     columns: Mapping[str, list[Any]],
     score_texts: ScoreTexts | None = None,
 ) -> list[MetricResult]:
-    """Calls one metric on B rows.
+    """Call one metric on B rows.
 
     Args:
         metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
@@ -61,12 +63,13 @@ def compute(
         score_texts: scores texts under the policy; for metrics with `needs_policy`.
 
     Returns:
-        One result per key, in the metric's order; none for a key that has a value for no row. The standard error of a mean treats rows as
-        independent; it is None for a single row.
+        One result per key, in the metric's order; none for a key that has a value for no row. The standard error of a
+        mean treats rows as independent; it is None for a single row.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric raised an error, or returned
-            something else than numbers, one per row or one for all. No number is made up for a metric that fails.
+        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric raised
+            an error, or returned something else than numbers, one per row or one for all. No number is made up for a
+            metric that fails.
         NonFiniteError: the metric returned NaN or infinity.
     """
     owner, n = f"metric {name_of(metric)!r}", len(completions)
@@ -106,30 +109,36 @@ def compute_all(metrics: Iterable[Metric], **batch: Any) -> list[MetricResult]:
         for result in compute(metric, **batch):
             if result.key in results:
                 raise DataError(
-                    f"two metrics report {result.key!r}; leave one of them out, or rename its result where it has the option `key`"
+                    f"two metrics report {result.key!r}; leave one of them out, or rename its result where it has the "
+                    f"option `key`"
                 )
             results[result.key] = result
     return list(results.values())
 
 
 def check_columns(columns: Mapping[str, Any], reserved: frozenset[str]) -> None:
-    """Refuses data columns that would hide an argument.
+    """Refuse data columns that would hide an argument.
 
     Raises:
         DataError: a column has a reserved name.
     """
     for name in columns:
         if name in reserved:
-            raise DataError(f"the data has a column {name!r}, a name that is reserved for what rewards and metrics are given; rename it")
+            raise DataError(
+                f"the data has a column {name!r}, a name that is reserved for what rewards and metrics are given; "
+                f"rename it"
+            )
 
 
 def name_of(component: Any) -> str:
-    """What to call a function or an instance in messages."""
+    """Return what to call a function or an instance in messages."""
     return str(getattr(component, "__name__", type(component).__name__))
 
 
 def said_of(metric: Any, attribute: str, key: str) -> Any:
-    """An attribute of a metric that may be the same for all its keys, or a mapping from key; None where it says nothing."""
+    """Return an attribute of a metric that may be the same for all its keys, or a mapping from key; None where it says
+    nothing.
+    """
     value = getattr(metric, attribute, None)
     return value.get(key) if isinstance(value, Mapping) else value
 
@@ -137,7 +146,10 @@ def said_of(metric: Any, attribute: str, key: str) -> Any:
 def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricResult:
     if not isinstance(key, str) or not key:
         raise DataError(f"{owner} returned the key {key!r}; keys are names")
-    said = {"higher_is_better": said_of(metric, "higher_is_better", key), "signature": said_of(metric, "signature", key) or ""}
+    said = {
+        "higher_is_better": said_of(metric, "higher_is_better", key),
+        "signature": said_of(metric, "signature", key) or "",
+    }
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
     if isinstance(value, CorpusValue):
@@ -152,8 +164,12 @@ def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricR
     plain = [item.item() if hasattr(item, "item") else item for item in value]
     for row, item in enumerate(plain):
         if item is not None and not _is_number(item):
-            raise DataError(f"{owner}: {key} of row {row} is {item!r}; expected a number, or None where the row has no value")
-    numbers = tuple(math.nan if item is None else _finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain))
+            raise DataError(
+                f"{owner}: {key} of row {row} is {item!r}; expected a number, or None where the row has no value"
+            )
+    numbers = tuple(
+        math.nan if item is None else _finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain)
+    )
     kept = [number for number in numbers if not math.isnan(number)]
     mean = statistics.fmean(kept) if kept else math.nan
     stderr = statistics.stdev(kept) / math.sqrt(len(kept)) if len(kept) > 1 else None
@@ -168,7 +184,9 @@ def _finite(owner: str, what: str, value: float) -> float:
     try:
         number = float(value)
     except OverflowError as error:
-        raise NonFiniteError(f"{owner}: {what} is an integer of about {round(int(value).bit_length() * math.log10(2))} digits") from error
+        raise NonFiniteError(
+            f"{owner}: {what} is an integer of about {round(int(value).bit_length() * math.log10(2))} digits"
+        ) from error
     if not math.isfinite(number):
         raise NonFiniteError(f"{owner}: {what} is {number}")
     return number

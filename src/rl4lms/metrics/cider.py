@@ -1,16 +1,18 @@
 """CIDEr and CIDEr-D: how much a text is like its references in the n-grams that are rare elsewhere.
 
-Source: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation" (2015), section 4 for CIDEr and section 6 for
-CIDEr-D; the numbers are those of the authors' code (`coco-caption`). There, in pycocoevalcap, in nlg-eval and in the original RL4LMs, what
-is called "CIDEr" is CIDEr-D.
+Source: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation" (2015), section 4 for CIDEr
+and section 6 for CIDEr-D; the numbers are those of the authors' code (`coco-caption`). There, in pycocoevalcap, in
+nlg-eval and in the original RL4LMs, what is called "CIDEr" is CIDEr-D.
 
-Both are 10 times the mean over n = 1..4 of the similarity of two tf-idf vectors of n-grams, averaged over the references. An n-gram that
-d of the N documents of the corpus contain (a document is the references of one sample) has the weight log N - log max(d, 1): 0 where every
-document contains it, log N where none does. CIDEr takes the cosine. CIDEr-D counts an n-gram no more often than the reference has it, and
-multiplies by a Gaussian of the difference in length.
+Both are 10 times the mean over n = 1..4 of the similarity of two tf-idf vectors of n-grams, averaged over the
+references. An n-gram that d of the N documents of the corpus contain (a document is the references of one sample) has
+the weight log N - log max(d, 1): 0 where every document contains it, log N where none does. CIDEr takes the cosine.
+CIDEr-D counts an n-gram no more often than the reference has it, and multiplies by a Gaussian of the difference in
+length.
 
-Deviations: the paper stems words, the authors' code and this one do not; the code takes frequencies from the references of the texts that
-happen to be measured together, here they come from a fixed corpus, so that a text's value does not depend on other texts.
+Deviations: the paper stems words, the authors' code and this one do not; the code takes frequencies from the references
+of the texts that happen to be measured together, here they come from a fixed corpus, so that a text's value does not
+depend on other texts.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class _Vector(NamedTuple):
 class Cider:
     """CIDEr, in [0, 10] for each text under the key `cider`.
 
-    Texts without words, and references without words, have the value 0; so has everything where no n-gram tells documents apart.
+    Texts without words, and references without words, have the value 0; so has everything where no n-gram tells
+    documents apart.
     """
 
     higher_is_better = True
@@ -66,21 +69,27 @@ class Cider:
     @property
     def signature(self) -> str:
         """With name, size and hash of the corpus."""
-        return signature(self.key, tokenize=self.tokenize, n=self.max_n, **self._options(), corpus=self.corpus, **self._fitted)
+        return signature(
+            self.key, tokenize=self.tokenize, n=self.max_n, **self._options(), corpus=self.corpus, **self._fitted
+        )
 
     def fit(self, references: Sequence[tuple[str, ...]], name: str) -> None:
-        """Takes the document frequencies from these references.
+        """Take the document frequencies from these references.
 
         Args:
             references: one tuple of texts per sample: a document.
             name: of the corpus, for the signature.
 
         Raises:
-            DataError: a sample has no reference, or there are fewer than two samples: every weight, and so every value, would be 0.
+            DataError: a sample has no reference, or there are fewer than two samples: every weight, and so every value,
+                would be 0.
         """
         check_references(f"the corpus {name!r} of {self.key}", references)
         if len(references) < 2:
-            raise DataError(f"{self.key} compares how many documents of its corpus contain an n-gram, and {name!r} has {len(references)}")
+            raise DataError(
+                f"{self.key} compares how many documents of its corpus contain an n-gram, and {name!r} has "
+                f"{len(references)}"
+            )
         frequencies: Counter[Ngram] = Counter()
         for texts in references:
             frequencies.update({ngram for text in texts for counts in self._ngrams(text) for ngram in counts})
@@ -90,15 +99,19 @@ class Cider:
         self._vectors: dict[str, _Vector] = {}
         self.corpus, self._fitted = name, {"documents": len(references), "hash": _hash(references)}
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             ConfigError: there are no document frequencies yet.
             DataError: a row has no reference.
         """
         if not self._documents:
             raise ConfigError(
-                f"{self.key} needs document frequencies: give it the references of a fixed corpus, fit(references, {self.corpus!r}), first"
+                f"{self.key} needs document frequencies: give it the references of a fixed corpus, fit(references, "
+                f"{self.corpus!r}), first"
             )
         check_references(self.key, references)
         return {self.key: [self._value(text, texts) for text, texts in zip(completions, references, strict=True)]}
@@ -172,10 +185,14 @@ def _dot(candidate: dict[Ngram, float], reference: dict[Ngram, float]) -> float:
 
 
 def _clipped_dot(candidate: dict[Ngram, float], reference: dict[Ngram, float]) -> float:
-    return sum(min(weight, reference[ngram]) * reference[ngram] for ngram, weight in candidate.items() if ngram in reference)
+    return sum(
+        min(weight, reference[ngram]) * reference[ngram] for ngram, weight in candidate.items() if ngram in reference
+    )
 
 
 def _hash(references: Sequence[tuple[str, ...]]) -> str:
     """Of the documents, whatever their order."""
-    documents = sorted(hashlib.sha256("\0".join([*texts, ""]).encode("utf-8", "surrogatepass")).digest() for texts in references)
+    documents = sorted(
+        hashlib.sha256("\0".join([*texts, ""]).encode("utf-8", "surrogatepass")).digest() for texts in references
+    )
     return hashlib.sha256(b"".join(documents)).hexdigest()[:8]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class Classifier(RunnerOptions):
-    """Score of a label by a sequence classifier, for prompt and completion together or for the completion alone.
+    """Return scores of a label by a sequence classifier, for prompt and completion together or for the completion
+    alone.
 
     `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match`
     is 1 where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is
@@ -39,7 +40,9 @@ class Classifier(RunnerOptions):
         StrictInt | Annotated[StrictStr, Option(min_length=1)] | None,
         Option("name or index; needed unless the classifier has one output"),
     ] = None
-    output: Annotated[Literal["probability", "logit", "match"], Option("match: 1 where the label is the most likely one")] = "probability"
+    output: Annotated[
+        Literal["probability", "logit", "match"], Option("match: 1 where the label is the most likely one")
+    ] = "probability"
     include_prompt: Annotated[bool, Option("score prompt and completion together, as in the paper")] = True
     truncation_side: Side = "left"
     key: Annotated[str, Option("name of the result in logs", min_length=1)] = "classifier"
@@ -53,7 +56,8 @@ class Classifier(RunnerOptions):
             )
         except IncompleteModelError as error:
             raise ModelError(
-                f"{self.model!r} has no classification head, or only a part of one: it lacks {', '.join(error.missing)}; "
+                f"{self.model!r} has no classification head, or only a part of one: it lacks "
+                f"{', '.join(error.missing)}; "
                 "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
             ) from error
         self.label_index = label_index(self._runner.config, self.model, self.label)
@@ -75,7 +79,7 @@ class Classifier(RunnerOptions):
 
 
 def label_index(config: PretrainedConfig, model: str, label: str | int | None) -> int:
-    """The output that a label names.
+    """Return the output that a label names.
 
     Raises:
         ConfigError: there is no such label, or none was named and the classifier has several.
@@ -83,7 +87,9 @@ def label_index(config: PretrainedConfig, model: str, label: str | int | None) -
     names = {str(name): int(index) for index, name in (config.id2label or {}).items()}
     if label is None:
         if len(names) != 1:
-            raise ConfigError(f"the classifier {model!r} has {len(names)} labels; say which with `label`: {', '.join(names)}")
+            raise ConfigError(
+                f"the classifier {model!r} has {len(names)} labels; say which with `label`: {', '.join(names)}"
+            )
         return 0
     if isinstance(label, int):
         if not 0 <= label < len(names):

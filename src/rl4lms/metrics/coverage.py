@@ -1,8 +1,8 @@
 """Concept coverage: the share of given words that a text uses, in any inflection, as the paper reports for CommonGen.
 
-Forms come from spelling rules and a table of irregular words, not from a lemmatiser: plural and third person, past and participles, and
-the -ing form. Where spelling leaves a choice (travelled, traveled; hoofs, hooves) both are taken. Comparatives, words derived from a
-concept (`skier` for `ski`) and other spellings (`grey`, `gray`) do not count.
+Forms come from spelling rules and a table of irregular words, not from a lemmatiser: plural and third person, past and
+participles, and the -ing form. Where spelling leaves a choice (travelled, traveled; hoofs, hooves) both are taken.
+Comparatives, words derived from a concept (`skier` for `ski`) and other spellings (`grey`, `gray`) do not count.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ withdraw: withdrew withdrawn|withstand: withstood|wring: wrung|write: wrote writ
 child: children|criterion: criteria|datum: data|die: dice|foot: feet|goose: geese|grandchild: grandchildren|louse: lice|medium: media
 mouse: mice|ox: oxen|penny: pence|person: people|tooth: teeth
 """
-_EXTRA = {base: others.split() for base, others in (entry.split(":") for entry in re.split(r"[|\n]", _IRREGULAR.strip()))}
+_EXTRA = {
+    base: others.split() for base, others in (entry.split(":") for entry in re.split(r"[|\n]", _IRREGULAR.strip()))
+}
 _VOWELS = "aeiou"
 
 
@@ -60,17 +62,22 @@ class ConceptCoverage:
 
     higher_is_better = True
 
-    def __init__(self, column: Concepts = "concepts", inflect: Annotated[bool, Option("count inflected forms")] = True) -> None:
+    def __init__(
+        self, column: Concepts = "concepts", inflect: Annotated[bool, Option("count inflected forms")] = True
+    ) -> None:
         self._column, self._inflect = column, inflect
         self.signature = signature("concept_coverage", inflect=inflect)
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> dict[str, list[float | None]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: there is no column of concepts, or a row of it holds something else.
         """
         if self._column not in columns:
-            raise DataError(f"concept_coverage needs the data column {self._column!r}; name yours with the option column")
+            raise DataError(
+                f"concept_coverage needs the data column {self._column!r}; name yours with the option column"
+            )
         values: list[float | None] = []
         for row, (completion, given) in enumerate(zip(completions, columns[self._column], strict=True)):
             concepts = concepts_of(given, f"{self._column} of row {row}")
@@ -80,7 +87,7 @@ class ConceptCoverage:
 
 
 def concepts_of(given: Any, what: str) -> list[str]:
-    """The different concepts of a row, in their order.
+    """Return the different concepts of a row, in their order.
 
     Args:
         given: a list of words or phrases, or one text of words.
@@ -96,7 +103,7 @@ def concepts_of(given: Any, what: str) -> list[str]:
 
 
 def missing_concepts(completion: str, concepts: Sequence[str], inflect: bool = True) -> list[str]:
-    """The concepts that a text does not use.
+    """Return the concepts that a text does not use.
 
     Args:
         completion: the text.
@@ -110,12 +117,14 @@ def missing_concepts(completion: str, concepts: Sequence[str], inflect: bool = T
 def _uses(words: list[str], concept: str, inflect: bool) -> bool:
     wanted = [forms(word) if inflect else frozenset([word]) for word in _WORD.findall(concept)]
     starts = range(len(words) - len(wanted) + 1)
-    return bool(wanted) and any(all(words[start + place] in each for place, each in enumerate(wanted)) for start in starts)
+    return bool(wanted) and any(
+        all(words[start + place] in each for place, each in enumerate(wanted)) for start in starts
+    )
 
 
 @lru_cache(maxsize=1 << 14)
 def forms(word: str) -> frozenset[str]:
-    """A word and its inflected forms, as a noun and as a verb.
+    """Return a word and its inflected forms, as a noun and as a verb.
 
     Args:
         word: the base form, lower-cased.
@@ -165,7 +174,9 @@ def _with_ing(word: str) -> Iterator[str]:
 
 
 def _stems(word: str) -> Iterator[str]:
-    """What -ed and -ing are put to: with the last consonant doubled, or as it is, or both where stress decides."""
+    """Return what -ed and -ing are put to: with the last consonant doubled, or as it is, or both where stress
+    decides.
+    """
     if word.endswith("c"):
         yield word + "k"
     elif _doubles(word):
@@ -178,6 +189,8 @@ def _stems(word: str) -> Iterator[str]:
 
 
 def _doubles(word: str) -> bool:
-    """Whether a word ends in one vowel and one consonant (`qu` is a consonant), as `hop`, `quit` and `travel` do."""
+    """Return whether a word ends in one vowel and one consonant (`qu` is a consonant), as `hop`, `quit` and `travel`
+    do.
+    """
     word = word.replace("qu", "q")
     return len(word) > 2 and word[-1] not in f"{_VOWELS}wxy" and word[-2] in _VOWELS and word[-3] not in _VOWELS

@@ -1,9 +1,10 @@
 """Lexical diversity of a set of texts, by the definitions of GEM-metrics, which the paper used.
 
-Source: GEM-benchmark/GEM-metrics, `msttr.py` and `ngrams.py` (after van Miltenburg et al., 2018). Words are lower-cased and punctuation
-marks are words. Deviations: words are split by a regular expression instead of nltk's `word_tokenize`, `-nopunct` leaves out every
-punctuation mark of Unicode and not those of ASCII only, nothing is rounded, and two names: what GEM calls `mean_pred_length` is
-`mean_length` (and so on), what it calls `msttr-100_nopunct` is `msttr-100-nopunct`.
+Source: GEM-benchmark/GEM-metrics, `msttr.py` and `ngrams.py` (after van Miltenburg et al., 2018). Words are lower-cased
+and punctuation marks are words. Deviations: words are split by a regular expression instead of nltk's `word_tokenize`,
+`-nopunct` leaves out every punctuation mark of Unicode and not those of ASCII only, nothing is rounded, and two names:
+what GEM calls `mean_pred_length` is `mean_length` (and so on), what it calls `msttr-100_nopunct` is
+`msttr-100-nopunct`.
 """
 
 from __future__ import annotations
@@ -35,29 +36,36 @@ Array = NDArray[Any]
 
 
 class Diversity:
-    """Corpus values over all completions; eight of them, or with `detail: all` 21 and the same 21 again without punctuation (`-nopunct`).
+    """Corpus values over all completions; eight of them, or with `detail: all` 21 and the same 21 again without
+    punctuation (`-nopunct`).
 
-    For n = 1, 2, 3: `distinct-n` (different n-grams / n-grams), `vocab_size-n` (different n-grams), `unique-n` (n-grams that occur once),
-    `entropy-n` (Shannon entropy of the n-grams, bits); for n = 2, 3: `cond_entropy-n` (of a word given the n - 1 before it, bits:
-    -Σ p(xy) log2(p(xy) / p(x))); `msttr-<window>` (mean type-token ratio of consecutive segments of that many words of all texts in a
-    row, an incomplete last segment left out); `total_length`, `mean_length`, `std_length`, `median_length`, `min_length`, `max_length`
-    in words. The eight are distinct, unique and entropy for n = 1, 2, MSTTR and `mean_length`. What cannot be computed is left out: n-grams
-    of texts that have none, MSTTR of fewer words than a segment.
+    For n = 1, 2, 3: `distinct-n` (different n-grams / n-grams), `vocab_size-n` (different n-grams), `unique-n` (n-grams
+    that occur once), `entropy-n` (Shannon entropy of the n-grams, bits); for n = 2, 3: `cond_entropy-n` (of a word
+    given the n - 1 before it, bits: -Σ p(xy) log2(p(xy) / p(x))); `msttr-<window>` (mean type-token ratio of
+    consecutive segments of that many words of all texts in a row, an incomplete last segment left out); `total_length`,
+    `mean_length`, `std_length`, `median_length`, `min_length`, `max_length` in words. The eight are distinct, unique
+    and entropy for n = 1, 2, MSTTR and `mean_length`. What cannot be computed is left out: n-grams of texts that have
+    none, MSTTR of fewer words than a segment.
 
-    Standard errors are the standard deviation over sets of texts drawn with replacement (seeded), none for a single text. A drawn set
-    repeats some texts, so its values of `vocab_size`, `unique`, `distinct` and the entropies are lower on average than that of the texts
-    themselves, and it never goes beyond their shortest and longest: for these keys the error is a measure of spread, not half of an
-    interval around the value.
+    Standard errors are the standard deviation over sets of texts drawn with replacement (seeded), none for a single
+    text. A drawn set repeats some texts, so its values of `vocab_size`, `unique`, `distinct` and the entropies are
+    lower on average than that of the texts themselves, and it never goes beyond their shortest and longest: for these
+    keys the error is a measure of spread, not half of an interval around the value.
     """
 
     def __init__(
         self,
         window: Annotated[int, Option("segment length of MSTTR, in words", ge=1)] = 100,
         resamples: Annotated[int, Option("bootstrap samples for the standard errors; 0: none", ge=0)] = 200,
-        detail: Annotated[Literal["standard", "all"], Option("eight keys, or all 42 that the original library logged")] = "standard",
+        detail: Annotated[
+            Literal["standard", "all"], Option("eight keys, or all 42 that the original library logged")
+        ] = "standard",
     ) -> None:
         self._window, self._resamples, self._detail = window, resamples, detail
-        self._standard = {f"{name}-{n}" for name in ("distinct", "unique", "entropy") for n in (1, 2)} | {f"msttr-{window}", "mean_length"}
+        self._standard = {f"{name}-{n}" for name in ("distinct", "unique", "entropy") for n in (1, 2)} | {
+            f"msttr-{window}",
+            "mean_length",
+        }
         per_order = [f"{name}-{n}" for name in ("distinct", "vocab_size", "unique", "entropy") for n in _ORDERS]
         keys = [*per_order, "cond_entropy-2", "cond_entropy-3", f"msttr-{window}"]
         self.higher_is_better = dict.fromkeys([key + suffix for suffix in ("", _NOPUNCT) for key in keys], True)
@@ -79,13 +87,17 @@ class Diversity:
             found = dict(_ngram_values(variant, weights))
             found |= _msttr(variant, order, self._window)
             found |= _lengths(variant, order)
-            kept = found if self._detail == "all" else {key: samples for key, samples in found.items() if key in self._standard}
+            kept = (
+                found
+                if self._detail == "all"
+                else {key: samples for key, samples in found.items() if key in self._standard}
+            )
             values |= {key + suffix: _value(samples) for key, samples in kept.items()}
         return values
 
 
 def _value(samples: Array) -> CorpusValue:
-    """The value itself, then those of resamples, NaN where a resample has none."""
+    """Return the value itself, then those of resamples, NaN where a resample has none."""
     kept = samples[1:][~np.isnan(samples[1:])]
     return CorpusValue(float(samples[0]), float(np.std(kept, ddof=1)) if len(kept) > 1 else None)
 
@@ -115,10 +127,10 @@ def _ngram_values(texts: Texts, weights: Array) -> Iterator[tuple[str, Array]]:
 
 
 def _ngram_sums(texts: Texts, n: int, weights: Array) -> tuple[dict[str, Array], Array]:
-    """Sums over the n-grams, with counts by weights (R, B): their total, how many occur, how many once, and Σ c log2 c.
+    """Sum over the n-grams, with counts by weights (R, B): their total, how many occur, how many once, and Σ c log2 c.
 
-    Also, for the last n-gram of each text: Σ weight log2 c. n-grams that occur in the same texts equally often have the same counts in
-    every row, and are counted once for all of them; most n-grams are found in one text only.
+    Also, for the last n-gram of each text: Σ weight log2 c. n-grams that occur in the same texts equally often have the
+    same counts in every row, and are counted once for all of them; most n-grams are found in one text only.
     """
     where: dict[tuple[str, ...], list[int]] = {}
     last: list[tuple[str, ...] | None] = []
@@ -131,7 +143,9 @@ def _ngram_sums(texts: Texts, n: int, weights: Array) -> tuple[dict[str, Array],
     columns = {pattern: column for column, pattern in enumerate(alike)}
     sizes = np.fromiter(map(len, alike), dtype=np.int64, count=len(alike))
     rows = np.fromiter(chain.from_iterable(alike), dtype=np.int64, count=int(sizes.sum()))
-    counts = sparse.csc_matrix((np.ones(len(rows)), rows, np.concatenate([[0], np.cumsum(sizes)])), shape=(len(texts), len(alike)))
+    counts = sparse.csc_matrix(
+        (np.ones(len(rows)), rows, np.concatenate([[0], np.cumsum(sizes)])), shape=(len(texts), len(alike))
+    )
     multiplicity = np.fromiter(alike.values(), dtype=np.float64, count=len(alike))
     ending = [(number, columns[tuple(where[gram])]) for number, gram in enumerate(last) if gram is not None]
     sums = {name: np.zeros(len(weights)) for name in ("total", "different", "once", "c log c")}

@@ -1,4 +1,6 @@
-"""Embedding similarity: the cosine of the embeddings of two texts by a sentence encoder (Reimers and Gurevych, 2019)."""
+"""Embedding similarity: the cosine of the embeddings of two texts by a sentence encoder (Reimers and Gurevych,
+2019).
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ _ROWS, _KEPT = 1024, 64 << 20
 
 @dataclass(kw_only=True, eq=False)
 class EmbeddingSimilarity(RunnerOptions):
-    """Cosine in [-1, 1] of a text and the most similar of its references, or its prompt, under the key `embedding_similarity`.
+    """Cosine in [-1, 1] of a text and the most similar of its references, or its prompt, under the key
+    `embedding_similarity`.
 
-    The embedding is the mean of the encoder's last states over all tokens, special ones included, or the state of the first token, as
-    sentence-transformers' pooling computes it. Its further modules (`Dense` and the like) are not read, and the length it cuts texts to
-    has to be given as `max_tokens`. The empty text has an embedding like any other, that of its special tokens.
+    The embedding is the mean of the encoder's last states over all tokens, special ones included, or the state of the
+    first token, as sentence-transformers' pooling computes it. Its further modules (`Dense` and the like) are not read,
+    and the length it cuts texts to has to be given as `max_tokens`. The empty text has an embedding like any other,
+    that of its special tokens.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -36,14 +40,18 @@ class EmbeddingSimilarity(RunnerOptions):
     uses_model = True
 
     model: Annotated[str, Option("an encoder: Hub id or folder", min_length=1)]
-    pooling: Annotated[Literal["mean", "cls"], Option("the mean of the last states, or that of the first token")] = "mean"
+    pooling: Annotated[Literal["mean", "cls"], Option("the mean of the last states, or that of the first token")] = (
+        "mean"
+    )
     to: Annotated[Literal["references", "prompts"], Option("what completions are compared with")] = "references"
 
     def __post_init__(self) -> None:
         from transformers import AutoModel
 
         # BERT's own pooling layer is not used, and many checkpoints lack it
-        self._runner = load_runner("embedding_similarity", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name)
+        self._runner = load_runner(
+            "embedding_similarity", AutoModel, self.model, "encoder", self, need=lambda name: "pooler" not in name
+        )
         shown = {"model": self.model, "pooling": self.pooling, "to": self.to, "max_tokens": self.max_tokens}
         self.signature = signature("embedding_similarity", **shown)
         self._kept: Memory[Tensor] = Memory(_KEPT, lambda vector: vector.numel() * 4)
@@ -51,7 +59,8 @@ class EmbeddingSimilarity(RunnerOptions):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: texts are compared with references, and a row has none.
         """
@@ -63,7 +72,9 @@ class EmbeddingSimilarity(RunnerOptions):
         return {"embedding_similarity": values}
 
     def _values(self, rows: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        embedded = self._embedded([completion for completion, _ in rows], chain.from_iterable(texts for _, texts in rows))
+        embedded = self._embedded(
+            [completion for completion, _ in rows], chain.from_iterable(texts for _, texts in rows)
+        )
         return [max(float(embedded[completion] @ embedded[text]) for text in texts) for completion, texts in rows]
 
     def _embedded(self, completions: Iterable[str], others: Iterable[str]) -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
-"""Intent accuracy of the original library's DailyDialog task: does a classifier read the wanted intent from an answer?"""
+"""Intent accuracy of the original library's DailyDialog task: does a classifier read the wanted intent from an
+answer?
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from rl4lms.plugins.options import Option
 
 @dataclass(kw_only=True, eq=False)
 class IntentAccuracy(RunnerOptions):
-    """1 where the likeliest label of last turn and completion is the wanted one, else 0, under the key `intent_accuracy`.
+    """1 where the likeliest label of last turn and completion is the wanted one, else 0, under the key
+    `intent_accuracy`.
 
-    The classifier reads `<last turn><turn_end><completion>`, as the original's intent classifier was trained. The original's metric left
-    the `turn_end` out, so that it asked for something else than what was trained. The last turn is what stands in the prompt before its
-    last `turn_end`, or the whole prompt where there is none. Of long texts the beginning is cut.
+    The classifier reads `<last turn><turn_end><completion>`, as the original's intent classifier was trained. The
+    original's metric left the `turn_end` out, so that it asked for something else than what was trained. The last turn
+    is what stands in the prompt before its last `turn_end`, or the whole prompt where there is none. Of long texts the
+    beginning is cut.
 
     Raises:
         MissingPartError: the model is not here and cannot be downloaded.
@@ -32,9 +36,9 @@ class IntentAccuracy(RunnerOptions):
 
     model: Annotated[str, Option("Hub id, local folder, or asset:<name> of the task", min_length=1)]
     column: Annotated[str, Option("data column with the wanted label, a name or an index", min_length=1)] = "intent"
-    turn_end: Annotated[str, Option("ends a turn in prompts, and stands between turn and completion as in the classifier's training")] = (
-        "<EOU>"
-    )
+    turn_end: Annotated[
+        str, Option("ends a turn in prompts, and stands between turn and completion as in the classifier's training")
+    ] = "<EOU>"
 
     def __post_init__(self) -> None:
         from transformers import AutoModelForSequenceClassification
@@ -54,15 +58,20 @@ class IntentAccuracy(RunnerOptions):
         self.signature = signature("intent_accuracy", **shown)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: there is no such column, or a value in it names no label.
         """
         if self.column not in columns:
             known = ", ".join(sorted(columns)) or "none"
-            raise DataError(f"intent_accuracy needs the data column {self.column!r} with the wanted labels; there are: {known}")
+            raise DataError(
+                f"intent_accuracy needs the data column {self.column!r} with the wanted labels; there are: {known}"
+            )
         wanted = [self._wanted(row, label) for row, label in enumerate(columns[self.column])]
-        texts = [self._last_turn(prompt) + self.turn_end + text for prompt, text in zip(prompts, completions, strict=True)]
+        texts = [
+            self._last_turn(prompt) + self.turn_end + text for prompt, text in zip(prompts, completions, strict=True)
+        ]
         likeliest = self._runner.run(texts, lambda output, inputs: output.logits.argmax(-1).tolist())
         return {"intent_accuracy": [float(one == other) for one, other in zip(likeliest, wanted, strict=True)]}
 
@@ -72,7 +81,9 @@ class IntentAccuracy(RunnerOptions):
 
     def _wanted(self, row: int, label: Any) -> int:
         if not isinstance(label, str | int):
-            raise DataError(f"intent_accuracy: {self.column} of row {row} is {label!r}; expected the name or the index of a label")
+            raise DataError(
+                f"intent_accuracy: {self.column} of row {row} is {label!r}; expected the name or the index of a label"
+            )
         try:
             return label_index(self._runner.config, self.model, label)
         except ConfigError as error:

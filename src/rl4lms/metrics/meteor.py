@@ -1,17 +1,18 @@
 """METEOR: words aligned with a reference, weighted towards recall, less a penalty for changed order.
 
-The definition is that of nltk's `meteor_score`, which HuggingFace's `evaluate` and the original RL4LMs use: Banerjee and Lavie, "METEOR: An
-Automatic Metric for MT Evaluation" (2005), with the parameters of Lavie and Agarwal (2007). Words are lower-cased and aligned in stages,
-each from the end of the text to its beginning: equal words, then equal Porter stems, then WordNet synonyms (of the stems, as nltk does,
-so that words whose stem is no word have none). With m aligned words of h in
-the text and r in the reference, in c chunks that stand in the same order in both,
+The definition is that of nltk's `meteor_score`, which HuggingFace's `evaluate` and the original RL4LMs use: Banerjee
+and Lavie, "METEOR: An Automatic Metric for MT Evaluation" (2005), with the parameters of Lavie and Agarwal (2007).
+Words are lower-cased and aligned in stages, each from the end of the text to its beginning: equal words, then equal
+Porter stems, then WordNet synonyms (of the stems, as nltk does, so that words whose stem is no word have none). With m
+aligned words of h in the text and r in the reference, in c chunks that stand in the same order in both,
 
     P = m / h,  R = m / r,  F = P R / (alpha P + (1 - alpha) R),  METEOR = F (1 - gamma (c / m) ** beta).
 
-Of several references the best counts. It is not METEOR 1.5, the Java program behind published numbers of captioning, which has other
-stages (paraphrases), weights for stages and function words, and tuned parameters.
+Of several references the best counts. It is not METEOR 1.5, the Java program behind published numbers of captioning,
+which has other stages (paraphrases), weights for stages and function words, and tuned parameters.
 
-Deviation: the words are those of `rl4lms.metrics.ptb.treebank_words`, nltk's `word_tokenize` without its model of sentence ends.
+Deviation: the words are those of `rl4lms.metrics.ptb.treebank_words`, nltk's `word_tokenize` without its model of
+sentence ends.
 """
 
 from __future__ import annotations
@@ -44,23 +45,34 @@ class MeteorExactStem:
 
     def __init__(
         self,
-        alpha: Annotated[float, Option("weight of recall in the harmonic mean; precision has the rest", ge=0, le=1)] = 0.9,
+        alpha: Annotated[
+            float, Option("weight of recall in the harmonic mean; precision has the rest", ge=0, le=1)
+        ] = 0.9,
         beta: Annotated[float, Option("exponent of the fragmentation penalty", ge=0)] = 3.0,
         gamma: Annotated[float, Option("the largest fragmentation penalty", ge=0, le=1)] = 0.5,
     ) -> None:
         self._synonyms = self._find_synonyms()
         self._alpha, self._beta, self._gamma = alpha, beta, gamma
         stages = "exact+stem+wordnet" if self.key == "meteor" else "exact+stem"
-        self.signature = signature(self.key, stages=stages, alpha=f"{alpha:g}", beta=f"{beta:g}", gamma=f"{gamma:g}", tokenize="treebank")
+        self.signature = signature(
+            self.key, stages=stages, alpha=f"{alpha:g}", beta=f"{beta:g}", gamma=f"{gamma:g}", tokenize="treebank"
+        )
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
         check_references(self.key, references)
         pairs = zip(completions, references, strict=True)
-        return {self.key: [max(self._value(*_analysed(text), *_analysed(other)) for other in texts) for text, texts in pairs]}
+        return {
+            self.key: [
+                max(self._value(*_analysed(text), *_analysed(other)) for other in texts) for text, texts in pairs
+            ]
+        }
 
     def _find_synonyms(self) -> Synonyms | None:
         return None
@@ -96,7 +108,7 @@ class Meteor(MeteorExactStem):
 
 
 def _align(words: Words, reference: Words, aligned: list[int], used: list[bool]) -> None:
-    """Gives every free word, the last first, the last free equal word of the reference."""
+    """Give every free word, the last first, the last free equal word of the reference."""
     places: dict[str, list[int]] = {}
     for position, word in enumerate(reference):
         if not used[position]:
@@ -108,7 +120,7 @@ def _align(words: Words, reference: Words, aligned: list[int], used: list[bool])
 
 
 def _align_synonyms(stems: Words, reference: Words, aligned: list[int], used: list[bool], synonyms: Synonyms) -> None:
-    """Gives every free stem, the last first, the last free stem of the reference that is one of its synonyms."""
+    """Give every free stem, the last first, the last free stem of the reference that is one of its synonyms."""
     free = [position for position in range(len(reference) - 1, -1, -1) if not used[position]]
     for position in range(len(stems) - 1, -1, -1):
         if aligned[position] >= 0 or not free:
@@ -122,7 +134,7 @@ def _align_synonyms(stems: Words, reference: Words, aligned: list[int], used: li
 
 
 def _chunks(aligned: list[int]) -> int:
-    """Runs of words that are neighbours in both texts."""
+    """Run of words that are neighbours in both texts."""
     chunks, before = 0, -2
     for place in aligned:
         if place >= 0 and place != before + 1:
@@ -133,7 +145,7 @@ def _chunks(aligned: list[int]) -> int:
 
 @lru_cache(maxsize=1 << 15)
 def _analysed(text: str) -> tuple[Words, Words]:
-    """The words of a text, lower-cased, and their stems."""
+    """Return the words of a text, lower-cased, and their stems."""
     words = tuple(word.lower() for word in treebank_words(text))
     return words, tuple(map(_stem, words))
 

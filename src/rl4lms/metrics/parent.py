@@ -1,20 +1,24 @@
 """PARENT: precision against references and a table, recall of both.
 
-Source: Dhingra et al., "Handling Divergent Reference Texts when Evaluating Table-to-Text Generation" (2019), with the word-overlap model of
-entailment, and the authors' code (google-research/language, table_text_eval), whose numbers these are. For n-grams of 1 to 4 words:
+Source: Dhingra et al., "Handling Divergent Reference Texts when Evaluating Table-to-Text Generation" (2019), with the
+word-overlap model of entailment, and the authors' code (google-research/language, table_text_eval), whose numbers these
+are. For n-grams of 1 to 4 words:
 
 * An n-gram is entailed by the table to the degree w that its words occur among the table's values.
 * Precision: an n-gram of the text counts 1 as often as the reference has it, and w beyond.
-* Recall of the reference: the share of its n-grams, weighted by w, that the text has; what the table does not entail is not expected.
-* Recall of the table: the mean over its entries of the share of the value's words that are in the text in the same order (LCS).
+* Recall of the reference: the share of its n-grams, weighted by w, that the text has; what the table does not entail is
+  not expected.
+* Recall of the table: the mean over its entries of the share of the value's words that are in the text in the same
+  order (LCS).
 
-Precision and recall of the reference are geometric means over n, with 1e-5 for 0 where n > 1 (so that a text of fewer than four words has
-little precision, whatever it says). Recall is the geometric mean of the two recalls with the weights `recall_weight` and its rest; PARENT
-is the F1 of precision and recall. Of several references the one with the best F1 counts. A text can score better than its reference does:
-one that repeats the table where the reference mentions nothing of it.
+Precision and recall of the reference are geometric means over n, with 1e-5 for 0 where n > 1 (so that a text of fewer
+than four words has little precision, whatever it says). Recall is the geometric mean of the two recalls with the
+weights `recall_weight` and its rest; PARENT is the F1 of precision and recall. Of several references the one with the
+best F1 counts. A text can score better than its reference does: one that repeats the table where the reference mentions
+nothing of it.
 
-Deviation: with the default tokenizer, punctuation is split from words first, as ToTTo's version of the code does, since models write
-running text; `tokenize: whitespace` is the authors'.
+Deviation: with the default tokenizer, punctuation is split from words first, as ToTTo's version of the code does, since
+models write running text; `tokenize: whitespace` is the authors'.
 """
 
 from __future__ import annotations
@@ -59,8 +63,8 @@ class Table(NamedTuple):
 class Parent:
     """PARENT, in [0, 1] for each text: `parent` (F1), `parent_precision` and `parent_recall`.
 
-    A text without words has the precision 0. Entries without words are left out; an empty table entails nothing, and the recall against it
-    is that of the reference.
+    A text without words has the precision 0. Entries without words are left out; an empty table entails nothing, and
+    the recall against it is that of the reference.
 
     A table is a list of [attribute, value] pairs, or of [head, relation, tail] triples, of which head and tail are
     the value. `recall_weight` is 1 - lambda in the paper.
@@ -89,17 +93,30 @@ class Parent:
         weight = "auto" if recall_weight is None else f"{recall_weight:g}"
         self.signature = signature("parent", tokenize=tokenize, entailment="overlap", recall_weight=weight)
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
-            DataError: a row has no reference, there is no column of tables, or a table is no list of pairs or triples of texts.
+            DataError: a row has no reference, there is no column of tables, or a table is no list of pairs or triples
+                of texts.
         """
         check_references("parent", references)
         if self._column not in columns:
-            raise DataError(f"parent needs the data column {self._column!r} with tables; name yours with the option column")
+            raise DataError(
+                f"parent needs the data column {self._column!r} with tables; name yours with the option column"
+            )
         scores = [
-            best_score(self._words(completion), [self._words(text) for text in texts], self._table(row, table), self._recall_weight)
-            for row, (completion, texts, table) in enumerate(zip(completions, references, columns[self._column], strict=True))
+            best_score(
+                self._words(completion),
+                [self._words(text) for text in texts],
+                self._table(row, table),
+                self._recall_weight,
+            )
+            for row, (completion, texts, table) in enumerate(
+                zip(completions, references, columns[self._column], strict=True)
+            )
         ]
         return {
             "parent": [score.f for score in scores],
@@ -110,22 +127,27 @@ class Parent:
     def _table(self, row: int, entries: Any) -> Table:
         values = []
         for entry in entries if isinstance(entries, list | tuple) else (None,):
-            if not isinstance(entry, list | tuple) or len(entry) not in (2, 3) or not all(isinstance(part, str) for part in entry):
+            if (
+                not isinstance(entry, list | tuple)
+                or len(entry) not in (2, 3)
+                or not all(isinstance(part, str) for part in entry)
+            ):
                 raise DataError(
-                    f"parent: {self._column} of row {row} is no list of [attribute, value] pairs or [head, relation, tail] triples of texts"
+                    f"parent: {self._column} of row {row} is no list of [attribute, value] pairs or [head, relation, "
+                    f"tail] triples of texts"
                 )
             values.append(self._words(entry[1]) if len(entry) == 2 else self._words(entry[0]) + self._words(entry[2]))
         return table_of(values)
 
 
 def table_of(values: Iterable[Words]) -> Table:
-    """A table all of whose values count for precision and recall."""
+    """Return a table all of whose values count for precision and recall."""
     kept = tuple(value for value in values if value)
     return Table(frozenset(word for value in kept for word in value), kept)
 
 
 def best_score(text: Words, references: Sequence[Words], table: Table, recall_weight: float | None = None) -> Score:
-    """The score against the reference with the best F1, the first of equals.
+    """Return the score against the reference with the best F1, the first of equals.
 
     Args:
         text, references: words.

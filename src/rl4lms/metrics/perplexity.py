@@ -1,7 +1,8 @@
-"""Two perplexities that must not be confused: of what the policy wrote, under a judge; and of human text, under the policy.
+"""Two perplexities that must not be confused: of what the policy wrote, under a judge; and of human text, under the
+policy.
 
-The first is low for a policy that repeats one bland sentence, the second rises when a policy forgets the language. Reported together
-they show a collapse. The paper's perplexity is the second one.
+The first is low for a policy that repeats one bland sentence, the second rises when a policy forgets the language.
+Reported together they show a collapse. The paper's perplexity is the second one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from rl4lms.types import CorpusValue, ScoreTexts
 class Perplexity:
     """Perplexity of completions given their prompts, under a fixed judge LM.
 
-    Keys: `perplexity`, exp(nats of all completions / tokens of all completions), with its error by the bootstrap over completions, left
-    out where no completion has a token; and `nll`, the nats of each completion. EOS is not scored.
+    Keys: `perplexity`, exp(nats of all completions / tokens of all completions), with its error by the bootstrap over
+    completions, left out where no completion has a token; and `nll`, the nats of each completion. EOS is not scored.
     """
 
     higher_is_better = False
@@ -34,18 +35,26 @@ class Perplexity:
         self,
         model: Annotated[str, Option("Hub id, local folder, or asset:<name> of the task", min_length=1)],
         batch_size: Annotated[int, Option(ge=1)] = 32,
-        max_tokens: Annotated[int, Option("prompt and text together; the prompt is cut first, from the left", ge=8)] = 512,
+        max_tokens: Annotated[
+            int, Option("prompt and text together; the prompt is cut first, from the left", ge=8)
+        ] = 512,
         device: Device = "auto",
-        key: Annotated[str, Option("name of the result in logs; any but the default also names `<key>_nll`", min_length=1)] = "perplexity",
+        key: Annotated[
+            str, Option("name of the result in logs; any but the default also names `<key>_nll`", min_length=1)
+        ] = "perplexity",
         allow_pickle: AllowPickle = False,
     ) -> None:
         from rl4lms.models.scoring import load_scorer
 
         self.signature = signature("perplexity", model=model, max_tokens=max_tokens)
         self._key, self._nll_key = key, "nll" if key == "perplexity" else f"{key}_nll"
-        self._score: ScoreTexts = load_scorer(model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle)
+        self._score: ScoreTexts = load_scorer(
+            model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle
+        )
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float] | CorpusValue]:
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> dict[str, list[float] | CorpusValue]:
         nats, counts = self._score(list(prompts), list(completions))
         if not sum(counts):
             return {self._nll_key: nats}
@@ -53,7 +62,8 @@ class Perplexity:
 
 
 class ReferencePerplexity:
-    """Perplexity of the references given their prompts, under the policy that is being evaluated; all references count alike.
+    """Perplexity of the references given their prompts, under the policy that is being evaluated; all references count
+    alike.
 
     Its error is that of the bootstrap over references.
     """
@@ -65,12 +75,15 @@ class ReferencePerplexity:
     def __call__(
         self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], score_texts: ScoreTexts, **columns: Any
     ) -> dict[str, CorpusValue]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: no row has a reference with a token in it.
         """
         # Several completions of one prompt repeat its references, which then would cost more and tell nothing new.
-        rows = list(dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text))
+        rows = list(
+            dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text)
+        )
         nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):
             raise DataError("reference_perplexity: the data has no references; leave the metric out")

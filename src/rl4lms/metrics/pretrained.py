@@ -1,4 +1,6 @@
-"""What the metrics that run a pretrained model share: getting it, and remembering what it said about texts that come back."""
+"""What the metrics that run a pretrained model share: getting it, and remembering what it said about texts that come
+back.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,20 @@ from rl4lms.metrics.runner import ModelRunner, RunnerOptions
 Value = TypeVar("Value")
 
 
-def load_runner(metric: str, auto_class: Any, model: str, what: str, options: RunnerOptions, **others: Any) -> ModelRunner:
-    """A `ModelRunner` with these options.
+def load_runner(
+    metric: str, auto_class: Any, model: str, what: str, options: RunnerOptions, **others: Any
+) -> ModelRunner:
+    """Return a `ModelRunner` with these options.
 
     Args:
         metric: what needs the model, for messages.
         auto_class, model, what, options, others: of `ModelRunner`.
 
     Raises:
-        MissingPartError: the model is one of the Hub, and the Hub cannot be reached, so that tables show the metric as absent.
-        ModelError: it is there and cannot be used; or there is no such folder, or no such model on the Hub: a mistake in the recipe.
+        MissingPartError: the model is one of the Hub, and the Hub cannot be reached, so that tables show the metric as
+            absent.
+        ModelError: it is there and cannot be used; or there is no such folder, or no such model on the Hub: a mistake
+            in the recipe.
     """
     try:
         return ModelRunner(auto_class, model, what, options, **others)
@@ -38,7 +44,9 @@ def load_runner(metric: str, auto_class: Any, model: str, what: str, options: Ru
 
 
 def _is_out_of_reach(error: BaseException) -> bool:
-    """Whether the Hub did not answer. Unknown names on the Hub are something else, and so is what can only be a folder."""
+    """Return whether the Hub did not answer. Unknown names on the Hub are something else, and so is what can only be a
+    folder.
+    """
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     cause: BaseException | None = error
@@ -50,7 +58,8 @@ def _is_out_of_reach(error: BaseException) -> bool:
 
 
 class Memory(Generic[Value]):
-    """The values last used, up to a total size; what was used longest ago goes first. Several threads may use one memory.
+    """The values last used, up to a total size; what was used longest ago goes first. Several threads may use one
+    memory.
 
     Args:
         limit: of the total, in the unit of `size`.
@@ -64,7 +73,7 @@ class Memory(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Value | None:
-        """The value, or None where it is not remembered."""
+        """Return the value, or None where it is not remembered."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:

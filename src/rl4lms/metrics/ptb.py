@@ -1,11 +1,12 @@
 """Penn Treebank words, by the two tokenizers that published numbers of captioning and METEOR rest on.
 
-`ptb_words` stands for the Java program `PTBTokenizer` (Stanford CoreNLP 3.4.1, `-lowerCase`) and the list of punctuation of `coco-caption`:
-lower-cased, clitics are words (`do n't`, `man 's`), hyphenated words and numbers stay whole, abbreviations keep their period, punctuation
-is removed; brackets become `-lrb-` and so on and are, as there, kept. Rare cases (URLs, fractions, single letters with a period) differ.
+`ptb_words` stands for the Java program `PTBTokenizer` (Stanford CoreNLP 3.4.1, `-lowerCase`) and the list of
+punctuation of `coco-caption`: lower-cased, clitics are words (`do n't`, `man 's`), hyphenated words and numbers stay
+whole, abbreviations keep their period, punctuation is removed; brackets become `-lrb-` and so on and are, as there,
+kept. Rare cases (URLs, fractions, single letters with a period) differ.
 
-`treebank_words` stands for `nltk.word_tokenize`, without the downloaded model that finds its sentences: a period followed by white space
-and no lower-case letter ends a sentence, unless it belongs to an abbreviation or an initial.
+`treebank_words` stands for `nltk.word_tokenize`, without the downloaded model that finds its sentences: a period
+followed by white space and no lower-case letter ends a sentence, unless it belongs to an abbreviation or an initial.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _PUNCTUATION = frozenset("""."'?!,:;-–—`‘’“”«»„‚‹›""") | {
 
 @lru_cache(maxsize=1 << 16)
 def ptb_words(text: str) -> tuple[str, ...]:
-    """The words of a text; empty where there is nothing but punctuation."""
+    """Return the words of a text; empty where there is nothing but punctuation."""
     words: list[str] = []
     for match in _TOKEN.finditer(text.lower().replace("&amp;", "&")):
         kind, token = match.lastgroup, match.group()
@@ -81,7 +82,7 @@ _SPLIT_BY_NLTK = re.compile(r"(?i)\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b|(
 
 
 def treebank_words(text: str) -> list[str]:
-    """The words and punctuation marks of a text, as they are written."""
+    """Return the words and punctuation marks of a text, as they are written."""
     words: list[str] = []
     for sentence in _sentences(text):
         if _PLAIN.fullmatch(sentence) and not _SPLIT_BY_NLTK.search(sentence):

@@ -1,12 +1,12 @@
 """ROUGE-1, -2, -L and -Lsum with several references.
 
-The definitions are those of the `rouge-score` package (itself after ROUGE-1.5.5; Lin, 2004): the text is lower-cased, everything but
-letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1; of several references the best
-counts (or their mean), for each kind of ROUGE on its own. ROUGE-Lsum takes lines as sentences. A text without any such word scores 0,
-also against a reference without one.
+The definitions are those of the `rouge-score` package (itself after ROUGE-1.5.5; Lin, 2004): the text is lower-cased,
+everything but letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1; of
+several references the best counts (or their mean), for each kind of ROUGE on its own. ROUGE-Lsum takes lines as
+sentences. A text without any such word scores 0, also against a reference without one.
 
-What makes it faster than the package: stems are remembered by word and everything about a reference by its text, and the longest common
-subsequence is found with one big integer for a row of the table.
+What makes it faster than the package: stems are remembered by word and everything about a reference by its text, and
+the longest common subsequence is found with one big integer for a row of the table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class _Rouge:
     def __init__(
         self,
         stemmer: Annotated[bool, Option("compare Porter stems of words longer than three letters")] = True,
-        multi_reference: Annotated[Literal["max", "mean"], Option("of several references the best counts, or their mean")] = "max",
+        multi_reference: Annotated[
+            Literal["max", "mean"], Option("of several references the best counts, or their mean")
+        ] = "max",
     ) -> None:
         self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
         self.signature = signature(self.name, stemmer=stemmer, refs=multi_reference)
@@ -50,8 +52,11 @@ class Rouge(_Rouge):
 
     name = "rouge"
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -76,8 +81,11 @@ class RougeCombined(_Rouge):
 
     name = "rouge_combined"
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -120,19 +128,19 @@ class Prepared:
 
 
 def prepared(text: str, stemmer: bool) -> Prepared:
-    """The words of a text, or their stems."""
+    """Return the words of a text, or their stems."""
     lines = (_WORD.findall(line) for line in text.lower().split("\n"))
     return Prepared([_stem(word) for word in line] for line in lines) if stemmer else Prepared(lines)
 
 
 @lru_cache(maxsize=1 << 12)
 def prepared_reference(text: str, stemmer: bool) -> Prepared:
-    """The same, kept: references come back in every iteration."""
+    """Return the same, kept: references come back in every iteration."""
     return prepared(text, stemmer)
 
 
 def places_of(words: Sequence[str]) -> dict[str, int]:
-    """Where each word stands: bit i of its integer is set where it is word i."""
+    """Return where each word stands: bit i of its integer is set where it is word i."""
     places: dict[str, int] = {}
     bit = 1
     for word in words:
@@ -179,7 +187,9 @@ def union_hits(reference: Prepared, candidate: Prepared) -> int:
 
 
 def _lcs_positions(target: list[str], places: dict[str, int], candidate: list[str]) -> int:
-    """Bits of the words of `target` on one longest common subsequence: read from the end, a word of `target` is given up first on ties."""
+    """Bits of the words of `target` on one longest common subsequence: read from the end, a word of `target` is given
+    up first on ties.
+    """
     row = full = (1 << len(target)) - 1
     rows = []
     for word in candidate:

@@ -1,4 +1,6 @@
-"""Two other forms of ROUGE-L: that of COCO captioning (also nlg-eval's), and that of py-rouge, the original's for NarrativeQA."""
+"""Two other forms of ROUGE-L: that of COCO captioning (also nlg-eval's), and that of py-rouge, the original's for
+NarrativeQA.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,25 @@ _STEMMER = PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM)
 class CocoRougeL:
     """ROUGE-L of coco-caption under the key `coco_rouge_l`, in [0, 1].
 
-    F = (1 + β²) P R / (R + β² P), where P is the best precision and R the best recall over the references, not always of the same one
-    (Lin, 2004, equation 4; `pycocoevalcap/rouge`). Words are what stands between white space: case and punctuation count, and texts
-    are tokenised before if they are to be. Deviation: coco-caption splits at single spaces, so that two of them make an empty word;
-    here they do not. A text without words scores 0.
+    F = (1 + β²) P R / (R + β² P), where P is the best precision and R the best recall over the references, not always
+    of the same one (Lin, 2004, equation 4; `pycocoevalcap/rouge`). Words are what stands between white space: case and
+    punctuation count, and texts are tokenised before if they are to be. Deviation: coco-caption splits at single
+    spaces, so that two of them make an empty word; here they do not. A text without words scores 0.
     """
 
     higher_is_better = True
 
-    def __init__(self, beta: Annotated[float, Option("how much more recall counts than precision", gt=0)] = 1.2) -> None:
+    def __init__(
+        self, beta: Annotated[float, Option("how much more recall counts than precision", gt=0)] = 1.2
+    ) -> None:
         self._weight = beta**2
         self.signature = signature("coco_rouge_l", beta=beta)
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -53,17 +60,19 @@ class CocoRougeL:
 class RougeLMax:
     """ROUGE-L of py-rouge 1.1 under the key `rouge_l_max`, the best over the references, in [0, 1].
 
-    Texts and references are cut after `max_words` words between white space; lines are sentences; everything is lower-cased, everything
-    but letters a-z and digits separates words, and words longer than three letters are stemmed by Porter's original algorithm. Hits are
-    the words of the reference on a longest common subsequence of its line with any line of the text, each counted no more often than the
-    text has the word. F = P R / ((1 - α) P + α R). The original library calls py-rouge with one reference at a time and takes the best F.
+    Texts and references are cut after `max_words` words between white space; lines are sentences; everything is
+    lower-cased, everything but letters a-z and digits separates words, and words longer than three letters are stemmed
+    by Porter's original algorithm. Hits are the words of the reference on a longest common subsequence of its line with
+    any line of the text, each counted no more often than the text has the word. F = P R / ((1 - α) P + α R). The
+    original library calls py-rouge with one reference at a time and takes the best F.
 
-    py-rouge takes the root of P and R that belongs to ROUGE-W for ROUGE-L, too. The original's recipes set `weight_factor: 1.2`, so
-    its numbers are P^(1/1.2) and R^(1/1.2) in that formula, higher than ROUGE-L: 0.5 becomes 0.56. With the default of 1, which is
-    py-rouge's, nothing is changed.
+    py-rouge takes the root of P and R that belongs to ROUGE-W for ROUGE-L, too. The original's recipes set
+    `weight_factor: 1.2`, so its numbers are P^(1/1.2) and R^(1/1.2) in that formula, higher than ROUGE-L: 0.5 becomes
+    0.56. With the default of 1, which is py-rouge's, nothing is changed.
 
-    Deviations: py-rouge has a list of irregular forms (`children` counts as `child`; from the exceptions of WordNet 2.0), and words on
-    it are not stemmed; here all are. It splits gimme, gonna, gotta, lemme and wanna in two. A text without words scores 0.
+    Deviations: py-rouge has a list of irregular forms (`children` counts as `child`; from the exceptions of WordNet
+    2.0), and words on it are not stemmed; here all are. It splits gimme, gonna, gotta, lemme and wanna in two. A text
+    without words scores 0.
     """
 
     higher_is_better = True
@@ -78,10 +87,15 @@ class RougeLMax:
         max_words: Annotated[int | None, Option("words beyond this are cut off; null: none", ge=1)] = 100,
     ) -> None:
         self._alpha, self._root, self._stemmer, self._max_words = alpha, 1 / weight_factor, stemmer, max_words
-        self.signature = signature("rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words)
+        self.signature = signature(
+            "rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words
+        )
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """

@@ -22,7 +22,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Side = Annotated[Literal["left", "right"], Option("which end of a long text is cut off")]
 AllowPickle = Annotated[
     bool,
-    Option("read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"),
+    Option(
+        "read pytorch_model.bin where there are no safetensors; only from sources you trust, since pickles can run code"
+    ),
 ]
 
 
@@ -39,8 +41,8 @@ class RunnerOptions:
 class ModelRunner:
     """A pretrained model and its tokenizer, for inference.
 
-    Rows of similar length share a pass, so that little of a batch is padding; what comes back is in the order that was given. A row's
-    result does not depend on the other rows, but for rounding.
+    Rows of similar length share a pass, so that little of a batch is padding; what comes back is in the order that was
+    given. A row's result does not depend on the other rows, but for rounding.
 
     Args:
         auto_class: such as `transformers.AutoModel`.
@@ -48,7 +50,8 @@ class ModelRunner:
         what: names the model in messages, such as `classifier`.
         options: rows per pass (`batch_size`), where texts are cut, where to run, whether a pickle may be read.
         truncation_side: which end is cut.
-        need: whether a tensor that the weights lack is an error, by its name; tensors that are not needed may be random.
+        need: whether a tensor that the weights lack is an error, by its name; tensors that are not needed may be
+            random.
 
     Attributes:
         tokenizer, model, config: as loaded; the model is frozen and in evaluation mode.
@@ -74,7 +77,9 @@ class ModelRunner:
         failure = f"the {what} {model!r} cannot be loaded"
         loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=options.allow_pickle)
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, truncation_side=truncation_side, trust_remote_code=False)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                model, truncation_side=truncation_side, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise ModelError(f"{failure}: {error}") from error
         self.model = loaded[0]
@@ -92,13 +97,18 @@ class ModelRunner:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         if self.config.pad_token_id is None:
             self.config.pad_token_id = self.tokenizer.pad_token_id
-        self._nothing = self.tokenizer.pad_token_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
+        self._nothing = (
+            self.tokenizer.pad_token_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
+        )
 
-    def run(self, texts: Sequence[Texts], read: Callable[[Any, dict[str, Tensor]], Sequence[Any]], **inputs: Any) -> list[Any]:
-        """One result per text.
+    def run(
+        self, texts: Sequence[Texts], read: Callable[[Any, dict[str, Tensor]], Sequence[Any]], **inputs: Any
+    ) -> list[Any]:
+        """Return one result per text.
 
         Args:
-            texts: (B,) texts, or pairs that a model reads together (the first of a pair is cut where both are too long).
+            texts: (B,) texts, or pairs that a model reads together (the first of a pair is cut where both are too
+                long).
             read: called with the model's output for b rows and its padded inputs, (b, T) each; returns b results.
             inputs: further arguments of the model: tensors of one row, repeated for each.
         """
@@ -113,20 +123,28 @@ class ModelRunner:
         with torch.inference_mode():
             for start in range(0, len(order), self._batch_size):
                 batch = order[start : start + self._batch_size]
-                columns = {name: [column[row] for row in batch] for name, column in encoded.items() if name in self._inputs}
+                columns = {
+                    name: [column[row] for row in batch] for name, column in encoded.items() if name in self._inputs
+                }
                 padded = dict(self.tokenizer.pad(columns, return_tensors="pt").to(self._device))
-                repeated = {name: value.to(self._device).expand(len(batch), *value.shape) for name, value in inputs.items()}
+                repeated = {
+                    name: value.to(self._device).expand(len(batch), *value.shape) for name, value in inputs.items()
+                }
                 for row, result in zip(batch, read(self.model(**padded, **repeated), padded), strict=True):
                     results[row] = result
         return results
 
     def encode(self, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
-        """Token ids of each text, special tokens included, cut to what the model reads; EOS for a text without any, as models need one."""
+        """Return token ids of each text, special tokens included, cut to what the model reads; EOS for a text without
+        any, as models need one.
+        """
         if texts and isinstance(texts[0], tuple):
             firsts, seconds = ([self._text(pair[side]) for pair in texts] for side in (0, 1))
             encoded = dict(self.tokenizer(firsts, seconds, truncation="longest_first", max_length=self._max_tokens))
         else:
-            encoded = dict(self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens))
+            encoded = dict(
+                self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens)
+            )
         filler = {"input_ids": self._nothing, "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
             if not ids:
@@ -136,7 +154,7 @@ class ModelRunner:
 
     @staticmethod
     def _text(text: Any) -> str:
-        """The text as tokenizers take it: they cannot encode half of a surrogate pair."""
+        """Return the text as tokenizers take it: they cannot encode half of a surrogate pair."""
         return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -158,7 +176,7 @@ class IncompleteModelError(ModelError):
 
 
 def positions(config: PretrainedConfig) -> int:
-    """How many tokens the position embeddings allow."""
+    """Return how many tokens the position embeddings allow."""
     number = getattr(config, "max_position_embeddings", None)
     if not isinstance(number, int) or number < 1:
         return 1 << 30

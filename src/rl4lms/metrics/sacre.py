@@ -2,12 +2,12 @@
 
 Sources: Post (2018); Popović (2015, 2017); Snover et al. (2006).
 
-Each gives a corpus value and one value per text. Corpus values carry a standard error by the bootstrap over texts (200 samples, seeded),
-from sacrebleu's statistics of each text. Rows may have different numbers of references.
+Each gives a corpus value and one value per text. Corpus values carry a standard error by the bootstrap over texts (200
+samples, seeded), from sacrebleu's statistics of each text. Rows may have different numbers of references.
 
-The statistics come from the four methods that sacrebleu's base class asks of every metric (to prepare a text, to take what is needed of
-references, to compare, to turn sums into a score), so that what belongs to references is computed once. The public methods give the same.
-TER's edits are the exception: see `rl4lms.metrics.ter`.
+The statistics come from the four methods that sacrebleu's base class asks of every metric (to prepare a text, to take
+what is needed of references, to compare, to turn sums into a score), so that what belongs to references is computed
+once. The public methods give the same. TER's edits are the exception: see `rl4lms.metrics.ter`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ IgnoreCase = Annotated[bool, Option("ignore case")]
 class _Adapter:
     """What the three have in common.
 
-    `signature` is sacrebleu's own, which names the number of references: of the batch that was last measured, `var` where it differs
-    between rows and before anything was measured.
+    `signature` is sacrebleu's own, which names the number of references: of the batch that was last measured, `var`
+    where it differs between rows and before anything was measured.
     """
 
     _most = 100.0  # rounding makes perfect texts a little better than that
 
-    def __init__(self, key: str, higher_is_better: bool, make: Callable[..., Any], options: dict[str, Any], **sentence: Any) -> None:
+    def __init__(
+        self, key: str, higher_is_better: bool, make: Callable[..., Any], options: dict[str, Any], **sentence: Any
+    ) -> None:
         """
         Args:
             key: of the corpus value.
@@ -59,7 +61,8 @@ class _Adapter:
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, CorpusValue | list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -75,14 +78,18 @@ class _Adapter:
         }
 
     def as_reward(self, key: str, value: float) -> float:
-        """The value in [0, 1]."""
+        """Return the value in [0, 1]."""
         return value / 100
 
-    def _statistics(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> Sequence[Sequence[float]]:
+    def _statistics(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> Sequence[Sequence[float]]:
         """Of each text, what sacrebleu sums over a corpus."""
         scorer = _scorer(self._make, self._options)
         return [
-            scorer._compute_segment_statistics(scorer._preprocess_segment(text), _reference_info(self._make, self._options, tuple(texts)))
+            scorer._compute_segment_statistics(
+                scorer._preprocess_segment(text), _reference_info(self._make, self._options, tuple(texts))
+            )
             for text, texts in zip(completions, references, strict=True)
         ]
 
@@ -100,7 +107,8 @@ class _Adapter:
 
 
 class SacreBleu(_Adapter):
-    """BLEU, 0 to 100: corpus value `sacrebleu`, and `sentence_sacrebleu` of each text with `effective_order`, as sacrebleu advises.
+    """BLEU, 0 to 100: corpus value `sacrebleu`, and `sentence_sacrebleu` of each text with `effective_order`, as
+    sacrebleu advises.
 
     0 for a text that shares no word with its references. As a reward: divided by 100.
     """
@@ -120,7 +128,8 @@ class SacreBleu(_Adapter):
 
 
 class Chrf(_Adapter):
-    """Character n-gram F-score, 0 to 100: corpus value `chrf` and `sentence_chrf` of each text; `chrf++` with word n-grams.
+    """Character n-gram F-score, 0 to 100: corpus value `chrf` and `sentence_chrf` of each text; `chrf++` with word
+    n-grams.
 
     0 for a text without characters other than white space, and against such a reference. As a reward: divided by 100.
     """
@@ -137,12 +146,15 @@ class Chrf(_Adapter):
 
 
 class Ter(_Adapter):
-    """Translation edit rate: edits (a shift of words counts as one) in per cent of the mean reference length; lower is better.
+    """Translation edit rate: edits (a shift of words counts as one) in per cent of the mean reference length; lower is
+    better.
 
-    Corpus value `ter` and `sentence_ter` of each text; can exceed 100. Against an empty reference: 0 for an empty text, else 100.
-    As a reward: 1 - value/100, as in the original library, below 0 for texts that need more edits than the reference has words.
+    Corpus value `ter` and `sentence_ter` of each text; can exceed 100. Against an empty reference: 0 for an empty text,
+    else 100. As a reward: 1 - value/100, as in the original library, below 0 for texts that need more edits than the
+    reference has words.
 
-    Edits are counted by `rl4lms.metrics.ter`, which finds sacrebleu's numbers without its half minute for 64 long texts that repeat words.
+    Edits are counted by `rl4lms.metrics.ter`, which finds sacrebleu's numbers without its half minute for 64 long texts
+    that repeat words.
     """
 
     _most = math.inf
@@ -151,20 +163,32 @@ class Ter(_Adapter):
         self,
         normalized: Annotated[bool, Option("split punctuation from words")] = False,
         no_punct: Annotated[bool, Option("remove punctuation")] = False,
-        asian_support: Annotated[bool, Option("Chinese and Japanese characters are words, with the two options above")] = False,
+        asian_support: Annotated[
+            bool, Option("Chinese and Japanese characters are words, with the two options above")
+        ] = False,
         case_sensitive: Annotated[bool, Option("case counts")] = False,
     ) -> None:
-        options = {"normalized": normalized, "no_punct": no_punct, "asian_support": asian_support, "case_sensitive": case_sensitive}
+        options = {
+            "normalized": normalized,
+            "no_punct": no_punct,
+            "asian_support": asian_support,
+            "case_sensitive": case_sensitive,
+        }
         super().__init__("ter", False, TER, options)
 
-    def _statistics(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> Sequence[Sequence[float]]:
+    def _statistics(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> Sequence[Sequence[float]]:
         """Edits of each text to the reference that needs fewest, and the mean length of its references."""
         scorer = _scorer(self._make, self._options)
         words = [scorer._preprocess_segment(text).split() for text in completions]
         tokenised = [[_ter_reference(self._options, text) for text in texts] for texts in references]
         pairs = [(text, reference) for text, row in zip(words, tokenised, strict=True) for reference in row]
         edits = iter(count_edits(pairs))
-        return [[min(next(edits) for _ in row), sum(len(reference.words) for reference in row) / len(row)] for row in tokenised]
+        return [
+            [min(next(edits) for _ in row), sum(len(reference.words) for reference in row) / len(row)]
+            for row in tokenised
+        ]
 
     def as_reward(self, key: str, value: float) -> float:
         """1 for no edits."""

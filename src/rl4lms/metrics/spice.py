@@ -1,7 +1,9 @@
-"""SPICE: F1 of the propositions (objects, attributes, relations) that Stanford's parser reads in a text and in its references.
+"""SPICE: F1 of the propositions (objects, attributes, relations) that Stanford's parser reads in a text and in its
+references.
 
-Source: Anderson et al., "SPICE: Semantic Propositional Image Caption Evaluation" (2016). The computation is the authors' Java program, run
-by the package aac-metrics, which has to be installed with its programs: `pip install aac-metrics`, `aac-metrics-download`, and Java.
+Source: Anderson et al., "SPICE: Semantic Propositional Image Caption Evaluation" (2016). The computation is the
+authors' Java program, run by the package aac-metrics, which has to be installed with its programs: `pip install
+aac-metrics`, `aac-metrics-download`, and Java.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ _REMEDY = "run: pip install aac-metrics && aac-metrics-download, and have Java (
 
 
 class Spice:
-    """SPICE, in [0, 1] for each text under the key `spice`. Seconds per call, for the start of Java: no reward for short iterations.
+    """SPICE, in [0, 1] for each text under the key `spice`. Seconds per call, for the start of Java: no reward for
+    short iterations.
 
-    A text without any word has the value 0. Where the Java program finds no proposition in text and references, it says nothing, and the
-    row has no value.
+    A text without any word has the value 0. Where the Java program finds no proposition in text and references, it says
+    nothing, and the row has no value.
 
     Raises:
         MissingPartError: aac-metrics, its program or Java is not there.
@@ -43,8 +46,11 @@ class Spice:
         self.signature = signature("spice", implementation=f"aac-metrics-{_version()}")
         self._try()
 
-    def __call__(self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any) -> dict[str, list[float | None]]:
-        """
+    def __call__(
+        self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
+    ) -> dict[str, list[float | None]]:
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference, or the Java program failed.
         """
@@ -53,7 +59,9 @@ class Spice:
         rows = [row for row, text in enumerate(completions) if any(letter.isalnum() for letter in text)]
         if rows:
             try:
-                _, scores = self._spice([_plain(completions[row]) for row in rows], [[_plain(t) for t in references[row]] for row in rows])
+                _, scores = self._spice(
+                    [_plain(completions[row]) for row in rows], [[_plain(t) for t in references[row]] for row in rows]
+                )
             except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
                 raise DataError(f"spice: the Java program behind aac-metrics failed: {error}") from error
             found = [float(score) for score in scores["spice"]]

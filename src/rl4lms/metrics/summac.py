@@ -1,9 +1,10 @@
 """SummaC: whether a source entails a text, by a model of natural language inference (NLI) on pairs of their parts.
 
-Source: Laban et al., "SummaC: Re-Visiting NLI-based Models for Inconsistency Detection in Summarization" (2022), and the authors' package
-summac 0.0.4, whose numbers these are for the same parts. Deviations: sentences are found by the rules of `rl4lms.metrics.sentences` and
-not by NLTK's trained splitter, whose data may not be there; of a pair that is too long the longer text is cut, not always the source; and
-where there is nothing to compare SummaC-ZS is 0 whatever its options are, also with `use_contradiction` alone, where the package says 1.
+Source: Laban et al., "SummaC: Re-Visiting NLI-based Models for Inconsistency Detection in Summarization" (2022), and
+the authors' package summac 0.0.4, whose numbers these are for the same parts. Deviations: sentences are found by the
+rules of `rl4lms.metrics.sentences` and not by NLTK's trained splitter, whose data may not be there; of a pair that is
+too long the longer text is cut, not always the source; and where there is nothing to compare SummaC-ZS is 0 whatever
+its options are, also with `use_contradiction` alone, where the package says 1.
 """
 
 from __future__ import annotations
@@ -36,12 +37,16 @@ Granularity = Annotated[
 ]
 Operation = Literal["max", "mean", "min"]
 
-# As in the authors' package: sentences and paragraphs of up to ten characters do not count, nor what comes after 100 parts of the source.
+# As in the authors' package: sentences and paragraphs of up to ten characters do not count, nor what comes after 100
+# parts of the source.
 _SHORTEST, _MOST_PARTS = 11, 100
 # SummaC-Conv reads ten sentences.
 _MOST_SENTENCES = 10
 # Edges of the bins of the published layer.
-_PERCENTILES = np.array([0, 1, 2, 3, 4, 7, 13, 37, 90, 91, 92, 93, 94, 95, 95.5, 96, 96.5, 97, 97.5, 98, 98.5, 99, 99.5, 100]) / 100
+_PERCENTILES = (
+    np.array([0, 1, 2, 3, 4, 7, 13, 37, 90, 91, 92, 93, 94, 95, 95.5, 96, 96.5, 97, 97.5, 98, 98.5, 99, 99.5, 100])
+    / 100
+)
 # Probabilities of that many pairs are kept, and that many pairs are tokenised at once.
 _KEPT, _PAIRS = 1 << 17, 1 << 13
 _OPERATIONS: dict[str, Callable[..., Any]] = {"max": np.max, "mean": np.mean, "min": np.min}
@@ -55,8 +60,12 @@ class _SummaC(RunnerOptions, ABC):
     higher_is_better = True
     uses_model = True
 
-    model: Annotated[str, Option("an NLI classifier with a label named like `entailment`: Hub id or folder", min_length=1)]
-    source: Annotated[str, Option("what must entail the text: prompts, references, or a data column", min_length=1)] = "prompts"
+    model: Annotated[
+        str, Option("an NLI classifier with a label named like `entailment`: Hub id or folder", min_length=1)
+    ]
+    source: Annotated[str, Option("what must entail the text: prompts, references, or a data column", min_length=1)] = (
+        "prompts"
+    )
     max_tokens: Annotated[int, Option("longer pairs are cut; the model's own limit applies, too", ge=8)] = 500
 
     def _load(self, granularity: str, contradiction: bool) -> None:
@@ -72,7 +81,8 @@ class _SummaC(RunnerOptions, ABC):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no source.
         """
@@ -85,15 +95,21 @@ class _SummaC(RunnerOptions, ABC):
         )
         values = []
         for text, texts in rows:
-            tables = [np.array([[found[part, sentence] for sentence in cut[text]] for part in parts[one]]) for one in texts]
+            tables = [
+                np.array([[found[part, sentence] for sentence in cut[text]] for part in parts[one]]) for one in texts
+            ]
             values.append(max(self._value(table.transpose(2, 0, 1) if table.size else None) for table in tables))
         return {self.key: values}
 
     @abstractmethod
     def _value(self, table: Array | None) -> float:
-        """From probabilities (labels, parts, sentences), or None where there are no pairs, to the score of one source."""
+        """From probabilities (labels, parts, sentences), or None where there are no pairs, to the score of one
+        source.
+        """
 
-    def _sources(self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], columns: dict[str, Any]) -> list[tuple[str, ...]]:
+    def _sources(
+        self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], columns: dict[str, Any]
+    ) -> list[tuple[str, ...]]:
         if self.source == "prompts":
             return [(prompt,) for prompt in prompts]
         if self.source == "references":
@@ -101,7 +117,9 @@ class _SummaC(RunnerOptions, ABC):
             return list(references)
         if self.source not in columns:
             known = ", ".join(["prompts", "references", *sorted(columns)])
-            raise DataError(f"{self.key}: there is no data column {self.source!r} to take sources from; there are: {known}")
+            raise DataError(
+                f"{self.key}: there is no data column {self.source!r} to take sources from; there are: {known}"
+            )
         for row, text in enumerate(columns[self.source]):
             if not isinstance(text, str):
                 raise DataError(f"{self.key}: {self.source} of row {row} is {type(text).__name__}; expected a text")
@@ -114,7 +132,9 @@ class _SummaC(RunnerOptions, ABC):
         new = [pair for pair in keys if pair not in found]
         for start in range(0, len(new), _PAIRS):
             some = new[start : start + _PAIRS]
-            read = self._runner.run(some, lambda output, inputs: output.logits.float().softmax(-1)[:, self._labels].tolist())
+            read = self._runner.run(
+                some, lambda output, inputs: output.logits.float().softmax(-1)[:, self._labels].tolist()
+            )
             for pair, probabilities in zip(some, read, strict=True):
                 found[pair] = probabilities
                 self._kept.put(keys[pair], probabilities)
@@ -125,10 +145,10 @@ class _SummaC(RunnerOptions, ABC):
 class SummaCZS(_SummaC):
     """SummaC-ZS, in [-1, 1] (in [0, 1] without one of the two), under the key `summac_zs`.
 
-    For every part of the source and every sentence of the text the probabilities of entailment and of contradiction; `op1` of each over
-    the parts of the source; their difference; `op2` of it over the sentences. 0 where either has no part that is long enough. With
-    `use_entailment` alone the score is entailment, with `use_contradiction` alone 1 minus contradiction. Of several references as sources
-    the best score counts.
+    For every part of the source and every sentence of the text the probabilities of entailment and of contradiction;
+    `op1` of each over the parts of the source; their difference; `op2` of it over the sentences. 0 where either has no
+    part that is long enough. With `use_entailment` alone the score is entailment, with `use_contradiction` alone 1
+    minus contradiction. Of several references as sources the best score counts.
 
     A `paragraph` is a block between blank lines, or a line where there are none; as in the original library, it is
     the default.
@@ -175,10 +195,11 @@ class SummaCZS(_SummaC):
 class SummaCConv(_SummaC):
     """SummaC-Conv, in [0, 1], under the key `summac_conv`.
 
-    For each of the first ten sentences of the text the histogram of the probabilities that the parts of the source entail it; a trained
-    linear layer turns each histogram into a number; their mean m goes as (m, m, m) through a second one, and the softmax of its second
-    output is the score. Source or text without any part long enough count as one part that entails nothing. Of several references as
-    sources the best score counts. This library does not train the layer.
+    For each of the first ten sentences of the text the histogram of the probabilities that the parts of the source
+    entail it; a trained linear layer turns each histogram into a number; their mean m goes as (m, m, m) through a
+    second one, and the softmax of its second output is the score. Source or text without any part long enough count as
+    one part that entails nothing. Of several references as sources the best score counts. This library does not train
+    the layer.
 
     The classifier is the one that the layer was trained for, `tals/albert-xlarge-vitaminc-mnli` for the published
     one. The layers have the authors' layout, `mlp.weight` (1, bins), `mlp.bias` (1,), `layer_final.weight` (2, 3),
@@ -223,7 +244,7 @@ _SHAPES = {"mlp.weight": (1, None), "mlp.bias": (1,), "layer_final.weight": (2, 
 
 
 def load_layers(path: str) -> dict[str, Array]:
-    """The trained layers of SummaC-Conv.
+    """Return the trained layers of SummaC-Conv.
 
     Args:
         path: a safetensors file, or a folder with one.
@@ -253,27 +274,34 @@ def load_layers(path: str) -> dict[str, Array]:
         tensors = load_file(file)
         layers = {name: tensors[name].double().numpy() for name in _SHAPES}
     except (OSError, SafetensorError, KeyError) as error:
-        raise ModelError(f"summac_conv: the layers cannot be read from {path!r}: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"summac_conv: the layers cannot be read from {path!r}: {type(error).__name__}: {error}"
+        ) from error
     for name, shape in _SHAPES.items():
         found = layers[name].shape
         if len(found) != len(shape) or any(size not in (None, there) for size, there in zip(shape, found, strict=True)):
-            raise ModelError(f"summac_conv: {name} of {path!r} has the shape {found}; expected (1, bins), (1,), (2, 3) and (2,)")
+            raise ModelError(
+                f"summac_conv: {name} of {path!r} has the shape {found}; expected (1, bins), (1,), (2, 3) and (2,)"
+            )
     return layers
 
 
 def nli_label(config: PretrainedConfig, model: str, word: str) -> int:
-    """The output of an NLI classifier whose label contains a word, but not as `not_entailment` does.
+    """Return the output of an NLI classifier whose label contains a word, but not as `not_entailment` does.
 
     Raises:
         ConfigError: not exactly one label does.
     """
     names = {int(index): str(name) for index, name in (config.id2label or {}).items()}
-    found = [index for index, name in names.items() if word in name.lower() and not name.lower().startswith(("no", "un"))]
+    found = [
+        index for index, name in names.items() if word in name.lower() and not name.lower().startswith(("no", "un"))
+    ]
     if len(found) == 1:
         return found[0]
     listed = ", ".join(names[index] for index in sorted(names))
     raise ConfigError(
-        f"{model!r} is no NLI classifier, or does not name its labels: exactly one must contain {word!r}, and they are: {listed}. "
+        f"{model!r} is no NLI classifier, or does not name its labels: exactly one must contain {word!r}, and they "
+        f"are: {listed}. "
         "If you know what they mean, correct id2label in its config.json"
     )
 

@@ -17,11 +17,14 @@ def signature(name: str, **options: object) -> str:
         name: of the metric.
         options: everything that changes the number, in the order in which it is shown.
     """
-    return "|".join([name, *(f"{key}:{_shown(value)}" for key, value in options.items()), f"version:rl4lms-{rl4lms.__version__}"])
+    return "|".join(
+        [name, *(f"{key}:{_shown(value)}" for key, value in options.items()), f"version:rl4lms-{rl4lms.__version__}"]
+    )
 
 
 def check_references(name: str, references: Sequence[tuple[str, ...]]) -> None:
-    """
+    """Refuse rows without references.
+
     Raises:
         DataError: a row has no reference.
     """

@@ -1,20 +1,23 @@
 """The edits that TER counts, exactly as sacrebleu counts them, for a batch of texts at once and many times as fast.
 
-Sources: Snover et al. (2006), "A Study of Translation Edit Rate with Targeted Human Annotation"; sacrebleu's `lib_ter` after Tercom.
+Sources: Snover et al. (2006), "A Study of Translation Edit Rate with Targeted Human Annotation"; sacrebleu's `lib_ter`
+after Tercom.
 
-A text is rewritten step by step: of all shifts of a run of words to where the reference has these words, the one that lowers the edit
-distance most is carried out, until none does. The result is the number of shifts and the distance that is left. Four rules of sacrebleu
-belong to its numbers, and hold here:
+A text is rewritten step by step: of all shifts of a run of words to where the reference has these words, the one that
+lowers the edit distance most is carried out, until none does. The result is the number of shifts and the distance that
+is left. Four rules of sacrebleu belong to its numbers, and hold here:
 
-* a shift must mend errors on both sides, moves at most 10 words by at most 50 places, and of equally good ones the longest, then the
-  leftmost, then the one to the leftmost place is taken;
+* a shift must mend errors on both sides, moves at most 10 words by at most 50 places, and of equally good ones the
+  longest, then the leftmost, then the one to the leftmost place is taken;
 * once 1,000 shifts were tried for a pair of texts, the search ends, without a shift in its last step;
 * cells of the distance matrix more than 25 places off its diagonal are never visited;
-* the alignment that shifts are read from prefers matches and substitutions, then words too many, then words that are missing.
+* the alignment that shifts are read from prefers matches and substitutions, then words too many, then words that are
+  missing.
 
-What is fast: distances are computed with one bit per word of the reference (Myers, 1999; Hyyrö, 2003), all shifts of all texts of one step
-together. Not visiting cells comes to the same as finding no match between one of them and any other: a path through them then pays for
-every step, and one inside the band does not cost more. So the band is a mask on the bits of matching words.
+What is fast: distances are computed with one bit per word of the reference (Myers, 1999; Hyyrö, 2003), all shifts of
+all texts of one step together. Not visiting cells comes to the same as finding no match between one of them and any
+other: a path through them then pays for every step, and one inside the band does not cost more. So the band is a mask
+on the bits of matching words.
 """
 
 from __future__ import annotations
@@ -80,7 +83,9 @@ def count_edits(pairs: Sequence[tuple[Sequence[str], Reference]]) -> list[int]:
 def _count(pairs: Sequence[tuple[Sequence[str], Reference]]) -> list[int]:
     searches = [_Search(list(words), reference) for words, reference in pairs]
     # long texts first, so that those that still have words are always at the front
-    active = sorted((search for search in searches if search.words and search.reference.words), key=lambda s: -len(s.words))
+    active = sorted(
+        (search for search in searches if search.words and search.reference.words), key=lambda s: -len(s.words)
+    )
     while active:
         active = [search for search in active if search.find_candidates()]
         if active:
@@ -99,10 +104,13 @@ class _Search:
         shifts, tried: shifts carried out and tried so far.
         distance: edit distance of `words` and the reference; without a search that of texts of which one is empty.
         least: edit distance that is left in any order of the words.
-        band: (lowest, one above the highest) word count of the reference that a row of the matrix visits, one per word of the text.
-        masks: of each row, the bits of the words of the reference whose cell, and the one on its upper left, are within the band.
+        band: (lowest, one above the highest) word count of the reference that a row of the matrix visits, one per word
+            of the text.
+        masks: of each row, the bits of the words of the reference whose cell, and the one on its upper left, are within
+            the band.
         targets: before which words of the text a run can go, ascending.
-        runs: (length, start, first, last) of the runs of words that can be moved next, each to all of `targets[first : last + 1]`.
+        runs: (length, start, first, last) of the runs of words that can be moved next, each to all of `targets[first :
+            last + 1]`.
     """
 
     words: list[str]
@@ -133,13 +141,16 @@ class _Search:
         ]
 
     def find_candidates(self) -> bool:
-        """Collects the shifts to be tried next; False where there are none, too many, or no shift can help."""
+        """Collect the shifts to be tried next; False where there are none, too many, or no shift can help."""
         errors, reference_errors, targets = self._align()
         if self.distance == self.least:
             return False
         wrong, reference_wrong = list(accumulate(errors, initial=0)), list(accumulate(reference_errors, initial=0))
         # targets never decrease
-        self.targets, ranks = list(dict.fromkeys(targets)), list(accumulate((a != b for a, b in pairwise(targets)), initial=0))
+        self.targets, ranks = (
+            list(dict.fromkeys(targets)),
+            list(accumulate((a != b for a, b in pairwise(targets)), initial=0)),
+        )
         words, goals, places = self.words, self.reference.words, self.reference.places
         self.runs = []
         end, goals_end = len(words), len(goals)
@@ -150,7 +161,9 @@ class _Search:
                     continue
                 behind, goal_behind = start, goal
                 most = start + MAX_SHIFT_SIZE
-                while behind < end and goal_behind < goals_end and behind < most and words[behind] == goals[goal_behind]:
+                while (
+                    behind < end and goal_behind < goals_end and behind < most and words[behind] == goals[goal_behind]
+                ):
                     if behind == aligned:
                         break  # never a shift to within the run itself
                     behind, goal_behind = behind + 1, goal_behind + 1
@@ -177,11 +190,11 @@ class _Search:
         return True
 
     def _align(self) -> tuple[list[bool], list[bool], list[int]]:
-        """Sets the distance, and follows the path through the matrix.
+        """Set the distance, and follow the path through the matrix.
 
         Returns:
-            Whether each word of the text and of the reference is an error; and, for n = 0 .. words of the reference, before which word of
-            the text a run goes that shall follow what the first n are aligned with.
+            Whether each word of the text and of the reference is an error; and, for n = 0 .. words of the reference,
+            before which word of the text a run goes that shall follow what the first n are aligned with.
         """
         columns = len(self.reference.words)
         full = (1 << columns) - 1
@@ -240,7 +253,9 @@ def _best_candidates(searches: Sequence[_Search]) -> list[int]:
     return best
 
 
-def _gains(searches: Sequence[_Search], owner: Integers, length: Integers, start: Integers, target: Integers) -> Integers:
+def _gains(
+    searches: Sequence[_Search], owner: Integers, length: Integers, start: Integers, target: Integers
+) -> Integers:
     """By how much each shift lowers the edit distance.
 
     Args:
@@ -275,13 +290,21 @@ def _gains(searches: Sequence[_Search], owner: Integers, length: Integers, start
                 match &= masks[block, row].take(owner[:n])
             carried = _advance(match, up[block, :n], down[block, :n], carried, block + 1 < blocks)
     columns = [len(search.reference.words) for search in own]
-    used = np.array([[_low_bits(n - _WORD * block) for n in columns] for block in range(blocks)], dtype=np.uint64)[:, owner]
-    distance = sizes[owner] + np.bitwise_count(up & used).sum(0, dtype=np.int64) - np.bitwise_count(down & used).sum(0, dtype=np.int64)
+    used = np.array([[_low_bits(n - _WORD * block) for n in columns] for block in range(blocks)], dtype=np.uint64)[
+        :, owner
+    ]
+    distance = (
+        sizes[owner]
+        + np.bitwise_count(up & used).sum(0, dtype=np.int64)
+        - np.bitwise_count(down & used).sum(0, dtype=np.int64)
+    )
     return np.array([search.distance for search in own])[owner] - distance
 
 
-def _advance(match: Words, up: Words, down: Words, carried: tuple[Words, Words] | None, carry: bool) -> tuple[Words, Words] | None:
-    """One block of one row of many matrices (Myers, 1999, figure 8), in place; names as in `_Search._align`.
+def _advance(
+    match: Words, up: Words, down: Words, carried: tuple[Words, Words] | None, carry: bool
+) -> tuple[Words, Words] | None:
+    """Return one block of one row of many matrices (Myers, 1999, figure 8), in place; names as in `_Search._align`.
 
     Args:
         match: (n,) bits of words that match; overwritten.

@@ -1,16 +1,17 @@
-"""The metrics of ToTTo: PARENT and BLEU of all rows, and of the rows whose table headers training data has or has not ("overlap").
+"""The metrics of ToTTo: PARENT and BLEU of all rows, and of the rows whose table headers training data has or has not
+("overlap").
 
-Source: Parikh et al., "ToTTo: A Controlled Table-To-Text Generation Dataset" (2020), and its evaluation script (google-research/language,
-totto). PARENT's precision looks at the whole table, its recall at the highlighted cells; titles belong to both. Texts and cells are
-lower-cased and tokenised as by sacrebleu.
+Source: Parikh et al., "ToTTo: A Controlled Table-To-Text Generation Dataset" (2020), and its evaluation script
+(google-research/language, totto). PARENT's precision looks at the whole table, its recall at the highlighted cells;
+titles belong to both. Texts and cells are lower-cased and tokenised as by sacrebleu.
 
-The data columns are those of ToTTo's own JSON: `table` (rows of cells `{"value": ...}`), `highlighted_cells` (pairs of row and column
-index) and, where they are there, `table_page_title`, `table_section_title`, `table_section_text` and `overlap_subset`. The references
-are the final sentences of `sentence_annotations`.
+The data columns are those of ToTTo's own JSON: `table` (rows of cells `{"value": ...}`), `highlighted_cells` (pairs of
+row and column index) and, where they are there, `table_page_title`, `table_section_title`, `table_section_text` and
+`overlap_subset`. The references are the final sentences of `sentence_annotations`.
 
-Deviations: the script runs a detokenizer over its files first, which changes texts with detached punctuation only; and it fills up to three
-references with the text `<null>`. PARENT expects nothing of that "reference", so a text that copies the table can score best against it:
-here only `null_references=True` does so.
+Deviations: the script runs a detokenizer over its files first, which changes texts with detached punctuation only; and
+it fills up to three references with the text `<null>`. PARENT expects nothing of that "reference", so a text that
+copies the table can score best against it: here only `null_references=True` does so.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class TottoParent:
     """PARENT of ToTTo, in [0, 1] for each text.
 
     Keys: `totto_parent` (F1), `totto_parent_precision`, `totto_parent_recall`; the same with `totto_parent_overlap` and
-    `totto_parent_non_overlap`, where rows of the other subset, and rows whose `overlap_subset` is not known, have no value.
+    `totto_parent_non_overlap`, where rows of the other subset, and rows whose `overlap_subset` is not known, have no
+    value.
     """
 
     higher_is_better = True
@@ -59,28 +61,38 @@ class TottoParent:
         overlap_subset: Sequence[bool | None] | None = None,
         **columns: Any,
     ) -> dict[str, list[float | None]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference, a table is none, or a highlighted cell is not in it.
         """
         check_references("totto_parent", references)
         nothing = [None] * len(completions)
-        titles = zip(table_page_title or nothing, table_section_title or nothing, table_section_text or nothing, strict=True)
+        titles = zip(
+            table_page_title or nothing, table_section_title or nothing, table_section_text or nothing, strict=True
+        )
         scores = []
         for row, (text, texts, cells, chosen, (page, section, around)) in enumerate(
             zip(completions, references, table, highlighted_cells, titles, strict=True)
         ):
             read = _table(row, cells, chosen, [page, section], around)
-            scores.append(best_score(words_13a(text), [words_13a(other) for other in _filled(texts, self._at_least)], read))
+            scores.append(
+                best_score(words_13a(text), [words_13a(other) for other in _filled(texts, self._at_least)], read)
+            )
         values: dict[str, list[float | None]] = {}
-        for name, subset in (("totto_parent", None), ("totto_parent_overlap", True), ("totto_parent_non_overlap", False)):
+        for name, subset in (
+            ("totto_parent", None),
+            ("totto_parent_overlap", True),
+            ("totto_parent_non_overlap", False),
+        ):
             kept = [subset is None or flag is subset for flag in _flags(overlap_subset or nothing)]
             values |= _columns(name, [score if keep else None for score, keep in zip(scores, kept, strict=True)])
         return values
 
 
 class TottoBleu:
-    """BLEU of ToTTo, 0 to 100: corpus values `totto_bleu`, `totto_bleu_overlap` and `totto_bleu_non_overlap`, and `sentence_totto_bleu`.
+    """BLEU of ToTTo, 0 to 100: corpus values `totto_bleu`, `totto_bleu_overlap` and `totto_bleu_non_overlap`, and
+    `sentence_totto_bleu`.
 
     Case is ignored. A subset without rows has no value. As a reward: the value of each text, divided by 100.
     """
@@ -96,7 +108,12 @@ class TottoBleu:
     def signature(self) -> dict[str, str]:
         """Sacrebleu's own."""
         corpus, sentence = self._bleu.signature["sacrebleu"], self._bleu.signature["sentence_sacrebleu"]
-        return {"totto_bleu": corpus, "totto_bleu_overlap": corpus, "totto_bleu_non_overlap": corpus, self.reward_key: sentence}
+        return {
+            "totto_bleu": corpus,
+            "totto_bleu_overlap": corpus,
+            "totto_bleu_non_overlap": corpus,
+            self.reward_key: sentence,
+        }
 
     def __call__(
         self,
@@ -105,7 +122,8 @@ class TottoBleu:
         overlap_subset: Sequence[bool | None] | None = None,
         **columns: Any,
     ) -> dict[str, CorpusValue | list[float]]:
-        """
+        """Measure each text; the class says under which keys.
+
         Raises:
             DataError: a row has no reference.
         """
@@ -117,12 +135,14 @@ class TottoBleu:
         for name, subset in (("totto_bleu_overlap", True), ("totto_bleu_non_overlap", False)):
             rows = [row for row, flag in enumerate(flags) if flag is subset]
             if rows:
-                values[name] = self._bleu([completions[row] for row in rows], [references[row] for row in rows])["sacrebleu"]
+                values[name] = self._bleu([completions[row] for row in rows], [references[row] for row in rows])[
+                    "sacrebleu"
+                ]
         of_all = self._bleu(completions, references)
         return {"totto_bleu": of_all["sacrebleu"], **values, self.reward_key: of_all["sentence_sacrebleu"]}
 
     def as_reward(self, key: str, value: float) -> float:
-        """The value in [0, 1]."""
+        """Return the value in [0, 1]."""
         return value / 100
 
 
@@ -131,7 +151,7 @@ def _filled(texts: tuple[str, ...], at_least: int) -> tuple[str, ...]:
 
 
 def _table(row: int, cells: Any, chosen: Any, titles: list[str | None], around: str | None) -> Table:
-    """The whole table for precision, the highlighted cells for recall.
+    """Return the whole table for precision, the highlighted cells for recall.
 
     Args:
         row: for messages.
@@ -144,11 +164,14 @@ def _table(row: int, cells: Any, chosen: Any, titles: list[str | None], around: 
         highlighted = [words_13a(_value(cells[line][place])) for line, place in chosen]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(
-            f"totto_parent: table or highlighted_cells of row {row} is not as expected (rows of cells with a value; pairs of row and "
+            f"totto_parent: table or highlighted_cells of row {row} is not as expected (rows of cells with a value; "
+            f"pairs of row and "
             f"column index): {type(error).__name__}: {error}"
         ) from error
     except IndexError as error:
-        raise DataError(f"totto_parent: highlighted_cells of row {row} names a cell that its table does not have") from error
+        raise DataError(
+            f"totto_parent: highlighted_cells of row {row} names a cell that its table does not have"
+        ) from error
     extra = [words_13a(title.replace("|", "-")) for title in titles if title]
     return Table(
         table_of([*whole, *extra, *([words_13a(around.replace("|", "-"))] if around else [])]).vocabulary,

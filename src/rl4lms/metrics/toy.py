@@ -15,13 +15,16 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 class IncreasingNumbers:
     """How much of a text is numbers that go up, in [0, 1].
 
-    The value is the length of the longest strictly increasing prefix of the numbers in the text, divided by the number of its tokens, or
-    by `min_tokens / 2` where it has fewer. Tokens are what white space separates; numbers are tokens of digits only.
+    The value is the length of the longest strictly increasing prefix of the numbers in the text, divided by the number
+    of its tokens, or by `min_tokens / 2` where it has fewer. Tokens are what white space separates; numbers are tokens
+    of digits only.
     """
 
     higher_is_better = True
 
-    def __init__(self, min_tokens: Annotated[int, Option("texts shorter than half of this score less", ge=1)] = 20) -> None:
+    def __init__(
+        self, min_tokens: Annotated[int, Option("texts shorter than half of this score less", ge=1)] = 20
+    ) -> None:
         self.min_tokens = min_tokens
         self.signature = signature("increasing_numbers", min_tokens=min_tokens)
 

@@ -1,7 +1,8 @@
 """WordNet's synonyms, read from its own database files.
 
-Which words count as synonyms is as in nltk's METEOR: the other words of every synset of a word or of one of its base forms (`morphy`). The
-files are read without nltk's corpus reader, which takes seconds to load and refuses folders outside its own search path.
+Which words count as synonyms is as in nltk's METEOR: the other words of every synset of a word or of one of its base
+forms (`morphy`). The files are read without nltk's corpus reader, which takes seconds to load and refuses folders
+outside its own search path.
 
 Source of the format: wndb(5WN) and morphy(7WN) of WordNet 3.0 (Princeton University).
 """
@@ -18,19 +19,22 @@ from rl4lms.errors import ConfigError, DataError, MissingPartError
 
 PARTS = ("noun", "verb", "adj", "adv")
 FILES = tuple(name for part in PARTS for name in (f"index.{part}", f"data.{part}", f"{part}.exc"))
-# nltk's reader wants these, too: the first is copied where it is there, the second is always the same list of lexicographers' files.
+# nltk's reader wants these, too: the first is copied where it is there, the second is always the same list of
+# lexicographers' files.
 _SENSES, _LEXNAMES = "index.sense", "lexnames"
 _LEXICOGRAPHERS = (
     ("adj", "all pert"),
     ("adv", "all"),
     (
         "noun",
-        "Tops act animal artifact attribute body cognition communication event feeling food group location motive object person phenomenon "
+        "Tops act animal artifact attribute body cognition communication event feeling food group location motive "
+        "object person phenomenon "
         "plant possession process quantity relation shape state substance time",
     ),
     (
         "verb",
-        "body change cognition communication competition consumption contact creation emotion motion perception possession social "
+        "body change cognition communication competition consumption contact creation emotion motion perception "
+        "possession social "
         "stative weather",
     ),
     ("adj", "ppl"),
@@ -85,7 +89,9 @@ class WordNet:
         files = {name: _read(source, name) for name in FILES}
         self._data = {part: files[f"data.{part}"] for part in PARTS}
         self._index = {part: dict(_entries(files[f"index.{part}"])) for part in PARTS}
-        self._irregular = {part: {word: line.split()[1:] for word, line in _entries(files[f"{part}.exc"])} for part in PARTS}
+        self._irregular = {
+            part: {word: line.split()[1:] for word, line in _entries(files[f"{part}.exc"])} for part in PARTS
+        }
         self._synonyms: dict[str, frozenset[str]] = {}
         self._check()
 
@@ -93,11 +99,11 @@ class WordNet:
         return open_wordnet, (self.source,)  # other processes read the files again
 
     def __len__(self) -> int:
-        """Number of different words and phrases."""
+        """Return number of different words and phrases."""
         return len(set().union(*self._index.values()))
 
     def synonyms(self, word: str) -> frozenset[str]:
-        """All single words of the synsets of a word in any part of speech; empty where WordNet does not know it.
+        """Return all single words of the synsets of a word in any part of speech; empty where WordNet does not know it.
 
         Args:
             word: lower-cased. The synonyms are written as in WordNet, with capitals in names.
@@ -105,30 +111,41 @@ class WordNet:
         if word not in self._synonyms:
             if len(self._synonyms) >= _KEPT:
                 self._synonyms.clear()
-            found = (name for part in PARTS for form in self._base_forms(word, part) for name in self._of_entry(part, form))
+            found = (
+                name for part in PARTS for form in self._base_forms(word, part) for name in self._of_entry(part, form)
+            )
             self._synonyms[word] = frozenset(name for name in found if "_" not in name)
         return self._synonyms[word]
 
     def _base_forms(self, word: str, part: str) -> list[str]:
         index, irregular = self._index[part], self._irregular[part].get(word)
-        regular = (word.removesuffix(old) + new for old, endings in _ENDINGS[part].items() if word.endswith(old) for new in endings)
+        regular = (
+            word.removesuffix(old) + new
+            for old, endings in _ENDINGS[part].items()
+            if word.endswith(old)
+            for new in endings
+        )
         return [form for form in dict.fromkeys([word, *(irregular or regular)]) if form in index]
 
     def _of_entry(self, part: str, lemma: str) -> Iterator[str]:
-        """The words of every synset in an entry of the index."""
+        """Return the words of every synset in an entry of the index."""
         fields = self._index[part][lemma].split()
         for offset in fields[-int(fields[2]) :]:
             start = int(offset)
             data = self._data[part]
             columns = data[start : data.index(b"\n", start)].decode("utf-8", "replace").split()
             if columns[0] != offset:
-                raise DataError(f"{self.source}: data.{part} has no entry at {offset}, where index.{part} says that {lemma!r} is")
+                raise DataError(
+                    f"{self.source}: data.{part} has no entry at {offset}, where index.{part} says that {lemma!r} is"
+                )
             for position in range(4, 4 + 2 * int(columns[3], 16), 2):
                 name = columns[position]
-                yield name[: name.rindex("(")] if name.endswith(")") else name  # adjectives may have a marker such as (p)
+                yield (
+                    name[: name.rindex("(")] if name.endswith(")") else name
+                )  # adjectives may have a marker such as (p)
 
     def _check(self) -> None:
-        """Looks up the first and the last word of every index.
+        """Look up the first and the last word of every index.
 
         Raises:
             DataError: an entry cannot be read, or does not lead back to its word.
@@ -138,7 +155,9 @@ class WordNet:
                 try:
                     found = {name.lower() for name in self._of_entry(part, lemma)}
                 except (ValueError, IndexError) as error:
-                    raise DataError(f"{self.source}: the entry of {lemma!r} in index.{part} or data.{part} cannot be read") from error
+                    raise DataError(
+                        f"{self.source}: the entry of {lemma!r} in index.{part} or data.{part} cannot be read"
+                    ) from error
                 if lemma not in found:
                     raise DataError(f"{self.source}: index.{part} and data.{part} do not fit together, see {lemma!r}")
         if not any(self._index.values()):
@@ -147,7 +166,7 @@ class WordNet:
 
 @lru_cache(maxsize=2)
 def open_wordnet(source: Path) -> WordNet:
-    """The WordNet of a folder or zip file; opened once for all that use it.
+    """Return the WordNet of a folder or zip file; opened once for all that use it.
 
     Raises:
         DataError: it is none.
@@ -165,11 +184,13 @@ def installed_wordnet() -> WordNet:
     for source in search_places():
         if _where(source, FILES[0]) is not None:
             return open_wordnet(source)
-    raise MissingPartError("WordNet, which METEOR needs,", "run: rl4lms metrics setup-wordnet, or use meteor_exact_stem")
+    raise MissingPartError(
+        "WordNet, which METEOR needs,", "run: rl4lms metrics setup-wordnet, or use meteor_exact_stem"
+    )
 
 
 def search_places() -> list[Path]:
-    """Where `installed_wordnet` looks: folders, and zip files as nltk leaves them, in this order."""
+    """Return where `installed_wordnet` looks: folders, and zip files as nltk leaves them, in this order."""
     import nltk.data
 
     folders = [own_folder(), *(Path(path) / "corpora" / "wordnet" for path in nltk.data.path)]
@@ -177,14 +198,16 @@ def search_places() -> list[Path]:
 
 
 def own_folder() -> Path:
-    """Where `setup-wordnet` puts it: in `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
+    """Return where `setup-wordnet` puts it: in `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else
+    `~/.cache/rl4lms`.
+    """
     own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
     cache = Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
     return cache / "nltk_data" / "corpora" / "wordnet"
 
 
 def source_in(place: Path) -> Path:
-    """The WordNet that a folder or zip file is or contains.
+    """Return the WordNet that a folder or zip file is or contains.
 
     Raises:
         ConfigError: there is none.
@@ -196,11 +219,13 @@ def source_in(place: Path) -> Path:
                 return candidate
     if not place.exists():
         raise ConfigError(f"{place} does not exist; name the folder that has index.noun, data.noun and so on")
-    raise ConfigError(f"{place} is no WordNet: there is no {FILES[0]} in it; name the folder that has index.noun, data.noun and so on")
+    raise ConfigError(
+        f"{place} is no WordNet: there is no {FILES[0]} in it; name the folder that has index.noun, data.noun and so on"
+    )
 
 
 def copy_into(source: Path, folder: Path) -> None:
-    """Copies the database files into an existing folder, in the form that nltk reads, too.
+    """Copy the database files into an existing folder, in the form that nltk reads, too.
 
     Raises:
         DataError: a file is missing.
@@ -214,7 +239,7 @@ def copy_into(source: Path, folder: Path) -> None:
 
 
 def _where(source: Path, name: str) -> str | None:
-    """The path of a file inside a folder or zip file; None where it is not there."""
+    """Return the path of a file inside a folder or zip file; None where it is not there."""
     if source.is_dir():
         return str(source / name) if (source / name).is_file() else None
     if not source.is_file() or not zipfile.is_zipfile(source):

@@ -16,7 +16,9 @@ _SMALLEST = 1e-30
 
 
 class _Link(torch.autograd.Function):
-    """Zeros of the shape of x that take no memory, with the gradient of x: what a second derivative reaches x by without keeping it."""
+    """Zeros of the shape of x that take no memory, with the gradient of x: what a second derivative reaches x by
+    without keeping it.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -28,7 +30,9 @@ class _Link(torch.autograd.Function):
 
 
 class _TanhGELU(torch.autograd.Function):
-    """Keeps sigmoid(u) and the output, which the next layer keeps anyway: as much memory as keeping x. Twice differentiable."""
+    """Keeps sigmoid(u) and the output, which the next layer keeps anyway: as much memory as keeping x. Twice
+    differentiable.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, link: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ class TanhGELU(nn.Module):
 
 
 def fuse_activations(lm: nn.Module) -> None:
-    """Replaces `gelu_new` (GPT-2, gated T5), eight operations in HF's code, in place."""
+    """Replace `gelu_new` (GPT-2, gated T5), eight operations in HF's code, in place."""
     for module in list(lm.modules()):
         for name, child in module.named_children():
             if type(child) is NewGELUActivation:

@@ -1,4 +1,6 @@
-"""Assembles the policies of a run from a config: the trained one, its frozen reference, NLPO's mask policy, the value function."""
+"""Assembles the policies of a run from a config: the trained one, its frozen reference, NLPO's mask policy, the value
+function.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,14 @@ class Models:
 
 
 def build_models(
-    config: ModelConfig, device: torch.device, *, value: bool = True, mask: bool = False, lm: PreTrainedModel | None = None
+    config: ModelConfig,
+    device: torch.device,
+    *,
+    value: bool = True,
+    mask: bool = False,
+    lm: PreTrainedModel | None = None,
 ) -> Models:
-    """Builds the policies. Dropout is off everywhere: every module is in eval mode.
+    """Build the policies. Dropout is off everywhere: every module is in eval mode.
 
     Args:
         config: which model, and how.
@@ -84,7 +91,9 @@ def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
             "use float32 weights with model.autocast: bfloat16, or adapters (model.lora), which are float32"
         )
     if config.autocast and config.dtype != "float32":
-        raise ModelError(f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights")
+        raise ModelError(
+            f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights"
+        )
     if config.autocast == "float16" and device.type == "cpu":
         raise ModelError("model.autocast: float16 is not supported on CPU; use bfloat16")
 
@@ -118,7 +127,11 @@ def policy_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
 
 def value_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
     """Trainable parameters of the value function beyond the policy's own."""
-    named = [(f"value_head.{n}", p) for n, p in policy.value_head.named_parameters()] if policy.value_head is not None else []
+    named = (
+        [(f"value_head.{n}", p) for n, p in policy.value_head.named_parameters()]
+        if policy.value_head is not None
+        else []
+    )
     if policy.value_lm is not None:
         # The value LM's output head takes part in nothing; where it is tied to the embeddings it is the embeddings.
         named += [(f"value_lm.{n}", p) for n, p in policy.value_lm.named_parameters() if p.requires_grad]
@@ -126,7 +139,7 @@ def value_parameters(policy: Policy) -> list[tuple[str, nn.Parameter]]:
 
 
 def copy_policy_weights(source: Policy, target: Policy) -> None:
-    """Copies the language model (or adapter) of one policy into another of the same shape, in place."""
+    """Copy the language model (or adapter) of one policy into another of the same shape, in place."""
     if source.adapter is None:
         theirs = dict(target.lm.named_parameters()) | dict(target.lm.named_buffers())
         for name, value in [*source.lm.named_parameters(), *source.lm.named_buffers()]:

@@ -12,7 +12,8 @@ from transformers.cache_utils import DynamicLayer
 class RoomyLayer(DynamicLayer):
     """Keys and values of one layer in buffers with room for the tokens to come: appending copies the new ones alone.
 
-    (HF's `DynamicLayer` concatenates, which copies everything at every token; its `StaticLayer` attends to the unused room too.)
+    (HF's `DynamicLayer` concatenates, which copies everything at every token; its `StaticLayer` attends to the unused
+    room too.)
 
     Args:
         capacity: tokens that there is room for; more are possible and cost a copy.
@@ -24,7 +25,7 @@ class RoomyLayer(DynamicLayer):
         self._buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Appends (B, heads, n, d) keys and values; returns all of them, as views."""
+        """Append (B, heads, n, d) keys and values; return all of them, as views."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         before = self.get_seq_length()
@@ -43,12 +44,12 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeats every row."""
+        """Repeat every row."""
         if self._buffers is not None:
             self._show(tuple(b.repeat_interleave(repeats, 0) for b in self._buffers), self.get_seq_length())
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some rows."""
+        """Keep some rows."""
         if self._buffers is not None:
             self._show(tuple(b[indices] for b in self._buffers), self.get_seq_length())
 
@@ -62,7 +63,9 @@ class RoomyLayer(DynamicLayer):
 
 
 def roomy_cache(config: PreTrainedConfig, capacity: int) -> DynamicCache:
-    """The cache HF would make for a decoder, with room for `capacity` tokens in its plain layers (sliding windows stay HF's)."""
+    """Return the cache HF would make for a decoder, with room for `capacity` tokens in its plain layers (sliding
+    windows stay HF's).
+    """
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

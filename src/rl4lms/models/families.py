@@ -1,9 +1,9 @@
 """How each family of HuggingFace models is run: trunk, output head, positions, and cached decoding.
 
-The rest of the library sees two operations: hidden states of the positions that predict completion tokens, and the output head. The
-head is the model's *own* `forward` with its trunk replaced by a stub that hands over given hidden states, so that biases (Marian),
-scalings (tied T5), transforms (BERT) and soft caps (Gemma) are applied whatever the family. `check_family` compares the result with the
-plain forward of the model when it is loaded.
+The rest of the library sees two operations: hidden states of the positions that predict completion tokens, and the
+output head. The head is the model's *own* `forward` with its trunk replaced by a stub that hands over given hidden
+states, so that biases (Marian), scalings (tied T5), transforms (BERT) and soft caps (Gemma) are applied whatever the
+family. `check_family` compares the result with the plain forward of the model when it is loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TRUNK_NAMES = ("model", "encoder", "decoder")
 
 
 class _Stub(nn.Module):
-    """Stands where a trunk was and returns the hidden states it was given."""
+    """Stands where a trunk was and return the hidden states it was given."""
 
     hidden: Tensor
 
@@ -45,7 +45,7 @@ class _Stub(nn.Module):
 
 
 def _with_stub(lm: PreTrainedModel, stub: _Stub, names: tuple[str, ...]) -> PreTrainedModel:
-    """A shallow copy of `lm` (shared parameters) whose named children are the stub."""
+    """Return a shallow copy of `lm` (shared parameters) whose named children are the stub."""
     headed = copy.copy(lm)
     headed.__dict__["_modules"] = {name: stub if name in names else child for name, child in lm._modules.items()}
     return headed
@@ -58,8 +58,8 @@ def _accepts(module: nn.Module, name: str) -> bool:
 class _Positions:
     """Position ids of a decoder-only trunk, from its tokens and mask alone.
 
-    RoBERTa counts from its pad id + 1 and gives tokens that equal the pad id the pad's position; every other family counts real tokens
-    from 0 (OPT adds its offset itself).
+    RoBERTa counts from its pad id + 1 and gives tokens that equal the pad id the pad's position; every other family
+    counts real tokens from 0 (OPT adds its offset itself).
     """
 
     def __init__(self, trunk: PreTrainedModel) -> None:
@@ -67,11 +67,11 @@ class _Positions:
         self.accepted = _accepts(trunk, "position_ids")
 
     def counted(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Which tokens (B, L) advance the position."""
+        """Return which tokens (B, L) advance the position."""
         return mask if self.skip is None else mask & (ids != self.skip)
 
     def __call__(self, ids: Tensor, mask: Tensor, before: Tensor | int = 0) -> Tensor:
-        """Positions (B, L) of tokens that follow `before` counted tokens."""
+        """Return positions (B, L) of tokens that follow `before` counted tokens."""
         counted = self.counted(ids, mask)
         index = counted.cumsum(-1) + before
         if self.skip is None:
@@ -100,14 +100,14 @@ class DecodeState:
     encoder_hidden: Tensor | None = None
 
     def repeat(self, n: int) -> None:
-        """Repeats every row n times, consecutively."""
+        """Repeat every row n times, consecutively."""
         self.cache.batch_repeat_interleave(n)
         self.mask, self.counted = self.mask.repeat_interleave(n, 0), self.counted.repeat_interleave(n, 0)
         if self.encoder_hidden is not None:
             self.encoder_hidden = self.encoder_hidden.repeat_interleave(n, 0)
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the given rows, int64 (b,)."""
+        """Keep the given rows, int64 (b,)."""
         self.cache.batch_select_indices(rows)
         self.mask, self.counted = self.mask[rows], self.counted[rows]
         if self.encoder_hidden is not None:
@@ -122,27 +122,33 @@ class CausalFamily:
     def __init__(self, lm: PreTrainedModel) -> None:
         trunk = getattr(lm, lm.base_model_prefix, None)
         if trunk is None or trunk is lm:
-            raise ModelError(f"{type(lm).__name__} has no separate trunk `{lm.base_model_prefix}`; this family is not supported")
+            raise ModelError(
+                f"{type(lm).__name__} has no separate trunk `{lm.base_model_prefix}`; this family is not supported"
+            )
         self.trunk = trunk
         self.positions = _Positions(trunk)
         self._stub = _Stub()
         self._headed = _with_stub(lm, self._stub, (lm.base_model_prefix,))
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (N, V) of hidden states (N, d), by the model's own head."""
+        """Return logits (N, V) of hidden states (N, d), by the model's own head."""
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)  # `[0]` would cost a copy in the backward pass
+        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(
+            0
+        )  # `[0]` would cost a copy in the backward pass
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
         return list(self._headed.parameters())
 
-    def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
-        """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
+    def hidden(
+        self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
+    ) -> Tensor:
+        """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
 
-        Rows are moved to the left: behind a causal mask no real token sees padding on the right, so attention needs no mask, and a batch
-        is as wide as its longest row rather than its longest prompt and completion together.
+        Rows are moved to the left: behind a causal mask no real token sees padding on the right, so attention needs no
+        mask, and a batch is as wide as its longest row rather than its longest prompt and completion together.
         """
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
         lengths = torch.cat([prompt_mask, completion_mask[:, :-1]], dim=1).sum(-1, keepdim=True)
@@ -150,17 +156,21 @@ class CausalFamily:
         columns = torch.arange(int(lengths.max()), device=ids.device)
         ids = ids.gather(1, (columns + prompt_ids.shape[1] - prompt_lengths).clamp(max=ids.shape[1] - 1))
         mask = columns < lengths
-        if self.positions.skip is None:  # positions run on through the padding: a break would read as several sequences in one row
+        if (
+            self.positions.skip is None
+        ):  # positions run on through the padding: a break would read as several sequences in one row
             out = self._run(ids, mask, self.positions(ids, torch.ones_like(mask)), None)
         else:
             out = self._run(ids, mask, self.positions(ids, mask), mask)
         states: Tensor = out.last_hidden_state
-        before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)  # column that predicts each token
+        before = (
+            prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
+        )  # column that predicts each token
         before += torch.arange(len(ids), device=ids.device)[:, None] * states.shape[1]
         return states.flatten(0, 1).index_select(0, before[completion_mask])
 
     def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
-        """Runs the prompt once; returns the state and the hidden states (B, d) that predict the first token."""
+        """Run the prompt once; return the state and the hidden states (B, d) that predict the first token."""
         padded = not bool(prompt_mask.all())
         cache = roomy_cache(self.trunk.config, prompt_ids.shape[1] + budget)
         out = self._run(
@@ -177,13 +187,15 @@ class CausalFamily:
         return state, out.last_hidden_state[:, -1]
 
     def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
-        """Feeds one token (B,) per row; returns the hidden states (B, d) that predict the next."""
+        """Feed one token (B,) per row; return the hidden states (B, d) that predict the next."""
         ids = token_ids[:, None]
         state.length += 1
         positions = self.positions(ids, torch.ones_like(ids, dtype=torch.bool), state.counted[:, None])
         state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
         mask = state.mask[:, : state.length]
-        out = self._run(ids, mask, positions, mask if state.padded else None, past_key_values=state.cache, use_cache=True)
+        out = self._run(
+            ids, mask, positions, mask if state.padded else None, past_key_values=state.cache, use_cache=True
+        )
         return out.last_hidden_state[:, -1]
 
     def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
@@ -198,8 +210,8 @@ class CausalFamily:
 class EncoderDecoderFamily:
     """Encoder-decoders. Prompts are padded on the right; completions follow the decoder's fixed first tokens.
 
-    `decoder_prefix` is the decoder start token, and the forced BOS where the generation config has one: both are given, not chosen, so
-    they belong to the state and not to the actions.
+    `decoder_prefix` is the decoder start token, and the forced BOS where the generation config has one: both are given,
+    not chosen, so they belong to the state and not to the actions.
     """
 
     padding_side: Side = "right"
@@ -211,7 +223,11 @@ class EncoderDecoderFamily:
         decoder = lm.get_decoder()
         # BART's kin call one `model` that holds encoder and decoder; T5's call the two themselves.
         self._stub = _Stub(Seq2SeqModelOutput if "model" in lm._modules else BaseModelOutputWithPastAndCrossAttentions)
-        if isinstance(decoder, PreTrainedModel) and hasattr(decoder, "get_output_embeddings") and lm.config.model_type == "encoder-decoder":
+        if (
+            isinstance(decoder, PreTrainedModel)
+            and hasattr(decoder, "get_output_embeddings")
+            and lm.config.model_type == "encoder-decoder"
+        ):
             # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
             self.decoder = getattr(decoder, decoder.base_model_prefix)
             self._headed = _with_stub(decoder, self._stub, (decoder.base_model_prefix,))
@@ -222,41 +238,54 @@ class EncoderDecoderFamily:
             self.positions = None
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (N, V) of hidden states (N, d), by the model's own head."""
+        """Return logits (N, V) of hidden states (N, d), by the model's own head."""
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
         if self.positions is not None:
             return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
         encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
-        return self._headed(input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False).logits.squeeze(0)
+        return self._headed(
+            input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False
+        ).logits.squeeze(0)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
         return list(self._headed.parameters())
 
-    def hidden(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
-        """Hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""
+    def hidden(
+        self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
+    ) -> Tensor:
+        """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""
         ids = torch.cat([self._start(len(prompt_ids), prompt_ids.device), completion_ids[:, :-1]], dim=1)
         encoded = self._encode(prompt_ids, prompt_mask)
-        # Padding is on the right and attention is causal, so no decoder mask is needed: no real token sees a padded one.
+        # Padding is on the right and attention is causal, so no decoder mask is needed: no real token sees a padded
+        # one.
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), use_cache=False)
         return out.last_hidden_state[:, len(self.prefix) - 1 :][completion_mask]
 
     def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
-        """Runs the encoder and the decoder prefix once; returns the state and the hidden states (B, d) that predict the first token."""
+        """Run the encoder and the decoder prefix once; return the state and the hidden states (B, d) that predict the
+        first token.
+        """
         encoded = self._encode(prompt_ids, prompt_mask)
         ids = self._start(len(prompt_ids), prompt_ids.device)
-        cache = EncoderDecoderCache(roomy_cache(self.decoder.config, len(self.prefix) + budget), DynamicCache(config=self.decoder.config))
+        cache = EncoderDecoderCache(
+            roomy_cache(self.decoder.config, len(self.prefix) + budget), DynamicCache(config=self.decoder.config)
+        )
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
-        return DecodeState(cache, prompt_mask, len(self.prefix), self._count(ids), encoder_hidden=encoded), out.last_hidden_state[:, -1]
+        return DecodeState(
+            cache, prompt_mask, len(self.prefix), self._count(ids), encoder_hidden=encoded
+        ), out.last_hidden_state[:, -1]
 
     def step(self, state: DecodeState, token_ids: Tensor) -> Tensor:
-        """Feeds one token (B,) per row; returns the hidden states (B, d) that predict the next."""
+        """Feed one token (B,) per row; return the hidden states (B, d) that predict the next."""
         ids = token_ids[:, None]
         positions = self._position_ids(ids, state.counted[:, None])
         state.counted = state.counted + self._count(ids)
         assert state.encoder_hidden is not None
-        out = self._decode(ids, state.encoder_hidden, state.mask, positions, past_key_values=state.cache, use_cache=True)
+        out = self._decode(
+            ids, state.encoder_hidden, state.mask, positions, past_key_values=state.cache, use_cache=True
+        )
         return out.last_hidden_state[:, -1]
 
     def _start(self, batch: int, device: torch.device) -> Tensor:
@@ -277,7 +306,9 @@ class EncoderDecoderFamily:
         projection = getattr(self.lm, "enc_to_dec_proj", None)
         return encoded if projection is None else projection(encoded)
 
-    def _decode(self, ids: Tensor, encoded: Tensor, prompt_mask: Tensor, positions: Tensor | None, **kwargs: Any) -> Any:
+    def _decode(
+        self, ids: Tensor, encoded: Tensor, prompt_mask: Tensor, positions: Tensor | None, **kwargs: Any
+    ) -> Any:
         if positions is not None:
             kwargs["position_ids"] = positions
         return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
@@ -287,16 +318,17 @@ Family = CausalFamily | EncoderDecoderFamily
 
 
 def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
-    """The family of a loaded model; `decoder_prefix` is ignored by decoder-only models."""
+    """Return the family of a loaded model; `decoder_prefix` is ignored by decoder-only models."""
     return EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
 
 
 @torch.no_grad()
 def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -> None:
-    """Compares trunk and head, on padded rows, with the model's own forward on each row alone.
+    """Compare trunk and head, on padded rows, with the model's own forward on each row alone.
 
     Raises:
-        ModelError: they differ by more than `tolerance` in some log-probability, so training would not optimise this model.
+        ModelError: they differ by more than `tolerance` in some log-probability, so training would not optimise this
+            model.
     """
     device = next(lm.parameters()).device
     vocab_size = lm.get_output_embeddings().weight.shape[0]
@@ -320,6 +352,8 @@ def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -
         error = float((expected - got).abs().max())
         if not error <= tolerance:
             raise ModelError(
-                f"{type(lm).__name__}: log-probabilities of padded rows differ from the model's own forward by {error:.2g} nats "
-                f"(allowed: {tolerance:g}). This model handles padding, positions or its output head in a way that is not supported."
+                f"{type(lm).__name__}: log-probabilities of padded rows differ from the model's own forward by "
+                f"{error:.2g} nats "
+                f"(allowed: {tolerance:g}). This model handles padding, positions or its output head in a way that is "
+                f"not supported."
             )

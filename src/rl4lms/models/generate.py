@@ -1,7 +1,7 @@
 """The sampler: batched, KV-cached, the same for every family.
 
-The distribution a token is drawn from is exactly the behaviour policy of the log-prob pass: EOS ban below the minimum length, NLPO's
-mask, temperature, top-k, top-p, in this order, renormalised over what is left.
+The distribution a token is drawn from is exactly the behaviour policy of the log-prob pass: EOS ban below the minimum
+length, NLPO's mask, temperature, top-k, top-p, in this order, renormalised over what is left.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _COMPACT_AT = 0.2
 
 
 class Sampled(Protocol):
-    """What the sampler needs of a policy: its model, how its family is run, and the context (precision, adapter) to run it in."""
+    """What the sampler needs of a policy: its model, how its family is run, and the context (precision, adapter) to run
+    it in.
+    """
 
     lm: PreTrainedModel
     family: Family
@@ -71,9 +73,14 @@ class Generation:
 
 
 def support(
-    logits: Tensor, banned: Tensor | None, settings: SamplingConfig, mask_logits: Tensor | None, rule: MaskRule | None, eos: Tensor
+    logits: Tensor,
+    banned: Tensor | None,
+    settings: SamplingConfig,
+    mask_logits: Tensor | None,
+    rule: MaskRule | None,
+    eos: Tensor,
 ) -> Tensor | None:
-    """The tokens the behaviour policy may draw, (B, V) bool, or None for all; never empty in any row.
+    """Return the tokens the behaviour policy may draw, (B, V) bool, or None for all; never empty in any row.
 
     Args:
         logits: (B, V) of the policy.
@@ -123,7 +130,8 @@ class _Decoder:
 
 @torch.no_grad()
 def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
-    """Decodes by beam search through HF `generate`, which has it; evaluation only, since beams have no log-probs to train on.
+    """Decode by beam search through HF `generate`, which has it; evaluation only, since beams have no log-probs to
+    train on.
 
     Args:
         policy: the policy to decode.
@@ -151,7 +159,9 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
         out = policy.lm.generate(**inputs, generation_config=config)
     ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
     is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
-    before = is_eos.cumsum(-1) - is_eos.long()  # EOS tokens before this one: the first belongs to the text, what follows is padding
+    before = (
+        is_eos.cumsum(-1) - is_eos.long()
+    )  # EOS tokens before this one: the first belongs to the text, what follows is padding
     mask = before == 0
     return Generation(ids, mask, (is_eos & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
 
@@ -166,7 +176,8 @@ def generate(
     completions_per_prompt: int = 1,
     mask_rule: MaskRule | None = None,
 ) -> Generation:
-    """Samples `completions_per_prompt` completions of every prompt; the prompt (or encoder) pass is computed once per prompt.
+    """Sample `completions_per_prompt` completions of every prompt; the prompt (or encoder) pass is computed once per
+    prompt.
 
     Args:
         policy: the policy to sample.
@@ -231,4 +242,10 @@ def generate(
             rows, token, alive = rows[keep], token[keep], alive[keep]
         for decoder in decoders:
             decoder.step(token)
-    return Generation(ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], None if packed is None else packed[:, :length])
+    return Generation(
+        ids[:, :length],
+        mask[:, :length],
+        terminated,
+        logprobs[:, :length],
+        None if packed is None else packed[:, :length],
+    )

@@ -25,7 +25,10 @@ from rl4lms.errors import ConfigError, MissingExtraError, ModelError
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-_PICKLES, _NO_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"), ("training_args.bin", "optimizer.pt", "scheduler.pt")
+_PICKLES, _NO_WEIGHTS = (
+    ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"),
+    ("training_args.bin", "optimizer.pt", "scheduler.pt"),
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Encoders that can be run as decoders: those that transformers knows both as masked and as causal language models.
 _ENCODERS = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
@@ -58,12 +61,14 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = next(kind for kind, ok in available.items() if ok)
     if not available[name]:
-        raise ModelError(f"device: {name} is not available here; available: {', '.join(k for k, ok in available.items() if ok)}")
+        raise ModelError(
+            f"device: {name} is not available here; available: {', '.join(k for k, ok in available.items() if ok)}"
+        )
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
-    """Loads a causal or encoder-decoder LM from a folder or Hub id, in eval mode, from safetensors.
+    """Load a causal or encoder-decoder LM from a folder or Hub id, in eval mode, from safetensors.
 
     A PEFT adapter folder is loaded onto its base model and merged, so that what RL starts from is one plain model.
 
@@ -78,7 +83,11 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
         refuse_pickle(f"model.path: cannot load the adapter {path!r}", path)
     try:
         hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=config.revision)
-        kind = ("encoder-decoder" if hf_config.is_encoder_decoder else "causal") if config.architecture == "auto" else config.architecture
+        kind = (
+            ("encoder-decoder" if hf_config.is_encoder_decoder else "causal")
+            if config.architecture == "auto"
+            else config.architecture
+        )
         if kind == "causal" and hf_config.model_type in _ENCODERS:
             hf_config.is_decoder = True
         loader = {"causal": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}[kind]
@@ -89,14 +98,19 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     options = {"config": hf_config, "dtype": DTYPES[config.dtype], "revision": config.revision}
     lm, missing = load_pretrained(loader, base, what, allow_pickle=config.allow_pickle, **options)
     if missing:
-        raise ModelError(f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random")
+        raise ModelError(
+            f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random"
+        )
     if adapter.is_file():
         lm = _merge_adapter(lm, path)
     return lm.to(device).eval()
 
 
-def load_pretrained(loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any) -> tuple[PreTrainedModel, list[str]]:
-    """The one place that reads model weights of others: from safetensors, and without running code that comes with them.
+def load_pretrained(
+    loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """Return the one place that reads model weights of others: from safetensors, and without running code that comes
+    with them.
 
     Args:
         loader: a class with `from_pretrained`.
@@ -115,7 +129,9 @@ def load_pretrained(loader: Any, path: str, what: str, *, allow_pickle: bool = F
         refuse_pickle(what, path)
     safe = None if allow_pickle else True  # None prefers safetensors
     try:
-        model, info = loader.from_pretrained(path, use_safetensors=safe, trust_remote_code=False, output_loading_info=True, **options)
+        model, info = loader.from_pretrained(
+            path, use_safetensors=safe, trust_remote_code=False, output_loading_info=True, **options
+        )
     except Exception as error:  # file formats, and models of all kinds, fail in their own ways
         if not Path(path).is_dir() and "cannot be loaded with `safetensors`" in str(error):
             raise ModelError(_only_pickle(what, "in its repository")) from error
@@ -124,14 +140,16 @@ def load_pretrained(loader: Any, path: str, what: str, *, allow_pickle: bool = F
 
 
 def refuse_pickle(what: str, path: str) -> None:
-    """Does nothing unless `path` is a folder with weights that are not safetensors.
+    """Do nothing unless `path` is a folder with weights that are not safetensors.
 
     Raises:
         ModelError: it is.
     """
     folder = Path(path)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern) if found.name not in _NO_WEIGHTS)
+        pickles = sorted(
+            found.name for pattern in _PICKLES for found in folder.glob(pattern) if found.name not in _NO_WEIGHTS
+        )
         if pickles:
             raise ModelError(_only_pickle(what, pickles[0]))
 
@@ -139,7 +157,8 @@ def refuse_pickle(what: str, path: str) -> None:
 def _only_pickle(what: str, where: str) -> str:
     return (
         f"{what}: its weights are only there as a pickle ({where}), which can run code when it is read. "
-        "Save it once with `save_pretrained`, which writes safetensors, or set allow_pickle: true beside its path if you trust its source"
+        "Save it once with `save_pretrained`, which writes safetensors, or set allow_pickle: true beside its path if "
+        "you trust its source"
     )
 
 
@@ -156,7 +175,7 @@ def _merge_adapter(lm: PreTrainedModel, path: str) -> PreTrainedModel:
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of the model, or the one the config names.
+    """Load the tokenizer of the model, or the one the config names.
 
     Raises:
         ModelError: there is none.
@@ -167,13 +186,15 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(missing) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty tokenizer where there are no files
+    if len(tokenizer) <= len(
+        tokenizer.all_special_ids
+    ):  # transformers makes an empty tokenizer where there are no files
         raise ModelError(missing)
     return tokenizer
 
 
 def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> SpecialTokens:
-    """Reads EOS, pad and decoder start ids: the generation config first, then the model config, then the tokenizer.
+    """Read EOS, pad and decoder start ids: the generation config first, then the model config, then the tokenizer.
 
     Raises:
         ModelError: an encoder-decoder without a decoder start token.
@@ -191,20 +212,26 @@ def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | Non
     eos_ids = () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
     eos_ids = tuple(dict.fromkeys(i for i in eos_ids if 0 <= i < vocab_size))
     tokenizer_pad = getattr(tokenizer, "pad_token_id", None)
-    pads = [p for p in (tokenizer_pad, first("pad_token_id"), *eos_ids, 0) if isinstance(p, int) and 0 <= p < vocab_size]
+    pads = [
+        p for p in (tokenizer_pad, first("pad_token_id"), *eos_ids, 0) if isinstance(p, int) and 0 <= p < vocab_size
+    ]
     prefix: tuple[int, ...] = ()
     if lm.config.is_encoder_decoder:
         start = first("decoder_start_token_id")
         start = first("bos_token_id") if start is None else start
         if not isinstance(start, int):
-            raise ModelError(f"{type(lm).__name__} has no decoder_start_token_id: set it in its config.json or generation_config.json")
+            raise ModelError(
+                f"{type(lm).__name__} has no decoder_start_token_id: set it in its config.json or "
+                f"generation_config.json"
+            )
         forced = first("forced_bos_token_id")
         prefix = (start, forced) if isinstance(forced, int) else (start,)
     return SpecialTokens(eos_ids, pads[0], prefix, vocab_size)
 
 
 def position_windows(lm: PreTrainedModel) -> tuple[int | None, ...]:
-    """How many tokens fit: (prompt and completion,) for decoder-only models, (prompt, completion) for encoder-decoders.
+    """Return how many tokens fit: (prompt and completion,) for decoder-only models, (prompt, completion) for
+    encoder-decoders.
 
     None where positions are relative and nothing limits them.
     """
@@ -236,6 +263,7 @@ def check_window(lm: PreTrainedModel, prompt_tokens: int, new_tokens: int) -> No
     for (part, needed), window in zip(needs.items(), position_windows(lm), strict=True):
         if window is not None and needed > window:
             raise ConfigError(
-                f"prompt.max_tokens {prompt_tokens} and max_new_tokens {new_tokens}: the {part} can need {needed} positions, "
+                f"prompt.max_tokens {prompt_tokens} and max_new_tokens {new_tokens}: the {part} can need {needed} "
+                f"positions, "
                 f"but the model has {window}; lower {'max_new_tokens' if part == 'completion' else 'prompt.max_tokens'}"
             )

@@ -20,7 +20,7 @@ from rl4lms.errors import MissingExtraError, ModelError
 
 
 def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> None:
-    """Puts LoRA adapters on `lm` in place. The base weights are frozen; adapters start as the identity."""
+    """Put LoRA adapters on `lm` in place. The base weights are frozen; adapters start as the identity."""
     try:
         from peft import LoraConfig as PeftLoraConfig
         from peft import inject_adapter_in_model
@@ -29,14 +29,20 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
         raise MissingExtraError("peft", "peft") from error
     lm.requires_grad_(False)
     for name in names:
-        peft_config = PeftLoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0)
+        peft_config = PeftLoraConfig(
+            r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0
+        )
         try:
             with warnings.catch_warnings():
                 # Several adapters on one model, and GPT-2's transposed layers, are meant here.
-                warnings.filterwarnings("ignore", message="Already found a `peft_config`|fan_in_fan_out is set to False")
+                warnings.filterwarnings(
+                    "ignore", message="Already found a `peft_config`|fan_in_fan_out is set to False"
+                )
                 inject_adapter_in_model(peft_config, lm, adapter_name=name)
         except ValueError as error:
-            raise ModelError(f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}") from error
+            raise ModelError(
+                f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}"
+            ) from error
     lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
     for parameter_name, parameter in lm.named_parameters():
         trained = any(belongs_to(parameter_name, name) for name in names if name != "mask")
@@ -47,24 +53,34 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
 
 
 def belongs_to(parameter_name: str, adapter: str) -> bool:
-    """Whether a parameter is part of an adapter: `….lora_A.<adapter>.weight`. (BERT has modules that are called `value`.)"""
+    """Return whether a parameter is part of an adapter: `….lora_A.<adapter>.weight`. (BERT has modules that are called
+    `value`.)
+    """
     return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter_name) is not None
 
 
 def use_adapter(lm: PreTrainedModel, adapter: str | None) -> contextlib.AbstractContextManager[None]:
     """Activate one adapter of `lm`, or none of them, and restore what was active.
 
-    The public setters of `peft` also move `requires_grad` along, which belongs to the optimiser and not to a forward pass.
+    The public setters of `peft` also move `requires_grad` along, which belongs to the optimiser and not to a forward
+    pass.
     """
     return _switched(
-        lm.lora_layers, [(layer._active_adapter if adapter is None else [adapter], adapter is None) for layer in lm.lora_layers]
+        lm.lora_layers,
+        [(layer._active_adapter if adapter is None else [adapter], adapter is None) for layer in lm.lora_layers],
     )
 
 
-def recompute_contexts(module: nn.Module) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-    """Return the contexts of a checkpointed module's forward pass and of its recomputation, which needs the adapters active now."""
+def recompute_contexts(
+    module: nn.Module,
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """Return the contexts of a checkpointed module's forward pass and of its recomputation, which needs the adapters
+    active now.
+    """
     layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "_disable_adapters")]
-    return contextlib.nullcontext(), _switched(layers, [(layer._active_adapter, layer._disable_adapters) for layer in layers])
+    return contextlib.nullcontext(), _switched(
+        layers, [(layer._active_adapter, layer._disable_adapters) for layer in layers]
+    )
 
 
 @contextlib.contextmanager

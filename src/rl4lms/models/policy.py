@@ -1,7 +1,7 @@
 """The policy: a language model with, optionally, a value function.
 
-`forward` is the log-prob pass and `generate` the only other entry; nothing outside calls the submodules, so that the module can be
-wrapped for distributed training.
+`forward` is the log-prob pass and `generate` the only other entry; nothing outside calls the submodules, so that the
+module can be wrapped for distributed training.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Pass(NamedTuple):
 
 
 class ValueHead(nn.Module):
-    """A linear map from hidden states to one value, in float32 whatever the precision of the trunk. It starts at zero, which says
-    nothing: `Learner.started_values` sets its bias by the first rollout.
+    """A linear map from hidden states to one value, in float32 whatever the precision of the trunk. It starts at zero,
+    which says nothing: `Learner.started_values` sets its bias by the first rollout.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -79,7 +79,13 @@ class Policy(nn.Module):
     value_lm: nn.Module | None
     value_head: ValueHead | None
 
-    def __init__(self, lm: PreTrainedModel, tokens: SpecialTokens, adapter: str | None = None, autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        lm: PreTrainedModel,
+        tokens: SpecialTokens,
+        adapter: str | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.lm = lm
         self.tokens = tokens
@@ -93,7 +99,9 @@ class Policy(nn.Module):
         self.value_head = None
 
     def add_value(self, value_lm: PreTrainedModel | None, adapter: str | None = None) -> None:
-        """Adds a value head on the policy's own trunk (`value_lm` None), on another LM, or on another adapter of the same LM."""
+        """Add a value head on the policy's own trunk (`value_lm` None), on another LM, or on another adapter of the
+        same LM.
+        """
         config = self.lm.config
         width = getattr(config, "hidden_size", None) or config.decoder.hidden_size
         if getattr(config, "word_embed_proj_dim", None):
@@ -109,16 +117,21 @@ class Policy(nn.Module):
         return next(self.lm.parameters()).device
 
     def disagreement(self, mean: float, largest: float) -> str:
-        """Say how far log-probs of the same tokens, computed in two ways, differ beyond rounding; an empty text where they do not.
+        """Say how far log-probs of the same tokens, computed in two ways, differ beyond rounding; an empty text where
+        they do not.
 
         Args:
-            mean, largest: of the absolute differences. In float32 the largest counts; in lower precision single tokens differ by chance,
-                and their mean counts.
+            mean, largest: of the absolute differences. In float32 the largest counts; in lower precision single tokens
+                differ by chance, and their mean counts.
         """
         dtype = self.autocast or self.lm.dtype
         which, error = ("at most", largest) if dtype == torch.float32 else ("on average", mean)
         limit = _ROUNDING[dtype]
-        return "" if error <= limit else f"{which} {error:.3g}, where rounding in {str(dtype).removeprefix('torch.')} explains {limit:g}"
+        return (
+            ""
+            if error <= limit
+            else f"{which} {error:.3g}, where rounding in {str(dtype).removeprefix('torch.')} explains {limit:g}"
+        )
 
     @property
     def shares_trunk(self) -> bool:
@@ -128,13 +141,19 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def running(self, adapter: str | None = None) -> Iterator[None]:
         """Autocast, and the LoRA adapter in use; the policy's own adapter is active again afterwards."""
-        adapters = use_adapter(self.lm, adapter or self.adapter) if hasattr(self.lm, "lora_layers") else contextlib.nullcontext()
+        adapters = (
+            use_adapter(self.lm, adapter or self.adapter)
+            if hasattr(self.lm, "lora_layers")
+            else contextlib.nullcontext()
+        )
         with self.precision(), adapters:
             yield
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """The autocast of this policy. Weights are cast once within the outermost of nested contexts."""
-        return contextlib.nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
+        """Return the autocast of this policy. Weights are cast once within the outermost of nested contexts."""
+        return (
+            contextlib.nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
+        )
 
     def forward(
         self,
@@ -154,8 +173,8 @@ class Policy(nn.Module):
     ) -> Pass:
         """Run the log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
 
-        Everything that is returned has a graph where gradients are on. Second derivatives exist without a `loss`, within
-        `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none.
+        Everything that is returned has a graph where gradients are on. Second derivatives exist without a `loss`,
+        within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none.
 
         Args:
             prompt_ids, prompt_mask: (B, P), padded on the family's side.
@@ -163,9 +182,10 @@ class Policy(nn.Module):
             temperature: of the behaviour policy, positive.
             token_mask: (B, T, ceil(V/8)) packed support of the behaviour policy, or None for the whole vocabulary.
             logprobs, values: which outputs are wanted.
-            full, entropy: whether `full_logprobs` with `kept_mass`, and `entropy`, come with `logprobs`, or are given to the loss.
-            loss: of the N completion tokens, row by row; `Pass.loss` takes the place of the log-probs, and the output layer runs forward
-                and backward only once, chunk by chunk (`core.fused`).
+            full, entropy: whether `full_logprobs` with `kept_mass`, and `entropy`, come with `logprobs`, or are given
+                to the loss.
+            loss: of the N completion tokens, row by row; `Pass.loss` takes the place of the log-probs, and the output
+                layer runs forward and backward only once, chunk by chunk (`core.fused`).
             whole: call the loss once with all tokens, not chunk by chunk.
         """
         batch = (prompt_ids, prompt_mask, completion_ids, completion_mask)
@@ -176,11 +196,18 @@ class Policy(nn.Module):
             with self.running():
                 hidden = self.family.hidden(*batch)
                 if loss is not None:
-                    parameters, wanted = self.family.head_parameters(), {"full": full, "entropy": entropy, "whole": whole}
-                    scalar = fused_loss(self._head, parameters, hidden, ids, loss, vocab_size, temperature, packed, **wanted)
+                    parameters, wanted = (
+                        self.family.head_parameters(),
+                        {"full": full, "entropy": entropy, "whole": whole},
+                    )
+                    scalar = fused_loss(
+                        self._head, parameters, hidden, ids, loss, vocab_size, temperature, packed, **wanted
+                    )
                     out = Pass(loss=scalar)
                 else:
-                    tokens = chunked_token_logprobs(self._head, hidden, ids, vocab_size, temperature, packed, full=full, entropy=entropy)
+                    tokens = chunked_token_logprobs(
+                        self._head, hidden, ids, vocab_size, temperature, packed, full=full, entropy=entropy
+                    )
                     found = (tokens.behaviour, tokens.full, tokens.entropy, tokens.kept_mass)
                     out = Pass(*(_scatter(column, completion_mask) for column in found))
         if values:
@@ -193,22 +220,24 @@ class Policy(nn.Module):
         return out
 
     def _head(self, hidden: Tensor) -> Tensor:
-        """Compute logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after `forward` has ended."""
+        """Compute logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after
+        `forward` has ended.
+        """
         with self.running():
             return self.family.head(hidden)
 
     def generate(self, prompt_ids: Tensor, prompt_mask: Tensor, keys: Tensor, **options: Any) -> Generation:
-        """Samples completions; see `rl4lms.models.generate.generate`."""
+        """Sample completions; see `rl4lms.models.generate.generate`."""
         with torch.no_grad(), self.precision():
             return generate(self, prompt_ids, prompt_mask, keys, **options)
 
     def beam_search(self, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
-        """Decodes by beam search; see `rl4lms.models.generate.beam_search`."""
+        """Decode by beam search; see `rl4lms.models.generate.beam_search`."""
         return beam_search(self, prompt_ids, prompt_mask, settings)
 
 
 def _scatter(values: Tensor | None, mask: Tensor) -> Tensor | None:
-    """Puts (N,) values back where the (B, T) mask is True, zero elsewhere."""
+    """Put (N,) values back where the (B, T) mask is True, zero elsewhere."""
     if values is None:
         return None
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

@@ -16,16 +16,24 @@ from rl4lms.models.policy import Policy
 
 
 def named_tensors(policy: Policy) -> dict[str, Tensor]:
-    """What a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, its adapters and value head."""
+    """Return what a checkpoint of the policy holds, without a copy: its parameters, tied ones once; with LoRA, its
+    adapters and value head.
+    """
     if policy.adapter is None:
         return {name: p.data for name, p in policy.named_parameters()}
     named = policy.named_parameters()
-    return {n: p.data for n, p in named if belongs_to(n, policy.adapter) or (p.requires_grad and policy.value_head is not None)}
+    return {
+        n: p.data
+        for n, p in named
+        if belongs_to(n, policy.adapter) or (p.requires_grad and policy.value_head is not None)
+    }
 
 
 @torch.no_grad()
 def plain_lm(policy: Policy) -> PreTrainedModel:
-    """The policy's language model without adapters: itself, or a copy with the policy's LoRA adapter merged into its weights."""
+    """Return the policy's language model without adapters: itself, or a copy with the policy's LoRA adapter merged into
+    its weights.
+    """
     if policy.adapter is None:
         return policy.lm
     state: dict[str, Tensor] = {}
@@ -43,10 +51,11 @@ def plain_lm(policy: Policy) -> PreTrainedModel:
 
 
 def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
-    """Saves the language model, its tokenizer and a model card as an HF folder that `AutoModel...from_pretrained` loads.
+    """Save the language model, its tokenizer and a model card as an HF folder that `AutoModel...from_pretrained` loads.
 
-    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads: the policy's trunk, an
-    adapter of its own (in the same file), or a separate value LM, saved as an HF folder `value_lm` inside.
+    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads: the
+    policy's trunk, an adapter of its own (in the same file), or a separate value LM, saved as an HF folder `value_lm`
+    inside.
     """
     lm = plain_lm(policy)
     lm.save_pretrained(folder)
@@ -55,7 +64,11 @@ def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path,
     if policy.value_head is not None:
         tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
         if policy.value_adapter != policy.adapter:
-            tensors |= {n: p.detach().contiguous() for n, p in policy.lm.named_parameters() if belongs_to(n, str(policy.value_adapter))}
+            tensors |= {
+                n: p.detach().contiguous()
+                for n, p in policy.lm.named_parameters()
+                if belongs_to(n, str(policy.value_adapter))
+            }
         save_file(tensors, folder / "value_head.safetensors")
         kind = "shared" if policy.shares_trunk else "adapter" if policy.value_lm is None else "separate"
         (folder / "value_head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")

@@ -18,16 +18,16 @@ from rl4lms.types import ScoreTexts
 class TextScorer:
     """Scores texts that follow prompts, token by token, under one policy.
 
-    The text is tokenised apart from its prompt, without special tokens, as completions are: what is scored is what was (or would be)
-    generated. No EOS is added.
+    The text is tokenised apart from its prompt, without special tokens, as completions are: what is scored is what was
+    (or would be) generated. No EOS is added.
 
     Args:
         policy: the language model.
         tokenizer: its tokenizer.
         batch_size: rows per pass.
         max_tokens: prompt and text together are cut to this many tokens, the prompt first and from the left.
-        encode_prompts: token ids of prompts, such as `PromptEncoder.encode`, with a recipe's prefix, suffix and truncation; None encodes
-            them as the tokenizer does by itself.
+        encode_prompts: token ids of prompts, such as `PromptEncoder.encode`, with a recipe's prefix, suffix and
+            truncation; None encodes them as the tokenizer does by itself.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TextScorer:
 
     @torch.no_grad()
     def __call__(self, prompts: list[str], texts: list[str]) -> tuple[list[float], list[int]]:
-        """Summed nats and token counts, one per row. A row whose text has no tokens gets (0, 0).
+        """Return summed nats and token counts, one per row. A row whose text has no tokens gets (0, 0).
 
         Raises:
             DataError: the tokenizer gives ids that the model does not know.
@@ -73,7 +73,8 @@ class TextScorer:
         for number, row in enumerate(rows, 1):
             if row and max(row) >= known:
                 raise DataError(
-                    f"{what} {number} cannot be scored: token id {max(row)} is outside the model's vocabulary of {known}; "
+                    f"{what} {number} cannot be scored: token id {max(row)} is outside the model's vocabulary of "
+                    f"{known}; "
                     "the tokenizer has tokens that the model was not resized for"
                 )
 
@@ -81,12 +82,16 @@ class TextScorer:
         rows = self._tokenizer(prompts)["input_ids"]
         start = next((t for t in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id) if t is not None), None)
         if start is None and not all(rows):
-            raise DataError("an empty prompt cannot be scored: the tokenizer has neither a BOS nor an EOS token to start from")
+            raise DataError(
+                "an empty prompt cannot be scored: the tokenizer has neither a BOS nor an EOS token to start from"
+            )
         return [row or [start] for row in rows]
 
 
-def load_scorer(path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512, allow_pickle: bool = False) -> ScoreTexts:
-    """A scorer for the language model in a folder or on the Hub.
+def load_scorer(
+    path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512, allow_pickle: bool = False
+) -> ScoreTexts:
+    """Return a scorer for the language model in a folder or on the Hub.
 
     Raises:
         ModelError: it cannot be loaded.

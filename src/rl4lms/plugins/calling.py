@@ -28,7 +28,9 @@ def detached(owner: str, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[A
         try:
             copies[name] = [_detached(value) for value in values]
         except Exception as error:  # copying a data column runs code of its class
-            raise DataError(f"{owner}: a value of {name!r} cannot be copied: {type(error).__name__}: {error}") from error
+            raise DataError(
+                f"{owner}: a value of {name!r} cannot be copied: {type(error).__name__}: {error}"
+            ) from error
     return copies
 
 
@@ -49,7 +51,7 @@ _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def taken_arguments(owner: str, function: Callable[..., Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `batch` that a function names among its parameters, or all of it where it takes `**kwargs`.
+    """Return the part of `batch` that a function names among its parameters, or all of it where it takes `**kwargs`.
 
     Raises:
         DataError: the function needs something that the batch does not have, or an option of it is also a data column.
@@ -63,7 +65,9 @@ def taken_arguments(owner: str, function: Callable[..., Any], batch: Mapping[str
     parameters = [p for p in signature.values() if p.name not in bound]
     for p in parameters:
         if p.kind is p.POSITIONAL_ONLY and p.default is p.empty:
-            raise ConfigError(f"{owner}: {p.name!r} is taken by position only, and arguments are passed by name; remove the `/`")
+            raise ConfigError(
+                f"{owner}: {p.name!r} is taken by position only, and arguments are passed by name; remove the `/`"
+            )
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         taken = dict(batch)
     else:
@@ -76,7 +80,7 @@ def taken_arguments(owner: str, function: Callable[..., Any], batch: Mapping[str
 
 
 def parameters_of(owner: str, function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function by name.
+    """Return the parameters of a function by name.
 
     Raises:
         ConfigError: it does not say what they are, as some functions written in C.
@@ -119,7 +123,9 @@ def _function_of(target: Any) -> Any:
 
 def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
     """`ValueError: message (file.py, line 3)`, on one line: what a component raised, and where in its file."""
-    lines = "".join(traceback.format_exception_only(type(error), error))  # knows what to do where the message itself fails
+    lines = "".join(
+        traceback.format_exception_only(type(error), error)
+    )  # knows what to do where the message itself fails
     text = " ".join(lines.split()).removeprefix(f"{type(error).__module__}.")
     place = place_in(function, traceback.extract_tb(error.__traceback__))
     return (text if len(text) <= 500 else text[:497] + "...") + (f" ({place})" if place else "")
@@ -139,7 +145,7 @@ def place_in(function: Callable[..., Any], frames: Iterable[traceback.FrameSumma
 
 
 def _file_of(function: Any) -> str | None:
-    """The file that a function, a method, or the class of a callable instance was written in."""
+    """Return the file that a function, a method, or the class of a callable instance was written in."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)

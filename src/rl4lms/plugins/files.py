@@ -44,9 +44,15 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     found: Any = getattr(module, match["attribute"], None)
     if not callable(found):
         kinds = (inspect.isfunction, inspect.isclass)
-        own = [key for key, value in vars(module).items() if any(k(value) for k in kinds) and value.__module__ == module.__name__]
+        own = [
+            key
+            for key, value in vars(module).items()
+            if any(k(value) for k in kinds) and value.__module__ == module.__name__
+        ]
         what = "class" if kind in ("task", "algorithm") else "function"
-        raise ConfigError(f"{owner}: {file.name} has no {what} {match['attribute']!r}; {did_you_mean(match['attribute'], own)}")
+        raise ConfigError(
+            f"{owner}: {file.name} has no {what} {match['attribute']!r}; {did_you_mean(match['attribute'], own)}"
+        )
     return found
 
 

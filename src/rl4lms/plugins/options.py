@@ -124,7 +124,9 @@ def written(options: BaseModel) -> dict[str, Any]:
     left_out = set()
     if isinstance(options, Options):
         unset = type(options).model_fields.keys() - options.model_fields_set
-        left_out = {name for name in unset if isinstance(options, FunctionOptions) or not _is_plain(getattr(options, name))}
+        left_out = {
+            name for name in unset if isinstance(options, FunctionOptions) or not _is_plain(getattr(options, name))
+        }
     return options.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 
@@ -133,7 +135,9 @@ def _model(target: Callable[..., Any], fields: list[Any]) -> type[Options]:
     is_class = inspect.isclass(target)
     name, base = (target.__name__, Options) if is_class else ("Options", FunctionOptions)
     check = getattr(target, "check_options", None)
-    validators: dict[str, Any] = {} if check is None else {"check_options": model_validator(mode="after")(_together(check))}
+    validators: dict[str, Any] = (
+        {} if check is None else {"check_options": model_validator(mode="after")(_together(check))}
+    )
     named = {f"option_{place}": field for place, field in enumerate(fields)}
     try:
         return create_model(name, __base__=base, __validators__=validators, **named)
@@ -157,7 +161,9 @@ def _together(check: Callable[..., None]) -> Callable[[Any], Any]:
 def _fields(target: Callable[..., Any]) -> list[Any]:
     """Return annotation and pydantic field of each option, in the order of the signature."""
     is_class, kinds = inspect.isclass(target), inspect.Parameter
-    factories = {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
+    factories = (
+        {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
+    )
     found: list[Any] = []
     for parameter in parameters_of(f"{getattr(target, '__name__', target)!r}", target).values():
         required = parameter.default is kinds.empty
@@ -187,4 +193,8 @@ def _is_plain(value: Any) -> bool:
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | bool | int | BaseModel) or (isinstance(value, float) and math.isfinite(value))
+    return (
+        value is None
+        or isinstance(value, str | bool | int | BaseModel)
+        or (isinstance(value, float) and math.isfinite(value))
+    )

@@ -30,7 +30,9 @@ _MESSAGES = {
 }
 
 
-def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | ValidationError) -> tuple[KeyPath, str] | None:
+def first_problem(
+    model: type[BaseModel], values: Any, outcome: BaseModel | ValidationError
+) -> tuple[KeyPath, str] | None:
     """Return the first thing wrong with `values`, as the key path inside them and a reason; None where nothing is.
 
     Pydantic converts where it can (`seed: "5"` would pass); a recipe has to say what it means, so conversions count
@@ -39,7 +41,9 @@ def first_problem(model: type[BaseModel], values: Any, outcome: BaseModel | Vali
     if isinstance(outcome, BaseModel):
         return _converted(values, outcome.model_dump(mode="json", by_alias=True, exclude_unset=True), ())
     errors = outcome.errors(include_url=False)
-    error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])  # a typo explains what is missing
+    error = next(
+        (error for error in errors if error["type"] == "extra_forbidden"), errors[0]
+    )  # a typo explains what is missing
     path = _data_path(error["loc"], values, error["type"])
     if error["type"] == "extra_forbidden":
         return path, f"unknown key; {did_you_mean(str(path[-1]), _known_keys(model, path[:-1]))}"
@@ -54,14 +58,20 @@ def _reason(error: Any) -> str:
     if error["type"] in ("too_long", "too_short"):
         limit = "most" if error["type"] == "too_long" else "least"
         return f"should have at {limit} {error['ctx'].get('max_length', error['ctx'].get('min_length'))} items"
-    return _MESSAGES.get(error["type"], error["msg"].replace("Input should be", "should be").replace("String should", "should"))
+    return _MESSAGES.get(
+        error["type"], error["msg"].replace("Input should be", "should be").replace("String should", "should")
+    )
 
 
 def _data_path(location: tuple[str | int, ...], values: Any, kind: str) -> KeyPath:
-    """A pydantic location without the parts that name union members and validators instead of keys."""
+    """Return a pydantic location without the parts that name union members and validators instead of keys."""
     path: KeyPath = ()
     for position, key in enumerate(location):
-        inside = key in values if isinstance(values, dict) else isinstance(values, list) and isinstance(key, int) and key < len(values)
+        inside = (
+            key in values
+            if isinstance(values, dict)
+            else isinstance(values, list) and isinstance(key, int) and key < len(values)
+        )
         if inside:
             path, values = (*path, key), values[key]
         elif kind == "missing" and position == len(location) - 1:
@@ -70,13 +80,15 @@ def _data_path(location: tuple[str | int, ...], values: Any, kind: str) -> KeyPa
 
 
 def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that could stand at `path` inside `model`."""
+    """Return the keys that could stand at `path` inside `model`."""
     models = {model}
     for key in path:
         below: set[type[BaseModel]] = set()
         for candidate in models:
             field = _fields(candidate).get(str(key))
-            below |= {candidate} if field is None else _models(field.annotation)  # None: an index, or a key of a plain mapping
+            below |= (
+                {candidate} if field is None else _models(field.annotation)
+            )  # None: an index, or a key of a plain mapping
         models = below
     return sorted(key for candidate in models for key in _fields(candidate))
 

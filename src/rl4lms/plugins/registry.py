@@ -59,7 +59,9 @@ class Registry:
     @overload
     def register(self, name: str, target: None = None, *, summary: str = "") -> Callable[[F], F]: ...
     @overload
-    def register(self, name: str, target: Callable[..., Any] | str, *, summary: str = "") -> Callable[..., Any] | str: ...
+    def register(
+        self, name: str, target: Callable[..., Any] | str, *, summary: str = ""
+    ) -> Callable[..., Any] | str: ...
     def register(self, name: str, target: Callable[..., Any] | str | None = None, *, summary: str = "") -> Any:
         """Give `target` a name; without `target` it is a decorator.
 
@@ -75,7 +77,9 @@ class Registry:
         entry = Entry(name, self.kind, target, summary or _first_line(target))
         taken = self._entries.get(name)
         if taken is not None and target_id(taken.target) != target_id(target):
-            raise ConfigError(f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name")
+            raise ConfigError(
+                f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name"
+            )
         self._entries[name] = entry
         return target
 
@@ -110,7 +114,9 @@ class Registry:
         return sorted(self._entries.keys() | self._entry_points().keys())
 
     def origin(self, name: str) -> str:
-        """Say where a component comes from: `module:attribute`, or `file:line` for code that is no importable module."""
+        """Say where a component comes from: `module:attribute`, or `file:line` for code that is no importable
+        module.
+        """
         target = self.entry(name).target
         code = getattr(target, "__code__", None)
         if code is not None and getattr(target, "__module__", None) == "__main__":

@@ -31,11 +31,12 @@ def line_chart(
     whole_x: bool = True,
     markers: bool = False,
 ) -> Chart:
-    """A chart with one line per series.
+    """Return a chart with one line per series.
 
     Args:
         title: above the chart.
-        series: (x, y) by name; points whose y is None or not finite are left out. The place in the mapping gives a series its colour.
+        series: (x, y) by name; points whose y is None or not finite are left out. The place in the mapping gives a
+            series its colour.
         x_label, y_label: axes, with their unit.
         caption: below the chart.
         whole_x: whether ticks of the x axis are whole numbers, such as steps.
@@ -59,7 +60,9 @@ def line_image(
     whole_x: bool = True,
     markers: bool = False,
 ) -> None:
-    """The chart of `line_chart` as a PNG file on white, for model cards and other pages that show no inline SVG."""
+    """Write the chart of `line_chart` as a PNG file on white, for model cards and other pages that show no inline
+    SVG.
+    """
     buffer = io.BytesIO()
     _draw({"savefig.dpi": 160, **_colours("#222222")}, buffer, "png", title, series, x_label, y_label, whole_x, markers)
     path.write_bytes(buffer.getvalue())

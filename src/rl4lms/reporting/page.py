@@ -81,12 +81,16 @@ class Section:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("rl4lms.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("rl4lms.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
 def page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
-    """A complete HTML document.
+    """Return a complete HTML document.
 
     Args:
         title: of the page; escaped, like every text.

@@ -14,9 +14,10 @@ from rl4lms.types import Reward, Rollout
 def begin(reward: Reward, rollout: Rollout, faults: RewardFaultsConfig) -> Callable[[], RewardOutput]:
     """Begin to score a rollout; the result is what `score_rollout` returns or raises, when it is asked for.
 
-    Rewards that say `beside = True` (metrics that run no model, and servers) run in a thread: torch lets other threads work while it
-    computes, so a reward that takes no longer than the log-prob pass costs next to nothing. Any other reward is called when its result is
-    asked for, in the thread of the caller, as functions expect that use signals or the same accelerator.
+    Rewards that say `beside = True` (metrics that run no model, and servers) run in a thread: torch lets other threads
+    work while it computes, so a reward that takes no longer than the log-prob pass costs next to nothing. Any other
+    reward is called when its result is asked for, in the thread of the caller, as functions expect that use signals or
+    the same accelerator.
     """
     work = functools.partial(score_rollout, reward, rollout, faults)
     return in_thread(work, "rl4lms-reward-beside")[1].result if getattr(reward, "beside", False) else work

@@ -32,7 +32,8 @@ class RewardOutput:
     """Checked scores of B completions.
 
     Attributes:
-        scores: one number per row, or, if `dense`, one list per row with one number per completion token. None leaves the row out.
+        scores: one number per row, or, if `dense`, one list per row with one number per completion token. None leaves
+            the row out.
         dense: whether there is one number per token.
         parts: per-row values of the terms of a composed reward, for logs; None where a term left the row out.
         faults: what went wrong on the way and did not stop the run.
@@ -46,7 +47,7 @@ class RewardOutput:
     numbers: dict[str, float] = field(default_factory=dict)
 
     def totals(self) -> list[float | None]:
-        """One number per row: the score, or the sum of a dense row."""
+        """Return one number per row: the score, or the sum of a dense row."""
         return [math.fsum(row) if isinstance(row, list) else row for row in self.scores]
 
 
@@ -68,18 +69,21 @@ def score(
     faults: RewardFaultsConfig = STRICT,
     training: bool = True,
 ) -> RewardOutput:
-    """Calls a reward on B completions and checks what it returns.
+    """Call a reward on B completions and check what it returns.
 
     Args:
-        reward: gets those of the arguments below that it names, and all of them where it takes `**columns`. May be `async`.
+        reward: gets those of the arguments below that it names, and all of them where it takes `**columns`. May be
+            `async`.
         prompts, completions, references: (B,) texts.
         completion_ids: (B,) token ids without padding.
         columns: every other column of the data, (B,) each. The reward gets copies of everything, down to nested lists.
         faults: what to do when the reward raises an error, is too slow, or gives a row no finite score.
-        training: False in evaluations, which change no running statistics and report scores before they are standardised.
+        training: False in evaluations, which change no running statistics and report scores before they are
+            standardised.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name or cannot be copied, or the reward needs a column that is not there.
+        DataError: lengths differ, a column has a reserved name or cannot be copied, or the reward needs a column that
+            is not there.
         RewardError: the result has the wrong length or type; or a fault, where `faults` says `error`.
     """
     owner, n = f"reward {name_of(reward)!r}", len(completions)
@@ -111,8 +115,8 @@ def values_per_text(owner: str, metric: Any, returned: Mapping[str, Any], key: s
 
     Args:
         owner: names the metric in messages.
-        metric: may say which of its values is the reward (`reward_key`), how to scale it (`as_reward`), and whether lower is better; then
-            values get a minus sign.
+        metric: may say which of its values is the reward (`reward_key`), how to scale it (`as_reward`), and whether
+            lower is better; then values get a minus sign.
         returned: by key.
         key: which values; None where there is only one, or the metric says which.
 
@@ -134,7 +138,11 @@ def values_per_text(owner: str, metric: Any, returned: Mapping[str, Any], key: s
 
 
 def score_rollout(
-    reward: Callable[..., Any] | Composed, rollout: Rollout, faults: RewardFaultsConfig = STRICT, *, training: bool = True
+    reward: Callable[..., Any] | Composed,
+    rollout: Rollout,
+    faults: RewardFaultsConfig = STRICT,
+    *,
+    training: bool = True,
 ) -> RewardOutput:
     """`score` on the completions of a rollout."""
     ids = unpad(rollout.completion_ids, rollout.completion_mask)
@@ -144,7 +152,7 @@ def score_rollout(
 def checked(
     owner: str, returned: Any, lengths: Sequence[int], completions: Sequence[str], faults: RewardFaultsConfig = STRICT
 ) -> RewardOutput:
-    """What a reward returned, as plain finite numbers.
+    """Return what a reward returned, as plain finite numbers.
 
     Args:
         owner: names the reward in messages.
@@ -171,10 +179,14 @@ def checked(
             scores.append(None)
             continue
         if dense and size is None:
-            raise RewardError(f"{owner}: row {i} is {_shown(row)} where other rows are lists; return one list per completion, or none")
+            raise RewardError(
+                f"{owner}: row {i} is {_shown(row)} where other rows are lists; return one list per completion, or none"
+            )
         if dense and size != length:
             raise RewardError(f"{owner}: row {i} has {size} values for the {length} tokens of its completion")
-        numbers = [_number(owner, value, i, t, completions[i]) for t, value in enumerate(_items(owner, row))] if dense else []
+        numbers = (
+            [_number(owner, value, i, t, completions[i]) for t, value in enumerate(_items(owner, row))] if dense else []
+        )
         numbers = numbers if dense else [_number(owner, row, i, None, completions[i])]
         wrong = [(t, reason) for t, number in enumerate(numbers) if (reason := _not_finite(number))]
         if not wrong:
@@ -197,7 +209,7 @@ def _on_last(value: float, length: int) -> list[float]:
 
 
 def _size(value: Any) -> int | None:
-    """The length of a list, a tuple, or an array with dimensions; None for anything else."""
+    """Return the length of a list, a tuple, or an array with dimensions; None for anything else."""
     if isinstance(value, list | tuple):
         return len(value)
     shape = getattr(value, "shape", ()) if hasattr(value, "tolist") else ()
@@ -205,18 +217,20 @@ def _size(value: Any) -> int | None:
 
 
 def _items(owner: str, value: Any) -> list[Any]:
-    """The items of what has a length."""
+    """Return the items of what has a length."""
     if isinstance(value, list | tuple):
         return list(value)
     try:
         # not all of an array at once, which a wrong shape would make huge
         return value.tolist() if len(value.shape) == 1 else [value[i] for i in range(len(value))]
     except Exception as error:
-        raise RewardError(f"{owner} returned a {type(value).__name__} that cannot be read: {type(error).__name__}: {error}") from error
+        raise RewardError(
+            f"{owner} returned a {type(value).__name__} that cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _number(owner: str, value: Any, row: int, token: int | None, completion: str) -> float:
-    """A number as Python has it; arrays without dimensions and numbers of other libraries count as one."""
+    """Return a number as Python has it; arrays without dimensions and numbers of other libraries count as one."""
     where = f"{owner}: {_where(row, token)}"
     if hasattr(value, "tolist") and _size(value) is None:
         try:
@@ -229,7 +243,7 @@ def _number(owner: str, value: Any, row: int, token: int | None, completion: str
 
 
 def _not_finite(value: float) -> str | None:
-    """What is wrong with a number that is no score."""
+    """Return what is wrong with a number that is no score."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of about {round(value.bit_length() * math.log10(2))} digits, too large for float32"
     if not math.isfinite(value):
@@ -261,7 +275,7 @@ def _stand_in(name: str) -> Any:
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
-    """Takes the place of TRL's logging hooks: composed rewards log their parts instead."""
+    """Take the place of TRL's logging hooks: composed rewards log their parts instead."""
 
 
 def call_plainly(reward: Composed, batch: Mapping[str, Any]) -> Scores:

@@ -44,15 +44,21 @@ class _Parts(Composite):
         twice = {key for key in self._keys if self._keys.count(key) > 1}
         if "disagreement" in self._keys and self.whole == "ensemble":
             raise ConfigError(
-                "reward 'ensemble': no part can be called 'disagreement', which is what the members' deviation is reported as"
+                "reward 'ensemble': no part can be called 'disagreement', which is what the members' deviation is "
+                "reported as"
             )
         if twice:
             raise ConfigError(f"reward {self.whole!r}: two parts are called {min(twice)!r}; tell them apart with `key`")
         self.inner = tuple(build(part.reward) for part in parts)
 
     def _outputs(self, batch: Mapping[str, Any]) -> dict[str, RewardOutput]:
-        """Of each part. Where some may run beside the model's work and others may not, the latter are the work to run beside."""
-        parts = {key: partial(score_part, self.whole, key, reward, batch) for key, reward in zip(self._keys, self.inner, strict=True)}
+        """Of each part. Where some may run beside the model's work and others may not, the latter are the work to run
+        beside.
+        """
+        parts = {
+            key: partial(score_part, self.whole, key, reward, batch)
+            for key, reward in zip(self._keys, self.inner, strict=True)
+        }
         mixed = not self.beside
         may = [key for key, reward in zip(self._keys, self.inner, strict=True) if getattr(reward, "beside", False)]
         ahead = {key: in_thread(parts[key], "rl4lms-reward-beside")[1] for key in may if mixed}
@@ -63,8 +69,8 @@ class _Parts(Composite):
 class Sum(_Parts):
     """Weighted sum of rewards; every part is reported unweighted.
 
-    A sum with a dense part is dense: the score of a part that gives one number per completion then goes to the last token, where
-    sequence scores are placed anyway. A row that one part leaves out (None) is left out of the sum.
+    A sum with a dense part is dense: the score of a part that gives one number per completion then goes to the last
+    token, where sequence scores are placed anyway. A row that one part leaves out (None) is left out of the sum.
 
     Raises:
         ConfigError: two parts have the same key.
@@ -72,7 +78,9 @@ class Sum(_Parts):
 
     whole = "sum"
 
-    def __init__(self, parts: Annotated[list[SumPart], Option("the terms: {reward, weight, key}", min_length=1)]) -> None:
+    def __init__(
+        self, parts: Annotated[list[SumPart], Option("the terms: {reward, weight, key}", min_length=1)]
+    ) -> None:
         checked = [SumPart.model_validate(part) for part in parts]
         super().__init__(checked)
         self._weights = [part.weight for part in checked]
@@ -117,7 +125,9 @@ class Product(_Parts):
 
     def __init__(
         self,
-        parts: Annotated[list[Part], Option("the factors: {reward, key}, each with one score per completion", min_length=1)],
+        parts: Annotated[
+            list[Part], Option("the factors: {reward, key}, each with one score per completion", min_length=1)
+        ],
     ) -> None:
         super().__init__([Part.model_validate(part) for part in parts])
 
@@ -130,10 +140,11 @@ class Product(_Parts):
 
 
 class Ensemble(_Parts):
-    """Mean of the members less `penalty` times their standard deviation, so that a policy gains little where the members disagree.
+    """Mean of the members less `penalty` times their standard deviation, so that a policy gains little where the
+    members disagree.
 
-    The members should be models of one kind, trained apart (Coste et al., 2023, arXiv 2310.02743). Members and `disagreement`, the
-    population standard deviation, are reported. A row that a member leaves out (None) is left out.
+    The members should be models of one kind, trained apart (Coste et al., 2023, arXiv 2310.02743). Members and
+    `disagreement`, the population standard deviation, are reported. A row that a member leaves out (None) is left out.
 
     Raises:
         ConfigError: two parts have the same key.
@@ -147,7 +158,9 @@ class Ensemble(_Parts):
         penalty: Annotated[float, Option("how much disagreement costs", ge=0)] = 0.0,
     ) -> None:
         members = [Part.model_validate(part) for part in parts]
-        if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:  # five classifiers, say
+        if (
+            all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1
+        ):  # five classifiers, say
             members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]
         super().__init__(members)
         self._penalty = penalty
@@ -171,7 +184,7 @@ def _totals(outputs: Mapping[str, RewardOutput]) -> dict[str, list[float | None]
 
 
 def _finite_sum(terms: Iterable[float]) -> float:
-    """The exact sum; NaN where it cannot be said, as for large weights of opposite signs."""
+    """Return the exact sum; NaN where it cannot be said, as for large weights of opposite signs."""
     try:
         return math.fsum(terms)
     except (OverflowError, ValueError):

@@ -39,41 +39,44 @@ class Composite(Container, ABC):
 
 
 class Stateful(ABC):
-    """Base of rewards that remember something from one iteration to the next. The state is JSON, and part of checkpoints.
+    """Base of rewards that remember something from one iteration to the next. The state is JSON, and part of
+    checkpoints.
 
     A base class, and not any object with these methods: a reward that is a torch module has them, too.
     """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered."""
+        """Return what is remembered."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from what `state_dict` said."""
+        """Continue from what `state_dict` said."""
 
 
 def nested(component: Any) -> Iterator[Any]:
-    """A reward or metric, and everything inside it, outermost first and in a fixed order."""
+    """Return a reward or metric, and everything inside it, outermost first and in a fixed order."""
     yield component
     for inside in component.inner if isinstance(component, Container) else ():
         yield from nested(inside)
 
 
 def state_of(reward: Any) -> list[dict[str, Any]]:
-    """The states of the stateful rewards in `reward`, in the order of `nested`."""
+    """Return the states of the stateful rewards in `reward`, in the order of `nested`."""
     return [part.state_dict() for part in nested(reward) if isinstance(part, Stateful)]
 
 
 def load_state(reward: Any, states: Sequence[Mapping[str, Any]]) -> None:
-    """Gives the stateful rewards in `reward` back what `state_of` said.
+    """Give the stateful rewards in `reward` back what `state_of` said.
 
     Raises:
         RewardError: the states are of another reward.
     """
     parts = [part for part in nested(reward) if isinstance(part, Stateful)]
     if len(parts) != len(states):
-        raise RewardError(f"the checkpoint has the state of {len(states)} rewards, and this reward has {len(parts)} that keep one")
+        raise RewardError(
+            f"the checkpoint has the state of {len(states)} rewards, and this reward has {len(parts)} that keep one"
+        )
     for part, state in zip(parts, states, strict=True):
         part.load_state_dict(state)
 
@@ -84,7 +87,12 @@ def score_part(whole: str, key: str, reward: Any, batch: Mapping[str, Any]) -> R
         output = score(reward, **batch)
     except RewardError as error:
         raise RewardError(f"part {key!r} of the {whole}: {error}") from error
-    return replace(output, faults=tuple(replace(fault, message=f"part {key!r} of the {whole}: {fault.message}") for fault in output.faults))
+    return replace(
+        output,
+        faults=tuple(
+            replace(fault, message=f"part {key!r} of the {whole}: {fault.message}") for fault in output.faults
+        ),
+    )
 
 
 def composed(
@@ -94,13 +102,14 @@ def composed(
     outputs: Mapping[str, RewardOutput],
     parts: Mapping[str, list[float | None]],
 ) -> RewardOutput:
-    """The checked result of a composition.
+    """Return the checked result of a composition.
 
     Args:
         owner: names the composition in messages.
         rows: its scores.
         batch: what it was called with.
-        outputs: those of the rewards inside by key; their parts and numbers are reported under `key/`, or as they are where the key is "".
+        outputs: those of the rewards inside by key; their parts and numbers are reported under `key/`, or as they are
+            where the key is "".
         parts: of the composition itself.
     """
     lengths = [len(ids) for ids in batch["completion_ids"]]
@@ -123,5 +132,8 @@ def refuse_dense(owner: str, output: RewardOutput) -> list[float | None]:
         RewardError: there is one number per token.
     """
     if output.dense:
-        raise RewardError(f"{owner} needs one score per completion, and the reward inside gives one per token; put it around a part of it")
+        raise RewardError(
+            f"{owner} needs one score per completion, and the reward inside gives one per token; put it around a part "
+            f"of it"
+        )
     return output.totals()

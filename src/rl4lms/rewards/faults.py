@@ -14,7 +14,11 @@ Kind = Literal["exception", "timeout", "non_finite"]
 #: Rewards that are called without a recipe, as in a notebook: every fault is an error.
 STRICT = RewardFaultsConfig()
 
-_COUNTERS: dict[Kind, str] = {"exception": "reward_exceptions", "timeout": "reward_timeouts", "non_finite": "reward_non_finite"}
+_COUNTERS: dict[Kind, str] = {
+    "exception": "reward_exceptions",
+    "timeout": "reward_timeouts",
+    "non_finite": "reward_non_finite",
+}
 _SHOWN = 200  # characters of a completion in a record
 
 
@@ -35,26 +39,26 @@ class Fault:
     completion: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """The fault as a line of `faults.jsonl`."""
+        """Return the fault as a line of `faults.jsonl`."""
         shown = None if self.completion is None else self.completion[:_SHOWN]
         return asdict(self) | {"completion": shown}
 
 
 def counts(faults: Iterable[Fault]) -> dict[str, float]:
-    """How many faults of each kind, by log key; every kind is there."""
+    """Return how many faults of each kind, by log key; every kind is there."""
     kinds = [fault.kind for fault in faults]
     return {key: float(kinds.count(kind)) for kind, key in _COUNTERS.items()}
 
 
 def for_evaluation(config: RewardFaultsConfig) -> RewardFaultsConfig:
-    """The same settings with `mask` for `constant`: a score that was made up is no measurement."""
+    """Return the same settings with `mask` for `constant`: a score that was made up is no measurement."""
     kinds = ("exception", "non_finite", "timeout")
     masked = {kind: "mask" for kind in kinds if getattr(config, kind) == "constant"}
     return config.model_copy(update=masked)
 
 
 def replacement(config: RewardFaultsConfig, fault: Fault) -> float | None:
-    """What stands in for a score that is not there: None leaves the row out.
+    """Return what stands in for a score that is not there: None leaves the row out.
 
     Raises:
         RewardError: the recipe says `error` to this kind of fault.
@@ -66,8 +70,10 @@ def replacement(config: RewardFaultsConfig, fault: Fault) -> float | None:
     return config.constant if policy == "constant" else None
 
 
-def whole_call(config: RewardFaultsConfig, kind: Kind, error: RewardError, rows: int) -> tuple[Sequence[float | None], Fault]:
-    """The scores of a call that gave none, and the fault.
+def whole_call(
+    config: RewardFaultsConfig, kind: Kind, error: RewardError, rows: int
+) -> tuple[Sequence[float | None], Fault]:
+    """Return the scores of a call that gave none, and the fault.
 
     Raises:
         RewardError: the recipe says `error` to this kind of fault; the cause is that of `error`.
@@ -80,5 +86,5 @@ def whole_call(config: RewardFaultsConfig, kind: Kind, error: RewardError, rows:
 
 
 def quoted(text: str) -> str:
-    """A text as messages show it: on one line, not too long."""
+    """Return a text as messages show it: on one line, not too long."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

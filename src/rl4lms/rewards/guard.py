@@ -18,7 +18,8 @@ from rl4lms.plugins import calling
 
 Value = TypeVar("Value")
 
-# Threads of calls that were given up on have this name. Python cannot end them; with more of them alive something is badly wrong.
+# Threads of calls that were given up on have this name. Python cannot end them; with more of them alive something is
+# badly wrong.
 GIVEN_UP = "rl4lms-reward-given-up"
 MAX_GIVEN_UP = 64
 
@@ -59,7 +60,10 @@ def _run(reward: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 
 def _in_time(owner: str, reward: Any, work: Callable[[], Any], seconds: float) -> Any:
     if sum(thread.name == GIVEN_UP for thread in threading.enumerate()) >= MAX_GIVEN_UP:
-        raise RewardError(f"{owner}: {MAX_GIVEN_UP} calls that ran out of time are still running; the reward needs a time-out of its own")
+        raise RewardError(
+            f"{owner}: {MAX_GIVEN_UP} calls that ran out of time are still running; the reward needs a time-out of "
+            f"its own"
+        )
     thread, future = in_thread(work, "rl4lms-reward")
     concurrent.futures.wait([future], seconds)  # and not result(seconds): a reward may raise TimeoutError itself
     if future.done():

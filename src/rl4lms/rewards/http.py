@@ -22,7 +22,8 @@ from rl4lms.rewards import guard
 from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked
 from rl4lms.rewards.faults import STRICT, Fault, Kind, replacement
 
-# Answers that may be another one next time: too busy, too early, or broken behind the address. Any other error is a mistake.
+# Answers that may be another one next time: too busy, too early, or broken behind the address. Any other error is a
+# mistake.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _LONGEST_WAIT_S = 60.0
 
@@ -30,15 +31,16 @@ _LONGEST_WAIT_S = 60.0
 class HttpReward:
     """Asks a server for scores.
 
-    A request is a POST of `{"prompts": [...], "completions": [...], ...}`, one list per column with at most `batch_size` rows; the
-    answer is `{"scores": [...]}` with one number per row, or null for a row that is to be left out. Rows that are equal in every column
-    are sent once, and not again while their score is in the cache.
+    A request is a POST of `{"prompts": [...], "completions": [...], ...}`, one list per column with at most
+    `batch_size` rows; the answer is `{"scores": [...]}` with one number per row, or null for a row that is to be left
+    out. Rows that are equal in every column are sent once, and not again while their score is in the cache.
 
-    A request that fails in a way that may pass (no connection, no answer in time, an overloaded server) is tried again, after a wait that
-    doubles each time or that the server names (`Retry-After`). When it fails for good, its rows have no score: the run stops, or goes on
-    without these rows, as `reward_faults.exception` says; `constant` leaves them out, too, because the state of a network says nothing
-    about a text. An answer that is no score, or an error such as 404, stops the run whatever the recipe says: it will not pass. With
-    `reward_faults.timeout_s` the whole call has that time, and what is not answered then follows `reward_faults.timeout`.
+    A request that fails in a way that may pass (no connection, no answer in time, an overloaded server) is tried again,
+    after a wait that doubles each time or that the server names (`Retry-After`). When it fails for good, its rows have
+    no score: the run stops, or goes on without these rows, as `reward_faults.exception` says; `constant` leaves them
+    out, too, because the state of a network says nothing about a text. An answer that is no score, or an error such as
+    404, stops the run whatever the recipe says: it will not pass. With `reward_faults.timeout_s` the whole call has
+    that time, and what is not answered then follows `reward_faults.timeout`.
 
     Messages show the url without user, password and query. The scores used most recently are kept.
 
@@ -54,14 +56,20 @@ class HttpReward:
     def __init__(
         self,
         url: Annotated[str, Option("http:// or https://; $NAME is read from the environment", pattern=r"^https?://")],
-        columns: Annotated[tuple[str, ...], Option("what is sent: any of prompts, completions, references, data columns")] = (
+        columns: Annotated[
+            tuple[str, ...], Option("what is sent: any of prompts, completions, references, data columns")
+        ] = (
             "prompts",
             "completions",
         ),
         batch_size: Annotated[int, Option("rows of one request", ge=1)] = 32,
         concurrency: Annotated[int, Option("requests at the same time", ge=1)] = 4,
-        timeout_s: Annotated[float, Option("seconds for one request, from the first byte sent to the last received", gt=0)] = 30.0,
-        retries: Annotated[int, Option("further tries after a failure that may pass: no answer, 408, 425, 429, 5xx", ge=0)] = 3,
+        timeout_s: Annotated[
+            float, Option("seconds for one request, from the first byte sent to the last received", gt=0)
+        ] = 30.0,
+        retries: Annotated[
+            int, Option("further tries after a failure that may pass: no answer, 408, 425, 429, 5xx", ge=0)
+        ] = 3,
         backoff_s: Annotated[float, Option("wait before the first retry; doubles with each", ge=0)] = 0.5,
         cache_size: Annotated[int, Option("scores that are kept, by a hash of what was sent; 0: none", ge=0)] = 100_000,
         headers: Annotated[
@@ -83,17 +91,24 @@ class HttpReward:
 
         Raises:
             DataError: a column to be sent is not there, or is no JSON.
-            RewardError: the answer is no list of scores, the server refuses the request, or it fails and `faults` says `error`.
+            RewardError: the answer is no list of scores, the server refuses the request, or it fails and `faults` says
+                `error`.
         """
         faults: RewardFaultsConfig = batch.get("faults", STRICT)
         completions = batch["completions"]
-        given = {name: batch[name] for name in ("prompts", "completions", "completion_ids", "references")} | dict(batch["columns"])
+        given = {name: batch[name] for name in ("prompts", "completions", "completion_ids", "references")} | dict(
+            batch["columns"]
+        )
         rows = self._rows(given, len(completions))
         keys = [hashlib.sha256(row.encode()).hexdigest() for row in rows]
         known: dict[str, float | None] = {key: self._cache[key] for key in keys if key in self._cache}
         unknown = list({key: row for key, row in zip(keys, rows, strict=True) if key not in known}.items())
         requests = [unknown[i : i + self._batch_size] for i in range(0, len(unknown), self._batch_size)]
-        answers = self._answers([[json.loads(row) for _, row in request] for request in requests], faults.timeout_s) if requests else []
+        answers = (
+            self._answers([[json.loads(row) for _, row in request] for request in requests], faults.timeout_s)
+            if requests
+            else []
+        )
         found: list[Fault] = []
         failed: set[str] = set()
         for request, answer in zip(requests, answers, strict=True):
@@ -102,7 +117,9 @@ class HttpReward:
                 continue
             failed |= {key for key, _ in request}
             found.append(Fault(answer.kind, f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
-            replacement(faults, found[-1])  # raises where that is an error; nothing stands in for an answer that did not come
+            replacement(
+                faults, found[-1]
+            )  # raises where that is an error; nothing stands in for an answer that did not come
         lengths = [len(ids) for ids in batch["completion_ids"]]
         output = checked("reward 'http'", [known.get(key) for key in keys], lengths, completions, faults)
         self._remember(keys, known, failed)
@@ -115,16 +132,19 @@ class HttpReward:
         return RewardOutput(output.scores, False, faults=(*found, *output.faults), numbers=numbers)
 
     def _rows(self, given: Mapping[str, Sequence[Any]], n: int) -> list[str]:
-        """What is sent about each row, as JSON."""
+        """Return what is sent about each row, as JSON."""
         for name in self._columns:
             if name not in given:
                 raise DataError(
-                    f"reward 'http' sends the column {name!r}, which the data does not have; there are: {', '.join(sorted(given))}"
+                    f"reward 'http' sends the column {name!r}, which the data does not have; there are: "
+                    f"{', '.join(sorted(given))}"
                 )
         try:
             return [json.dumps([given[name][i] for name in self._columns]) for i in range(n)]
         except (TypeError, ValueError) as error:
-            raise DataError(f"reward 'http': the columns {', '.join(self._columns)} cannot be sent as JSON: {error}") from error
+            raise DataError(
+                f"reward 'http': the columns {', '.join(self._columns)} cannot be sent as JSON: {error}"
+            ) from error
 
     def _remember(self, keys: Sequence[str], known: Mapping[str, float | None], failed: set[str]) -> None:
         for key in keys:
@@ -154,12 +174,17 @@ class HttpReward:
             await asyncio.gather(*late, return_exceptions=True)
             if failed:
                 failed[0].result()
-            over = _Answer(failure=f"no time was left: the whole call may take {seconds} s (reward_faults.timeout_s)", kind="timeout")
+            over = _Answer(
+                failure=f"no time was left: the whole call may take {seconds} s (reward_faults.timeout_s)",
+                kind="timeout",
+            )
             return [task.result() if task in done else over for task in tasks]
 
     async def _ask(self, client: httpx2.AsyncClient, at_once: asyncio.Semaphore, rows: list[list[Any]]) -> _Answer:
-        """Tries one request until there is an answer, or no try is left."""
-        body = json.dumps({name: [row[place] for row in rows] for place, name in enumerate(self._columns)}).encode("ascii")
+        """Try one request until there is an answer, or no try is left."""
+        body = json.dumps({name: [row[place] for row in rows] for place, name in enumerate(self._columns)}).encode(
+            "ascii"
+        )
         failure, wait = "", 0.0
         for number in range(1 + self._retries):
             if number:
@@ -167,7 +192,9 @@ class HttpReward:
             async with at_once:
                 try:
                     async with asyncio.timeout(self._timeout_s):
-                        response = await client.post(self._url, content=body, headers={"Content-Type": "application/json"})
+                        response = await client.post(
+                            self._url, content=body, headers={"Content-Type": "application/json"}
+                        )
                 except TimeoutError:
                     failure, wait = f"no answer from {self._shown} within {self._timeout_s:g} s", 0.0
                     continue
@@ -176,29 +203,39 @@ class HttpReward:
                     continue
             if response.status_code not in _PASSING:
                 return _Answer(self._read(response, len(rows)), number + 1)
-            failure, wait = f"{self._shown} answered {response.status_code} {response.reason_phrase}", _seconds(response)
+            failure, wait = (
+                f"{self._shown} answered {response.status_code} {response.reason_phrase}",
+                _seconds(response),
+            )
         return _Answer([], 1 + self._retries, f"{failure}, in {1 + self._retries} tries")
 
     def _read(self, response: httpx2.Response, rows: int) -> list[float | None]:
-        """
+        """Read the scores out of an answer.
+
         Raises:
             RewardError: this is no answer with one score per row.
         """
         shown = " ".join(response.text[:200].split())
         if response.status_code != 200:
-            raise RewardError(f"reward 'http': {self._shown} answered {response.status_code} {response.reason_phrase}: {shown}")
+            raise RewardError(
+                f"reward 'http': {self._shown} answered {response.status_code} {response.reason_phrase}: {shown}"
+            )
         try:
             answer = response.json()
         except ValueError as error:
             raise RewardError(f"reward 'http': the answer of {self._shown} is no JSON: {shown}") from error
         scores = answer.get("scores") if isinstance(answer, dict) else answer
         if not isinstance(scores, list):
-            raise RewardError(f"reward 'http': {self._shown} should answer {{\"scores\": [...]}}, and answered: {shown}")
+            raise RewardError(
+                f"reward 'http': {self._shown} should answer {{\"scores\": [...]}}, and answered: {shown}"
+            )
         if len(scores) != rows:
             raise RewardError(f"reward 'http': {self._shown} answered {len(scores)} scores for {rows} rows")
         wrong = next((score for score in scores if score is not None and not isinstance(score, int | float)), None)
         if wrong is not None:
-            raise RewardError(f"reward 'http': {self._shown} answered {json.dumps(wrong)[:80]} where a number or null should be")
+            raise RewardError(
+                f"reward 'http': {self._shown} answered {json.dumps(wrong)[:80]} where a number or null should be"
+            )
         return scores
 
 
@@ -213,13 +250,13 @@ class _Answer:
 
 
 def _seconds(response: httpx2.Response) -> float:
-    """How long the server asks to wait; 0 where it does not say so in seconds."""
+    """Return how long the server asks to wait; 0 where it does not say so in seconds."""
     text = response.headers.get("retry-after", "")
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
 
 
 def _checked_url(url: str) -> tuple[str, str]:
-    """The address, and how messages show it: without what may be secret."""
+    """Return the address, and how messages show it: without what may be secret."""
     try:
         parsed = httpx2.URL(_from_environment("url", url))
     except httpx2.InvalidURL as error:
@@ -232,10 +269,12 @@ def _checked_url(url: str) -> tuple[str, str]:
 
 
 def _checked_header(name: str, value: str) -> str:
-    """The value of a header; it may be secret, so messages show none of it."""
+    """Return the value of a header; it may be secret, so messages show none of it."""
     content = _from_environment(f"header {name!r}", value).strip()
     if not content.isascii() or not content.isprintable() or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII):
-        raise ConfigError(f"reward 'http', header {name!r}: names and values of headers are printable ASCII on one line")
+        raise ConfigError(
+            f"reward 'http', header {name!r}: names and values of headers are printable ASCII on one line"
+        )
     return content
 
 

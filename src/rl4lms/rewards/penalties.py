@@ -39,7 +39,9 @@ class LengthPenalty:
         if at_most is not None and at_most < at_least:
             raise ConfigError(f"at_most {at_most} must not be below at_least {at_least}")
 
-    def __call__(self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+    def __call__(
+        self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any
+    ) -> list[float]:
         texts: Sequence[Any] = completion_ids if self._unit == "tokens" else completions
         lengths = [len(text.split()) if self._unit == "words" else len(text) for text in texts]
         return [max(-1.0, -self._slope * self._off(length)) for length in lengths]
@@ -69,9 +71,11 @@ class RepetitionPenalty:
 
 
 class CommonGenPenalty:
-    """-1 for a completion that copies the concepts in a row, the instruction, or the words "generate" or "sentence"; otherwise 0.
+    """-1 for a completion that copies the concepts in a row, the instruction, or the words "generate" or "sentence";
+    otherwise 0.
 
-    The original library's shaping for CommonGen: without it a model learns to repeat its prompt. Case does not matter here.
+    The original library's shaping for CommonGen: without it a model learns to repeat its prompt. Case does not matter
+    here.
     """
 
     beside = True
@@ -84,7 +88,8 @@ class CommonGenPenalty:
         self._column, self._instruction = column, instruction.lower().strip()
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
-        """
+        """Score each completion.
+
         Raises:
             DataError: the data has no such column.
         """
@@ -98,7 +103,9 @@ class CommonGenPenalty:
 
 
 class ConceptPenalty:
-    """1 / (1 + weight * number of concepts that a completion lacks): the factor that the paper's CommonGen preference reward has."""
+    """1 / (1 + weight * number of concepts that a completion lacks): the factor that the paper's CommonGen preference
+    reward has.
+    """
 
     beside = True
 
@@ -111,12 +118,15 @@ class ConceptPenalty:
         self._column, self._weight, self._inflect = column, weight, inflect
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
-        """
+        """Score each completion.
+
         Raises:
             DataError: the data has no such column.
         """
         rows = zip(completions, _concepts("concept_penalty", self._column, columns), strict=True)
-        return [1 / (1 + self._weight * len(missing_concepts(text, concepts, self._inflect))) for text, concepts in rows]
+        return [
+            1 / (1 + self._weight * len(missing_concepts(text, concepts, self._inflect))) for text, concepts in rows
+        ]
 
 
 def _concepts(owner: str, column: str, columns: dict[str, Any]) -> list[list[str]]:

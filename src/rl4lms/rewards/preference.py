@@ -16,11 +16,11 @@ from rl4lms.plugins.options import Option
 class PreferenceReward(RunnerOptions):
     """How good a model of human preferences finds a text.
 
-    * `bradley_terry`: a sequence classifier with one output r; the reward is r, and σ(r₁ - r₂) the probability that the first of two texts
-      is preferred (Bradley and Terry, 1952). `rl4lms reward train` makes one.
-    * `good_bad`: a text-to-text model that answers with one of two words. The reward is the probability of the first one against the
-      other, a softmax over the logits of their first tokens at the first step, in [0, 1]. The original library's CommonGen preference
-      model has this form; it reads the completion alone (`include_prompt: false`).
+    * `bradley_terry`: a sequence classifier with one output r; the reward is r, and σ(r₁ - r₂) the probability that the
+      first of two texts is preferred (Bradley and Terry, 1952). `rl4lms reward train` makes one.
+    * `good_bad`: a text-to-text model that answers with one of two words. The reward is the probability of the first
+      one against the other, a softmax over the logits of their first tokens at the first step, in [0, 1]. The original
+      library's CommonGen preference model has this form; it reads the completion alone (`include_prompt: false`).
 
     Raises:
         ModelError: the model cannot be loaded, or lacks weights.
@@ -47,12 +47,16 @@ class PreferenceReward(RunnerOptions):
             outputs = self._runner.config.num_labels
             if outputs != 1:
                 raise ConfigError(
-                    f"the preference model {model!r} has {outputs} outputs and not one; use the reward `classifier` with a `label`"
+                    f"the preference model {model!r} has {outputs} outputs and not one; use the reward `classifier` "
+                    f"with a `label`"
                 )
             return
         self._answers = [self._first_token(word) for word in (good, bad)]
         if self._answers[0] == self._answers[1]:
-            raise ConfigError(f"reward 'preference': {good!r} and {bad!r} begin with the same token for {model!r}, so their logits are one")
+            raise ConfigError(
+                f"reward 'preference': {good!r} and {bad!r} begin with the same token for {model!r}, so their logits "
+                f"are one"
+            )
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         rows = zip(prompts, completions, strict=True)

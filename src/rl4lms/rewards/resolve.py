@@ -17,10 +17,11 @@ from rl4lms.types import Metric
 
 
 def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> Callable[..., Any]:
-    """The reward that a component names.
+    """Return the reward that a component names.
 
-    A name is looked up among the rewards, then among the metrics; `path/to/file.py:function` loads a file. Functions and instances pass
-    through. A metric takes one more option here, `key`, which says which of its values is the reward.
+    A name is looked up among the rewards, then among the metrics; `path/to/file.py:function` loads a file. Functions
+    and instances pass through. A metric takes one more option here, `key`, which says which of its values is the
+    reward.
 
     Raises:
         UnknownNameError: there is no such reward.
@@ -44,8 +45,8 @@ def name_inside(reward: Any) -> str:
 class MetricReward(Container):
     """A metric's per-row values as a reward.
 
-    Values are brought to the scale of rewards by the metric itself, where it says how (`as_reward`); otherwise they are taken as they are,
-    and with a minus sign where lower is better. A row that has no value (None) is left out.
+    Values are brought to the scale of rewards by the metric itself, where it says how (`as_reward`); otherwise they are
+    taken as they are, and with a minus sign where lower is better. A row that has no value (None) is left out.
 
     Args:
         metric: any metric that needs neither the policy nor gold knowledge.
@@ -54,7 +55,8 @@ class MetricReward(Container):
 
     Attributes:
         inner: the metric.
-        beside: whether it may run beside the model's work: this library's own metrics may, where they run no model themselves.
+        beside: whether it may run beside the model's work: this library's own metrics may, where they run no model
+            themselves.
 
     Raises:
         ConfigError: the metric cannot be a reward.
@@ -75,14 +77,17 @@ class MetricReward(Container):
         references: Sequence[Any] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """
+        """Call the metric on a batch.
+
         Raises:
             RewardError: the metric has no such key, or no values per row.
         """
         batch = {
             "prompts": [_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(completions),
             "completions": [_text(completion) for completion in completions],
-            "references": [_several(texts) for texts in references] if references is not None else [()] * len(completions),
+            "references": [_several(texts) for texts in references]
+            if references is not None
+            else [()] * len(completions),
             **columns,
         }
         owner = f"metric {self.__name__!r}"
@@ -93,9 +98,11 @@ class MetricReward(Container):
 def as_trl_reward(
     metric: Component | str | Mapping[str, Any], key: str | None = None, corpus: Sequence[Sequence[str]] | None = None
 ) -> Callable[..., list[float | None]]:
-    """A metric as a reward function for a TRL trainer: `GRPOTrainer(reward_funcs=as_trl_reward("rouge", key="rougeL"), ...)`.
+    """Return a metric as a reward function for a TRL trainer: `GRPOTrainer(reward_funcs=as_trl_reward("rouge",
+    key="rougeL"), ...)`.
 
-    Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used where there is one.
+    Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used
+    where there is one.
 
     Args:
         metric: a name, or a name with options.
@@ -110,14 +117,16 @@ def as_trl_reward(
     if isinstance(getattr(built, "corpus", None), str):
         if corpus is None:
             raise ConfigError(
-                f"{component.name} takes document frequencies from a fixed corpus: give it, as corpus=[[reference, ...], ...]"
+                f"{component.name} takes document frequencies from a fixed corpus: give it, as corpus=[[reference, "
+                f"...], ...]"
             )
         built.fit([tuple(texts) for texts in corpus], "corpus")
     return MetricReward(built, component.name, key)
 
 
 def refuse_as_reward(metric: Any, name: str) -> None:
-    """
+    """Refuse a metric that cannot be a reward.
+
     Raises:
         ConfigError: the metric needs the policy, or is gold.
     """
@@ -143,7 +152,7 @@ def _callable(reward: Any) -> Callable[..., Any]:
 
 
 def _text(value: Any) -> str:
-    """A text, or the texts of a conversation; a message without any (a tool call, an image) counts as empty."""
+    """Return a text, or the texts of a conversation; a message without any (a tool call, an image) counts as empty."""
     if isinstance(value, Mapping):
         content = value.get("content", value.get("text"))
         return _text(content)

@@ -20,13 +20,13 @@ Decode = Callable[[list[list[int]]], list[str]]
 class Shaped(Composite):
     """A sequence score Φ paid in increments: token t gets Φ(prefix up to t) - Φ(prefix before t), with Φ(no text) = 0.
 
-    Potential-based shaping (Ng, Harada and Russell, 1999) with γ = 1: the tokens of a completion sum up to its sequence score, so that the
-    optimal policy stays, while credit comes earlier. (With a discount below 1 what comes earlier also counts more.) Φ must make sense for
-    an unfinished text, as ROUGE, METEOR or coverage do.
+    Potential-based shaping (Ng, Harada and Russell, 1999) with γ = 1: the tokens of a completion sum up to its sequence
+    score, so that the optimal policy stays, while credit comes earlier. (With a discount below 1 what comes earlier
+    also counts more.) Φ must make sense for an unfinished text, as ROUGE, METEOR or coverage do.
 
-    With `every: word` a prefix is scored where a word is complete, that is, at the token before white space or punctuation, and at the last
-    token: about as many calls as words. With `every: token` each token's payment depends on the tokens up to it alone, which `TextGenEnv`
-    needs.
+    With `every: word` a prefix is scored where a word is complete, that is, at the token before white space or
+    punctuation, and at the last token: about as many calls as words. With `every: token` each token's payment depends
+    on the tokens up to it alone, which `TextGenEnv` needs.
     """
 
     whole = "shaped"
@@ -34,7 +34,9 @@ class Shaped(Composite):
     def __init__(
         self,
         reward: Annotated[Component, Option("Φ, one score per completion; called once with every prefix of the batch")],
-        every: Annotated[Literal["token", "word"], Option("a prefix per token, or only where a word is complete: fewer calls")] = "word",
+        every: Annotated[
+            Literal["token", "word"], Option("a prefix per token, or only where a word is complete: fewer calls")
+        ] = "word",
     ) -> None:
         self._key = name_inside(reward)
         self.inner = (build(reward),)
@@ -46,7 +48,9 @@ class Shaped(Composite):
         self._decode = decode
 
     def composed_score(self, **batch: Any) -> RewardOutput:
-        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError without a tokenizer, or for a dense reward inside."""
+        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError without a tokenizer, or for a dense
+        reward inside.
+        """
         ids, texts = batch["completion_ids"], batch["completions"]
         places: list[list[int]] = []  # of each row: the tokens after which the prefix is scored; the last one always
         prefixes: list[str] = []
@@ -61,7 +65,9 @@ class Shaped(Composite):
             "prompts": [batch["prompts"][row] for row in rows],
             "references": [batch["references"][row] for row in rows],
             "completions": prefixes,
-            "completion_ids": [list(ids[row][: place + 1]) for row, place in zip(rows, (p for of in places for p in of), strict=True)],
+            "completion_ids": [
+                list(ids[row][: place + 1]) for row, place in zip(rows, (p for of in places for p in of), strict=True)
+            ],
             "columns": {name: [values[row] for row in rows] for name, values in batch["columns"].items()},
         }
         output = score_part(self.whole, self._key, self.inner[0], inner)
@@ -77,9 +83,12 @@ class Shaped(Composite):
         return composed("reward 'shaped'", dense, batch, {"": replace(output, parts=parts)}, {})
 
     def _prefixes(self, ids: Sequence[int], text: str) -> dict[int, str]:
-        """Token place -> text up to it."""
+        """Return token place -> text up to it."""
         if self._decode is None:
-            raise RewardError("reward 'shaped' has no tokenizer to make prefixes with; a run gives it one, elsewhere call use_tokenizer")
+            raise RewardError(
+                "reward 'shaped' has no tokenizer to make prefixes with; a run gives it one, elsewhere call "
+                "use_tokenizer"
+            )
         if not ids:
             return {}
         shorter = [list(ids[: place + 1]) for place in range(len(ids) - 1)]
@@ -94,13 +103,13 @@ class Shaped(Composite):
 
 
 def _ends_word(text: str, longer: str) -> bool:
-    """Whether the last word of `text` is complete, as what comes next shows."""
+    """Return whether the last word of `text` is complete, as what comes next shows."""
     added = longer[len(text) :] if longer.startswith(text) else ""
     return bool(text) and text[-1].isalnum() and bool(added) and not added[0].isalnum()
 
 
 def _increments(length: int, places: Sequence[int], potentials: Sequence[float | None]) -> list[float] | None:
-    """One number per token that sum up to the last potential; None where a potential is missing."""
+    """Return one number per token that sum up to the last potential; None where a potential is missing."""
     if any(potential is None for potential in potentials):
         return None
     row, before = [0.0] * length, 0.0

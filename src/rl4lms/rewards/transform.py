@@ -27,7 +27,9 @@ class _Around(Composite):
         return score_part(self.whole, self._key, self.inner[0], batch)
 
     def _result(self, rows: Sequence[Any], batch: Mapping[str, Any], output: RewardOutput) -> RewardOutput:
-        raw = self._key if "raw" in output.parts else "raw"  # of a transform inside another, which has a `raw` of its own
+        raw = (
+            self._key if "raw" in output.parts else "raw"
+        )  # of a transform inside another, which has a `raw` of its own
         return composed(f"reward {self.whole!r}", rows, batch, {"": output}, {raw: output.totals()})
 
 
@@ -36,7 +38,9 @@ class Scale(_Around):
 
     whole = "scale"
 
-    def __init__(self, reward: Annotated[Component, Option("what is scaled")], factor: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(
+        self, reward: Annotated[Component, Option("what is scaled")], factor: float = 1.0, offset: float = 0.0
+    ) -> None:
         super().__init__(reward)
         self._factor, self._offset = factor, offset
 
@@ -79,16 +83,18 @@ class Clip(_Around):
         """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for a dense reward."""
         output = self._scored(batch)
         scores = refuse_dense("reward 'clip'", output)
-        return self._result([None if score is None else min(max(score, self._low), self._high) for score in scores], batch, output)
+        return self._result(
+            [None if score is None else min(max(score, self._low), self._high) for score in scores], batch, output
+        )
 
 
 class Standardise(_Around, Stateful):
     """(score - mean) / standard deviation; scores that do not differ become 0.
 
-    Mean and deviation (of the population) are those of all scores of the run so far, the present iteration included (`running`, in the
-    way of Welford, 1962; they are kept in checkpoints), of the iteration (`batch`), or of the completions of the same prompt (`prompt`).
-    Evaluations report the scores as they were before: a number whose mean is 0 by construction tells nothing. Rows without a score
-    (None) count nowhere.
+    Mean and deviation (of the population) are those of all scores of the run so far, the present iteration included
+    (`running`, in the way of Welford, 1962; they are kept in checkpoints), of the iteration (`batch`), or of the
+    completions of the same prompt (`prompt`). Evaluations report the scores as they were before: a number whose mean is
+    0 by construction tells nothing. Rows without a score (None) count nowhere.
 
     Attributes:
         over: as given.
@@ -109,7 +115,9 @@ class Standardise(_Around, Stateful):
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     def composed_score(self, **batch: Any) -> RewardOutput:
-        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for a dense reward, or prompts with one completion each."""
+        """Arguments and errors as in `rl4lms.rewards.score`; also RewardError for a dense reward, or prompts with one
+        completion each.
+        """
         output = self._scored(batch)
         scores = refuse_dense("reward 'standardise'", output)
         if not batch.get("training", True):
@@ -124,11 +132,11 @@ class Standardise(_Around, Stateful):
         return self._result(rows, batch, output)
 
     def state_dict(self) -> dict[str, Any]:
-        """Number, mean and sum of squared deviations of all scores so far."""
+        """Return number, mean and sum of squared deviations of all scores so far."""
         return {"count": self._count, "mean": self._mean, "squares": self._squares}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from what `state_dict` said."""
+        """Continue from what `state_dict` said."""
         self._count, self._mean, self._squares = state["count"], state["mean"], state["squares"]
 
     def _groups(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -139,7 +147,8 @@ class Standardise(_Around, Stateful):
             rows_of.setdefault(prompt if isinstance(prompt, str) else repr(prompt), []).append(row)
         if prompts and len(rows_of) == len(prompts):
             raise RewardError(
-                "reward 'standardise' over the completions of a prompt: every prompt has one; raise rollout.completions_per_prompt"
+                "reward 'standardise' over the completions of a prompt: every prompt has one; raise "
+                "rollout.completions_per_prompt"
             )
         return list(rows_of.values())
 
@@ -162,7 +171,7 @@ _ROUNDING = 1e-12
 
 
 def _moments(scores: Iterable[float]) -> tuple[float, float]:
-    """Mean and sum of squared deviations."""
+    """Return mean and sum of squared deviations."""
     values = list(scores)
     mean = math.fsum(values) / len(values)
     return mean, math.fsum((value - mean) ** 2 for value in values)

@@ -1,4 +1,4 @@
-"""The local generation engine: samples completions of a policy and runs the log-prob pass over them."""
+"""The local generation engine: samples completions of a policy and run the log-prob pass over them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LocalEngine:
 
     @classmethod
     def create(cls, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig, seed: int) -> LocalEngine:
-        """An engine with an encoder of its own."""
+        """Return an engine with an encoder of its own."""
         return cls(policy, tokenizer, PromptEncoder(tokenizer, policy.tokens, prompt), seed)
 
     def rollout(
@@ -56,7 +56,8 @@ class LocalEngine:
         mask_rule: MaskRule | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Rollout:
-        """Sample completions. Texts do not depend on `settings.batch_size`, which only bounds how many rows are decoded together.
+        """Sample completions. Texts do not depend on `settings.batch_size`, which only bounds how many rows are decoded
+        together.
 
         Every process decodes a share of the prompts, and all of them get the whole rollout.
 
@@ -89,7 +90,9 @@ class LocalEngine:
             if progress is not None:
                 progress(len(batch) * n)
         back = torch.tensor(order).argsort()
-        back = (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)[: len(mine) * n]  # none, where it had no prompt
+        back = (
+            (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)[: len(mine) * n]
+        )  # none, where it had no prompt
 
         def whole(columns: Sequence[Tensor], fill: float | bool) -> Tensor:
             return distributed.gather_rows(stack(columns, fill)[back], fill)
@@ -97,7 +100,9 @@ class LocalEngine:
         completion_ids = whole([p.completion_ids for p in pieces], policy.tokens.pad)
         completion_mask = whole([p.completion_mask for p in pieces], False)
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
-        prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side)
+        prompt_ids, prompt_mask = pad(
+            [row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side
+        )
         texts = [
             self.tokenizer.decode(ids[mask], skip_special_tokens=True)
             for ids, mask in zip(completion_ids.cpu(), completion_mask.cpu(), strict=True)
@@ -117,9 +122,17 @@ class LocalEngine:
 
 
 def run_pass(
-    module: nn.Module, rollout: Rollout, rows: Tensor, *, side: Side, masked: bool = True, empty: bool = False, **options: Any
+    module: nn.Module,
+    rollout: Rollout,
+    rows: Tensor,
+    *,
+    side: Side,
+    masked: bool = True,
+    empty: bool = False,
+    **options: Any,
 ) -> Pass:
-    """Run the log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results have full width T.
+    """Run the log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results
+    have full width T.
 
     Args:
         module: a policy, or what it is wrapped in for several processes.
@@ -146,11 +159,15 @@ def run_pass(
     missing = width - (completions.stop - completions.start)
     if not missing:
         return out
-    return Pass(*(torch.nn.functional.pad(value, (0, missing)) if value is not None and value.ndim else value for value in out))
+    return Pass(
+        *(torch.nn.functional.pad(value, (0, missing)) if value is not None and value.ndim else value for value in out)
+    )
 
 
 def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
-    """Divide rows (b,) of a rollout into groups of similar length, none larger than `most`: what one pass should hold."""
+    """Divide rows (b,) of a rollout into groups of similar length, none larger than `most`: what one pass should
+    hold.
+    """
     lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).tolist()
     return [rows[group] for group in group_by_length(lengths, most)]
 

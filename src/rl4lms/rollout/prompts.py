@@ -26,11 +26,11 @@ class PromptEncoder:
         self._config = config
 
     def __call__(self, samples: Sequence[Sample]) -> list[list[int]]:
-        """Token ids of each prompt. An empty prompt becomes one BOS (or EOS) token.
+        """Return token ids of each prompt. An empty prompt becomes one BOS (or EOS) token.
 
         Raises:
-            DataError: a prompt that is no text, an id outside the model's vocabulary, an empty prompt where the tokenizer has neither BOS
-                nor EOS, or a prefix and suffix that leave no room.
+            DataError: a prompt that is no text, an id outside the model's vocabulary, an empty prompt where the
+                tokenizer has neither BOS nor EOS, or a prefix and suffix that leave no room.
         """
         for sample in samples:
             _check(sample)
@@ -38,13 +38,14 @@ class PromptEncoder:
         for sample, row in zip(samples, rows, strict=True):
             if max(row) >= self._tokens.vocab_size:
                 raise DataError(
-                    f"prompt {sample.id!r}: token id {max(row)} is outside the model's vocabulary of {self._tokens.vocab_size}; "
+                    f"prompt {sample.id!r}: token id {max(row)} is outside the model's vocabulary of "
+                    f"{self._tokens.vocab_size}; "
                     "the tokenizer has tokens that the model was not resized for"
                 )
         return rows
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of bare prompt texts."""
+        """Return token ids of bare prompt texts."""
         rows = self._ids(prompts)
         return [
             (row or [self._first_token()]) if len(row) <= self._config.max_tokens else self._cut(prompt)
@@ -52,7 +53,7 @@ class PromptEncoder:
         ]
 
     def truncated(self, samples: Sequence[Sample]) -> int:
-        """How many of the prompts are longer than `max_tokens`."""
+        """Return how many of the prompts are longer than `max_tokens`."""
         return sum(len(row) > self._config.max_tokens for row in self._ids([sample.prompt for sample in samples]))
 
     def _ids(self, prompts: Sequence[str], **options: bool | int) -> list[list[int]]:
@@ -86,11 +87,13 @@ class PromptEncoder:
 
 
 def _check(sample: Sample) -> None:
-    """Refuses what tokenizers stumble over: tasks are anybody's code."""
+    """Refuse what tokenizers stumble over: tasks are anybody's code."""
     if not isinstance(sample.prompt, str):
         raise DataError(f"prompt {sample.id!r}: must be a text, got {type(sample.prompt).__name__}")
     try:
         sample.prompt.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(sample.prompt[error.start]):04x}"
-        raise DataError(f"prompt {sample.id!r}: {half} is half of a character (a lone surrogate), which no text can hold") from error
+        raise DataError(
+            f"prompt {sample.id!r}: {half} is half of a character (a lone surrogate), which no text can hold"
+        ) from error

@@ -1,9 +1,11 @@
 """Checkpoints: safetensors and JSON, written atomically, verified by checksum, pruned to the last few and the best.
 
-A checkpoint holds weights, optimiser moments, the mask policy, the KL coefficient and the step. There is no random state to save:
-sampling and data order are pure functions of (seed, step). Its manifest has the checksum of every file, and one of itself.
+A checkpoint holds weights, optimiser moments, the mask policy, the KL coefficient and the step. There is no random
+state to save: sampling and data order are pure functions of (seed, step). Its manifest has the checksum of every file,
+and one of itself.
 
-A checkpoint of another `FORMAT` or with other settings is refused; one that other versions of the libraries wrote is read, with a note.
+A checkpoint of another `FORMAT` or with other settings is refused; one that other versions of the libraries wrote is
+read, with a note.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class TrainState:
         best: value and step of the best evaluation so far, if any.
         skipped: iterations since the last one in which a row had a score.
         reward: states of the rewards that keep one, see `rl4lms.rewards.state_of`.
-        unlogged: numbers of the last iteration as long as its line is not in the log; there it waits for its evaluation. None once it is.
+        unlogged: numbers of the last iteration as long as its line is not in the log; there it waits for its
+            evaluation. None once it is.
     """
 
     policy: Policy
@@ -77,7 +80,8 @@ class Checkpoints:
         folder: where checkpoints lie, as `step-<N>` folders; the run folder around it must exist.
         keep_last: how many of the newest are kept, besides the best.
         fingerprint: what a checkpoint must agree with to be loaded (the settings that determine the numbers).
-        may_change: those of its keys that may differ, with a note: a reward that failed must be repaired for the run to go on.
+        may_change: those of its keys that may differ, with a note: a reward that failed must be repaired for the run to
+            go on.
     """
 
     def __init__(self, folder: Path, keep_last: int, fingerprint: Mapping[str, Any], may_change: Iterable[str] = ()) -> None:
@@ -89,15 +93,16 @@ class Checkpoints:
         return self.folder / f"step-{step:06d}"
 
     def steps(self) -> list[int]:
-        """Steps with a folder, ascending; their contents are not verified here."""
+        """Return steps with a folder, ascending; their contents are not verified here."""
         names = [p.name.removeprefix("step-") for p in self.folder.glob("step-*") if p.is_dir()]
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, state: TrainState) -> Path:
-        """Writes a checkpoint beside its final place and renames it, so that it is there whole or not at all.
+        """Write a checkpoint beside its final place and rename it, so that it is there whole or not at all.
 
         Raises:
-            NonFiniteError: a weight is NaN or infinite; nothing is written, so that the last checkpoint stays a good one.
+            NonFiniteError: a weight is NaN or infinite; nothing is written, so that the last checkpoint stays a good
+                one.
         """
         policies = {_POLICY: state.policy} | ({_MASK_POLICY: state.mask_policy} if state.mask_policy is not None else {})
         for name, tensor in named_tensors(state.policy).items():
@@ -122,20 +127,20 @@ class Checkpoints:
         return final
 
     def prune(self, state: TrainState) -> None:
-        """Removes all but the newest, the best and the present one."""
+        """Remove all but the newest, the best and the present one."""
         keep = {*self.steps()[-self.keep_last :], int(state.best.get("step", -1)), state.step}
         for step in self.steps():
             if step not in keep:
                 shutil.rmtree(self.path(step))
 
     def drop_after(self, step: int) -> None:
-        """Removes checkpoints newer than `step`: damaged ones, which a resumed run writes anew."""
+        """Remove checkpoints newer than `step`: damaged ones, which a resumed run writes anew."""
         for newer in self.steps():
             if newer > step:
                 shutil.rmtree(self.path(newer))
 
     def latest(self) -> tuple[int | None, list[str]]:
-        """The newest checkpoint that is complete and undamaged, and a line about every newer one that is not.
+        """Return the newest checkpoint that is complete and undamaged, and a line about every newer one that is not.
 
         Raises:
             CheckpointError: a newer one is intact, but of another format than this version reads.
@@ -149,10 +154,11 @@ class Checkpoints:
         return None, complaints
 
     def load(self, step: int, state: TrainState) -> list[str]:
-        """Fills `state` from a checkpoint.
+        """Fill `state` from a checkpoint.
 
         Returns:
-            Notes for the user: what has changed since the checkpoint was written and may, such as the version of a library.
+            Notes for the user: what has changed since the checkpoint was written and may, such as the version of a
+                library.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another run (the differing settings are named).
@@ -188,7 +194,7 @@ class Checkpoints:
 
 
 def load_policy(path: Path, policy: Policy) -> None:
-    """Copies saved tensors into a policy of the same shape.
+    """Copy saved tensors into a policy of the same shape.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -202,7 +208,7 @@ def load_policy(path: Path, policy: Policy) -> None:
 
 
 def verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None.
+    """Return what is wrong with a checkpoint folder, or None.
 
     Raises:
         CheckpointError: nothing is wrong, but it has another format than this version reads.
@@ -259,7 +265,7 @@ def _verify_file(path: Path, entry: Mapping[str, Any]) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what determines the numbers of a run beside its settings."""
+    """Return versions of what determines the numbers of a run beside its settings."""
     return {"rl4lms": rl4lms.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 

@@ -14,7 +14,9 @@ _SHOWN_TEXTS = 2
 
 
 class _Unbreakable:
-    """A text stream whose failures end nothing: a run goes on when its terminal is closed, or the pipe that reads its progress."""
+    """A text stream whose failures end nothing: a run goes on when its terminal is closed, or the pipe that reads its
+    progress.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -74,7 +76,7 @@ class Display:
             self._progress.stop()
 
     def report(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Moves the bar called `name`, making it if need be; a finished bar goes."""
+        """Move the bar called `name`, making it if need be; a finished bar goes."""
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, note=note)
         self._progress.update(self._bars[name], completed=done, total=total, note=note)
@@ -102,7 +104,7 @@ class Display:
 
 
 def quiet_libraries() -> None:
-    """Turns off the progress bars and notices that `transformers` and `datasets` print; ours say what matters."""
+    """Turn off the progress bars and notice that `transformers` and `datasets` print; ours say what matters."""
     import datasets
     from transformers.utils import logging
 

@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
 
 
 def model_card(recipe: Recipe, results: Mapping[str, MetricResult], steps: int) -> str:
-    """Markdown with the front matter that the Hub reads."""
+    """Return markdown with the front matter that the Hub reads."""
     source = recipe.task.name if recipe.task is not None else "its own data"
     rows = "\n".join(
         f"| {key.removeprefix('eval/')} | {r.mean:.4g} | {'' if r.stderr is None else f'{r.stderr:.2g}'} | {r.n} |"

@@ -23,15 +23,16 @@ _NOTHING_TO_LOSE = {CONFIG_FILE, "env.json", "samples", "checkpoints", "faults.j
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run began there."""
+    """Return whether a run began there."""
     return (folder / CONFIG_FILE).is_file()
 
 
 @contextlib.contextmanager
 def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]:
-    """Holds the run folder while a run goes on. A fresh one gets the recipe and the record of the environment.
+    """Hold the run folder while a run goes on. A fresh one gets the recipe and the record of the environment.
 
-    A folder that was made for a run which failed before its first evaluation goes again: a mistake in a recipe leaves nothing behind.
+    A folder that was made for a run which failed before its first evaluation goes again: a mistake in a recipe leaves
+    nothing behind.
 
     Raises:
         CheckpointError: another process trains in it, or there is nothing to resume.
@@ -67,19 +68,19 @@ def _something_to_lose(folder: Path) -> bool:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Removes folders from the inside out, up to the first with something in it."""
+    """Remove folders from the inside out, up to the first with something in it."""
     with contextlib.suppress(OSError):
         for path in folders:
             path.rmdir()
 
 
 def write_config(folder: Path, recipe: Recipe) -> None:
-    """Writes the resolved recipe, which makes the folder one that can be resumed."""
+    """Write the resolved recipe, which makes the folder one that can be resumed."""
     write_text(folder / CONFIG_FILE, dump_recipe(recipe))
 
 
 def last_good(folder: Path) -> Path | None:
-    """The newest checkpoint that can be resumed from."""
+    """Return the newest checkpoint that can be resumed from."""
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     try:
         step, _ = checkpoints.latest()
@@ -89,7 +90,7 @@ def last_good(folder: Path) -> Path | None:
 
 
 def how_to_go_on(folder: Path) -> str:
-    """What to do after a run ended early, as the end of a sentence."""
+    """Return what to do after a run ended early, as the end of a sentence."""
     if not is_run(folder):
         return "start the run again: nothing of it is left"
     last = last_good(folder)
@@ -98,5 +99,5 @@ def how_to_go_on(folder: Path) -> str:
 
 
 def resume_command(folder: Path) -> str:
-    """What to type to continue a run."""
+    """Return what to type to continue a run."""
     return f"rl4lms train {shlex.quote(str(folder))} --resume"

@@ -64,7 +64,7 @@ class RunLock:
         return self
 
     def _lock(self) -> int:
-        """The locked file's descriptor."""
+        """Return the locked file's descriptor."""
         for left in reversed(range(_TRIES)):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -83,7 +83,8 @@ class RunLock:
         if self._descriptor is None:  # a forked child
             return
         _HELD.discard(self)
-        # Removed while it is still held, so that nobody else's lock is; and not where the folder has become another run's.
+        # Removed while it is still held, so that nobody else's lock is; and not where the folder has become another
+        # run's.
         with contextlib.suppress(OSError):
             if sys.platform != "win32" and _same(os.fstat(self._descriptor), self.path):
                 self.path.unlink()
@@ -91,7 +92,7 @@ class RunLock:
         self._descriptor = None
 
     def check(self) -> None:
-        """Notices a folder that was deleted or replaced while the run goes on.
+        """Notice a folder that was deleted or replaced while the run goes on.
 
         Raises:
             StorageError: it was.
@@ -102,7 +103,8 @@ class RunLock:
             )
 
     def forget(self) -> None:
-        """Closes the file in a forked child: the lock is the parent's, and must not outlive it in a worker of a reward."""
+        """Close the file in a forked child: the lock is the parent's, and must not outlive it in a worker of a reward.
+        """
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

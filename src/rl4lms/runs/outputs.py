@@ -12,7 +12,7 @@ _TEMPORARY = ".{}.writing"
 
 
 def check_folder(output: Path) -> None:
-    """Makes what is above a folder, and tries whether `storage.replacing` could make it.
+    """Make what is above a folder, and try whether `storage.replacing` could make it.
 
     Raises:
         ConfigError: it could not, or there is something in it.
@@ -32,7 +32,8 @@ def check_folder(output: Path) -> None:
 
 
 def check_file(output: Path, option: str) -> None:
-    """Makes the folders above a file, and tries whether `storage.write_text` could write it; `option` is what messages name.
+    """Make the folders above a file, and try whether `storage.write_text` could write it; `option` is what messages
+    name.
 
     Raises:
         ConfigError: it could not, or this is a folder.

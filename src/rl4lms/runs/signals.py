@@ -1,4 +1,6 @@
-"""What SIGINT (Ctrl-C), SIGTERM and SIGHUP do to a run: it ends where it can be resumed. A second signal ends it at once."""
+"""What SIGINT (Ctrl-C), SIGTERM and SIGHUP do to a run: it ends where it can be resumed. A second signal ends it at
+once.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ _REPEAT_S = 1.0
 
 
 class StopSignals:
-    """Turns the first signal into a request to stop; the same one again within a second is no other. Use as a context manager.
+    """Turns the first signal into a request to stop; the same one again within a second is no other. Use as a context
+    manager.
 
-    Handlers are installed in the main thread only, and not for a signal that is ignored, as `nohup` asks for; the previous ones come
-    back at the end. Where `during` says `at_once`, the first signal raises `Interrupted`; elsewhere it is noted in `received`, and whoever
-    finishes the work looks at it.
+    Handlers are installed in the main thread only, and not for a signal that is ignored, as `nohup` asks for; the
+    previous ones come back at the end. Where `during` says `at_once`, the first signal raises `Interrupted`; elsewhere
+    it is noted in `received`, and whoever finishes the work looks at it.
 
     Attributes:
         received: name of the signal that arrived, or None.
@@ -70,7 +73,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def during(self, what: str, *, at_once: bool) -> Iterator[None]:
-        """Says what goes on, and whether the first signal ends it at once.
+        """Say what goes on, and whether the first signal ends it at once.
 
         Raises:
             Interrupted: a signal has arrived before, or arrives while it goes on, and `at_once` is True.

@@ -30,7 +30,7 @@ _ANYWHERE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file beside its place and renames it, so that a crash leaves the former content or the new one.
+    """Write a file beside its place and rename it, so that a crash leaves the former content or the new one.
 
     Lone surrogates, which UTF-8 cannot hold, are written as JSON escapes.
     """
@@ -48,7 +48,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Appends one line; where the disk has no room for all of it, none of it stays."""
+    """Append one line; where the disk has no room for all of it, none of it stays."""
     data = (text + "\n").encode("utf-8")
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
@@ -63,9 +63,11 @@ def append_line(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder to write into, which takes the place of `folder` when the block ends well and goes when it does not.
+    """Return an empty folder to write into, which takes the place of `folder` when the block ends well and goes when it
+    does not.
 
-    What was there before stays until the new one is complete on disk; a crash between the two renames is mended by `tidy`.
+    What was there before stays until the new one is complete on disk; a crash between the two renames is mended by
+    `tidy`.
     """
     new, old = folder.with_name(f".{folder.name}{_NEW}"), folder.with_name(f".{folder.name}{_OLD}")
     try:
@@ -89,7 +91,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def tidy(parent: Path) -> None:
-    """Removes what interrupted writes left in a folder, and puts back what was about to be replaced."""
+    """Remove what interrupted writes left in a folder, and put back what was about to be replaced."""
     for path in sorted(parent.glob(f".*{_OLD}")):
         final = path.with_name(path.name[1 : -len(_OLD)])
         if not final.exists():
@@ -102,7 +104,7 @@ def tidy(parent: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Makes sure that a file, or the entries of a folder, are on the disk."""
+    """Make sure that a file, or the entries of a folder, are on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows opens no folders
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -114,14 +116,15 @@ def fsync(path: Path) -> None:
 
 @contextlib.contextmanager
 def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[None]:
-    """Turns every failed write of a run into one message: what, where, what to do, and what remains.
+    """Turn every failed write of a run into one message: what, where, what to do, and what remains.
 
     Args:
         folder: the run folder.
         what_remains: says which checkpoint can be resumed from, and how; called after the failure.
 
     Raises:
-        StorageError: a write failed, whichever library made it: some raise errors of their own, with the system's number in the text.
+        StorageError: a write failed, whichever library made it: some raise errors of their own, with the system's
+            number in the text.
     """
     try:
         yield
@@ -141,7 +144,8 @@ def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[No
 
 
 def _number(error: BaseException) -> int | None:
-    """The system's error number: of an `OSError`, or of a Rust library's error, which ends in `(os error 28)`."""
+    """Return the system's error number: of an `OSError`, or of a Rust library's error, which ends in `(os error 28)`.
+    """
     if isinstance(error, OSError):
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))

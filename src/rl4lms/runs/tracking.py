@@ -1,4 +1,6 @@
-"""Where numbers and texts go: `metrics.jsonl` and `samples/` always, other trackers when asked for. Nothing is sent anywhere by default."""
+"""Where numbers and texts go: `metrics.jsonl` and `samples/` always, other trackers when asked for. Nothing is sent
+anywhere by default.
+"""
 
 from __future__ import annotations
 
@@ -44,19 +46,20 @@ class RunLog:
         self._trackers = [_TRACKERS[name](folder, config.project, run_name, settings) for name in config.report_to]
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Appends one line; NaN becomes null, which JSON can hold."""
+        """Append one line; NaN becomes null, which JSON can hold."""
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         append_line(self.path, json.dumps(line))
         for tracker in self._trackers:
             tracker.log(step, numbers)
 
     def log_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes sample generations of one evaluation."""
+        """Write sample generations of one evaluation."""
         path = self.folder / "samples" / f"step-{step:06d}.jsonl"
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def log_faults(self, step: int, during: str, faults: Sequence[Fault]) -> None:
-        """Appends the first faults of an iteration to `faults.jsonl`, as long as the run has few of them; the counts are in the metrics.
+        """Append the first faults of an iteration to `faults.jsonl`, as long as the run has few of them; the counts are
+        in the metrics.
 
         Args:
             step: the iteration, as in the metrics.
@@ -69,12 +72,12 @@ class RunLog:
             append_line(path, json.dumps({"step": step, "during": during, **fault.record()}))
 
     def sync(self) -> None:
-        """Makes sure that the numbers are on the disk before a checkpoint that counts on them is."""
+        """Make sure that the numbers are on the disk before a checkpoint that counts on them is."""
         if self.path.is_file():
             fsync(self.path)
 
     def cut_after(self, step: int, unlogged: bool = False) -> list[str]:
-        """Drops what was logged after `step`, which a resumed run writes again, and what cannot be read.
+        """Drop what was logged after `step`, which a resumed run writes again, and what cannot be read.
 
         Args:
             step: the last iteration that stays.
@@ -104,7 +107,7 @@ class RunLog:
         return [f"{self.path}: the lines of these iterations are damaged or missing: {shown}"] if missing else []
 
     def close(self) -> None:
-        """Closes the other trackers."""
+        """Close the other trackers."""
         for tracker in self._trackers:
             tracker.close()
 
@@ -117,7 +120,7 @@ class SilentLog(RunLog):
 
 
 def _step_of(line: bytes) -> int | None:
-    """The step of a logged line; None where it is torn or damaged."""
+    """Return the step of a logged line; None where it is torn or damaged."""
     try:
         step = json.loads(line.decode("utf-8"))["step"] if line.endswith(b"\n") else None
     except (ValueError, KeyError, TypeError):

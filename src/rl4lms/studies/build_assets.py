@@ -14,7 +14,7 @@ from rl4lms.types import ClassifierSpec, ModelSpec
 
 
 def main(task_name: str, *names: str) -> None:
-    """Builds the named assets with the task's default options, one after another."""
+    """Build the named assets with the task's default options, one after another."""
     quiet_libraries()
     task = build_task(task_name)
     specs: dict[str, ModelSpec | ClassifierSpec] = {**task.models, **task.classifiers}

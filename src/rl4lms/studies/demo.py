@@ -1,8 +1,9 @@
 """The paper's comparison in miniature: six systems on the mini edition of `imdb`, one seed, a few minutes on two cores.
 
-Each system is a plain `rl4lms train` of a packaged recipe in a process of its own. The warm start is trained once and shared. Everything
-is measured on the test split with the model that training ended with. The recipes' settings were chosen on other prompts (the range
-`development` of `tasks/imdb/corpus.py`), so nothing is chosen by looking at what is reported.
+Each system is a plain `rl4lms train` of a packaged recipe in a process of its own. The warm start is trained once and
+shared. Everything is measured on the test split with the model that training ended with. The recipes' settings were
+chosen on other prompts (the range `development` of `tasks/imdb/corpus.py`), so nothing is chosen by looking at what is
+reported.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _QUICK_SUPERVISED = ("supervised.max_steps=5",)
 
 
 def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, progress: bool = True) -> Path:
-    """Runs the comparison, prints table and texts, and writes report, numbers and runs to `output`.
+    """Run the comparison, print table and texts, and write report, numbers and run to `output`.
 
     Raises:
         ConfigError: there is something in the folder already, and `force` is off.
@@ -62,7 +63,9 @@ def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, 
 def _make_room(output: Path, force: bool) -> None:
     present = [output / name for name in _OURS if (output / name).exists()]
     if present and not force:
-        raise ConfigError(f"{output}: there is a demo already; add --force to replace it, or name another folder with --output")
+        raise ConfigError(
+            f"{output}: there is a demo already; add --force to replace it, or name another folder with --output"
+        )
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; name a folder with --output")
     for path in present:
@@ -71,10 +74,15 @@ def _make_room(output: Path, force: bool) -> None:
 
 
 def make_plan(output: Path, quick: bool) -> list[Job]:
-    """The jobs, those that others wait for first."""
+    """Return the jobs, those that others wait for first."""
     prompts = _QUICK_PROMPTS if quick else PROMPTS
     # Before and after training only: the curves come from the rollouts, and no evaluation chooses anything.
-    common = [f"evaluation.prompts={prompts}", f"evaluation.samples={prompts}", "evaluation.split=test", "evaluation.every=0"]
+    common = [
+        f"evaluation.prompts={prompts}",
+        f"evaluation.samples={prompts}",
+        "evaluation.split=test",
+        "evaluation.every=0",
+    ]
     jobs = [_asset_job(output, "base", "sentiment"), _asset_job(output, "judge", "evaluator")]
     assets = [job.name for job in jobs]
     trained = {}
@@ -88,7 +96,9 @@ def make_plan(output: Path, quick: bool) -> list[Job]:
             settings += _QUICK_RL if system.is_rl else _QUICK_SUPERVISED
         after = [*assets, *(["supervised"] if system.start == "supervised" else [])]
         arguments = ["-m", "rl4lms", "train", system.recipe, *settings, "--quiet"]
-        trained[system.key] = Job(system.key, arguments, after, _Curve(folder / "metrics.jsonl", iterations(system.recipe, settings)))
+        trained[system.key] = Job(
+            system.key, arguments, after, _Curve(folder / "metrics.jsonl", iterations(system.recipe, settings))
+        )
     zero_shot = [
         "-m",
         "rl4lms",
@@ -107,11 +117,13 @@ def make_plan(output: Path, quick: bool) -> list[Job]:
 
 def _asset_job(output: Path, *names: str) -> Job:
     name = "models-" + "-".join(names)
-    return Job(name, ["-m", "rl4lms.studies.build_assets", "imdb", *names], progress=_Printed(output / "logs" / f"{name}.log"))
+    return Job(
+        name, ["-m", "rl4lms.studies.build_assets", "imdb", *names], progress=_Printed(output / "logs" / f"{name}.log")
+    )
 
 
 def iterations(recipe: str, settings: Sequence[str]) -> int:
-    """How many iterations a packaged recipe makes with these settings."""
+    """Return how many iterations a packaged recipe makes with these settings."""
     from rl4lms.config import read_recipe
 
     return read_recipe(Path(rl4lms.__file__).parent / "recipes" / f"{recipe}.yaml", settings).training.iterations
@@ -150,7 +162,7 @@ class _Printed:
 
 
 def commands(plan: Sequence[Job], output: Path) -> list[str]:
-    """The jobs as commands that can be typed, with folders as they are named by the user."""
+    """Return the jobs as commands that can be typed, with folders as they are named by the user."""
     shown = []
     for job in plan:
         words = ["rl4lms" if word == "rl4lms" else word for word in job.arguments if word not in ("-m", "--quiet")]
@@ -162,14 +174,22 @@ def commands(plan: Sequence[Job], output: Path) -> list[str]:
 
 
 def collect(output: Path) -> list[Outcome]:
-    """Reads what the runs left behind."""
+    """Read what the runs left behind."""
     zero_shot = json.loads((output / "zero-shot.json").read_text(encoding="utf-8"))
     outcomes = [Outcome(SYSTEMS[0], zero_shot["results"], {}, zero_shot["samples"], ())]
     for system in SYSTEMS[1:]:
         folder = output / "runs" / system.key
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        plain = {key.removeprefix("eval/"): value for key, value in result["eval"].items() if not key.startswith("eval/masked/")}
-        masked = {key.removeprefix("eval/masked/"): value for key, value in result["eval"].items() if key.startswith("eval/masked/")}
+        plain = {
+            key.removeprefix("eval/"): value
+            for key, value in result["eval"].items()
+            if not key.startswith("eval/masked/")
+        }
+        masked = {
+            key.removeprefix("eval/masked/"): value
+            for key, value in result["eval"].items()
+            if key.startswith("eval/masked/")
+        }
         samples = _lines(folder / "samples" / f"step-{result['iterations']:06d}.jsonl")
         curve = [line for line in _lines(folder / "metrics.jsonl") if "rollout/score" in line]
         outcomes.append(Outcome(system, plain, masked, samples, curve))
@@ -177,7 +197,9 @@ def collect(output: Path) -> list[Outcome]:
     for start, trained in (("zero-shot", "nlpo"), ("supervised", "supervised-nlpo")):
         before = _lines(output / "runs" / trained / "metrics.jsonl")[0]
         n = by_key[start].results["sentiment"]["n"]
-        found = {key.removeprefix("eval/masked/"): value for key, value in before.items() if key.startswith("eval/masked/")}
+        found = {
+            key.removeprefix("eval/masked/"): value for key, value in before.items() if key.startswith("eval/masked/")
+        }
         by_key[start].masked = {key: {"mean": value, "stderr": None, "n": n} for key, value in found.items()}
     for outcome in outcomes:
         if outcome.system.start is not None:
@@ -186,7 +208,9 @@ def collect(output: Path) -> list[Outcome]:
 
 
 def gains(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Mean difference and its standard error over prompts, for `GAIN_KEYS`; both lists hold the same prompts in the same order."""
+    """Return mean difference and its standard error over prompts, for `GAIN_KEYS`; both lists hold the same prompts in
+    the same order.
+    """
     found = {}
     for key in GAIN_KEYS:
         differences = [b[key] - a[key] for a, b in zip(before, after, strict=True)]

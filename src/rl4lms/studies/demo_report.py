@@ -1,4 +1,6 @@
-"""What the demo shows: a table that fits a terminal, texts before and after, an HTML report, and the numbers as JSON."""
+"""What the demo shows: a table that fits a terminal, texts before and after, an HTML report, and the numbers as
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,20 @@ _COLUMNS = (
         "senti-\nment ↑",
     ),
     _Column(
-        "gold_sentiment", "gold label ↑", "the grammar's own label of prompt and completion; 0.5 where no sentence has one", "gold\nlabel ↑"
+        "gold_sentiment",
+        "gold label ↑",
+        "the grammar's own label of prompt and completion; 0.5 where no sentence has one",
+        "gold\nlabel ↑",
     ),
-    _Column("derivable", "derivable ↑", "share of the sentences ending in the completion that the grammar derives", "deriv-\nable ↑"),
-    _Column("perplexity", "perplexity ↓", "of the completions under a judge LM: other seed and data, clean text", "ppl\n↓"),
+    _Column(
+        "derivable",
+        "derivable ↑",
+        "share of the sentences ending in the completion that the grammar derives",
+        "deriv-\nable ↑",
+    ),
+    _Column(
+        "perplexity", "perplexity ↓", "of the completions under a judge LM: other seed and data, clean text", "ppl\n↓"
+    ),
     _Column(
         "reference_perplexity",
         "reference perplexity ↓",
@@ -50,7 +62,12 @@ _COLUMNS = (
     _Column("distinct-2", "distinct-2 ↑", "different bigrams / bigrams"),
     _Column("kl_per_sequence", "KL per sequence", "to the model that RL started from, nats, full softmax", "KL\nnats"),
     _Column("completion_tokens", "tokens", "length of the completions"),
-    _Column("reward", "reward (optimised)", "the classifier that RL optimises: no evidence, it is what was trained on", "reward\n(opt.)"),
+    _Column(
+        "reward",
+        "reward (optimised)",
+        "the classifier that RL optimises: no evidence, it is what was trained on",
+        "reward\n(opt.)",
+    ),
 )
 
 
@@ -62,14 +79,24 @@ _CURVES = (
         "mean probability of positive",
         "What RL optimises, on the completions it trains on. NLPO draws its own inside its mask.",
     ),
-    ("Distance from the start", "rollout/kl_per_sequence", "KL per sequence (nats)", "To the model that RL started from, full softmax."),
-    ("Entropy", "rollout/entropy", "nats per token", "Of the distribution that tokens are drawn from: for NLPO, inside the mask."),
+    (
+        "Distance from the start",
+        "rollout/kl_per_sequence",
+        "KL per sequence (nats)",
+        "To the model that RL started from, full softmax.",
+    ),
+    (
+        "Entropy",
+        "rollout/entropy",
+        "nats per token",
+        "Of the distribution that tokens are drawn from: for NLPO, inside the mask.",
+    ),
     ("NLPO's mask", "train/mask_size", "tokens allowed", "Mean size of the mask over the tokens of a rollout."),
 )
 
 
 def error_note(about: Mapping[str, Any]) -> str:
-    """What ± means here."""
+    """Return what ± means here."""
     return (
         f"± is the standard error over the {about['prompts']} evaluation prompts. One seed and one run per system: "
         "it does not cover how much another training run would differ."
@@ -108,13 +135,21 @@ def show(console: Console, outcomes: Sequence[Outcome], about: Mapping[str, Any]
     console.print(table)
     console.print()
     console.print(Text(error_note(about), style="dim"))
-    console.print(Text("“reward (opt.)” is what RL optimised and no evidence; the other columns were never a reward.", style="dim"))
-    console.print(Text("Decoding inside the mask changes untrained models, too: compare such rows with each other.", style="dim"))
+    console.print(
+        Text(
+            "“reward (opt.)” is what RL optimised and no evidence; the other columns were never a reward.", style="dim"
+        )
+    )
+    console.print(
+        Text("Decoding inside the mask changes untrained models, too: compare such rows with each other.", style="dim")
+    )
     console.print()
     console.print(_change_table(outcomes))
     _show_texts(console, outcomes)
     if about["quick"]:
-        console.print(Text("\n--quick: far too short for RL to show anything; run without it for the comparison.", style="yellow"))
+        console.print(
+            Text("\n--quick: far too short for RL to show anything; run without it for the comparison.", style="yellow")
+        )
 
 
 def _narrow(result: Mapping[str, Any] | None, error: bool) -> str:
@@ -126,7 +161,7 @@ def _narrow(result: Mapping[str, Any] | None, error: bool) -> str:
 
 
 def _change_table(outcomes: Sequence[Outcome]) -> RichTable:
-    """Each trained system against its starting point."""
+    """Return each trained system against its starting point."""
     labels = {outcome.system.key: outcome.system.label for outcome in outcomes}
     table = RichTable(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     shown = {"sentiment": "sentiment", "gold_sentiment": "gold label", "derivable": "derivable"}
@@ -134,7 +169,11 @@ def _change_table(outcomes: Sequence[Outcome]) -> RichTable:
         table.add_column(heading, justify="right" if heading in shown.values() else "left", no_wrap=True)
     for outcome in outcomes:
         if outcome.gains:
-            table.add_row(outcome.system.label, labels[outcome.system.start or ""], *(_signed(outcome.gains[key]) for key in shown))
+            table.add_row(
+                outcome.system.label,
+                labels[outcome.system.start or ""],
+                *(_signed(outcome.gains[key]) for key in shown),
+            )
     return table
 
 
@@ -143,7 +182,9 @@ def _signed(gain: tuple[float, float]) -> str:
 
 
 def _show_texts(console: Console, outcomes: Sequence[Outcome]) -> None:
-    console.print(Text(f"\nThe first {_SHOWN_PROMPTS} test prompts, before and after: sentiment and completion", style="bold"))
+    console.print(
+        Text(f"\nThe first {_SHOWN_PROMPTS} test prompts, before and after: sentiment and completion", style="bold")
+    )
     chosen = [outcome for outcome in outcomes if outcome.system.key in ("zero-shot", "nlpo", "supervised-nlpo")]
     for i in range(_SHOWN_PROMPTS):
         console.print(Text(f"\n{chosen[0].samples[i]['prompt']} …", style="dim"))
@@ -154,20 +195,26 @@ def _show_texts(console: Console, outcomes: Sequence[Outcome]) -> None:
             grid.add_column(width=4)
             grid.add_column()
             grid.add_row(
-                Text(outcome.system.label, style="bold"), Text(f"{sample['sentiment']:.2f}", style="dim"), Text(sample["completion"])
+                Text(outcome.system.label, style="bold"),
+                Text(f"{sample['sentiment']:.2f}", style="dim"),
+                Text(sample["completion"]),
             )
             console.print(grid)
 
 
 def write(output: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> None:
-    """Writes `report.html` and `results.json`."""
+    """Write `report.html` and `results.json`."""
     systems = {
         outcome.system.key: {
             "label": outcome.system.label,
             "start": outcome.system.start,
             "results": outcome.results,
             **({"inside_its_mask": outcome.masked} if outcome.masked else {}),
-            **({"gain_over_start": {k: {"mean": m, "stderr": e} for k, (m, e) in outcome.gains.items()}} if outcome.gains else {}),
+            **(
+                {"gain_over_start": {k: {"mean": m, "stderr": e} for k, (m, e) in outcome.gains.items()}}
+                if outcome.gains
+                else {}
+            ),
         }
         for outcome in outcomes
     }
@@ -182,17 +229,24 @@ def write(output: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -
 
 
 def html(outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> str:
-    """The report as one HTML file."""
-    subtitle = f"Task imdb, mini edition · GPT-2 of two layers · one seed · {about['prompts']} test prompts · {about['seconds']:.0f} s"
-    quick = [reporting.Paragraph("This is a --quick run: far too short for RL to show anything.")] if about["quick"] else []
+    """Return the report as one HTML file."""
+    subtitle = (
+        f"Task imdb, mini edition · GPT-2 of two layers · one seed · {about['prompts']} test prompts · "
+        f"{about['seconds']:.0f} s"
+    )
+    quick = (
+        [reporting.Paragraph("This is a --quick run: far too short for RL to show anything.")] if about["quick"] else []
+    )
     results = reporting.Table(
         ["system", *(column.heading for column in _COLUMNS)],
         [
             [label, *(cell(found.get(c.key), 2 if c.key == "kl_per_sequence" else None) for c in _COLUMNS)]
             for label, found in rows(outcomes)
         ],
-        note=error_note(about) + " “inside its mask” is the same model, decoded within NLPO's top-p mask: for a trained "
-        "model the one that its training ended with, for a starting point the one that NLPO starts with (no ± is kept there). "
+        note=error_note(about)
+        + " “inside its mask” is the same model, decoded within NLPO's top-p mask: for a trained "
+        "model the one that its training ended with, for a starting point the one that NLPO starts with (no ± is kept "
+        "there). "
         "Decoding inside it changes every model, trained or not, so compare such rows with each other.",
     )
     sections = [
@@ -216,7 +270,10 @@ def _gain_table(outcomes: Sequence[Outcome]) -> reporting.Table:
         for o in outcomes
         if o.gains
     ]
-    note = "Differences prompt by prompt, both systems drawing the same random numbers; ± is their standard error over prompts."
+    note = (
+        "Differences prompt by prompt, both systems drawing the same random numbers; ± is their standard error "
+        "over prompts."
+    )
     return reporting.Table(["systems", *(names[key] for key in GAIN_KEYS)], found, note=note)
 
 
@@ -236,8 +293,17 @@ def _text_table(outcomes: Sequence[Outcome]) -> reporting.Table:
         found.append([f"{outcomes[0].samples[i]['prompt']} …"])
         for outcome in outcomes:
             sample = outcome.samples[i]
-            found.append([outcome.system.label, sample["completion"], f"{sample['sentiment']:.2f}", f"{sample['gold_sentiment']:.1f}"])
-    caption = f"The first {_REPORT_PROMPTS} prompts of the test split, not chosen. Decoded without the mask at temperature 1."
+            found.append(
+                [
+                    outcome.system.label,
+                    sample["completion"],
+                    f"{sample['sentiment']:.2f}",
+                    f"{sample['gold_sentiment']:.1f}",
+                ]
+            )
+    caption = (
+        f"The first {_REPORT_PROMPTS} prompts of the test split, not chosen. Decoded without the mask at temperature 1."
+    )
     return reporting.Table(["system", "completion", "sentiment", "gold label"], found, caption, numeric=False)
 
 
@@ -246,14 +312,15 @@ def _method(about: Mapping[str, Any]) -> list[reporting.Block]:
     return [
         reporting.Table(["column", "what it is"], meanings, numeric=False),
         reporting.Paragraph(
-            "Every system is evaluated with the model that its training ended with, sampling at temperature 1 without the mask, with the "
-            "same random numbers. The warm start is maximum likelihood on the positive reviews; RL after it starts from that model and is "
+            "Every system is evaluated with the model that its training ended with, sampling at temperature 1 without "
+            "the mask, with the "
+            "same random numbers. The warm start is maximum likelihood on the positive reviews; RL after it starts "
+            "from that model and is "
             "anchored to it. These commands made the runs; the small models that they need are trained once and cached:"
         ),
         reporting.Preformatted("\n".join(about["commands"])),
         reporting.Paragraph(
-            f"rl4lms {about['rl4lms']}, Python {about['python']}; {about['seconds']:.0f} s in all. Seconds of each job: "
-            + ", ".join(f"{name} {seconds:.0f}" for name, seconds in about["seconds_by_job"].items())
-            + "."
+            f"rl4lms {about['rl4lms']}, Python {about['python']}; {about['seconds']:.0f} s in all. Seconds of each "
+            f"job: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in about["seconds_by_job"].items()) + "."
         ),
     ]

@@ -48,8 +48,8 @@ class Outcome:
     Attributes:
         system: which.
         results: `mean`, `stderr` and `n` by metric.
-        masked: the same, decoded inside the mask; empty where there is none. A starting point is decoded inside the mask that NLPO starts
-            from it with, and has no standard errors.
+        masked: the same, decoded inside the mask; empty where there is none. A starting point is decoded inside the
+            mask that NLPO starts from it with, and has no standard errors.
         samples: one record per test prompt, in their order.
         curve: what `metrics.jsonl` says about each iteration; empty without RL.
         gains: for `GAIN_KEYS`, mean and standard error of the difference to the starting point, prompt by prompt.

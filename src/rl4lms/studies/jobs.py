@@ -18,7 +18,12 @@ from rl4lms.errors import Rl4lmsError
 
 _POLL_S = 0.25
 # One thread each: on small models more threads cost more than they bring, and jobs would fight over the cores.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
 _LAST_LINES = 12
 
 
@@ -54,7 +59,8 @@ class _Running:
 
 
 def run_jobs(jobs: Sequence[Job], logs: Path, *, at_once: int, console: Console, show: bool = True) -> None:
-    """Runs jobs, at most `at_once` of them together, each as soon as what it waits for is done; earlier ones in the list go first.
+    """Run jobs, at most `at_once` of them together, each as soon as what it waits for is done; earlier ones in the list
+    go first.
 
     Every job is stopped when one fails, or when this process is interrupted.
 
@@ -70,7 +76,12 @@ def run_jobs(jobs: Sequence[Job], logs: Path, *, at_once: int, console: Console,
     """
     logs.mkdir(parents=True, exist_ok=True)
     waiting, running, finished = list(jobs), list[_Running](), set[str]()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not show) as display:
         bars = {job.name: display.add_task(job.name, start=False, total=None, visible=False, note="") for job in jobs}
         try:
@@ -115,5 +126,5 @@ def _finish(entry: _Running, logs: Path) -> None:
 
 
 def seconds_by_job(jobs: Sequence[Job]) -> Mapping[str, float]:
-    """How long each job took."""
+    """Return how long each job took."""
     return {job.name: round(job.seconds, 1) for job in jobs}

@@ -1,4 +1,6 @@
-"""Builds and caches the small models that tasks declare (`asset:<name>`), by content hash, under the user's cache directory."""
+"""Builds and caches the small models that tasks declare (`asset:<name>`), by content hash, under the user's cache
+directory.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.recipe import Recipe
@@ -34,7 +43,7 @@ _SPECIAL = ["<pad>", "</s>", "<s>", "<unk>"]
 
 
 def cache_folder() -> Path:
-    """Where assets lie: `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
+    """Return where assets lie: `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
     own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
 
@@ -55,7 +64,8 @@ def with_assets(recipe: Recipe, task: Task, report: Report | None = None) -> Rec
 
 
 def resolve(value: Any, task: Task, report: Report | None = None) -> Any:
-    """Replaces every `asset:<name>` text in nested mappings and lists by the folder of that asset, building it first if need be.
+    """Replace every `asset:<name>` text in nested mappings and list by the folder of that asset, building it first if
+    need be.
 
     Raises:
         ConfigError: the task declares no such asset.
@@ -74,9 +84,10 @@ def resolve(value: Any, task: Task, report: Report | None = None) -> Any:
 
 
 def fingerprint(spec: ModelSpec | ClassifierSpec, words: Sequence[str]) -> str:
-    """A hash of everything that determines an asset: the spec, the vocabulary, the data and the builder.
+    """Return a hash of everything that determines an asset: the spec, the vocabulary, the data and the builder.
 
-    Of data with a `count`, which a seed determines, the first rows stand for all: writing every row again would take every run seconds.
+    Of data with a `count`, which a seed determines, the first rows stand for all: writing every row again would take
+    every run seconds.
     """
     options = dict(spec.data_options)
     if "count" in options:
@@ -91,7 +102,8 @@ def fingerprint(spec: ModelSpec | ClassifierSpec, words: Sequence[str]) -> str:
 
 
 def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Path:
-    """The folder of an asset; trained now if the cache does not have it. Training is deterministic on one machine.
+    """Return the folder of an asset; trained now if the cache does not have it. Training is deterministic on one
+    machine.
 
     Args:
         spec: what to build.
@@ -132,9 +144,19 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
             )
             start = [tokenizer.convert_tokens_to_ids("<s>")]
             prompts = tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]
-            fit(lm, tokenizer, samples, config, prompt_ids=[p or start for p in prompts], seed=spec.seed, progress=progress)
+            fit(
+                lm,
+                tokenizer,
+                samples,
+                config,
+                prompt_ids=[p or start for p in prompts],
+                seed=spec.seed,
+                progress=progress,
+            )
             save_supervised(lm, tokenizer, temporary / "model")
-        (temporary / "model" / "asset.json").write_text(json.dumps(asdict(spec), indent=1, default=list), encoding="utf-8")
+        (temporary / "model" / "asset.json").write_text(
+            json.dumps(asdict(spec), indent=1, default=list), encoding="utf-8"
+        )
         if not folder.exists():
             (temporary / "model").rename(folder)
     finally:
@@ -144,7 +166,7 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word, split at white space."""
+    """Return a tokenizer with one token per word, split at white space."""
     vocabulary = {word: i for i, word in enumerate([*_SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -153,24 +175,27 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_lm(spec: ModelSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """A freshly initialised GPT-2 or T5 of the spec's shape."""
+    """Return a freshly initialised GPT-2 or T5 of the spec's shape."""
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
     d, n, heads, v = spec.shape["hidden_size"], spec.shape["layers"], spec.shape["heads"], len(tokenizer)
     if spec.architecture == "gpt2":
         off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-        config = GPT2Config(vocab_size=v, n_embd=d, n_layer=n, n_head=heads, n_positions=spec.shape["max_positions"], **off, **ids)
+        config = GPT2Config(
+            vocab_size=v, n_embd=d, n_layer=n, n_head=heads, n_positions=spec.shape["max_positions"], **off, **ids
+        )
         return GPT2LMHeadModel(config)
     sizes = {"d_model": d, "d_kv": d // heads, "d_ff": 4 * d, "num_layers": n, "num_heads": heads, "vocab_size": v}
     options = {"dropout_rate": 0.0, "decoder_start_token_id": ids["pad_token_id"], "tie_word_embeddings": False}
     lm = T5ForConditionalGeneration(T5Config(**sizes, **options, **ids))
     with torch.no_grad():
-        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training; a tied head is scaled down.
+        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training; a tied head
+        # is scaled down.
         lm.shared.weight.normal_(std=0.05)
         lm.lm_head.weight.normal_(std=0.02)
     return lm
 
 
 def load_target(target: str) -> Callable[..., Any]:
-    """The function that a spec names as `module:function`."""
+    """Return the function that a spec names as `module:function`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

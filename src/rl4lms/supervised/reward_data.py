@@ -23,7 +23,8 @@ _NO_SPLIT = "train on everything with `--holdout 0`, or name held-out data with 
 class Labelled:
     """Texts and their labels; rows of one group are never divided between training and test.
 
-    `has_prompt` is whether any text begins with a prompt: only then should the model be given prompts when it serves as a reward.
+    `has_prompt` is whether any text begins with a prompt: only then should the model be given prompts when it serves as
+    a reward.
     """
 
     texts: list[str]
@@ -35,7 +36,7 @@ class Labelled:
         return len(self.texts)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the rows."""
+        """Return some of the rows."""
         texts, labels, groups = ([column[i] for i in rows] for column in (self.texts, self.labels, self.groups))
         return replace(self, texts=texts, labels=labels, groups=groups)
 
@@ -53,12 +54,12 @@ class Rated:
         return len(self.texts)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the rows."""
+        """Return some of the rows."""
         texts, groups = ([column[i] for i in rows] for column in (self.texts, self.groups))
         return replace(self, texts=texts, ratings=[self.ratings[i] for i in rows], groups=groups)
 
     def pairs(self, min_gap: float) -> Preferences:
-        """All pairs within a group whose ratings differ by at least `min_gap`, the better text first.
+        """Return all pairs within a group whose ratings differ by at least `min_gap`, the better text first.
 
         Raises:
             DataError: there are none.
@@ -75,7 +76,8 @@ class Rated:
         ]
         if not found:
             raise DataError(
-                f"no two texts of one group have ratings that differ by {min_gap:g} or more; lower min_gap, or name another group"
+                f"no two texts of one group have ratings that differ by {min_gap:g} or more; lower min_gap, or name "
+                f"another group"
             )
         chosen, rejected, groups = (list(column) for column in zip(*found, strict=True))
         return Preferences(chosen, rejected, groups, self.has_prompt)
@@ -83,7 +85,9 @@ class Rated:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Pairs of texts, the preferred one in `chosen`; prompts are part of both texts. See `Labelled` for groups and prompts."""
+    """Pairs of texts, the preferred one in `chosen`; prompts are part of both texts. See `Labelled` for groups and
+    prompts.
+    """
 
     chosen: list[str]
     rejected: list[str]
@@ -94,7 +98,7 @@ class Preferences:
         return len(self.chosen)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the pairs."""
+        """Return some of the pairs."""
         chosen, rejected, groups = ([column[i] for i in rows] for column in (self.chosen, self.rejected, self.groups))
         return replace(self, chosen=chosen, rejected=rejected, groups=groups)
 
@@ -110,8 +114,8 @@ class Columns:
         prompt: put before a text where the data has it.
         text, label, rating: of labelled and rated texts.
         chosen, rejected: of preferences, as in TRL's format; texts or conversations.
-        group: rows with the same value stay together when data are split, and pairs are made within it; the prompt, or the text where
-            there is none, if None.
+        group: rows with the same value stay together when data are split, and pairs are made within it; the prompt, or
+            the text where there is none, if None.
     """
 
     prompt: str = "prompt"
@@ -127,17 +131,18 @@ COLUMNS = Columns()
 
 
 def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split: str = "train") -> RewardData:
-    """Reads a file (JSONL, JSON, CSV, Parquet, a TSV without header whose last column is the label) or a Hub id.
+    """Read a file (JSONL, JSON, CSV, Parquet, a TSV without header whose last column is the label) or a Hub id.
 
     Args:
         path: of the file.
-        kind: what the rows are; where None their columns say it: `chosen` and `rejected` are preferences, the rating column ratings,
-            anything else labels.
+        kind: what the rows are; where None their columns say it: `chosen` and `rejected` are preferences, the rating
+            column ratings, anything else labels.
         columns: their names.
         split: of a Hub data set.
 
     Raises:
-        DataError: a column is missing, a value is of the wrong kind, or there is nothing to learn; file and line are named.
+        DataError: a column is missing, a value is of the wrong kind, or there is nothing to learn; file and line are
+            named.
     """
     if path.endswith(".tsv"):
         if kind not in (None, "labels"):
@@ -156,7 +161,7 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
 
 
 def read_labelled(path: str, text_column: str = "text", label_column: str = "label") -> Labelled:
-    """Reads labelled texts; see `read`.
+    """Read labelled texts; see `read`.
 
     Raises:
         DataError: a column is missing, or there is only one label.
@@ -177,7 +182,8 @@ def read_labelled(path: str, text_column: str = "text", label_column: str = "lab
 def split(data: RewardData, share: float, seed: int) -> tuple[RewardData, RewardData]:
     """Training and test data: about `share` of the rows are held out, in whole groups.
 
-    Groups are taken in random order while they fit; where none is that small, the smallest. Every label of the data stays in training.
+    Groups are taken in random order while they fit; where none is that small, the smallest. Every label of the data
+    stays in training.
 
     Raises:
         DataError: the data are one group, or every group has the last rows of some label.
@@ -187,14 +193,16 @@ def split(data: RewardData, share: float, seed: int) -> tuple[RewardData, Reward
         of_group.setdefault(group, []).append(row)
     names = list(of_group)
     if len(names) < 2:
-        raise DataError(f"the data are one group, so nothing can be held out; {_NO_SPLIT}, or name another group column")
+        raise DataError(
+            f"the data are one group, so nothing can be held out; {_NO_SPLIT}, or name another group column"
+        )
     random.Random(seed).shuffle(names)
     wanted, held = max(1, round(share * len(data))), list[int]()
     labels = data.labels if isinstance(data, Labelled) else [""] * len(data)  # without labels: something must stay
     left = Counter(labels)
 
     def take(name: str) -> bool:
-        """Holds a group out, unless a label would be gone from the training data."""
+        """Hold a group out, unless a label would be gone from the training data."""
         own = Counter(labels[row] for row in of_group[name])
         if any(left[label] <= count for label, count in own.items()):
             return False
@@ -206,13 +214,17 @@ def split(data: RewardData, share: float, seed: int) -> tuple[RewardData, Reward
         if len(held) + len(of_group[name]) <= wanted:
             take(name)
     if not held and not any(take(name) for name in sorted(names, key=lambda name: len(of_group[name]))):
-        raise DataError(f"whichever group is held out, no row of some label would be left for the training; {_NO_SPLIT}")
+        raise DataError(
+            f"whichever group is held out, no row of some label would be left for the training; {_NO_SPLIT}"
+        )
     kept = set(range(len(data))) - set(held)
     return data.take(sorted(kept)), data.take(sorted(held))
 
 
 def fraction(data: RewardData, share: float, seed: int) -> RewardData:
-    """A random part of the rows. Parts drawn with one seed are nested: a larger one contains the smaller ones."""
+    """Return a random part of the rows. Parts drawn with one seed are nested: a larger one contains the smaller
+    ones.
+    """
     order = list(range(len(data)))
     random.Random(seed).shuffle(order)
     return data.take(sorted(order[: max(1, round(share * len(order)))]))
@@ -226,7 +238,9 @@ def _labelled(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns:
         labels.append(_label(_required(row, columns.label, place), place, columns.label))
         groups.append(group)
     if len(set(labels)) < 2:
-        raise DataError(f"{path}: every row has the label {labels[0] if labels else None!r}; a classifier needs at least two")
+        raise DataError(
+            f"{path}: every row has the label {labels[0] if labels else None!r}; a classifier needs at least two"
+        )
     return Labelled(texts, labels, groups, any(_has_prompt(row, columns, columns.text) for _, row in rows))
 
 
@@ -252,7 +266,9 @@ def _rated(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> R
         ratings.setdefault(_text_and_group(row, place, columns), []).append(rating)
     means = [math.fsum(values) / len(values) for values in ratings.values()]
     if len(set(means)) < 2:
-        raise DataError(f"{rows[0][0].rpartition(':')[0]}: every text has the same rating, so there is nothing to learn")
+        raise DataError(
+            f"{rows[0][0].rpartition(':')[0]}: every text has the same rating, so there is nothing to learn"
+        )
     has_prompt = any(_has_prompt(row, columns, columns.text) for _, row in rows)
     return Rated([text for text, _ in ratings], means, [group for _, group in ratings], has_prompt)
 
@@ -261,18 +277,23 @@ def _preferences(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns
     preferred, others, groups = list[str](), list[str](), list[str]()
     for place, row in rows:
         prompt = _flat(row.get(columns.prompt) or "", place, columns.prompt)
-        chosen, rejected = (_flat(_required(row, name, place), place, name) for name in (columns.chosen, columns.rejected))
+        chosen, rejected = (
+            _flat(_required(row, name, place), place, name) for name in (columns.chosen, columns.rejected)
+        )
         if chosen == rejected:
-            raise DataError(f"{place}: {columns.chosen} and {columns.rejected} are the same text, so neither can be preferred")
+            raise DataError(
+                f"{place}: {columns.chosen} and {columns.rejected} are the same text, so neither can be preferred"
+            )
         preferred.append(joined(prompt, chosen))
         others.append(joined(prompt, rejected))
-        # without a prompt of its own a pair shares what both texts begin with (an implicit prompt): nothing is known to divide it by
+        # without a prompt of its own a pair shares what both texts begin with (an implicit prompt): nothing is known to
+        # divide it by
         groups.append(str(_required(row, columns.group, place)) if columns.group else prompt or chosen)
     return Preferences(preferred, others, groups, any(_has_prompt(row, columns, columns.chosen) for _, row in rows))
 
 
 def _has_prompt(row: Mapping[str, Any], columns: Columns, text: str) -> bool:
-    """A prompt of its own, or a conversation that begins with it (TRL's implicit prompt)."""
+    """Return a prompt of its own, or a conversation that begins with it (TRL's implicit prompt)."""
     return bool(row.get(columns.prompt)) or (isinstance(row.get(text), list) and len(row[text]) > 1)
 
 
@@ -291,7 +312,7 @@ def _required(row: Mapping[str, Any], column: str, place: str) -> Any:
 
 
 def _flat(value: Any, place: str, column: str) -> str:
-    """A text, or the contents of a conversation one after the other."""
+    """Return a text, or the contents of a conversation one after the other."""
     if isinstance(value, list):
         return "\n".join(_contents(value, place, column))
     if isinstance(value, Mapping):
@@ -302,5 +323,7 @@ def _flat(value: Any, place: str, column: str) -> str:
 def _contents(messages: Sequence[Any], place: str, column: str) -> Iterator[str]:
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
-            raise DataError(f'{place}: {column} should be a text or a list of messages such as {{"role": "user", "content": "..."}}')
+            raise DataError(
+                f'{place}: {column} should be a text or a list of messages such as {{"role": "user", "content": "..."}}'
+            )
         yield message["content"]

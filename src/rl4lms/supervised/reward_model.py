@@ -1,4 +1,6 @@
-"""Reward models: classifiers, regressions on ratings, Bradley-Terry models of preferences; trained with the HF `Trainer`."""
+"""Reward models: classifiers, regressions on ratings, Bradley-Terry models of preferences; trained with the HF
+`Trainer`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,18 @@ from rl4lms.metrics.runner import positions
 from rl4lms.models.loading import load_pretrained, resolve_device
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
-from rl4lms.supervised.reward_data import COLUMNS, Columns, Kind, Labelled, Preferences, Rated, RewardData, fraction, read, split
+from rl4lms.supervised.reward_data import (
+    COLUMNS,
+    Columns,
+    Kind,
+    Labelled,
+    Preferences,
+    Rated,
+    RewardData,
+    fraction,
+    read,
+    split,
+)
 from rl4lms.supervised.reward_report import Measures, as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
 from rl4lms.supervised.trainer import run_trainer
 
@@ -45,8 +58,10 @@ class ClassifierShape:
     max_positions: int
 
 
-def build_classifier(shape: ClassifierShape, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> PreTrainedModel:
-    """A freshly initialised BERT classifier over the tokenizer's vocabulary."""
+def build_classifier(
+    shape: ClassifierShape, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]
+) -> PreTrainedModel:
+    """Return a freshly initialised BERT classifier over the tokenizer's vocabulary."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
@@ -79,11 +94,12 @@ def fit_classifier(
     group_by_length: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Trains a classifier in place: AdamW, linear decay with 6 % warm-up.
+    """Train a classifier in place: AdamW, linear decay with 6 % warm-up.
 
     Args:
         model, tokenizer: a sequence classifier and its tokenizer.
-        texts, labels: the data; labels are indices, or numbers where the model has one output (then the loss is the squared error).
+        texts, labels: the data; labels are indices, or numbers where the model has one output (then the loss is the
+            squared error).
         batch_size, learning_rate, seed: the training.
         steps: length; `epochs` where None.
         epochs: passes over the data.
@@ -126,7 +142,9 @@ def _schedule(steps: int, batch_size: int, learning_rate: float) -> dict[str, An
 
 
 class _PairLoss(nn.Module):
-    """-log σ(r_chosen - r_rejected), the negative log-likelihood of Bradley and Terry's model; chosen rows come first."""
+    """-log σ(r_chosen - r_rejected), the negative log-likelihood of Bradley and Terry's model; chosen rows come
+    first.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -150,9 +168,11 @@ def fit_preferences(
     max_tokens: int = _MAX_TOKENS,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Trains a sequence classifier with one output on pairs, in place; arguments and errors as in `fit_classifier`."""
+    """Train a sequence classifier with one output on pairs, in place; arguments and errors as in `fit_classifier`."""
     window = _window(model, max_tokens)
-    chosen, rejected = (tokenizer(texts, truncation=True, max_length=window)["input_ids"] for texts in (pairs.chosen, pairs.rejected))
+    chosen, rejected = (
+        tokenizer(texts, truncation=True, max_length=window)["input_ids"] for texts in (pairs.chosen, pairs.rejected)
+    )
     rows = [{"input_ids": one, "rejected_ids": other} for one, other in zip(chosen, rejected, strict=True)]
     total = int(np.ceil(len(rows) / batch_size) * epochs)
 
@@ -181,9 +201,13 @@ def fit_preferences(
 
 @torch.no_grad()
 def logits(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 64, max_tokens: int = _MAX_TOKENS
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    batch_size: int = 64,
+    max_tokens: int = _MAX_TOKENS,
 ) -> NDArray[np.float64]:
-    """Outputs for each text, (N, labels)."""
+    """Return outputs for each text, (N, labels)."""
     encoded = tokenizer(list(texts), truncation=True, max_length=_window(model, max_tokens))["input_ids"]
     out = np.zeros((len(texts), model.config.num_labels))
     order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
@@ -216,9 +240,11 @@ def train_reward_model(
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Fine-tunes an encoder or decoder as a reward model and saves it as an HF folder with a model card, plots and numbers.
+    """Fine-tunes an encoder or decoder as a reward model and saves it as an HF folder with a model card, plots and
+    numbers.
 
-    Labels make a classifier, ratings a regression model with one output, preferences a Bradley-Terry model with one output.
+    Labels make a classifier, ratings a regression model with one output, preferences a Bradley-Terry model with one
+    output.
 
     Args:
         base: Hub id or folder of the pretrained model.
@@ -228,14 +254,17 @@ def train_reward_model(
         columns: their names.
         label_names: names to save for the sorted labels of the data, such as `negative positive` for 0 and 1.
         min_gap: ratings become preferences: all pairs within a group whose mean ratings differ by at least this.
-        holdout: share of the training data that is held out to be reported where there is no test set, in whole groups; 0: none.
-        curve: shares of the training data, in (0, 1), to train further models on for the learning curve. They are not kept.
+        holdout: share of the training data that is held out to be reported where there is no test set, in whole groups;
+            0: none.
+        curve: shares of the training data, in (0, 1), to train further models on for the learning curve. They are not
+            kept.
         epochs, batch_size, learning_rate, max_tokens, truncation_side, seed, device: the training.
         progress: called with (step, of), over all models.
 
     Returns:
-        What `reward_model.json` has under `result`: `train_rows`, the measures of `rl4lms.supervised.reward_report.Measures` where there is
-        held-out data (else a `note` where there are too few rows), `labels` of a classifier, and `curve`.
+        What `reward_model.json` has under `result`: `train_rows`, the measures of
+        `rl4lms.supervised.reward_report.Measures` where there is held-out data (else a `note` where there are too few
+        rows), `labels` of a classifier, and `curve`.
 
     Raises:
         ConfigError: there is something in the output folder, it cannot be written, or an option makes no sense.
@@ -247,7 +276,10 @@ def train_reward_model(
     data, held, held_out = _divided(train, test, kind, columns, min_gap, holdout, seed)
     names, values = _labels(data, held, train, test, label_names)
     if curve and held is None:
-        raise ConfigError(f"curve: nothing is held out to draw it with; name a test file, or give {_FEWEST_TO_SPLIT} rows and a holdout")
+        raise ConfigError(
+            f"curve: nothing is held out to draw it with; name a test file, or give {_FEWEST_TO_SPLIT} rows and a "
+            f"holdout"
+        )
     options: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "epochs": epochs}
     options["max_tokens"] = max_tokens
     parts = [(share, fraction(data, share, seed)) for share in sorted(curve)] + [(1.0, data)]
@@ -258,7 +290,13 @@ def train_reward_model(
         _fit(model, tokenizer, part, values, options, _shifted(progress, sum(steps[:number]), sum(steps)))
         measured = None if held is None else _measured(model, tokenizer, held, values, max_tokens)
         if measured is not None:
-            points.append({"share": share, "rows": len(part), **{k: v for k, v in as_json(measured).items() if k != "calibration"}})
+            points.append(
+                {
+                    "share": share,
+                    "rows": len(part),
+                    **{k: v for k, v in as_json(measured).items() if k != "calibration"},
+                }
+            )
     result: dict[str, Any] = {"labels": names} if names else {}
     result |= {"train_rows": len(data), **(as_json(measured) if measured is not None else {})}
     result |= {"curve": points} if curve else {}
@@ -287,11 +325,16 @@ def _divided(
         data, held = split(data, holdout, seed)
         held_out = f"{len(held)} of {len(data) + len(held)} rows of the training file, in whole groups"
     if min_gap is not None:
-        data, held = _pairs(data, min_gap, train), None if held is None else _pairs(held, min_gap, f"held out ({held_out})")
+        data, held = (
+            _pairs(data, min_gap, train),
+            None if held is None else _pairs(held, min_gap, f"held out ({held_out})"),
+        )
     return data, held, held_out
 
 
-def _check_options(*, epochs: float, learning_rate: float, min_gap: float | None, holdout: float, curve: Sequence[float]) -> None:
+def _check_options(
+    *, epochs: float, learning_rate: float, min_gap: float | None, holdout: float, curve: Sequence[float]
+) -> None:
     for name, value in (("epochs", epochs), ("learning_rate", learning_rate), ("min_gap", min_gap)):
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"{name}: should be a number greater than 0, got {value:g}")
@@ -318,7 +361,7 @@ def _pairs(data: RewardData, min_gap: float, what: str) -> Preferences:
 def _labels(
     data: RewardData, held: RewardData | None, train: str, test: str | None, label_names: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
-    """Names and values of the labels, nothing where there are none."""
+    """Return names and values of the labels, nothing where there are none."""
     if not isinstance(data, Labelled):
         if label_names:
             raise ConfigError(f"label_names: the data are {_kind(data)}, which have no labels")
@@ -329,7 +372,9 @@ def _labels(
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise ConfigError(f"label_names: names should differ, and none be empty, got {', '.join(map(repr, names))}")
     if len(names) != len(values):
-        raise DataError(f"{train} has the labels {', '.join(values)}, but {len(names)} label names were given: {', '.join(names)}")
+        raise DataError(
+            f"{train} has the labels {', '.join(values)}, but {len(names)} label names were given: {', '.join(names)}"
+        )
     unknown = sorted(set(held.labels) - set(values)) if held is not None else []
     if unknown:
         # of a test file: what is held out of the training file leaves every label there
@@ -340,7 +385,7 @@ def _labels(
 def _load(
     base: str, names: Sequence[str], kind: Kind, truncation_side: str, seed: int, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model with a fresh head, the same for the same seed."""
+    """Return the base model with a fresh head, the same for the same seed."""
     torch.manual_seed(seed)
     failure = f"cannot load {base!r} as a {'classifier' if kind == 'labels' else 'reward model'}"
     try:
@@ -373,7 +418,9 @@ def _fit(
     elif isinstance(data, Rated):
         fit_classifier(model, tokenizer, data.texts, data.ratings, **options, progress=progress)
     else:
-        fit_classifier(model, tokenizer, data.texts, [values.index(label) for label in data.labels], **options, progress=progress)
+        fit_classifier(
+            model, tokenizer, data.texts, [values.index(label) for label in data.labels], **options, progress=progress
+        )
 
 
 def _measured(

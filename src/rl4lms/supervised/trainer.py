@@ -1,4 +1,6 @@
-"""The HF `Trainer` as warm start and reward models use it: quiet, without files of its own, stopping at a loss that is not finite."""
+"""The HF `Trainer` as warm start and reward models use it: quiet, without files of its own, stopping at a loss that is
+not finite.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,15 @@ class _FiniteGradients(TrainerCallback):
     def __init__(self, what: str) -> None:
         self._what = what
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         gradients = [p.grad for p in model.parameters() if p.grad is not None] if model is not None else []
         if gradients and not torch.stack([g.isfinite().all() for g in gradients]).all():
-            raise NonFiniteError(f"{self._what}: the gradient is nan or infinite at step {state.global_step + 1}; lower the learning rate")
+            raise NonFiniteError(
+                f"{self._what}: the gradient is nan or infinite at step {state.global_step + 1}; lower the learning "
+                f"rate"
+            )
 
 
 class _QuietTrainer(Trainer):
@@ -42,7 +49,9 @@ class _QuietTrainer(Trainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
         if not loss.isfinite():
-            raise NonFiniteError(f"{self.what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate")
+            raise NonFiniteError(
+                f"{self.what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate"
+            )
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -61,7 +70,7 @@ def run_trainer(
     model_accepts_loss_kwargs: bool | None = None,
     **arguments: Any,
 ) -> list[dict[str, Any]]:
-    """Trains `model` in place.
+    """Train `model` in place.
 
     Args:
         what: is trained; named in messages.
@@ -70,7 +79,8 @@ def run_trainer(
         device: where the model is.
         seed: of data order and dropout.
         progress: called with (step, of).
-        model_accepts_loss_kwargs: whether the model divides by `num_items_in_batch` itself; the `Trainer` guesses when None.
+        model_accepts_loss_kwargs: whether the model divides by `num_items_in_batch` itself; the `Trainer` guesses when
+            None.
         arguments: of `TrainingArguments`.
 
     Returns:
@@ -79,8 +89,12 @@ def run_trainer(
     Raises:
         NonFiniteError: the loss became NaN or infinite.
     """
-    # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output is kept.
-    with tempfile.TemporaryDirectory(prefix="rl4lms-trainer-", ignore_cleanup_errors=True) as scratch, distributed.alone():
+    # The Trainer's own files are of no use afterwards: they go to a temporary folder, and only `save_pretrained` output
+    # is kept.
+    with (
+        tempfile.TemporaryDirectory(prefix="rl4lms-trainer-", ignore_cleanup_errors=True) as scratch,
+        distributed.alone(),
+    ):
         settings = TrainingArguments(
             output_dir=scratch,
             seed=seed,

@@ -1,6 +1,7 @@
 """Supervised warm start by maximum likelihood, through the HF `Trainer`.
 
-The loss is that of the log-prob pass: completion tokens and the EOS that ends them, prompt tokens left out, for every family.
+The loss is that of the log-prob pass: completion tokens and the EOS that ends them, prompt tokens left out, for every
+family.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ class _Likelihood(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **batch: Tensor
+    ) -> dict[str, Tensor]:
         count = batch["completion_mask"].sum() if num_items_in_batch is None else num_items_in_batch
-        out = self.policy(**batch, full=False, entropy=False, loss=lambda tokens, piece: -tokens.behaviour.sum() / count)
+        out = self.policy(
+            **batch, full=False, entropy=False, loss=lambda tokens, piece: -tokens.behaviour.sum() / count
+        )
         assert out.loss is not None
         return {"loss": out.loss}
 
@@ -50,7 +55,7 @@ def fit(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Trains `lm` in place on `references[0]` of each sample; dropout is on, as the model's config says.
+    """Train `lm` in place on `references[0]` of each sample; dropout is on, as the model's config says.
 
     Args:
         lm: a language model of any supported family.
@@ -79,7 +84,13 @@ def fit(
         p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
         c_ids, c_mask = pad([row["target"] for row in batch], tokens.pad, "right")
         labels = c_ids.masked_fill(~c_mask, -100)
-        return {"prompt_ids": p_ids, "prompt_mask": p_mask, "completion_ids": c_ids, "completion_mask": c_mask, "labels": labels}
+        return {
+            "prompt_ids": p_ids,
+            "prompt_mask": p_mask,
+            "completion_ids": c_ids,
+            "completion_mask": c_mask,
+            "labels": labels,
+        }
 
     try:
         log = run_trainer(
@@ -105,14 +116,18 @@ def fit(
     finally:
         lm.eval()
     if not all(parameter.isfinite().all() for parameter in lm.parameters()):
-        raise NonFiniteError("warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate")
+        raise NonFiniteError(
+            "warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate"
+        )
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in log if "loss" in entry]
 
 
 def _rows(
     prompts: Sequence[Sequence[int]], targets: Sequence[list[int]], longest: int, tokens: SpecialTokens
 ) -> list[dict[str, list[int]]]:
-    """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text was cut."""
+    """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text
+    was cut.
+    """
     rows, end = [], list(tokens.eos[:1])
     for prompt, target in zip(prompts, targets, strict=True):
         whole = [*target, *end]
@@ -120,7 +135,8 @@ def _rows(
     cut = sum(len(target) + len(end) > longest for target in targets)
     if cut:
         logging.getLogger(__name__).warning(
-            "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS is learnt from them",
+            "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS "
+            "is learnt from them",
             cut,
             len(rows),
             longest,
@@ -128,13 +144,16 @@ def _rows(
     return rows
 
 
-def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]], lm: PreTrainedModel, tokens: SpecialTokens) -> None:
+def _check_rows(
+    samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]], lm: PreTrainedModel, tokens: SpecialTokens
+) -> None:
     windows = position_windows(lm)
     for sample, row in zip(samples, rows, strict=True):
         largest = max(row["target"], default=0)
         if largest >= tokens.vocab_size:
             raise DataError(
-                f"warm start: the target of {sample.id!r} has token id {largest}, outside the model's vocabulary of {tokens.vocab_size}; "
+                f"warm start: the target of {sample.id!r} has token id {largest}, outside the model's vocabulary of "
+                f"{tokens.vocab_size}; "
                 "the tokenizer has tokens that the model was not resized for"
             )
         prompt, target = len(row["prompt"]), len(row["target"])
@@ -142,13 +161,14 @@ def _check_rows(samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]],
         for (part, needed), window in zip(needs.items(), windows, strict=True):
             if window is not None and needed > window:
                 raise ConfigError(
-                    f"warm start: {part} of {sample.id!r} have {needed} tokens, but the model has only {window} positions; "
+                    f"warm start: {part} of {sample.id!r} have {needed} tokens, but the model has only {window} "
+                    f"positions; "
                     "lower prompt.max_tokens or supervised.max_target_tokens"
                 )
 
 
 def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes a model as an HF folder, whole or not at all."""
+    """Write a model as an HF folder, whole or not at all."""
     with replacing(folder) as temporary:
         lm.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -160,7 +180,9 @@ def warm_started(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=started)})
 
 
-def warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, report: Callable[[int, int], None]) -> None:
+def warm_start(
+    recipe: Recipe, task: Task, folder: Path, device: torch.device, report: Callable[[int, int], None]
+) -> None:
     """Train the recipe's model by maximum likelihood, unless a finished warm start lies in the run folder."""
     target = folder / "supervised"
     if (target / "config.json").is_file():

@@ -1,4 +1,6 @@
-"""Benchmark tasks. A task declares prompts, references, the models it needs and its default settings; it trains nothing."""
+"""Benchmark tasks. A task declares prompts, references, the models it needs and its default settings; it trains
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ __all__ = ["build", "task_of"]
 
 
 def build(task: Component | str | Mapping[str, Any], **options: Any) -> Task:
-    """The task of that name; `options` are added to those of the component.
+    """Return the task of that name; `options` are added to those of the component.
 
     Raises:
         UnknownNameError: no task has that name.

@@ -1,16 +1,17 @@
 """A small context-free rule table that both writes and reads.
 
-The mini editions of the tasks are written by such tables. Generator and recogniser are compiled from the same rules, so a text that
-the generator writes is always a text that the recogniser accepts.
+The mini editions of the tasks are written by such tables. Generator and recogniser are compiled from the same rules, so
+a text that the generator writes is always a text that the recogniser accepts.
 
 Notation, one rule per line (an indented line continues the one above, `#` starts a comment)::
 
     CLAUSE<p> -> NP<n> BE<n> ADJ<p> @3 | i LIKE<p> it
 
-Words with a capital first letter are symbols, everything else is a word of the language. `@3` is a weight (1 where absent). `<n>` is a
-feature: the rule stands for one rule per value of every feature in it, weights included, so features carry agreement. Names that are
-not features (`ADJ<pos>`) are values. A linked feature takes a value that depends on another one (the opposite, say). A word that starts
-with `AN:` stands for its symbol with the right indefinite article in front: `AN:ADJ<p>` gives `a dull` and `an awful`. No rule is empty.
+Words with a capital first letter are symbols, everything else is a word of the language. `@3` is a weight (1 where
+absent). `<n>` is a feature: the rule stands for one rule per value of every feature in it, weights included, so
+features carry agreement. Names that are not features (`ADJ<pos>`) are values. A linked feature takes a value that
+depends on another one (the opposite, say). A word that starts with `AN:` stands for its symbol with the right
+indefinite article in front: `AN:ADJ<p>` gives `a dull` and `an awful`. No rule is empty.
 """
 
 from __future__ import annotations
@@ -69,13 +70,17 @@ class RuleTable:
         return frozenset(w for alts in self._rules.values() for alt, _ in alts for w in alt if w not in self._rules)
 
     def lexicon(self, symbol: str) -> tuple[str, ...]:
-        """The words that `symbol` stands for, where all of its alternatives are single words."""
+        """Return the words that `symbol` stands for, where all of its alternatives are single words."""
         return tuple(
-            alternative[0] for alternative, _ in self._rules[symbol] if len(alternative) == 1 and alternative[0] not in self._rules
+            alternative[0]
+            for alternative, _ in self._rules[symbol]
+            if len(alternative) == 1 and alternative[0] not in self._rules
         )
 
     def write(self, symbol: str, rng: Random) -> list[str]:
-        """A random expansion of `symbol`, as words. Uses only `rng.random()`, whose sequence Python keeps stable."""
+        """Return a random expansion of `symbol`, as words. Uses only `rng.random()`, whose sequence Python keeps
+        stable.
+        """
         words: list[str] = []
         stack = [symbol]
         while stack:
@@ -89,11 +94,11 @@ class RuleTable:
         return words
 
     def accepts(self, symbol: str, words: Sequence[str]) -> bool:
-        """Whether `symbol` can be expanded to exactly these words."""
+        """Return whether `symbol` can be expanded to exactly these words."""
         return len(words) in self._ends(symbol, 0, words, {})
 
     def _ends(self, symbol: str, start: int, words: Sequence[str], memo: dict[tuple[str, int], set[int]]) -> set[int]:
-        """Positions at which an expansion of `symbol` that begins at `start` can stop."""
+        """Return positions at which an expansion of `symbol` that begins at `start` can stop."""
         known = memo.get((symbol, start))
         if known is not None:
             return known
@@ -105,7 +110,9 @@ class RuleTable:
                     if part in self._rules:
                         frontier = {end for position in frontier for end in self._ends(part, position, words, memo)}
                     else:
-                        frontier = {position + 1 for position in frontier if position < len(words) and words[position] == part}
+                        frontier = {
+                            position + 1 for position in frontier if position < len(words) and words[position] == part
+                        }
                     if not frontier:
                         break
                 found |= frontier
@@ -118,7 +125,9 @@ class RuleTable:
             below = self._rules.get(part.removeprefix(_ARTICLE), [])
             if not below or any(len(alternative) != 1 or alternative[0] in self._rules for alternative, _ in below):
                 raise ValueError(f"{part}: an article needs a symbol whose alternatives are single words")
-            self._rules[part] = [(("an" if alternative[0][0] in "aeiou" else "a", *alternative), weight) for alternative, weight in below]
+            self._rules[part] = [
+                (("an" if alternative[0][0] in "aeiou" else "a", *alternative), weight) for alternative, weight in below
+            ]
 
     def _check_symbols(self) -> None:
         for symbol, alternatives in self._rules.items():
@@ -143,7 +152,7 @@ class RuleTable:
 def _expanded(
     text: str, features: Mapping[str, Sequence[str]], linked: Mapping[str, tuple[str, Mapping[str, str]]]
 ) -> list[tuple[str, Alternative, float]]:
-    """Every (symbol, alternative, weight) of a table, with all features replaced by values."""
+    """Return every (symbol, alternative, weight) of a table, with all features replaced by values."""
     rules: list[tuple[str, Alternative, float]] = []
     for line in _logical_lines(text):
         head, arrow, body = line.partition("->")

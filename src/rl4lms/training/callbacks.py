@@ -13,7 +13,7 @@ from rl4lms.runs.tracking import RunLog
 
 @dataclass(slots=True)
 class Evaluations:
-    """Evaluates the policy when the loop asks for it; records faults and samples, and shows numbers and texts.
+    """Evaluates the policy when the loop asks for it; records faults and samples, and show numbers and texts.
 
     Attributes:
         evaluator: decodes and measures.
@@ -42,7 +42,9 @@ class Evaluations:
         shown = self.results["eval/"].samples[: self.samples]
 
         def record() -> None:
-            self.log.log_faults(step, "evaluation", [fault for result in self.results.values() for fault in result.faults])
+            self.log.log_faults(
+                step, "evaluation", [fault for result in self.results.values() for fault in result.faults]
+            )
             self.log.log_samples(step, shown)
             self.display.evaluation(step, numbers, shown)
 

@@ -31,11 +31,12 @@ def evaluate(
     display: Display | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
-    """Decodes a split and scores it with the recipe's metrics and reward.
+    """Decode a split and score it with the recipe's metrics and reward.
 
     Args:
         recipe: task or data, metrics, decoding; and the model, unless `run_folder` is given.
-        run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its RL started from.
+        run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its
+            RL started from.
         split: the recipe's evaluation split where None.
         masked: decode inside the mask that an NLPO run ended with.
         display: shows the building of assets.
@@ -63,7 +64,7 @@ def evaluate(
 
 
 def start_of(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with the model that RL started from: the warm start where the run has one."""
+    """Return the recipe with the model that RL started from: the warm start where the run has one."""
     warm = folder / "supervised"
     if not warm.is_dir():
         return recipe
@@ -91,8 +92,12 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     step, complaints = checkpoints.latest()
     if step is None:
-        raise CheckpointError(f"{folder}: no usable checkpoint, which the mask is read from{''.join(f'; {line}' for line in complaints)}")
-    models = build_models(start_of(recipe, folder).model, resolve_device(recipe.device), value=algorithm.needs_value, mask=True)
+        raise CheckpointError(
+            f"{folder}: no usable checkpoint, which the mask is read from{''.join(f'; {line}' for line in complaints)}"
+        )
+    models = build_models(
+        start_of(recipe, folder).model, resolve_device(recipe.device), value=algorithm.needs_value, mask=True
+    )
     load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
     assert models.mask_policy is not None
     load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
@@ -101,7 +106,7 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
 
 
 def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None:
-    """Writes numbers and completions as JSON; NaN becomes null."""
+    """Write numbers and completions as JSON; NaN becomes null."""
     results = {key: r.summary() for key, r in sorted(result.results.items())}
     content = {**about, "results": results, "absent": dict(result.absent), "samples": result.samples}
     path.parent.mkdir(parents=True, exist_ok=True)

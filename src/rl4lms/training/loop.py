@@ -53,7 +53,8 @@ class Loop:
         evaluate: called with the step; returns numbers with their `eval/` prefix, and keeps the last results.
         after_step: called after every iteration with the step and its numbers, for progress display.
         stop: knows of signals that ask to stop.
-        check_folder: called before anything is written; raises where the run folder is no longer the one that the run began in.
+        check_folder: called before anything is written; raises where the run folder is no longer the one that the run
+            began in.
     """
 
     recipe: Recipe
@@ -72,15 +73,17 @@ class Loop:
     clock: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Iterates from `state.step` to the end; evaluates, logs and saves on the way.
+        """Iterate from `state.step` to the end; evaluate, logs and save on the way.
 
         Raises:
             Interrupted: a signal asked to stop; the last iteration is finished and saved.
-            Rl4lmsError: the message names the iteration, the last good checkpoint and how to go on. Finished iterations are saved, unless
-                an update failed half-way, which leaves weights of no iteration.
+            Rl4lmsError: the message names the iteration, the last good checkpoint and how to go on. Finished iterations
+                are saved, unless an update failed half-way, which leaves weights of no iteration.
         """
         with self.stop.during("this iteration", at_once=False):
-            if self.state.unlogged is not None:  # before training, and where the evaluation of the last iteration did not end
+            if (
+                self.state.unlogged is not None
+            ):  # before training, and where the evaluation of the last iteration did not end
                 self._track(self.state.step, self.state.unlogged)
             while self.state.step < self.recipe.training.iterations:
                 self._iterate()
@@ -91,7 +94,11 @@ class Loop:
         with self._telling(f"iteration {done + 1}"):
             try:
                 numbers = self.step(done) | {"train/learning_rate": learning_rate}
-            except (RewardError, DataError, ModelError):  # before the update: the weights are still those of the last iteration
+            except (
+                RewardError,
+                DataError,
+                ModelError,
+            ):  # before the update: the weights are still those of the last iteration
                 if done > max(self.checkpoints.steps(), default=0):
                     self._save()
                 raise
@@ -105,7 +112,11 @@ class Loop:
         """Completes the message of an error by when it happened and how to go on."""
         try:
             yield
-        except (StorageError, MissingExtraError, MissingPartError):  # the first says it itself, the others have messages of their own form
+        except (
+            StorageError,
+            MissingExtraError,
+            MissingPartError,
+        ):  # the first says it itself, the others have messages of their own form
             raise
         except Rl4lmsError as error:
             last = last_good(self.log.folder)
@@ -150,19 +161,29 @@ class Loop:
             raise Interrupted(self.stop.received or "a signal to another process")
 
     def step(self, step: int) -> dict[str, float]:
-        """One iteration; `step` counts from 0. Returns its numbers with their prefixes."""
+        """Return one iteration; `step` counts from 0. Returns its numbers with their prefixes."""
         r, models = self.recipe, self.models
         self.clock.clear()
         # 1 prompts
-        samples = [self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)]
+        samples = [
+            self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)
+        ]
         # 2 rollout, and the log-prob pass
         with self._timed("rollout"):
             n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
-            rollout = self.engine.rollout(samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule)
+            rollout = self.engine.rollout(
+                samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule
+            )
         reward = begin(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
-            current = log_prob_pass(models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value)
-            reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False) if self.algorithm.needs_reference else Pass()
+            current = log_prob_pass(
+                models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value
+            )
+            reference = (
+                log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
+                if self.algorithm.needs_reference
+                else Pass()
+            )
         assert current.logprobs is not None and current.full_logprobs is not None
         sampler_error = self._sampler_error(rollout, current.logprobs)
         # 3 reward, which may run beside the pass
@@ -171,7 +192,9 @@ class Loop:
         scores, row_mask = place_scores(output, rollout.completion_mask)
         self._note_faults(step, output, row_mask)
         # 4 credit
-        experience = Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values)
+        experience = Experience(
+            rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values
+        )
         if reference.full_logprobs is not None:
             experience.kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
         kl_coef = self.state.kl_coef
@@ -198,7 +221,9 @@ class Loop:
         return numbers
 
     def _scores(self, reward: Callable[[], RewardOutput] | None) -> RewardOutput:
-        """Wait for the reward, which the first process computes for all: it sees the whole iteration, once, however many there are."""
+        """Wait for the reward, which the first process computes for all: it sees the whole iteration, once, however
+        many there are.
+        """
         found: list[RewardOutput] = []
 
         def work() -> dict[str, Any]:
@@ -210,16 +235,22 @@ class Loop:
         return found[0] if found else RewardOutput(**told)
 
     def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:
-        """Tells the first faults of the reward, and stops a run that has gone on without any score for too long."""
+        """Tell the first faults of the reward, and stop a run that has gone on without any score for too long."""
         distributed.only_main(lambda: self.log.log_faults(step + 1, "rollout", output.faults))
         skipped = 0 if bool(row_mask.any()) else self.state.skipped + 1
         if skipped >= self.recipe.reward_faults.max_skipped:
-            last = f"; the last fault: {output.faults[0].message}" if output.faults else ": the reward returned None for every row"
+            last = (
+                f"; the last fault: {output.faults[0].message}"
+                if output.faults
+                else ": the reward returned None for every row"
+            )
             what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
             raise RewardError(f"{skipped} iterations in a row had no score at all{last}. {what_to_do}")
         self.state.skipped = skipped  # only of iterations that go on: the state may be saved, and this one be repeated
 
-    def _rollout_numbers(self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor) -> dict[str, float]:
+    def _rollout_numbers(
+        self, e: Experience, output: RewardOutput, entropy: Tensor, kept_mass: Tensor
+    ) -> dict[str, float]:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean
         numbers = {
             "score": mean(e.scores.sum(-1), e.row_mask),
@@ -231,7 +262,9 @@ class Loop:
             "masked_rows": float((~e.row_mask).sum()),
             **counts(output.faults),
             "skipped_in_a_row": float(self.state.skipped),
-            "truncated_prompts": float(self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])),
+            "truncated_prompts": float(
+                self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])
+            ),
         }
         if e.kl is not None and e.ref_logprobs is not None:
             numbers |= {
@@ -260,7 +293,8 @@ class Loop:
         if disagreement:
             raise ModelError(
                 f"the log-probs of the sampler and of the training pass differ by {disagreement}: "
-                "the cache, positions or padding of this model are handled differently in the two; `rl4lms doctor` looks closer"
+                "the cache, positions or padding of this model are handled differently in the two; `rl4lms doctor` "
+                "looks closer"
             )
         return largest
 
@@ -271,7 +305,9 @@ class Loop:
         if key is not None:
             value = numbers.get(key)
             if value is None:
-                raise ConfigError(f"checkpoint.best: no evaluation key {key!r}; there are: {', '.join(sorted(numbers))}")
+                raise ConfigError(
+                    f"checkpoint.best: no evaluation key {key!r}; there are: {', '.join(sorted(numbers))}"
+                )
             sign = 1 if mode == "max" else -1
             # NaN, as where every row of the reward was left out, is no best
             if value == value and (not self.state.best or sign * value > sign * self.state.best["value"]):

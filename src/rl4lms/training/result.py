@@ -41,7 +41,8 @@ class RunResult:
 
 
 def finish(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
-    """Writes `model/`, `best/` where a best checkpoint was asked for, and, last, `result.json`; then uploads the model where asked to.
+    """Write `model/`, `best/` where a best checkpoint was asked for, and, last, `result.json`; then upload the model
+    where asked to.
 
     Args:
         recipe: as the user wrote it.
@@ -87,7 +88,9 @@ def _write(
         best = loop.checkpoints.path(int(loop.state.best["step"]))
         problem = verify(best)
         if problem is not None:
-            raise CheckpointError(f"{best}, the best checkpoint: {problem}; the model of the last iteration is in {folder / 'model'}")
+            raise CheckpointError(
+                f"{best}, the best checkpoint: {problem}; the model of the last iteration is in {folder / 'model'}"
+            )
         load_policy(best / "policy.safetensors", models.policy)
         with replacing(folder / "best") as target:
             save_model(models.policy, models.tokenizer, target, card)

@@ -50,14 +50,16 @@ def train(
     progress: bool | None = None,
     **settings: Any,
 ) -> RunResult:
-    """Trains a language model.
+    """Train a language model.
 
     Args:
-        source: a recipe (a file ending in `.yaml` or `.yml`, or a `Recipe`), or the model: a Hub id, a folder, `asset:<name>` of the task.
+        source: a recipe (a file ending in `.yaml` or `.yml`, or a `Recipe`), or the model: a Hub id, a folder,
+            `asset:<name>` of the task.
         overrides: dotted settings for a recipe file, such as `rollout.top_p=0.9`.
         resume: continue the run in the run folder from its last checkpoint.
         progress: show progress on standard error; as the recipe says when None.
-        settings: blocks of the recipe when `source` is a model: `task="imdb"`, `algorithm="nlpo"`, `reward=function`, ...
+        settings: blocks of the recipe when `source` is a model: `task="imdb"`, `algorithm="nlpo"`, `reward=function`,
+            ...
 
     Returns:
         A `RunResult`.
@@ -65,13 +67,17 @@ def train(
     Raises:
         ConfigError: the settings cannot be understood, or the run folder holds another run.
         Rl4lmsError: what went wrong, where, and what to do.
-        Interrupted: Ctrl-C (SIGINT), SIGTERM or SIGHUP arrived. The iteration was finished and saved; call again with `resume=True`. It is
-            a `KeyboardInterrupt`, so that a script ends as people expect. A second signal ends the run at once.
+        Interrupted: Ctrl-C (SIGINT), SIGTERM or SIGHUP arrived. The iteration was finished and saved; call again with
+            `resume=True`. It is a `KeyboardInterrupt`, so that a script ends as people expect. A second signal ends the
+            run at once.
     """
     reward = settings.get("reward") if callable(settings.get("reward")) else None
     is_file = str(source).endswith((".yaml", ".yml"))
     if settings and (is_file or isinstance(source, Recipe)):
-        raise ConfigError(f"settings beside a recipe: pass them as overrides of the file, such as overrides=['{next(iter(settings))}=...']")
+        raise ConfigError(
+            f"settings beside a recipe: pass them as overrides of the file, such as "
+            f"overrides=['{next(iter(settings))}=...']"
+        )
     if overrides and not is_file:
         raise ConfigError("overrides belong to a recipe file; beside a model, pass settings by keyword, such as seed=1")
     if isinstance(source, Recipe):
@@ -84,12 +90,14 @@ def train(
 
 
 def run_folder(recipe: Recipe) -> Path:
-    """Where a run's files go."""
+    """Return where a run's files go."""
     return Path(recipe.output_dir or f"runs/{recipe.name}-seed{recipe.seed}")
 
 
-def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None) -> RunResult:
-    """Runs a recipe; see `train`. `reward` replaces the recipe's by a callable."""
+def run(
+    recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None
+) -> RunResult:
+    """Run a recipe; see `train`. `reward` replaces the recipe's by a callable."""
     folder = run_folder(recipe)
     loop: Loop | None = None
     wanted = recipe.tracking.progress if progress is None else progress
@@ -116,14 +124,23 @@ def run(recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, p
                 with stop.during("the end", at_once=False):
                     result = finish(recipe, loop, getattr(task_of(recipe), "version", 1), stop)
         except Interrupted as signal:
-            raise Interrupted(_when(str(signal), stop.doing, folder, loop), folder if is_run(folder) else None) from None
+            raise Interrupted(
+                _when(str(signal), stop.doing, folder, loop), folder if is_run(folder) else None
+            ) from None
         if stop.received is not None:  # too late to stop anything here, but whoever called should stop
-            raise Interrupted(f"{stop.received} arrived at the end; the run is finished, and its model is in {result.model}")
+            raise Interrupted(
+                f"{stop.received} arrived at the end; the run is finished, and its model is in {result.model}"
+            )
     return result
 
 
 def assemble(
-    recipe: Recipe, folder: Path, *, reward: Reward | None = None, display: Display | None = None, stop: StopSignals | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    reward: Reward | None = None,
+    display: Display | None = None,
+    stop: StopSignals | None = None,
 ) -> Loop:
     """Build everything that a run needs."""
     keep_freed_memory()
@@ -131,7 +148,8 @@ def assemble(
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
     recipe = _with_models(recipe, task, algorithm, display, stop)
-    # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process scores for all.
+    # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process
+    # scores for all.
     scored_by = distributed.only_main(functools.partial(reward_of, recipe, task, reward))
     if distributed.from_main(lambda: scored_by is None) and algorithm is not None:
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
@@ -144,9 +162,14 @@ def assemble(
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)
-    needs_value, needs_mask = algorithm is not None and algorithm.needs_value, algorithm is not None and algorithm.needs_mask_policy
+    needs_value, needs_mask = (
+        algorithm is not None and algorithm.needs_value,
+        algorithm is not None and algorithm.needs_mask_policy,
+    )
     models = build_models(recipe.model, device, value=needs_value, mask=needs_mask)
-    check_window(models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens))
+    check_window(
+        models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
+    )
     agreement[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     learner = Learner(
         models.policy,
@@ -161,7 +184,9 @@ def assemble(
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
-    log = (RunLog if distributed.is_main() else SilentLog)(folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json"))
+    log = (RunLog if distributed.is_main() else SilentLog)(
+        folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
+    )
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
     state.reward = state_of(scored_by)
     return Loop(
@@ -172,16 +197,24 @@ def assemble(
         reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
         samples=task.samples("train") if algorithm is not None else (),
         state=state,
-        checkpoints=Checkpoints(folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))),
+        checkpoints=Checkpoints(
+            folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))
+        ),
         log=log,
         evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
-        after_step=lambda step, numbers: display.iteration(recipe.algorithm_name, step, recipe.training.iterations, numbers),
+        after_step=lambda step, numbers: display.iteration(
+            recipe.algorithm_name, step, recipe.training.iterations, numbers
+        ),
         stop=stop,
     )
 
 
-def _with_models(recipe: Recipe, task: Task, algorithm: Algorithm | None, display: Display, stop: StopSignals) -> Recipe:
-    """Return the recipe with the folders of the small models that its task declares, and without iterations where nothing iterates."""
+def _with_models(
+    recipe: Recipe, task: Task, algorithm: Algorithm | None, display: Display, stop: StopSignals
+) -> Recipe:
+    """Return the recipe with the folders of the small models that its task declares, and without iterations where
+    nothing iterates.
+    """
     with stop.during("the building of assets", at_once=True):
         distributed.only_main(functools.partial(with_assets, recipe, task, display.report))
         recipe = with_assets(recipe, task)
@@ -201,13 +234,19 @@ def build_algorithm(component: Component) -> Algorithm:
     """
     algorithm = build(registry.algorithms, component)
     if not isinstance(algorithm, Algorithm):
-        raise ConfigError(f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms.md has an example")
+        raise ConfigError(
+            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms.md has an example"
+        )
     return algorithm
 
 
 def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
     """When a run was stopped, and what is saved."""
-    after = f" after iteration {loop.state.step} of {loop.recipe.training.iterations}" if loop is not None and loop.state.step else ""
+    after = (
+        f" after iteration {loop.state.step} of {loop.recipe.training.iterations}"
+        if loop is not None and loop.state.step
+        else ""
+    )
     during = "" if doing == "this iteration" else f" during {doing}"
     last = last_good(folder)
     if doing == UPLOAD:
@@ -224,7 +263,9 @@ def _resume(loop: Loop, display: Display) -> None:
 
     step, notes = distributed.from_main(latest)
     if step is None and notes:
-        raise CheckpointError(f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes))
+        raise CheckpointError(
+            f"{loop.checkpoints.folder}: no checkpoint is usable, so the run cannot be continued: " + "; ".join(notes)
+        )
     if step is not None:
         notes += loop.checkpoints.load(step, loop.state)
         if distributed.is_main():
@@ -232,7 +273,8 @@ def _resume(loop: Loop, display: Display) -> None:
         iterations = loop.recipe.training.iterations
         if step > iterations:
             raise ConfigError(
-                f"training.iterations: {iterations}, but the run is at iteration {step} already; name {step} or more, or another output_dir"
+                f"training.iterations: {iterations}, but the run is at iteration {step} already; name {step} or more, "
+                f"or another output_dir"
             )
 
     def cut() -> list[str]:
@@ -242,6 +284,8 @@ def _resume(loop: Loop, display: Display) -> None:
         return loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
 
     notes += distributed.from_main(cut)
-    notes.append(f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over")
+    notes.append(
+        f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over"
+    )
     for line in notes:
         display.console.print(line, markup=False, soft_wrap=True)

@@ -48,7 +48,10 @@ NOT_YAML = {
         "model: gpt2\n".encode("utf-16-le"),
         "r.yaml:1: NUL bytes: this is not a UTF-8 text file",
     ),
-    "byte-order mark": (b"\xef\xbb\xbfmodel: gpt2\n", "r.yaml:1: the file is saved with a byte-order mark; save it as plain UTF-8"),
+    "byte-order mark": (
+        b"\xef\xbb\xbfmodel: gpt2\n",
+        "r.yaml:1: the file is saved with a byte-order mark; save it as plain UTF-8",
+    ),
     "Latin-1": ("model: gpt2\nname: café\n".encode("latin-1"), "r.yaml:2: not UTF-8 text (byte 0xe9)"),
     "NUL byte": (b"model: gpt2\nname: a\0b\n", "r.yaml:2: NUL bytes: this is not a UTF-8 text file"),
     "control character": (b"model: gpt2\nname: a\x07b\n", "r.yaml:2: character #x0007 is not allowed"),
@@ -56,9 +59,15 @@ NOT_YAML = {
     "tab": (b"model:\n\tpath: gpt2\n", "r.yaml:2: not YAML: a tab in the indentation; use spaces"),
     "unclosed bracket": (b"model: [gpt2\n", "r.yaml:2: not YAML: expected ',' or ']', but got '<stream end>'"),
     "colon twice": (b"model: gpt2: large\n", "r.yaml:1: not YAML: mapping values are not allowed here"),
-    "two documents": (b"model: gpt2\n---\nmodel: gpt2\n", "r.yaml:2: a second document (`---`) starts here; one file holds one recipe"),
+    "two documents": (
+        b"model: gpt2\n---\nmodel: gpt2\n",
+        "r.yaml:2: a second document (`---`) starts here; one file holds one recipe",
+    ),
     "duplicate key": (b"seed: 1\nmodel: gpt2\nseed: 2\n", "r.yaml:3: seed: set twice, first at r.yaml:1"),
-    "nested duplicate key": (b"kl:\n  kl_coef: 1\n  kl_coef: 2\n", "r.yaml:3: kl.kl_coef: set twice, first at r.yaml:2"),
+    "nested duplicate key": (
+        b"kl:\n  kl_coef: 1\n  kl_coef: 2\n",
+        "r.yaml:3: kl.kl_coef: set twice, first at r.yaml:2",
+    ),
     "duplicate key in flow": (b"kl: {a: 1, a: 2}\n", "r.yaml:1: kl.a: set twice, first at r.yaml:1"),
     "anchor": (b"model: &m gpt2\n", "r.yaml:1: model: anchors (`&name`) are not allowed"),
     "anchor on a mapping": (b"kl: &k\n  kl_coef: 1\n", "r.yaml:1: kl: anchors (`&name`) are not allowed"),
@@ -69,7 +78,10 @@ NOT_YAML = {
     "number as key": (b"kl:\n  1: 2\n", "r.yaml:2: kl: the key 1 is not text; quote it"),
     "list as key": (b"? [a]\n: 1\n", "r.yaml:1: a key must be text, not a list or a mapping"),
     "deep nesting": (b"model: " + b"[" * 100_000, "r.yaml:1: model.0.0: nested more than 20 levels deep"),
-    "too many values": (b"a: [" + b"1, " * 20_000 + b"]\n", "r.yaml:1: a.9998: more than 10,000 values: this is not a recipe"),
+    "too many values": (
+        b"a: [" + b"1, " * 20_000 + b"]\n",
+        "r.yaml:1: a.9998: more than 10,000 values: this is not a recipe",
+    ),
     "long integer": (b"seed: " + b"9" * 5000, "r.yaml:1: seed: an integer of 5000 characters does not fit in 64 bits"),
     "large integer": (b"seed: 9223372036854775808\n", "r.yaml:1: seed: the integer does not fit in 64 bits"),
     "infinity": (b"kl: {kl_coef: .inf}\n", "r.yaml:1: kl.kl_coef: .inf is not a finite number"),
@@ -77,7 +89,10 @@ NOT_YAML = {
     "NUL escape": (b'name: "a\\0b"\n', "r.yaml:1: name: text may not contain NUL characters"),
     "surrogate escape": (b'name: "\\ud800"\n', "r.yaml:1: name: text may not contain lone surrogates"),
     "impossible escape": (b'name: "\\UFFFFFFFF"\n', "r.yaml:1: not YAML: "),
-    "directive": (b"%YAML 9.1\n---\nmodel: gpt2\n", "r.yaml:1: not YAML: found incompatible YAML document (version 1.* is required)"),
+    "directive": (
+        b"%YAML 9.1\n---\nmodel: gpt2\n",
+        "r.yaml:1: not YAML: found incompatible YAML document (version 1.* is required)",
+    ),
 }
 
 
@@ -99,7 +114,10 @@ WRONG = {
         "data: a.jsonl\nmodel:\n  path: gpt2\n  lora:\n    dropout: 3\n",
         "r.yaml:5: model.lora.dropout: unknown key; known: alpha, r, target_modules",
     ),
-    "unknown algorithm": (HEAD + "algorithm: pppo\n", "r.yaml:3: algorithm.name: unknown algorithm 'pppo'; did you mean 'ppo'?"),
+    "unknown algorithm": (
+        HEAD + "algorithm: pppo\n",
+        "r.yaml:3: algorithm.name: unknown algorithm 'pppo'; did you mean 'ppo'?",
+    ),
     "unknown option of an algorithm": (
         HEAD + "algorithm:\n  name: nlpo\n  clip_rnage: 0.1\n",
         "r.yaml:5: algorithm.clip_rnage: unknown key; did you mean 'clip_range'?",
@@ -119,7 +137,10 @@ WRONG = {
     "quoted number": (HEAD + "seed: '1'\n", 'r.yaml:3: seed: should be a whole number, got "1"'),
     "fraction for an integer": (HEAD + "seed: 1.0\n", "r.yaml:3: seed: should be a whole number, got 1.0"),
     "boolean for a number": (HEAD + "kl: {kl_coef: true}\n", "r.yaml:3: kl.kl_coef: should be a number, got true"),
-    "yes for true": (HEAD + "tracking:\n  progress: yes\n", 'r.yaml:4: tracking.progress: should be true or false, got "yes"'),
+    "yes for true": (
+        HEAD + "tracking:\n  progress: yes\n",
+        'r.yaml:4: tracking.progress: should be true or false, got "yes"',
+    ),
     "number for text": (HEAD + "name: 1e-6\n", "r.yaml:3: name: should be text (quote it), got 1e-06"),
     "text in a list of numbers": (
         HEAD + "optimizer:\n  betas:\n    - 0.9\n    - x\n",
@@ -127,9 +148,18 @@ WRONG = {
     ),
     "scalar for a block": (HEAD + "kl: 3\n", "r.yaml:3: kl: should be a mapping, got 3"),
     "list for a block": (HEAD + "kl: [3]\n", "r.yaml:3: kl: should be a mapping, got [3]"),
-    "scalar for a list": (HEAD + "evaluation:\n  metrics: rouge\n", 'r.yaml:4: evaluation.metrics: should be a list, got "rouge"'),
-    "out of range": (HEAD + "kl:\n  kl_coef: -1\n", "r.yaml:4: kl.kl_coef: should be greater than or equal to 0, got -1"),
-    "not among the choices": (HEAD + "device: gpu\n", "r.yaml:3: device: should be 'auto', 'cpu', 'cuda' or 'mps', got \"gpu\""),
+    "scalar for a list": (
+        HEAD + "evaluation:\n  metrics: rouge\n",
+        'r.yaml:4: evaluation.metrics: should be a list, got "rouge"',
+    ),
+    "out of range": (
+        HEAD + "kl:\n  kl_coef: -1\n",
+        "r.yaml:4: kl.kl_coef: should be greater than or equal to 0, got -1",
+    ),
+    "not among the choices": (
+        HEAD + "device: gpu\n",
+        "r.yaml:3: device: should be 'auto', 'cpu', 'cuda' or 'mps', got \"gpu\"",
+    ),
     "neither of two types": (
         "data: a.jsonl\nmodel: {path: gpt2, lora: {target_modules: 5}}\n",
         "r.yaml:2: model.lora.target_modules: should be a list or should be 'all-linear', got 5",
@@ -140,8 +170,14 @@ WRONG = {
         "r.yaml:3: rollout: min_new_tokens (100) is larger than max_new_tokens (48)",
     ),
     "missing model": ("# first\ndata: a.jsonl\n", "r.yaml:2: model: is required"),
-    "no prompts": ("model: gpt2\n", "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from"),
-    "unset variable": (HEAD + "output_dir: ${UNSET}/x\n", "r.yaml:3: output_dir: the environment variable UNSET is not set"),
+    "no prompts": (
+        "model: gpt2\n",
+        "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from",
+    ),
+    "unset variable": (
+        HEAD + "output_dir: ${UNSET}/x\n",
+        "r.yaml:3: output_dir: the environment variable UNSET is not set",
+    ),
     "lower-case variable": (
         HEAD + "output_dir: ${unset}\n",
         'r.yaml:3: output_dir: "${unset}": only ${NAME} with an upper-case name is understood',
@@ -158,7 +194,10 @@ WRONG = {
         HEAD + "output_dir: ${SNEAKY}\n",
         "r.yaml:3: output_dir: the environment variable SNEAKY holds '${' itself",
     ),
-    "variable where a number belongs": (HEAD + "seed: ${FOLDER}\n", 'r.yaml:3: seed: should be a whole number, got "some/folder"'),
+    "variable where a number belongs": (
+        HEAD + "seed: ${FOLDER}\n",
+        'r.yaml:3: seed: should be a whole number, got "some/folder"',
+    ),
     "much from the environment": (
         HEAD + "name: '" + "${LONG}" * 300 + "'\n",
         "r.yaml:3: name: more than 1,048,576 characters come from the environment",
@@ -175,7 +214,10 @@ WRONG = {
         HEAD + 'device: "\\x85\\u2028\\u202e"\n',
         "r.yaml:3: device: should be 'auto', 'cpu', 'cuda' or 'mps', got \"\\x85\\u2028\\u202e\"",
     ),
-    "odd key": (HEAD + '"a b\\n": 1\n', r'r.yaml:3: "a b\n": unknown key; known: algorithm, checkpoint, data, device, evaluation, kl, '),
+    "odd key": (
+        HEAD + '"a b\\n": 1\n',
+        r'r.yaml:3: "a b\n": unknown key; known: algorithm, checkpoint, data, device, evaluation, kl, ',
+    ),
 }
 
 
@@ -199,18 +241,23 @@ OVERRIDES = {
     "kl=&a 1": "override kl=&a 1: anchors (`&name`) are not allowed",
     "seed.x=1": "override seed.x=1: seed is 7, it has no 'x'",
     "seed.x.y=1": "override seed.x.y=1: seed is 7, it has no 'x'",
-    "evaluation.metrics.1=rouge": "override evaluation.metrics.1=rouge: evaluation.metrics is a list of 1, it has no '1'",
-    "evaluation.metrics.-1=rouge": "override evaluation.metrics.-1=rouge: evaluation.metrics is a list of 1, it has no '-1'",
+    "evaluation.metrics.1=rouge": "override evaluation.metrics.1=rouge: evaluation.metrics is a list of 1, it has no "
+    "'1'",
+    "evaluation.metrics.-1=rouge": "override evaluation.metrics.-1=rouge: evaluation.metrics is a list of 1, it has "
+    "no '-1'",
     "evaluation.metrics.0000000001=rouge": (
         "override evaluation.metrics.0000000001=rouge: evaluation.metrics is a list of 1, it has no '0000000001'"
     ),
     "seed=|\n  x": 'override seed=|\\n  x: should be a whole number, got "x"',
     f"seed={'9' * 5000}": f"override seed={'9' * 57}...: an integer of 5000 characters does not fit in 64 bits",
-    f"{'x' * 5000}=1": f"override {'x' * 57}...=1: unknown key; known: algorithm, checkpoint, data, device, evaluation, kl, ",
-    "evaluation.metrics.x=rouge": "override evaluation.metrics.x=rouge: evaluation.metrics is a list of 1, it has no 'x'",
+    f"{'x' * 5000}=1": f"override {'x' * 57}...=1: unknown key; known: algorithm, checkpoint, data, device, "
+    f"evaluation, kl, ",
+    "evaluation.metrics.x=rouge": "override evaluation.metrics.x=rouge: evaluation.metrics is a list of 1, it has no "
+    "'x'",
     "prompt.x.0=y": "override prompt.x.0=y: the recipe has no list prompt.x; set the whole list",
     "reward.target_words=few": 'override reward.target_words=few: should be a whole number, got "few"',
-    "evaluation.metrics.0.name=ruoge": "override evaluation.metrics.0.name=ruoge: unknown metric 'ruoge'; did you mean 'rouge'?",
+    "evaluation.metrics.0.name=ruoge": "override evaluation.metrics.0.name=ruoge: unknown metric 'ruoge'; did you "
+    "mean 'rouge'?",
     "output_dir=${UNSET}": "override output_dir=${UNSET}: the environment variable UNSET is not set",
 }
 
@@ -241,7 +288,11 @@ def test_overrides_apply_in_order_and_reach_into_short_forms_and_lists():
     assert (recipe.model.path, recipe.model.lora.r) == ("gpt2", 4)
     assert (recipe.data.train, recipe.data.holdout) == ("train.jsonl", 10)
     assert [metric.name for metric in recipe.evaluation.metrics] == ["rouge", "rouge"]
-    assert (recipe.algorithm.name, recipe.algorithm.options["mask_top_p"], recipe.algorithm.options["n_epochs"]) == ("nlpo", 0.5, 4)
+    assert (recipe.algorithm.name, recipe.algorithm.options["mask_top_p"], recipe.algorithm.options["n_epochs"]) == (
+        "nlpo",
+        0.5,
+        4,
+    )
     assert recipe.seed == 2
     assert recipe.output_dir == "some/folder/x"
     assert recipe.rollout.top_p == 0.5
@@ -255,14 +306,18 @@ def test_the_line_is_that_of_the_override_even_under_a_block_of_the_file():
 
 
 def test_short_forms_and_environment_variables():
-    recipe = read("model: ${FOLDER}/gpt2\ndata: a${FOLDER}-${FOLDER}.jsonl\nname: $FOLDER\n".replace("name: $FOLDER\n", ""))
+    recipe = read(
+        "model: ${FOLDER}/gpt2\ndata: a${FOLDER}-${FOLDER}.jsonl\nname: $FOLDER\n".replace("name: $FOLDER\n", "")
+    )
     assert recipe.model.path == "some/folder/gpt2"
     assert recipe.data.train == "asome/folder-some/folder.jsonl"
     assert read(HEAD + "prompt: {prefix: costs $5 or $FOLDER}\n").prompt.prefix == "costs $5 or $FOLDER"
 
 
 def test_numbers_booleans_and_text_follow_yaml_1_2():
-    recipe = read(HEAD + "optimizer: {learning_rate: 1e-6}\nkl: {kl_coef: 1}\nprompt: {prefix: on, suffix: 2024-01-01}\n")
+    recipe = read(
+        HEAD + "optimizer: {learning_rate: 1e-6}\nkl: {kl_coef: 1}\nprompt: {prefix: on, suffix: 2024-01-01}\n"
+    )
     assert recipe.optimizer.learning_rate == 1e-6
     assert recipe.kl.kl_coef == 1.0
     assert (recipe.prompt.prefix, recipe.prompt.suffix) == ("on", "2024-01-01")

@@ -83,7 +83,8 @@ def tidy(component: Component) -> dict[str, Any]:
     return {"name": component.name, **component.options}
 
 
-# --- Python values ------------------------------------------------------------------------------------------------------------------
+# --- Python values
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def brevity(completions, *, target_words: int = 20, **columns):
@@ -111,7 +112,10 @@ def test_python_values_paths_tuples_and_blocks_are_accepted(tmp_path):
 def test_a_registered_function_is_a_reward_by_its_name():
     registry.rewards.register("brevity", brevity)
     assert tidy(recipe_from_dict({**BASE, "reward": brevity}).reward) == {"name": "brevity"}
-    assert tidy(recipe_from_dict({**BASE, "reward": {"name": brevity, "target_words": 3}}).reward) == {"name": "brevity", "target_words": 3}
+    assert tidy(recipe_from_dict({**BASE, "reward": {"name": brevity, "target_words": 3}}).reward) == {
+        "name": "brevity",
+        "target_words": 3,
+    }
 
 
 def test_any_other_function_is_named_by_its_file():
@@ -123,9 +127,15 @@ def test_any_other_function_is_named_by_its_file():
     ("settings", "message"),
     [
         ({**BASE, "seed": object()}, "<arguments>: seed: object is not a kind of value that a recipe can hold"),
-        ({**BASE, "algorithm": brevity}, "<arguments>: algorithm: function is not a kind of value that a recipe can hold"),
+        (
+            {**BASE, "algorithm": brevity},
+            "<arguments>: algorithm: function is not a kind of value that a recipe can hold",
+        ),
         ({**BASE, "kl": {1: 2}}, "<arguments>: kl: the key 1 is not text"),
-        ({**BASE, "kl": {"kl_coef": math.nan}}, "<arguments>: kl.kl_coef: not a finite number (quote it if it is text)"),
+        (
+            {**BASE, "kl": {"kl_coef": math.nan}},
+            "<arguments>: kl.kl_coef: not a finite number (quote it if it is text)",
+        ),
         ({**BASE, "sed": 1}, "<arguments>: sed: unknown key; did you mean 'seed'?"),
         ({**BASE, "rollout": {"top_p": "1"}}, '<arguments>: rollout.top_p: should be a number, got "1"'),
         ({"data": "x"}, "<arguments>: model: is required"),
@@ -144,11 +154,19 @@ def test_endless_python_values_are_refused():
         recipe_from_dict(loop)
 
 
-# --- task defaults ------------------------------------------------------------------------------------------------------------------
+# --- task defaults
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_merge_defaults_by_key_lists_and_other_components_whole():
-    defaults = {"a": {"x": 1, "y": {"z": 2}}, "l": [1, 2], "c": {"name": "p", "k": 1}, "d": {"name": "p", "k": 1}, "n": {"x": 1}, "s": 1}
+    defaults = {
+        "a": {"x": 1, "y": {"z": 2}},
+        "l": [1, 2],
+        "c": {"name": "p", "k": 1},
+        "d": {"name": "p", "k": 1},
+        "n": {"x": 1},
+        "s": 1,
+    }
     tree = {"a": {"y": {"w": 3}}, "l": [], "c": {"name": "q"}, "d": {"j": 2}, "n": None, "new": 5}
     assert merge_defaults(tree, defaults) == {
         "a": {"x": 1, "y": {"z": 2, "w": 3}},
@@ -164,13 +182,18 @@ def test_merge_defaults_by_key_lists_and_other_components_whole():
 
 
 def test_a_task_fills_what_is_unset():
-    recipe = recipe_from_dict({"model": {"value": "separate"}, "task": "toy", "rollout": {"top_k": 9}, "supervised": None})
+    recipe = recipe_from_dict(
+        {"model": {"value": "separate"}, "task": "toy", "rollout": {"top_k": 9}, "supervised": None}
+    )
     assert tidy(recipe.task) == {"name": "toy", "edition": "mini"}
     assert (recipe.model.path, recipe.model.value) == ("asset:base", "separate")
     assert (recipe.rollout.max_new_tokens, recipe.rollout.top_k) == (7, 9)
     assert recipe.supervised is None
     assert recipe.evaluation.every == 3
-    assert [tidy(metric) for metric in recipe.evaluation.metrics] == [{"name": "length", "target": 10}, {"name": "width", "target": 10}]
+    assert [tidy(metric) for metric in recipe.evaluation.metrics] == [
+        {"name": "length", "target": 10},
+        {"name": "width", "target": 10},
+    ]
     assert tidy(recipe.reward) == {"name": "length", "target": 3}
 
 
@@ -196,7 +219,10 @@ def test_explicit_components_and_lists_replace_those_of_the_task():
         ({"task": {"name": "toy", "edtion": "mini"}}, "<arguments>: task.edtion: unknown key; did you mean 'edition'?"),
         ({"task": {"edition": "mini"}}, "<arguments>: task.name: is required"),
         ({"task": 3}, "<arguments>: task: should be a mapping, got 3"),
-        ({"task": "toy", "data": "x"}, "<arguments>: name exactly one of `task` and `data`: they say where prompts come from"),
+        (
+            {"task": "toy", "data": "x"},
+            "<arguments>: name exactly one of `task` and `data`: they say where prompts come from",
+        ),
     ],
 )
 def test_errors_say_whether_the_task_or_the_recipe_is_wrong(settings, message):
@@ -205,7 +231,8 @@ def test_errors_say_whether_the_task_or_the_recipe_is_wrong(settings, message):
     assert str(caught.value) == message
 
 
-# --- components ---------------------------------------------------------------------------------------------------------------------
+# --- components
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_components_inside_options_are_completed_too():
@@ -230,7 +257,10 @@ def test_components_inside_options_are_completed_too():
     [
         ({"name": "mix"}, "reward.parts: is required"),
         ({"name": "mix", "parts": ["lenght"]}, "reward.parts.0.name: unknown reward 'lenght'; did you mean 'length'?"),
-        ({"name": "mix", "parts": [{"name": "length", "taget": 1}]}, "reward.parts.0.taget: unknown key; did you mean 'target'?"),
+        (
+            {"name": "mix", "parts": [{"name": "length", "taget": 1}]},
+            "reward.parts.0.taget: unknown key; did you mean 'target'?",
+        ),
         (
             {"name": "mix", "parts": [{"name": "mix", "parts": [{"name": "length", "target": "1"}]}]},
             'reward.parts.0.parts.0.target: should be a whole number, got "1"',
@@ -299,11 +329,14 @@ def test_what_no_option_can_say_alone_is_refused_where_the_component_stands(tmp_
     with pytest.raises(ConfigError) as caught:
         read_recipe(tmp_path / "r.yaml")
     assert str(caught.value) == f"{tmp_path / 'r.yaml'}:6: reward.parts.0.reward: low 2 must be below high 1"
-    with pytest.raises(ConfigError, match=r"<arguments>: task: path names real reviews, but edition is mini; add edition: full$"):
+    with pytest.raises(
+        ConfigError, match=r"<arguments>: task: path names real reviews, but edition is mini; add edition: full$"
+    ):
         recipe_from_dict({"model": "gpt2", "task": {"name": "imdb", "path": "reviews"}})
 
 
-# --- dumping ------------------------------------------------------------------------------------------------------------------------
+# --- dumping
+# ------------------------------------------------------------------------------------------------------------------------
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(lambda text: "${" not in text)
 TRICKY = st.sampled_from(
@@ -313,7 +346,11 @@ TRICKY = st.sampled_from(
 )  # fmt: skip
 ANY_TEXT = TEXT | TRICKY
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -327,14 +364,24 @@ RECIPES = st.fixed_dictionaries(
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True),
         "prompt": st.fixed_dictionaries({"prefix": ANY_TEXT, "suffix": ANY_TEXT}),
         "optimizer": st.fixed_dictionaries({"learning_rate": POSITIVE, "betas": st.tuples(POSITIVE, POSITIVE)}),
-        "reward": st.builds(lambda options: {**options, "name": "x.py:f"}, st.dictionaries(ANY_TEXT.filter(lambda k: k != "name"), VALUES))
-        | st.sampled_from(["length", {"name": "mix", "parts": ["length", {"name": "length", "target": 2}], "note": "1e-6"}]),
+        "reward": st.builds(
+            lambda options: {**options, "name": "x.py:f"},
+            st.dictionaries(ANY_TEXT.filter(lambda k: k != "name"), VALUES),
+        )
+        | st.sampled_from(
+            ["length", {"name": "mix", "parts": ["length", {"name": "length", "target": 2}], "note": "1e-6"}]
+        ),
         "algorithm": st.sampled_from(["ppo", "nlpo", {"name": "nlpo", "mask_top_p": 0.3}]),
-        "evaluation": st.sampled_from([{"metrics": ["length", "width"]}, {"metrics": [], "generation": {"num_beams": 3}}]),
+        "evaluation": st.sampled_from(
+            [{"metrics": ["length", "width"]}, {"metrics": [], "generation": {"num_beams": 3}}]
+        ),
     },
 )
 QUICK = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -350,20 +397,24 @@ def test_reading_a_dumped_recipe_gives_an_equal_recipe(tmp_path, settings, with_
 
 
 def test_the_dump_is_complete_and_plain():
-    tree = yaml.safe_load(dump_recipe(recipe_from_dict({"task": "toy", "algorithm": "nlpo", "reward": {"name": "mix", "parts": []}})))
+    tree = yaml.safe_load(
+        dump_recipe(recipe_from_dict({"task": "toy", "algorithm": "nlpo", "reward": {"name": "mix", "parts": []}}))
+    )
     assert set(tree) == set(Recipe.model_fields)
     assert set(tree["algorithm"]) == {"name"} | option_names(signature_model(NLPO))
     assert tree["task"] == {"name": "toy", "edition": "mini"}
     assert tree["reward"]["note"] == "none"
 
 
-# --- whatever is thrown at it --------------------------------------------------------------------------------------------------------
+# --- whatever is thrown at it
+# --------------------------------------------------------------------------------------------------------
 
 YAML_BITS = st.lists(
     st.sampled_from(
         ["model", "data", "reward", "algorithm", "name", "task", "toy", "ppo", "evaluation", "metrics", "x", "1", "1e-6", "9" * 99, "true",
          ":", ": ", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", "'", '"', "&a ", "*a", "!!python/name:os.system ", "|\n",
-         ">-\n", "\t", "#", "%YAML 1.1\n", "---\n", "...\n", "? ", "<<", "${HOME}", "${x", "\\x00", "\\ud800", "\\UFFFFFFFF", "\ufeff",
+         ">-\n", "\t", "#", "%YAML "
+                            "1.1\n", "---\n", "...\n", "? ", "<<", "${HOME}", "${x", "\\x00", "\\ud800", "\\UFFFFFFFF", "\ufeff",
          "\r", "é"]
     ),
     max_size=30,
@@ -376,9 +427,14 @@ YAML_BITS = st.lists(
         YAML_BITS.map(str.encode),
         st.binary(max_size=60),
         YAML_BITS.map(lambda text: f"model: gpt2\ndata: x\n{text}".encode()),
-        st.dictionaries(st.sampled_from(sorted(Recipe.model_fields)), VALUES).map(lambda tree: yaml.safe_dump(tree).encode()),
+        st.dictionaries(st.sampled_from(sorted(Recipe.model_fields)), VALUES).map(
+            lambda tree: yaml.safe_dump(tree).encode()
+        ),
     ),
-    st.lists(st.one_of(YAML_BITS, st.text(string.printable, max_size=20), YAML_BITS.map(lambda text: f"rollout={text}")), max_size=2),
+    st.lists(
+        st.one_of(YAML_BITS, st.text(string.printable, max_size=20), YAML_BITS.map(lambda text: f"rollout={text}")),
+        max_size=2,
+    ),
 )
 def test_only_config_errors_escape(tmp_path, data, overrides):
     (tmp_path / "fuzz.yaml").write_bytes(data)

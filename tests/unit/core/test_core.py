@@ -175,7 +175,9 @@ class TestLogprobs:
         logp, entropy = [], []
         for i in range(n):
             kept = torch.arange(vocab_size) if allowed is None else allowed[i].nonzero()[:, 0]
-            categorical = torch.distributions.Categorical(logits=(hidden[i].double() @ weight.double()[kept].T) / temperature)
+            categorical = torch.distributions.Categorical(
+                logits=(hidden[i].double() @ weight.double()[kept].T) / temperature
+            )
             logp.append(categorical.log_prob((kept == ids[i]).nonzero()[0, 0]))
             entropy.append(categorical.entropy())
         expected_loss = (torch.stack(logp) * factors).sum() + 0.3 * torch.stack(entropy).sum()
@@ -199,7 +201,9 @@ class TestLogprobs:
                 assert torch.allclose(got, want, atol=1e-4)
 
     def test_no_tokens(self) -> None:
-        out = chunked_token_logprobs(lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9)
+        out = chunked_token_logprobs(
+            lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9
+        )
         assert out.behaviour.shape == (0,)
 
 
@@ -213,7 +217,9 @@ class TestKL:
         ids = torch.distributions.Categorical(logits=p_logits).sample((200_000,))
         log_ratio = (p_logits.log_softmax(-1) - q_logits.log_softmax(-1))[ids]
         for estimate in (k1(log_ratio), k3(log_ratio)):
-            assert float(estimate.mean()) == pytest.approx(expected, abs=5 * float(estimate.std()) / math.sqrt(len(ids)))
+            assert float(estimate.mean()) == pytest.approx(
+                expected, abs=5 * float(estimate.std()) / math.sqrt(len(ids))
+            )
         assert (k3(log_ratio) >= 0).all()
         assert k3(log_ratio).std() < k1(log_ratio).std()
 
@@ -237,7 +243,10 @@ class TestWhitening:
     @given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 2**32 - 1))
     def test_mean_is_zero_and_deviation_one_over_real_tokens(self, rows: int, columns: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        values, mask = torch.from_numpy(rng.normal(3, 5, (rows, columns))), torch.from_numpy(rng.random((rows, columns)) < 0.7)
+        values, mask = (
+            torch.from_numpy(rng.normal(3, 5, (rows, columns))),
+            torch.from_numpy(rng.random((rows, columns)) < 0.7),
+        )
         mask[0, :2] = True
         out = whiten(values, mask)
         assert out[mask].mean().abs() < 1e-9
@@ -309,7 +318,9 @@ class TestGroupByLength:
 
 
 class TestPadding:
-    @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=4), st.sampled_from(["left", "right"]))
+    @given(
+        st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=4), st.sampled_from(["left", "right"])
+    )
     def test_round_trip(self, rows: list[list[int]], side: str) -> None:
         ids, mask = pad(rows, 7, side)  # type: ignore[arg-type]
         assert unpad(ids, mask) == rows

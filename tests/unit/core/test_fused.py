@@ -1,4 +1,6 @@
-"""Losses over the vocabulary as scalars: against plain autograd, one tensor over the vocabulary at a time; and second derivatives."""
+"""Losses over the vocabulary as scalars: against plain autograd, one tensor over the vocabulary at a time; and second
+derivatives.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,13 @@ def inputs(masked: bool) -> tuple[Head, Tensor, Tensor, Tensor | None, Tensor | 
     torch.manual_seed(0)
     ids = torch.randint(V, (N,))
     allowed = (torch.rand(N, V) < 0.5) | nn.functional.one_hot(ids, V).bool() if masked else None
-    return Head(), torch.randn(N, D, requires_grad=True), ids, allowed, None if allowed is None else token_masks.pack(allowed)
+    return (
+        Head(),
+        torch.randn(N, D, requires_grad=True),
+        ids,
+        allowed,
+        None if allowed is None else token_masks.pack(allowed),
+    )
 
 
 def plain(head: Head, hidden: Tensor, ids: Tensor, allowed: Tensor | None, temperature: float) -> TokenLogprobs:
@@ -96,7 +104,9 @@ def test_value_and_gradients_equal_plain_autograd(
 
 @pytest.mark.parametrize("chunk", [1000, 4])
 def test_a_loss_of_whole_sequences(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ratio of sequences (GSPO, arXiv 2507.18071): no sum over tokens, so the loss is called once, whatever the chunks."""
+    """A ratio of sequences (GSPO, arXiv 2507.18071): no sum over tokens, so the loss is called once, whatever the
+    chunks.
+    """
     monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", chunk * V)
     head, hidden, ids, allowed, packed = inputs(masked=True)
     sequence = torch.arange(N) % 3
@@ -104,9 +114,14 @@ def test_a_loss_of_whole_sequences(chunk: int, monkeypatch: pytest.MonkeyPatch) 
     def loss(tokens: TokenLogprobs, piece: slice) -> Tensor:
         assert piece == slice(0, N)
         assert tokens.full is not None
-        return torch.zeros(3).index_add(0, sequence, tokens.behaviour).exp().sum() + (tokens.full * tokens.entropy).prod() * 1e-30
+        return (
+            torch.zeros(3).index_add(0, sequence, tokens.behaviour).exp().sum()
+            + (tokens.full * tokens.entropy).prod() * 1e-30
+        )
 
-    got = fused_loss(head, list(head.parameters()), hidden, ids, loss, V, 0.8, packed, full=True, entropy=True, whole=True)
+    got = fused_loss(
+        head, list(head.parameters()), hidden, ids, loss, V, 0.8, packed, full=True, entropy=True, whole=True
+    )
     got.backward()
     found = [head.out.weight.grad.clone(), hidden.grad.clone()]
     head.zero_grad()
@@ -120,9 +135,20 @@ def test_without_gradients_it_is_the_value_alone() -> None:
     head, hidden, ids, _, packed = inputs(masked=True)
     options: dict[str, Any] = {"packed_mask": packed}
     for whole in (False, True):
-        got = fused_loss(head, list(head.parameters()), hidden, ids, lambda t, piece: t.behaviour.sum(), V, whole=whole, **options)
+        got = fused_loss(
+            head, list(head.parameters()), hidden, ids, lambda t, piece: t.behaviour.sum(), V, whole=whole, **options
+        )
         with torch.no_grad():
-            value = fused_loss(head, list(head.parameters()), hidden, ids, lambda t, piece: t.behaviour.sum(), V, whole=whole, **options)
+            value = fused_loss(
+                head,
+                list(head.parameters()),
+                hidden,
+                ids,
+                lambda t, piece: t.behaviour.sum(),
+                V,
+                whole=whole,
+                **options,
+            )
         assert not value.requires_grad
         assert float(value) == pytest.approx(got.item(), rel=1e-6)
 
@@ -158,7 +184,9 @@ def test_a_second_derivative_of_the_scalar_is_refused() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("masked", [False, True])
-def test_log_probs_and_activation_pass_gradgradcheck(masked: bool, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_probs_and_activation_pass_gradgradcheck(
+    masked: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Numerical first and second derivatives in double precision."""
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
     torch.manual_seed(0)
@@ -187,7 +215,9 @@ def test_second_derivative_of_the_fast_activation() -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied", "bert"])
-def test_a_hessian_vector_product_through_the_pass_equals_finite_differences(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hessian_vector_product_through_the_pass_equals_finite_differences(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm = tiny_lm(family)
     monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 5 * 40)  # several chunks, which are computed again
     policy = Policy(lm, special_tokens(lm, None)).double()
@@ -201,14 +231,24 @@ def test_a_hessian_vector_product_through_the_pass_equals_finite_differences(fam
         out = policy(*prompts, *completions, temperature=0.8, token_mask=packed)
         loss = (out.logprobs.exp() + out.entropy * out.full_logprobs).sum()
         found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(found, parameters, strict=True)])
+        return torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.flatten()
+                for g, p in zip(found, parameters, strict=True)
+            ]
+        )
 
     torch.manual_seed(1)
     direction = torch.randn(sum(p.numel() for p in parameters), dtype=torch.float64)
     pieces = direction.split([p.numel() for p in parameters])
     with sdpa_kernel(SDPBackend.MATH):
         product = torch.autograd.grad(gradient() @ direction, parameters, allow_unused=True)
-        product = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(product, parameters, strict=True)])
+        product = torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.flatten()
+                for g, p in zip(product, parameters, strict=True)
+            ]
+        )
 
         def moved(by: float) -> Tensor:
             with torch.no_grad():

@@ -42,7 +42,10 @@ def test_csv_with_a_byte_order_mark_and_other_column_names(tmp_path: Path) -> No
         writer = csv.writer(file)
         writer.writerows([["question", "gold"], ["a, b", "c"], ['say "x"', "d"]])
     config = DataConfig(train=str(path), holdout=0, prompt_column="question", references_column="gold")
-    assert [(s.prompt, s.references) for s in FileTask(config).samples("train")] == [("a, b", ("c",)), ('say "x"', ("d",))]
+    assert [(s.prompt, s.references) for s in FileTask(config).samples("train")] == [
+        ("a, b", ("c",)),
+        ('say "x"', ("d",)),
+    ]
 
 
 def test_a_list_of_texts_is_a_list_of_prompts(tmp_path: Path) -> None:
@@ -85,7 +88,9 @@ def test_too_few_rows_to_hold_out(tmp_path: Path) -> None:
 
 def test_nothing_is_held_out_beside_a_validation_file(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl")
-    assert [s.prompt for s in FileTask(DataConfig(train=path, validation=path)).samples("train")] == [f"p{i}" for i in range(10)]
+    assert [s.prompt for s in FileTask(DataConfig(train=path, validation=path)).samples("train")] == [
+        f"p{i}" for i in range(10)
+    ]
 
 
 def test_ids_name_the_samples_and_reach_the_reward(tmp_path: Path) -> None:
@@ -96,7 +101,11 @@ def test_ids_name_the_samples_and_reach_the_reward(tmp_path: Path) -> None:
 
 
 def test_targets_of_the_warm_start(tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "completion": "c", "references": ["r"]}, {"prompt": "b", "references": ["r2"]}, {"prompt": "x"}]
+    rows = [
+        {"prompt": "a", "completion": "c", "references": ["r"]},
+        {"prompt": "b", "references": ["r2"]},
+        {"prompt": "x"},
+    ]
     task = FileTask(DataConfig(train=write(tmp_path / "rows.jsonl", rows), holdout=0))
     assert [s.references for s in task.supervised("train")] == [("c",), ("r2",)]
 
@@ -107,9 +116,18 @@ def test_targets_of_the_warm_start(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n{oops\n', r"rows\.jsonl:2: not JSON"),
         ('{"text": "a"}\n', r"rows\.jsonl:1: no column 'prompt'; there are: text"),
         ('{"prompt": 3}\n', r"rows\.jsonl:1: 'prompt' must be a text, got int"),
-        ('{"prompt": "a", "references": [1]}\n', r"rows\.jsonl:1: 'references' must be a text or a list of texts, got a list with int"),
-        ('{"prompt": "a", "references": 5}\n', r"rows\.jsonl:1: 'references' must be a text or a list of texts, got int"),
-        ('{"prompt": "a", "references": {"r": 1}}\n', r"rows\.jsonl:1: 'references' must be a text or a list of texts, got dict"),
+        (
+            '{"prompt": "a", "references": [1]}\n',
+            r"rows\.jsonl:1: 'references' must be a text or a list of texts, got a list with int",
+        ),
+        (
+            '{"prompt": "a", "references": 5}\n',
+            r"rows\.jsonl:1: 'references' must be a text or a list of texts, got int",
+        ),
+        (
+            '{"prompt": "a", "references": {"r": 1}}\n',
+            r"rows\.jsonl:1: 'references' must be a text or a list of texts, got dict",
+        ),
         ('{"prompt": "a"}\n{"prompt": "b", "completion": 5}\n', r"rows\.jsonl:2: 'completion' must be a text, got int"),
         ('["a"]\n', r"rows\.jsonl:1: expected an object such as .*, got list"),
         ("", r"no rows"),
@@ -151,7 +169,10 @@ def test_broken_parquet(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("prompt\na\nb, c\n", "3: more cells than the header has"), ("prompt\na\n" + "x" * 200_000, "3: a cell of more than 131,072")],
+    [
+        ("prompt\na\nb, c\n", "3: more cells than the header has"),
+        ("prompt\na\n" + "x" * 200_000, "3: a cell of more than 131,072"),
+    ],
 )
 def test_malformed_csv(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "rows.csv"

@@ -20,15 +20,24 @@ MISTAKES: list[tuple[Any, type[Rl4lmsError], str]] = [
     (
         "rouge",
         RewardError,
-        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, rougeLsum",
+        "metric 'rouge' has several values per text; choose one with the option `key`: rouge1, rouge2, rougeL, "
+        "rougeLsum",
     ),
     ({"name": "rouge", "key": "rouge3"}, RewardError, "has no values per text called 'rouge3'"),
     ("diversity", RewardError, "gives one value for a whole set of texts"),
     ("reference_perplexity", ConfigError, "measures the policy itself, not its texts, and cannot be a reward"),
     ("parent", DataError, "parent needs the data column 'table'"),
     ({"name": "scale", "reward": "commongen_penalty"}, DataError, "commongen_penalty needs the data column 'concepts'"),
-    ({"name": "standardise", "over": "prompt", "reward": "dates"}, ConfigError, "set rollout.completions_per_prompt to 2 or more"),
-    ({"name": "http", "url": "http://127.0.0.1:9/", "headers": {"X": "$NOT_SET_HERE"}}, ConfigError, "NOT_SET_HERE is not set"),
+    (
+        {"name": "standardise", "over": "prompt", "reward": "dates"},
+        ConfigError,
+        "set rollout.completions_per_prompt to 2 or more",
+    ),
+    (
+        {"name": "http", "url": "http://127.0.0.1:9/", "headers": {"X": "$NOT_SET_HERE"}},
+        ConfigError,
+        "NOT_SET_HERE is not set",
+    ),
     ({"name": "cider", "corpus": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),
     ({"name": "sum", "parts": [{"reward": "dates"}, {"reward": "dates"}]}, ConfigError, "two parts are called 'dates'"),
     ({"name": "sum", "parts": [{"reward": "spice"}]}, MissingPartError, "aac-metrics"),
@@ -74,7 +83,9 @@ def test_data_without_references_are_named_before_training(tmp_path: Path) -> No
 
 def test_a_reward_given_as_an_object_gets_its_corpus_and_is_tried(tmp_path: Path) -> None:
     data = tmp_path / "pairs.jsonl"
-    data.write_text("".join(json.dumps({"prompt": str(i), "references": [f"{i} {i + 1} {i + 2}"]}) + "\n" for i in range(20)))
+    data.write_text(
+        "".join(json.dumps({"prompt": str(i), "references": [f"{i} {i + 1} {i + 2}"]}) + "\n" for i in range(20))
+    )
     settings = {"data": {"train": str(data)}, "training": {"iterations": 1, "prompts_per_iteration": 8}}
     result = run(small_recipe(tmp_path, **settings), reward=build("cider_d"))
     assert "eval/reward" in result.metrics

@@ -63,7 +63,9 @@ def test_inside_the_mask_the_support_is_smaller_and_kl_of_what_was_sampled_large
     evaluate, loop = evaluator(tmp_path)
     free, masked = evaluate(), evaluate(loop.algorithm.mask_rule())
     assert masked.results["entropy"].mean < free.results["entropy"].mean
-    assert masked.results["kl_per_token"].mean == pytest.approx(0, abs=1e-6)  # full softmax: the weights are the reference's
+    assert masked.results["kl_per_token"].mean == pytest.approx(
+        0, abs=1e-6
+    )  # full softmax: the weights are the reference's
     assert masked.results["kl_behaviour_per_token"].mean > 0.1
 
 
@@ -77,7 +79,9 @@ def test_several_completions_per_prompt_are_consecutive_and_differ(tmp_path: Pat
 def test_masked_rows_and_samples_of_a_run(tmp_path: Path) -> None:
     generation = {"max_new_tokens": 6, "mask": True}
     recipe = small_recipe(
-        tmp_path, algorithm={"name": "nlpo"}, evaluation={"generation": generation, "samples": 3, "every": 2, "prompts": 8}
+        tmp_path,
+        algorithm={"name": "nlpo"},
+        evaluation={"generation": generation, "samples": 3, "every": 2, "prompts": 8},
     )
     result = run(recipe)
     assert {"eval/reward", "eval/masked/reward", "eval/masked/distinct-1"} <= result.metrics.keys()
@@ -103,7 +107,9 @@ class NotInstalled:
         raise MissingPartError("Java, which SPICE needs,", "run: apt install default-jre")
 
 
-def test_a_metric_that_lacks_a_part_is_absent_and_never_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_metric_that_lacks_a_part_is_absent_and_never_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
     registry.metrics.register("lacking", NotInstalled)
     metrics = [{"name": "lacking"}, {"name": "diversity"}]

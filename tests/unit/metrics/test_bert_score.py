@@ -62,7 +62,9 @@ def slow_values(*args, **options):
     """Of all rows: the best of each of the three over the references."""
     columns = []
     for text, texts in zip(COMPLETIONS, REFERENCES, strict=True):
-        columns.append([max(values) for values in zip(*(slow(*args, text, other, **options) for other in texts), strict=True)])
+        columns.append(
+            [max(values) for values in zip(*(slow(*args, text, other, **options) for other in texts), strict=True)]
+        )
     return {key: [column[i] for column in columns] for i, key in enumerate(KEYS)}
 
 
@@ -81,7 +83,9 @@ def test_weights_of_rare_tokens(bert):
     assert metric.corpus == "train"
     with pytest.raises(ConfigError, match="fit"):
         values_of(metric, COMPLETIONS, REFERENCES)
-    metric.fit([("w0 w1", "w0 w0 w4"), ("w0 w5",)], "three texts")  # w0 is in all three of them, w1, w4 and w5 in one each
+    metric.fit(
+        [("w0 w1", "w0 w0 w4"), ("w0 w5",)], "three texts"
+    )  # w0 is in all three of them, w1, w4 and w5 in one each
     assert "three texts" in metric.signature
     assert "documents:3" in metric.signature
     known = {"w0": 0.0, "w1": math.log(2), "w4": math.log(2), "w5": math.log(2)}
@@ -111,8 +115,12 @@ def test_rescaling_with_a_baseline(bert, tmp_path):
         (tmp_path / "baseline.tsv").write_text("\n".join(separator.join(line) for line in lines) + "\n")
         metric = bert_score(folder, baseline=str(tmp_path / "baseline.tsv"))
         values = values_of(metric, COMPLETIONS, REFERENCES)
-        assert values["bert_score_precision"] == pytest.approx([2 * value - 1 for value in plain["bert_score_precision"]])
-        assert values["bert_score_recall"] == pytest.approx([1.25 * value - 0.25 for value in plain["bert_score_recall"]])
+        assert values["bert_score_precision"] == pytest.approx(
+            [2 * value - 1 for value in plain["bert_score_precision"]]
+        )
+        assert values["bert_score_recall"] == pytest.approx(
+            [1.25 * value - 0.25 for value in plain["bert_score_recall"]]
+        )
         assert values["bert_score"] == pytest.approx([(value + 1) / 2 for value in plain["bert_score"]])
         assert "baseline:0.5/0.2/-1" in metric.signature
 
@@ -146,7 +154,8 @@ def test_layers(bert):
 
 def test_a_model_that_is_nowhere():
     with pytest.raises(
-        MissingPartError, match=r"the encoder 'nobody/has-this', which bert_score needs, is missing; .* or leave the metric out"
+        MissingPartError,
+        match=r"the encoder 'nobody/has-this', which bert_score needs, is missing; .* or leave the metric out",
     ):
         build({"name": "bert_score", "model": "nobody/has-this", "layer": 1})
 
@@ -154,7 +163,15 @@ def test_a_model_that_is_nowhere():
 def test_the_encoder_of_an_encoder_decoder(tmp_path):
     torch.manual_seed(0)
     tokenizer = bert_tokenizer()
-    shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 2, "initializer_factor": 3.0, "pad_token_id": 0}
+    shape = {
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 32,
+        "num_heads": 2,
+        "num_layers": 2,
+        "initializer_factor": 3.0,
+        "pad_token_id": 0,
+    }
     T5Model(T5Config(vocab_size=len(tokenizer), **shape)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     encoder = T5EncoderModel.from_pretrained(tmp_path).eval()
@@ -175,7 +192,13 @@ def test_the_first_word_of_byte_level_tokenizers_is_like_the_others(tmp_path):
     tokenizer = RobertaTokenizer(vocab=described["vocab"], merges=[tuple(pair) for pair in described["merges"]])
     assert tokenizer("cat")["input_ids"] != tokenizer(" cat")["input_ids"]
     torch.manual_seed(0)
-    config = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "initializer_range": 0.7}
+    config = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "initializer_range": 0.7,
+    }
     model = RobertaModel(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=40, **config)).eval()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -184,7 +207,9 @@ def test_the_first_word_of_byte_level_tokenizers_is_like_the_others(tmp_path):
 
 
 def test_rows_do_not_see_each_other(bert):
-    check_rows_do_not_see_each_other([bert_score(bert[0], batch_size=size) for size in (64, 2)], COMPLETIONS, REFERENCES)
+    check_rows_do_not_see_each_other(
+        [bert_score(bert[0], batch_size=size) for size in (64, 2)], COMPLETIONS, REFERENCES
+    )
 
 
 def test_nothing_beats_the_reference_itself(bert):
@@ -222,7 +247,9 @@ def test_references_are_encoded_once(bert, monkeypatch):
     read = []
     run = metric._runner.run
     monkeypatch.setattr(metric._runner, "run", lambda texts, *args: read.extend(texts) or run(texts, *args))
-    assert values_of(metric, COMPLETIONS, REFERENCES) == {key: pytest.approx(values, abs=1e-5) for key, values in first.items()}
+    assert values_of(metric, COMPLETIONS, REFERENCES) == {
+        key: pytest.approx(values, abs=1e-5) for key, values in first.items()
+    }
     assert sorted(read) == sorted(set(COMPLETIONS) - {"w4 w5"})  # this one is also a reference
 
 

@@ -7,7 +7,12 @@ from transformers import BertForSequenceClassification, BertModel
 from rl4lms.errors import ConfigError, DataError, MissingPartError, ModelError
 from rl4lms.metrics import build
 from rl4lms.rewards import build as build_reward
-from tests.unit.metrics.encoders import check_any_text_has_a_finite_value, check_rows_do_not_see_each_other, saved_bert, values_of
+from tests.unit.metrics.encoders import (
+    check_any_text_has_a_finite_value,
+    check_rows_do_not_see_each_other,
+    saved_bert,
+    values_of,
+)
 
 COMPLETIONS = ["w0 w1 w2", "w3 w4 w5 w6", "w9", ""]
 REFERENCES = [("w0 w2 w1",), ("w3 w8", "w4 w5 w6"), ("w10 w11 w12", "w9 w13", "w14"), ("w21 w22",)]
@@ -60,11 +65,15 @@ def test_rows_need_references(bert):
 
 
 def test_checkpoints_that_are_none(tmp_path):
-    with pytest.raises(MissingPartError, match="the BLEURT checkpoint 'nobody/has-this', which bleurt needs, is missing"):
+    with pytest.raises(
+        MissingPartError, match="the BLEURT checkpoint 'nobody/has-this', which bleurt needs, is missing"
+    ):
         bleurt("nobody/has-this")
     saved_bert(tmp_path / "three", BertForSequenceClassification, num_labels=3)
     with pytest.raises(ConfigError, match="3 outputs, and not one"):
         bleurt(str(tmp_path / "three"))
     saved_bert(tmp_path / "encoder", BertModel, num_labels=1)
-    with pytest.raises(ModelError, match=r"no whole BLEURT checkpoint: its weights lack classifier\.bias, classifier\.weight"):
+    with pytest.raises(
+        ModelError, match=r"no whole BLEURT checkpoint: its weights lack classifier\.bias, classifier\.weight"
+    ):
         bleurt(str(tmp_path / "encoder"))

@@ -78,11 +78,17 @@ def test_arguments_are_passed_by_name():
         return {}
 
     assert compute(metric, **BATCH) == []
-    assert seen == {"references": BATCH["references"], "topic": [1, 2, 3], "prompts": BATCH["prompts"], "completions": BATCH["completions"]}
+    assert seen == {
+        "references": BATCH["references"],
+        "topic": [1, 2, 3],
+        "prompts": BATCH["prompts"],
+        "completions": BATCH["completions"],
+    }
 
 
 @pytest.mark.parametrize(
-    "values", [np.array([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]), [np.float32(1), torch.tensor(2), 4], (True, 2, 4.0)]
+    "values",
+    [np.array([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]), [np.float32(1), torch.tensor(2), 4], (True, 2, 4.0)],
 )
 def test_numbers_of_other_libraries(values):
     (result,) = compute(lambda completions: {"x": values}, **BATCH)

@@ -50,7 +50,9 @@ def test_nothing_to_compare_is_zero(kind):
     metric = fitted(kind, tokenize="ptb", max_n=4)
     rows = [("", "a b"), ("a b", ""), ("", ""), (" ...", "!"), ("\ud800", "a"), ("日本語 🙂", "a b")]
     assert metric([row[0] for row in rows], [(row[1],) for row in rows])[kind.key] == [0.0] * len(rows)
-    assert metric(["\ud800 e\u0301"], [("\ud800 e\u0301",)])[kind.key] == [pytest.approx(5)]  # two of the four lengths of n-grams
+    assert metric(["\ud800 e\u0301"], [("\ud800 e\u0301",)])[kind.key] == [
+        pytest.approx(5)
+    ]  # two of the four lengths of n-grams
 
 
 def test_values_depend_on_the_corpus_and_on_no_other_row():

@@ -20,10 +20,20 @@ COMPLETIONS = ["w7 w8 w9 w10 w11", "w12", ""]
 def bert(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 24}
+    shape = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 24,
+    }
     labels = {0: "negative", 1: "neutral", 2: "positive"}
     config = BertConfig(
-        vocab_size=len(WORDS) + 3, **shape, initializer_range=0.7, id2label=labels, label2id={name: i for i, name in labels.items()}
+        vocab_size=len(WORDS) + 3,
+        **shape,
+        initializer_range=0.7,
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(folder)
@@ -43,7 +53,9 @@ def test_probability_of_a_label_with_the_prompt(bert):
     expected = one_by_one(model, tokenizer, texts).softmax(-1)
     for label, column in (("positive", 2), ("Negative", 0), (1, 1)):
         for batch_size in (1, 2, 64):
-            scores = Classifier(model=folder, label=label, batch_size=batch_size, device="cpu")(PROMPTS, COMPLETIONS)["classifier"]
+            scores = Classifier(model=folder, label=label, batch_size=batch_size, device="cpu")(PROMPTS, COMPLETIONS)[
+                "classifier"
+            ]
             assert scores == pytest.approx(expected[:, column].tolist(), abs=1e-5)
 
 
@@ -59,7 +71,10 @@ def test_whether_the_label_is_the_most_likely_one(bert):
     winners = one_by_one(model, tokenizer, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"]).argmax(-1)
     for label in range(3):
         scorer = Classifier(model=folder, label=label, output="match", include_prompt=False, device="cpu")
-        assert scorer(PROMPTS, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"])["classifier"] == (winners == label).float().tolist()
+        assert (
+            scorer(PROMPTS, ["w7 w8 w9 w10 w11", "w12", "w1 w1 w2"])["classifier"]
+            == (winners == label).float().tolist()
+        )
 
 
 @pytest.mark.parametrize(("side", "kept"), [("left", " ".join(WORDS[-8:])), ("right", " ".join(WORDS[:8]))])
@@ -67,7 +82,9 @@ def test_which_end_of_a_long_text_is_cut(bert, side, kept):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, [kept]).softmax(-1)[:, 2]
     scorer = Classifier(model=folder, label="positive", max_tokens=8, truncation_side=side, device="cpu")
-    assert scorer([" ".join(WORDS[:10])], [" ".join(WORDS[10:])])["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert scorer([" ".join(WORDS[:10])], [" ".join(WORDS[10:])])["classifier"] == pytest.approx(
+        expected.tolist(), abs=1e-5
+    )
 
 
 def test_texts_longer_than_the_position_embeddings(bert):
@@ -82,7 +99,9 @@ def test_metric_and_reward_agree(bert):
     metric = build({"name": "classifier", "model": folder, "label": "positive", "key": "sentiment", "device": "cpu"})
     values = metric(prompts=PROMPTS, completions=COMPLETIONS)
     reward = build_reward({"name": "classifier", "model": folder, "label": "positive", "device": "cpu"})
-    output = score(reward, prompts=PROMPTS, completions=COMPLETIONS, completion_ids=[[1]] * 3, references=[()] * 3, columns={})
+    output = score(
+        reward, prompts=PROMPTS, completions=COMPLETIONS, completion_ids=[[1]] * 3, references=[()] * 3, columns={}
+    )
     assert values == {"sentiment": output.scores}
     assert not output.dense
 
@@ -92,7 +111,14 @@ def test_a_decoder_with_one_output_and_no_pad_token(tmp_path):
     tokenizer = word_tokenizer(WORDS)
     tokenizer.pad_token = None
     config = GPT2Config(
-        vocab_size=len(WORDS) + 3, n_embd=16, n_layer=1, n_head=2, n_positions=32, num_labels=1, initializer_range=0.7, eos_token_id=1
+        vocab_size=len(WORDS) + 3,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=32,
+        num_labels=1,
+        initializer_range=0.7,
+        eos_token_id=1,
     )
     model = GPT2ForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)

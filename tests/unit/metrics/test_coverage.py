@@ -30,7 +30,9 @@ def test_without_inflection():
     assert share("two dogs ran", ["dog", "run", "two"]) == 1.0
 
 
-@pytest.mark.parametrize("concepts", ["dog cat", "dog, cat", "dog#cat", "dog_N#cat_N", " dog  cat ", ["dog", "cat"], ("dog_N", "cat")])
+@pytest.mark.parametrize(
+    "concepts", ["dog cat", "dog, cat", "dog#cat", "dog_N#cat_N", " dog  cat ", ["dog", "cat"], ("dog_N", "cat")]
+)
 def test_how_concepts_may_be_given(concepts):
     assert concepts_of(concepts, "x") == ["dog", "cat"]
     assert share("a dog", concepts) == 0.5
@@ -124,7 +126,9 @@ def test_long_texts_take_no_time():
 
 
 def test_people_use_the_concepts(test_data):
-    """Those who wrote CommonGen's references had to use every concept; what is missed are slips (`flys`, `wraped`) and damaged concepts."""
+    """Those who wrote CommonGen's references had to use every concept; what is missed are slips (`flys`, `wraped`) and
+    damaged concepts.
+    """
     folder = test_data / "commongen"
     rows = []
     for part in ("dev", "test"):
@@ -137,7 +141,11 @@ def test_people_use_the_concepts(test_data):
     ):
         train = [(text, concepts) for concepts, text in zip(one, two, strict=True)][:20_000]
     for part, least in ((rows, 0.9995), (train, 0.999)):
-        values = ConceptCoverage()([text for text, _ in part], concepts=[concepts for _, concepts in part])["concept_coverage"]
+        values = ConceptCoverage()([text for text, _ in part], concepts=[concepts for _, concepts in part])[
+            "concept_coverage"
+        ]
         assert sum(values) / len(values) > least
-    bare = ConceptCoverage(inflect=False)([text for text, _ in rows], concepts=[concepts for _, concepts in rows])["concept_coverage"]
+    bare = ConceptCoverage(inflect=False)([text for text, _ in rows], concepts=[concepts for _, concepts in rows])[
+        "concept_coverage"
+    ]
     assert sum(bare) / len(bare) < 0.75

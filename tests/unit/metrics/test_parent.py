@@ -22,7 +22,9 @@ def test_precision_by_hand():
     # words: ann and is are in the reference, pilot in the table only, x in neither
     _, precision, _ = one("ann is pilot x", "ann is a dancer")
     one_word = (1 + 1 + 1 + 0) / 4
-    two_words = (1 + 1 / 2 + 1 / 2) / 3  # "ann is" in the reference; "is pilot", "pilot x": half of the words in the table
+    two_words = (
+        1 + 1 / 2 + 1 / 2
+    ) / 3  # "ann is" in the reference; "is pilot", "pilot x": half of the words in the table
     three_words = (2 / 3 + 1 / 3) / 2
     four_words = 2 / 4
     assert precision == pytest.approx((one_word * two_words * three_words * four_words) ** 0.25)
@@ -34,7 +36,9 @@ def test_precision_by_hand():
 def test_recall_by_hand():
     # of the reference, n-grams count as far as the table entails them: ann 1, is 0; "ann is" 1/2, "is pilot" 1/2, ...
     _, _, recall = one("ann is here", "ann is pilot", recall_weight=1.0)
-    assert recall == pytest.approx((1 / 2 * (1 / 2) / 1 * 1e-5 * 1) ** 0.25)  # no triple in common; there is no quadruple to expect
+    assert recall == pytest.approx(
+        (1 / 2 * (1 / 2) / 1 * 1e-5 * 1) ** 0.25
+    )  # no triple in common; there is no quadruple to expect
     # of the table: half of the name, none of the job
     _, _, recall = one("ann is here", "ann is pilot", recall_weight=0.0)
     assert recall == pytest.approx((1 / 2 + 0) / 2)

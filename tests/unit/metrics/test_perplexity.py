@@ -19,7 +19,9 @@ class Judge:
         prompts[0]  # tokenizers cannot be called on nothing
         self.calls.append((prompts, texts))
         counts = [len(text.split()) for text in texts]
-        return [count * math.log(8 if len(prompt) > 1 else 2) for prompt, count in zip(prompts, counts, strict=True)], counts
+        return [
+            count * math.log(8 if len(prompt) > 1 else 2) for prompt, count in zip(prompts, counts, strict=True)
+        ], counts
 
 
 @pytest.fixture
@@ -31,7 +33,12 @@ def judge(monkeypatch):
 
 
 def batch(**changes):
-    return {"prompts": ["p", "long"], "completions": ["a b c", "d"], "references": [("r s", "t"), ("u",)], "columns": {}} | changes
+    return {
+        "prompts": ["p", "long"],
+        "completions": ["a b c", "d"],
+        "references": [("r s", "t"), ("u",)],
+        "columns": {},
+    } | changes
 
 
 def test_perplexity_weighs_tokens_not_texts(judge):
@@ -44,8 +51,12 @@ def test_perplexity_weighs_tokens_not_texts(judge):
 
 
 def test_its_error_is_that_of_the_bootstrap_over_texts(judge):
-    # one token each, half of them of log 2 and half of log 8: the mean of the nats has the error log 2 / 10, and d exp(x) = exp(x) dx
-    corpus, _ = compute(Perplexity(model="judge"), **batch(prompts=["p", "long"] * 50, completions=["a"] * 100, references=[("r",)] * 100))
+    # one token each, half of them of log 2 and half of log 8: the mean of the nats has the error log 2 / 10, and d
+    # exp(x) = exp(x) dx
+    corpus, _ = compute(
+        Perplexity(model="judge"),
+        **batch(prompts=["p", "long"] * 50, completions=["a"] * 100, references=[("r",)] * 100),
+    )
     assert corpus.mean == pytest.approx(4)
     assert corpus.stderr == pytest.approx(4 * math.log(2) / 10, rel=0.15)
     alone, _ = compute(Perplexity(model="judge"), **batch(prompts=["p"], completions=["a"], references=[("r",)]))
@@ -59,14 +70,19 @@ def test_empty_completions_have_no_perplexity(judge):
 
 
 def test_two_judges(judge):
-    metrics = [build({"name": "perplexity", "model": "judge"}), build({"name": "perplexity", "model": "other", "key": "strict"})]
+    metrics = [
+        build({"name": "perplexity", "model": "judge"}),
+        build({"name": "perplexity", "model": "other", "key": "strict"}),
+    ]
     assert [result.key for result in compute_all(metrics, **batch())] == ["perplexity", "nll", "strict", "strict_nll"]
 
 
 def test_reference_perplexity_scores_every_reference_once():
     judge = Judge()
     # two completions of the first prompt: its references count once
-    rows = batch(prompts=["p", "p", "long"], completions=["a", "b", "c"], references=[("r s", "t"), ("r s", "t"), ("u",)])
+    rows = batch(
+        prompts=["p", "p", "long"], completions=["a", "b", "c"], references=[("r s", "t"), ("r s", "t"), ("u",)]
+    )
     (result,) = compute(build("reference_perplexity"), **rows, score_texts=judge)
     assert judge.calls == [(["p", "p", "long"], ["r s", "t", "u"])]
     assert result.mean == pytest.approx(2**1.5)
@@ -89,7 +105,9 @@ def test_under_a_real_model(tmp_path):
     words = ["a", "b", "c", "d", "e"]
     tokenizer = word_tokenizer(words)
     model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32, eos_token_id=1, bos_token_id=1)
+        GPT2Config(
+            vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32, eos_token_id=1, bos_token_id=1
+        )
     )
     with torch.no_grad():
         model.transformer.wte.weight.mul_(20)

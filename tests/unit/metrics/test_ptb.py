@@ -50,15 +50,37 @@ def test_long_runs_take_no_time(tokenize, piece):
 
 
 def test_sentences_of_running_text():
-    words = treebank_words('He said no. Mr. Smith of the U.S. Army, J. Doe\'s friend, went (home.) "So?" 3 p.m. passed.')
-    assert " ".join(words) == "He said no . Mr. Smith of the U.S. Army , J. Doe 's friend , went ( home . ) `` So ? '' 3 p.m. passed ."
+    words = treebank_words(
+        'He said no. Mr. Smith of the U.S. Army, J. Doe\'s friend, went (home.) "So?" 3 p.m. passed.'
+    )
+    assert (
+        " ".join(words)
+        == "He said no . Mr. Smith of the U.S. Army , J. Doe 's friend , went ( home . ) `` So ? '' 3 p.m. passed ."
+    )
     assert " ".join(treebank_words("He walks.\nShe runs. it stays")) == "He walks . She runs. it stays"
 
 
 def test_one_sentence_as_nltk():
     """The quick way for plain sentences gives what nltk's tokenizer gives."""
     rng = random.Random(0)
-    pieces = ["dog", "Dog's", "don't", "cannot", "can't", "we've", "I'm", "'tis", "n't", "it't", "well-known", "3,5", "3", ",", ", ", "a,b"]
+    pieces = [
+        "dog",
+        "Dog's",
+        "don't",
+        "cannot",
+        "can't",
+        "we've",
+        "I'm",
+        "'tis",
+        "n't",
+        "it't",
+        "well-known",
+        "3,5",
+        "3",
+        ",",
+        ", ",
+        "a,b",
+    ]
     pieces += [
         " .",
         ";",
@@ -80,6 +102,8 @@ def test_one_sentence_as_nltk():
     ]
     tokenizer = NLTKWordTokenizer()
     for _ in range(3000):
-        sentence = " ".join(rng.choice(pieces) for _ in range(rng.randrange(1, 8))) + rng.choice(["", ".", " .", "!", "..."])
+        sentence = " ".join(rng.choice(pieces) for _ in range(rng.randrange(1, 8))) + rng.choice(
+            ["", ".", " .", "!", "..."]
+        )
         sentence = sentence.replace("the. ", "the ")  # no sentence ends but the last
         assert treebank_words(sentence) == tokenizer.tokenize(sentence.strip()), sentence

@@ -34,7 +34,9 @@ def test_mean_of_references():
 def test_combined_takes_the_best_of_each_kind_first():
     row = {"completions": ["a b c d"], "references": [("a b x y", "b a c d")]}
     assert RougeCombined()(**row) == {"rouge_combined": [pytest.approx((1 + 1 / 3 + 0.75) / 3)]}
-    assert RougeCombined(multi_reference="mean")(**row) == {"rouge_combined": [pytest.approx((0.75 + 1 / 3 + 0.625) / 3)]}
+    assert RougeCombined(multi_reference="mean")(**row) == {
+        "rouge_combined": [pytest.approx((0.75 + 1 / 3 + 0.625) / 3)]
+    }
 
 
 def test_order_matters_for_lcs_only():
@@ -77,7 +79,15 @@ def test_references_are_prepared_once():
 
 @pytest.mark.parametrize("metric", [Rouge(), RougeCombined()])
 def test_empty_texts_score_zero_and_missing_references_are_an_error(metric):
-    for completion, reference in (("", "a"), ("a", ""), ("", ""), ("?!", "?!"), ("\ud800", "\ud800"), ("日本", "日本"), ("é 🙂", "é")):
+    for completion, reference in (
+        ("", "a"),
+        ("a", ""),
+        ("", ""),
+        ("?!", "?!"),
+        ("\ud800", "\ud800"),
+        ("日本", "日本"),
+        ("é 🙂", "é"),
+    ):
         assert set(map(tuple, metric(completions=[completion], references=[(reference,)]).values())) == {(0.0,)}
     with pytest.raises(DataError, match="row 1 has none"):
         metric(completions=["a", "b"], references=[("a",), ()])

@@ -53,7 +53,9 @@ def test_odd_texts_have_values(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_signature_is_sacrebleus_and_counts_the_references(metric):
     key = metric.reward_key.removeprefix("sentence_")
-    (corpus, sentence) = compute(metric, prompts=["", ""], completions=["a", "b"], references=[("a", "b"), ("b", "c")], columns={})
+    (corpus, sentence) = compute(
+        metric, prompts=["", ""], completions=["a", "b"], references=[("a", "b"), ("b", "c")], columns={}
+    )
     assert (corpus.key, sentence.key) == (key, f"sentence_{key}")
     assert "|nrefs:2|" in corpus.signature
     assert "|nrefs:2|" in sentence.signature
@@ -63,7 +65,9 @@ def test_signature_is_sacrebleus_and_counts_the_references(metric):
 
 def test_signature_text():
     metric = SacreBleu(tokenize="none", lowercase=True, smoothing="floor")
-    assert metric.signature["sacrebleu"].startswith("BLEU|nrefs:var|case:lc|eff:no|tok:none|smooth:floor[0.10]|version:2.")
+    assert metric.signature["sacrebleu"].startswith(
+        "BLEU|nrefs:var|case:lc|eff:no|tok:none|smooth:floor[0.10]|version:2."
+    )
     assert "|eff:yes|" in metric.signature["sentence_sacrebleu"]
     assert Chrf(word_order=2).signature["chrf++"].startswith("chrF2++|")
     assert Ter().signature["ter"].startswith("TER|")

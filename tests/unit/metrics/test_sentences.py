@@ -29,7 +29,12 @@ def test_where_sentences_end(expected):
 
 
 def test_line_breaks_and_white_space():
-    assert sentences("First line\nsecond line. Third\r\n\n  fourth  ") == ["First line", "second line.", "Third", "fourth"]
+    assert sentences("First line\nsecond line. Third\r\n\n  fourth  ") == [
+        "First line",
+        "second line.",
+        "Third",
+        "fourth",
+    ]
     assert sentences(" \n\t") == sentences("") == []
     assert sentences("Half \ud800. Whole.") == ["Half \ud800.", "Whole."]
 

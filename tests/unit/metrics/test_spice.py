@@ -13,14 +13,18 @@ from rl4lms.metrics import build
 
 
 class StandIn:
-    """`aac_metrics.functional.spice(candidates, mult_references)` -> corpus and sentence scores; here the share of common words."""
+    """`aac_metrics.functional.spice(candidates, mult_references)` -> corpus and sentence scores; here the share of
+    common words.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], list[list[str]]]] = []
         self.failure: BaseException | None = None
         self.lost = 0
 
-    def __call__(self, candidates: list[str], mult_references: list[list[str]]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    def __call__(
+        self, candidates: list[str], mult_references: list[list[str]]
+    ) -> tuple[dict[str, float], dict[str, list[float]]]:
         self.calls.append((candidates, mult_references))
         if self.failure is not None:
             raise self.failure
@@ -45,7 +49,8 @@ def stand_in(monkeypatch) -> StandIn:
 def test_absent_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "aac_metrics", None)
     with pytest.raises(
-        MissingPartError, match=r"aac-metrics, which SPICE needs, is missing; run: pip install aac-metrics && aac-metrics-download.*Java"
+        MissingPartError,
+        match=r"aac-metrics, which SPICE needs, is missing; run: pip install aac-metrics && aac-metrics-download.*Java",
     ):
         build("spice")
 
@@ -61,7 +66,8 @@ def test_absent_java(stand_in, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "failure", [FileNotFoundError("Cannot find JAR file"), RuntimeError("Invalid Java executable"), OSError("no memory")]
+    "failure",
+    [FileNotFoundError("Cannot find JAR file"), RuntimeError("Invalid Java executable"), OSError("no memory")],
 )
 def test_absent_program(stand_in, failure):
     stand_in.failure = failure
@@ -72,7 +78,8 @@ def test_absent_program(stand_in, failure):
 def test_values(stand_in):
     metric = build("spice")
     values = metric(
-        completions=["a dog\nruns", "", "nothing", " ?! ", "cat"], references=[("a dog",), ("a",), ("b",), ("?",), ("dog", "cat mat")]
+        completions=["a dog\nruns", "", "nothing", " ?! ", "cat"],
+        references=[("a dog",), ("a",), ("b",), ("?",), ("dog", "cat mat")],
     )
     assert values == {"spice": [1.0, 0.0, None, 0.0, pytest.approx(1 / 3)]}
     candidates, references = stand_in.calls[-1]

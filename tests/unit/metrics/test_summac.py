@@ -11,7 +11,12 @@ from transformers import BertForSequenceClassification
 from rl4lms.errors import ConfigError, DataError, MissingPartError, ModelError
 from rl4lms.metrics import build, summac
 from rl4lms.rewards import build as build_reward
-from tests.unit.metrics.encoders import check_any_text_has_a_finite_value, check_rows_do_not_see_each_other, saved_bert, values_of
+from tests.unit.metrics.encoders import (
+    check_any_text_has_a_finite_value,
+    check_rows_do_not_see_each_other,
+    saved_bert,
+    values_of,
+)
 
 LABELS = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
 NAMED = {"id2label": LABELS, "label2id": {name: index for index, name in LABELS.items()}}
@@ -36,7 +41,9 @@ def layers(bins, seed=0):
 
 @pytest.fixture
 def overlap(monkeypatch):
-    """In place of a model: entailed is the share e of the hypothesis' words that the premise has, contradicted half of the rest."""
+    """In place of a model: entailed is the share e of the hypothesis' words that the premise has, contradicted half of
+    the rest.
+    """
     read = []
 
     def run(pairs, reader):
@@ -53,7 +60,8 @@ def overlap(monkeypatch):
     return read
 
 
-#: Two parts of the source and two of the text, each a line and a sentence. Entailed: 3/4 and 1/4 of the first, 0 and 1/2 of the second.
+# : Two parts of the source and two of the text, each a line and a sentence. Entailed: 3/4 and 1/4 of the first, 0 and
+# 1/2 of the second.
 SOURCE = "aaa bbb ccc zzz\nddd eee fff ggg"
 TEXT = "aaa bbb ccc ddd\nyyy xxx fff ggg"
 
@@ -93,7 +101,9 @@ def test_blank_lines_make_paragraphs(overlap):
     assert one(summac_zs("any", granularity="sentence"), "aaa ccc ddd zzz", source) == pytest.approx(1 / 2 - 1 / 2)
 
 
-@pytest.mark.parametrize("options", [{}, {"use_contradiction": False}, {"use_entailment": False}, {"granularity": "document"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_contradiction": False}, {"use_entailment": False}, {"granularity": "document"}]
+)
 def test_nothing_to_compare_is_0(overlap, options):
     for text, source in (("", SOURCE), (" \n", SOURCE), (TEXT, "")):
         assert one(summac_zs("any", **options), text, source) == 0
@@ -117,7 +127,9 @@ def test_where_the_source_comes_from(overlap):
         metric(prompts=[SOURCE], completions=[TEXT], references=[()])
     metric = summac_zs("any", source="article")
     assert one(metric, source="zzz", article=[SOURCE]) == pytest.approx(3 / 16)
-    with pytest.raises(DataError, match="no data column 'article' to take sources from; there are: prompts, references, text"):
+    with pytest.raises(
+        DataError, match="no data column 'article' to take sources from; there are: prompts, references, text"
+    ):
         metric(prompts=[""], completions=[TEXT], references=[()], text=[SOURCE])
     with pytest.raises(DataError, match="article of row 0 is list; expected a text"):
         one(metric, article=[[SOURCE]])
@@ -149,7 +161,9 @@ def test_under_a_real_model_one_pair_at_a_time(nli):
     expected.append(0.0)
     metrics = [summac_zs(folder, granularity="sentence", batch_size=size) for size in (64, 1)]
     for metric in metrics:
-        assert metric(prompts=SOURCES, completions=TEXTS, references=[()] * 3)["summac_zs"] == pytest.approx(expected, abs=1e-5)
+        assert metric(prompts=SOURCES, completions=TEXTS, references=[()] * 3)["summac_zs"] == pytest.approx(
+            expected, abs=1e-5
+        )
     reward = build_reward({"name": "summac_zs", "model": folder, "granularity": "sentence", "device": "cpu"})
     assert reward(prompts=SOURCES, completions=TEXTS) == pytest.approx(expected, abs=1e-5)
 
@@ -184,7 +198,9 @@ def test_layers_that_cannot_be_used(overlap, tmp_path):
     def conv(path, **options):
         build({"name": "summac_conv", "model": "any", "weights": str(path), **options})
 
-    with pytest.raises(MissingPartError, match=r"that summac_conv needs is missing; convert the authors' summac_conv_vitc"):
+    with pytest.raises(
+        MissingPartError, match=r"that summac_conv needs is missing; convert the authors' summac_conv_vitc"
+    ):
         conv(tmp_path / "absent.safetensors")
     with pytest.raises(MissingPartError, match="is missing"):
         conv(tmp_path)
@@ -205,7 +221,9 @@ def test_layers_that_cannot_be_used(overlap, tmp_path):
 def test_rows_do_not_see_each_other(nli, tmp_path):
     save_file(layers(50), tmp_path / "weights.safetensors")
     for name, options in (("summac_zs", {"granularity": "sentence"}), ("summac_conv", {"weights": str(tmp_path)})):
-        metrics = [build({"name": name, "model": nli[0], "device": "cpu", "batch_size": size, **options}) for size in (64, 2)]
+        metrics = [
+            build({"name": name, "model": nli[0], "device": "cpu", "batch_size": size, **options}) for size in (64, 2)
+        ]
         check_rows_do_not_see_each_other(metrics, TEXTS, [(source,) for source in SOURCES])
 
 
@@ -220,14 +238,22 @@ def test_any_text_has_a_finite_value(nli, tmp_path):
     save_file(layers(50), tmp_path / "weights.safetensors")
     for granularity in ("sentence", "paragraph", "document"):
         check_any_text_has_a_finite_value(summac_zs(nli[0], granularity=granularity))
-    check_any_text_has_a_finite_value(build({"name": "summac_conv", "model": nli[0], "weights": str(tmp_path), "device": "cpu"}))
+    check_any_text_has_a_finite_value(
+        build({"name": "summac_conv", "model": nli[0], "weights": str(tmp_path), "device": "cpu"})
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "problem"),
     [
-        (["LABEL_0", "LABEL_1", "LABEL_2"], "exactly one must contain 'entail', and they are: LABEL_0, LABEL_1, LABEL_2"),
-        (["entailment", "not_entailment"], "exactly one must contain 'contradict', and they are: entailment, not_entailment"),
+        (
+            ["LABEL_0", "LABEL_1", "LABEL_2"],
+            "exactly one must contain 'entail', and they are: LABEL_0, LABEL_1, LABEL_2",
+        ),
+        (
+            ["entailment", "not_entailment"],
+            "exactly one must contain 'contradict', and they are: entailment, not_entailment",
+        ),
         (["entailment", "entailed", "contradiction"], "exactly one must contain 'entail'"),
     ],
 )
@@ -243,5 +269,7 @@ def test_labels(tmp_path, labels, problem):
 def test_options_and_models_that_cannot_be_used():
     with pytest.raises(ConfigError, match="set use_entailment, use_contradiction or both"):
         summac_zs("any", use_entailment=False, use_contradiction=False)
-    with pytest.raises(MissingPartError, match="the NLI classifier 'nobody/has-this', which summac_zs needs, is missing"):
+    with pytest.raises(
+        MissingPartError, match="the NLI classifier 'nobody/has-this', which summac_zs needs, is missing"
+    ):
         summac_zs("nobody/has-this")

@@ -15,7 +15,12 @@ def cell(value: str) -> dict[str, object]:
 
 
 TABLE = [[cell("Year"), cell("Film")], [cell("1999"), cell(" Blue | Sky ")], [cell(""), cell("Red")]]
-ROW = {"table": TABLE, "highlighted_cells": [[1, 1], [2, 0]], "table_page_title": "Ann Lee", "table_section_title": "Films"}
+ROW = {
+    "table": TABLE,
+    "highlighted_cells": [[1, 1], [2, 0]],
+    "table_page_title": "Ann Lee",
+    "table_section_title": "Films",
+}
 
 
 def columns(*rows: dict[str, object]) -> dict[str, list[object]]:
@@ -24,13 +29,20 @@ def columns(*rows: dict[str, object]) -> dict[str, list[object]]:
 
 def test_recall_reads_highlighted_cells_and_precision_the_whole_table():
     values = TottoParent()(["Ann Lee"], [("Ann Lee Red",)], **columns(ROW))
-    # "Red" is expected because it is in the table, though not highlighted: one word, one pair and the only triple are missed
+    # "Red" is expected because it is in the table, though not highlighted: one word, one pair and the only triple are
+    # missed
     of_reference = (2 / 3 * 1 / 2 * 1e-5 * 1) ** (1 / 4)
     # of the cell `Blue - Sky` and the two titles (the empty cell is none) one title is mentioned, by text and reference
     assert values["totto_parent_recall"] == [pytest.approx(of_reference ** (1 / 3) * (1 / 3) ** (2 / 3))]
     # words of the table are no mistakes, highlighted or not; `|` is written as a dash
-    for text, precision in (("1999 Red - Film", 1.0), ("1999 Red | Film", (3 / 4 * 2 / 3 * 2 / 3 * 3 / 4) ** (1 / 4)), ("Nothing", 0.0)):
-        assert TottoParent()([text], [("zzz",)], **columns(ROW))["totto_parent_precision"] == [pytest.approx(precision)], text
+    for text, precision in (
+        ("1999 Red - Film", 1.0),
+        ("1999 Red | Film", (3 / 4 * 2 / 3 * 2 / 3 * 3 / 4) ** (1 / 4)),
+        ("Nothing", 0.0),
+    ):
+        assert TottoParent()([text], [("zzz",)], **columns(ROW))["totto_parent_precision"] == [
+            pytest.approx(precision)
+        ], text
     # the text of the section belongs to the whole table only
     around = columns(ROW | {"table_section_text": "Nothing so blue"})
     values = TottoParent()(["nothing so blue films"], [("zzz",)], **around)
@@ -54,13 +66,21 @@ def test_subsets():
     assert set(TottoBleu()(texts, references)) == {"totto_bleu", "sentence_totto_bleu"}
     assert bleu["totto_bleu_non_overlap"].stderr is None  # one row
     assert bleu["totto_bleu"].stderr > 0
-    results = compute(build("totto_parent"), prompts=texts, completions=texts, references=references, columns=columns(ROW, ROW, ROW, ROW))
+    results = compute(
+        build("totto_parent"),
+        prompts=texts,
+        completions=texts,
+        references=references,
+        columns=columns(ROW, ROW, ROW, ROW),
+    )
     assert [result.key for result in results] == ["totto_parent", "totto_parent_precision", "totto_parent_recall"]
 
 
 def test_bleu_ignores_case():
     texts, references = ["ANN lee was in Red.", "b c d e"], [("Ann Lee was in red.",), ("b c x y", "c d e")]
-    expected = SacreBleu()([text.lower() for text in texts], [tuple(text.lower() for text in row) for row in references])
+    expected = SacreBleu()(
+        [text.lower() for text in texts], [tuple(text.lower() for text in row) for row in references]
+    )
     values = TottoBleu()(texts, references)
     assert values["totto_bleu"] == expected["sacrebleu"]
     assert values["sentence_totto_bleu"] == expected["sentence_sacrebleu"]
@@ -79,7 +99,9 @@ def test_null_references():
         text, [("a", "b", "c", "d")], **columns(ROW)
     )
     # the short "reference" is the one that is closest in length, so that nothing is taken off for brevity
-    fair, filled = (TottoBleu(option)(["a b c d"], [("a b c d e f g h i j",)])["totto_bleu"].value for option in (False, True))
+    fair, filled = (
+        TottoBleu(option)(["a b c d"], [("a b c d e f g h i j",)])["totto_bleu"].value for option in (False, True)
+    )
     assert (fair, filled) == (pytest.approx(100 * math.exp(1 - 10 / 4)), pytest.approx(100))
     assert "null_references:yes" in TottoParent(null_references=True).signature
 

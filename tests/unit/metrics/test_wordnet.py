@@ -125,7 +125,9 @@ def test_zip_files_of_nltk_are_found(tmp_path, files, nothing_installed):
 def test_copies_are_complete(tmp_path, files):
     (tmp_path / "copy").mkdir()
     copy_into(files, tmp_path / "copy")
-    assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in files.iterdir()} | {"lexnames"}
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in files.iterdir()} | {
+        "lexnames"
+    }
     (files / "index.sense").write_text("senses")
     copy_into(files, tmp_path / "copy")
     assert (tmp_path / "copy" / "index.sense").read_text() == "senses"

@@ -26,9 +26,12 @@ def write_wordnet(folder: Path) -> Path:
             for name in names:
                 entries.setdefault(name.partition("(")[0].lower(), []).append(offset)
         index = LICENCE + "".join(
-            f"{lemma} {part[0]} {len(places)} 1 @ {len(places)} 0 {' '.join(places)}  \n" for lemma, places in sorted(entries.items())
+            f"{lemma} {part[0]} {len(places)} 1 @ {len(places)} 0 {' '.join(places)}  \n"
+            for lemma, places in sorted(entries.items())
         )
         (folder / f"data.{part}").write_text(data, encoding="utf-8", newline="\n")
         (folder / f"index.{part}").write_text(index, encoding="utf-8", newline="\n")
-        (folder / f"{part}.exc").write_text("".join(f"{line}\n" for line in EXCEPTIONS[part]), encoding="utf-8", newline="\n")
+        (folder / f"{part}.exc").write_text(
+            "".join(f"{line}\n" for line in EXCEPTIONS[part]), encoding="utf-8", newline="\n"
+        )
     return folder

@@ -25,7 +25,9 @@ from tests.tiny import tiny_lm
 
 
 def test_gelu_and_its_gradient_equal_the_formula_in_double_precision() -> None:
-    x = torch.cat([torch.linspace(-40, 40, 20_001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, -1e4, 1e4])]).requires_grad_()
+    x = torch.cat(
+        [torch.linspace(-40, 40, 20_001), torch.tensor([0.0, -0.0, 1e-30, -1e-30, -1e4, 1e4])]
+    ).requires_grad_()
     exact = x.detach().double().requires_grad_()
     y, expected = TanhGELU()(x), NewGELUActivation()(exact)
     weights = torch.rand(len(x))
@@ -62,13 +64,19 @@ def test_the_cache_holds_what_the_concatenating_one_holds() -> None:
     for n in (3, 1, 1, 2, 4):
         keys, values = torch.randn(len(reference_keys), 3, n, 4), torch.randn(len(reference_keys), 3, n, 4)
         got = ours.update(keys, values)
-        reference_keys, reference_values = torch.cat([reference_keys, keys], 2), torch.cat([reference_values, values], 2)
+        reference_keys, reference_values = (
+            torch.cat([reference_keys, keys], 2),
+            torch.cat([reference_values, values], 2),
+        )
         assert torch.equal(got[0], reference_keys)
         assert torch.equal(got[1], reference_values)
         assert ours.get_seq_length() == reference_keys.shape[2]
         if n == 3:
             ours.batch_repeat_interleave(2)
-            reference_keys, reference_values = reference_keys.repeat_interleave(2, 0), reference_values.repeat_interleave(2, 0)
+            reference_keys, reference_values = (
+                reference_keys.repeat_interleave(2, 0),
+                reference_values.repeat_interleave(2, 0),
+            )
         if n == 2:
             rows = torch.tensor([0, 3])
             ours.batch_select_indices(rows)
@@ -106,7 +114,8 @@ del block
 print(held - resident())
 """
     given_back = [
-        int(subprocess.run([sys.executable, "-c", code, keep], capture_output=True, text=True, check=True).stdout) for keep in ("no", "yes")
+        int(subprocess.run([sys.executable, "-c", code, keep], capture_output=True, text=True, check=True).stdout)
+        for keep in ("no", "yes")
     ]
     assert given_back[0] > 190_000_000
     assert given_back[1] < 1_000_000
@@ -114,8 +123,12 @@ print(held - resident())
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "roberta", "t5-untied", "bart"])
 @pytest.mark.parametrize("value", ["shared", "separate"])
-def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(family: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses backpropagated chunk by chunk inside the pass, against plain autograd through HF's forward, row by row without padding."""
+def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(
+    family: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses backpropagated chunk by chunk inside the pass, against plain autograd through HF's forward, row by row
+    without padding.
+    """
     from rl4lms.core import logprobs
 
     torch.manual_seed(0)
@@ -146,7 +159,10 @@ def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(family: str, v
         n = len(completion)
         if lm.config.is_encoder_decoder:
             decoder_ids = torch.cat([torch.tensor(policy.tokens.decoder_prefix), completion[:-1]])[None]
-            inputs, start = {"input_ids": prompt[None], "decoder_input_ids": decoder_ids}, len(policy.tokens.decoder_prefix) - 1
+            inputs, start = (
+                {"input_ids": prompt[None], "decoder_input_ids": decoder_ids},
+                len(policy.tokens.decoder_prefix) - 1,
+            )
         else:
             inputs, start = {"input_ids": torch.cat([prompt, completion[:-1]])[None]}, len(prompt) - 1
         logits = lm(**inputs, use_cache=False).logits[0, start:]
@@ -154,7 +170,11 @@ def test_gradients_of_a_padded_pass_equal_those_of_each_row_alone(family: str, v
         value_lm = lm if policy.value_lm is None else policy.value_lm
         out = value_lm(**inputs, use_cache=False, output_hidden_states=True)
         states = (out.decoder_hidden_states if lm.config.is_encoder_decoder else out.hidden_states)[-1][0, start:]
-        total = total + (chosen * factors[done : done + n]).sum() + ((policy.value_head(states) - targets[done : done + n]) ** 2).sum()
+        total = (
+            total
+            + (chosen * factors[done : done + n]).sum()
+            + ((policy.value_head(states) - targets[done : done + n]) ** 2).sum()
+        )
         done += n
     total.backward()
     expected = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
@@ -179,11 +199,15 @@ MODES = {
 def test_gradients_inside_a_mask_with_entropy_and_temperature(
     tmp_path: Path, family: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The chunked backward pass against plain autograd over masked logits, with every mode that changes how a pass is run."""
+    """The chunked backward pass against plain autograd over masked logits, with every mode that changes how a pass is
+    run.
+    """
     from rl4lms.core import logprobs
 
     torch.manual_seed(0)
-    policy = build_models(ModelConfig(path=str(save_tiny(tmp_path / "lm", family)), **MODES[mode]), torch.device("cpu")).policy
+    policy = build_models(
+        ModelConfig(path=str(save_tiny(tmp_path / "lm", family)), **MODES[mode]), torch.device("cpu")
+    ).policy
     assert policy.value_head is not None
     torch.nn.init.normal_(policy.value_head.linear.weight)
     for name, parameter in policy.named_parameters():
@@ -203,7 +227,9 @@ def test_gradients_inside_a_mask_with_entropy_and_temperature(
     monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * vocab_size)
     options = {"temperature": temperature, "token_mask": token_masks.pack(allowed), "values": True}
     out = policy(*prompts, *completions, **options, loss=loss)
-    with policy.running("policy" if policy.adapter else None):  # what is active when a backward pass begins must not matter
+    with policy.running(
+        "policy" if policy.adapter else None
+    ):  # what is active when a backward pass begins must not matter
         (out.loss + ((out.values[mask] - targets) ** 2).sum()).backward()
     got = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
     policy.zero_grad()

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, FalconConfig, FalconForCausalLM, pipeline
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    FalconConfig,
+    FalconForCausalLM,
+    pipeline,
+)
 
 from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.core.padding import pad
@@ -112,7 +119,9 @@ class TestLoading:
         with pytest.raises(ModelError, match=message):
             build_models(ModelConfig(path=str(save_tiny(tmp_path, "gpt2")), **settings), CPU)
 
-    def test_a_model_whose_padding_is_not_understood_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_model_whose_padding_is_not_understood_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from rl4lms.models import families
 
         monkeypatch.setattr(families._Positions, "__call__", lambda self, ids, mask, before=0: torch.zeros_like(ids))
@@ -145,7 +154,12 @@ class TestLora:
         assert {n.split(".")[-2] for n, _ in value_parameters(policy) if "lora" in n} == {"value"}
 
     def test_only_adapters_and_value_head_learn(self, tmp_path: Path, family: str) -> None:
-        loop = small_loop(tmp_path, family, model={"lora": {"r": 4}}, algorithm={"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 2})
+        loop = small_loop(
+            tmp_path,
+            family,
+            model={"lora": {"r": 4}},
+            algorithm={"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 2},
+        )
         before = {n: p.detach().clone() for n, p in loop.models.policy.named_parameters()}
         numbers = run_steps(loop, 2)
         changed = {n for n, p in loop.models.policy.named_parameters() if not torch.equal(before[n], p)}
@@ -157,7 +171,9 @@ class TestLora:
         assert numbers[0]["train/first_ratio_error"] < 1e-4
         assert abs(numbers[0]["rollout/kl_per_token"]) < 1e-6
 
-    def test_recomputed_chunks_have_the_same_gradients(self, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_recomputed_chunks_have_the_same_gradients(
+        self, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The head runs again in the backward pass, when the forward pass and its adapter are over."""
         gradients = []
         for elements in (1 << 24, 60):
@@ -229,21 +245,29 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> 
     assert any("forward" in vars(layer) for layer in recomputed.models.policy.lm.modules())
     a, b = run_steps(plain, 2), run_steps(recomputed, 2)
     assert a[1]["rollout/score"] == b[1]["rollout/score"]
-    for (name, ours), theirs in zip(plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True
+    ):
         assert torch.allclose(ours, theirs, atol=1e-5), name
 
 
 @pytest.mark.parametrize("value", ["shared", "separate"])
 @pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
-def test_gradient_checkpointing_with_adapters_and_a_mask_changes_nothing(tmp_path: Path, family: str, value: str) -> None:
-    """Backward begins while another adapter may be active: activations are recomputed with the one of the forward pass."""
+def test_gradient_checkpointing_with_adapters_and_a_mask_changes_nothing(
+    tmp_path: Path, family: str, value: str
+) -> None:
+    """Backward begins while another adapter may be active: activations are recomputed with the one of the forward
+    pass.
+    """
     options = {"name": "nlpo", "mask_top_p": 0.8, "mask_update_every": 1}
     model = {"lora": {"r": 4}, "value": value}
     plain = small_loop(tmp_path, family, model=model, algorithm=options)
     recomputed = small_loop(tmp_path, family, model={**model, "gradient_checkpointing": True}, algorithm=options)
     a, b = run_steps(plain, 3), run_steps(recomputed, 3)
     assert [x["rollout/score"] for x in a] == [x["rollout/score"] for x in b]
-    for (name, ours), theirs in zip(plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        plain.models.policy.named_parameters(), recomputed.models.policy.parameters(), strict=True
+    ):
         assert torch.allclose(ours, theirs, atol=1e-5), name
 
 
@@ -253,7 +277,9 @@ def test_dropout_of_a_model_stays_off(tmp_path: Path, checkpointing: bool) -> No
     tokenizer = number_tokenizer()
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": len(tokenizer)}
     torch.manual_seed(0)
-    lm = FalconForCausalLM(FalconConfig(**sizes, hidden_dropout=0.5, attention_dropout=0.5, eos_token_id=1, bos_token_id=2))
+    lm = FalconForCausalLM(
+        FalconConfig(**sizes, hidden_dropout=0.5, attention_dropout=0.5, eos_token_id=1, bos_token_id=2)
+    )
     lm.save_pretrained(tmp_path / "lm-falcon")
     tokenizer.save_pretrained(tmp_path / "lm-falcon")
     loop = small_loop(tmp_path, "falcon", model={"gradient_checkpointing": checkpointing})
@@ -263,11 +289,15 @@ def test_dropout_of_a_model_stays_off(tmp_path: Path, checkpointing: bool) -> No
 
 
 def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gradients of a minibatch of 16 in pieces of 3 equal those in one piece. (Adam would blow up rounding where they are zero.)"""
+    """The gradients of a minibatch of 16 in pieces of 3 equal those in one piece. (Adam would blow up rounding where
+    they are zero.)
+    """
     gradients, stats = [], []
     for size in (None, 3):
         options = {"optimizer": {"micro_batch_size": size}, "model": {"value": "shared"}}
-        loop = small_loop(tmp_path, algorithm={"name": "ppo", "minibatch_size": 16, "ent_coef": 0.01, "n_epochs": 1}, **options)
+        loop = small_loop(
+            tmp_path, algorithm={"name": "ppo", "minibatch_size": 16, "ent_coef": 0.01, "n_epochs": 1}, **options
+        )
         monkeypatch.setattr(loop.algorithm.learner, "_optimizer_step", lambda loss, minibatch: 0.0)
         monkeypatch.setattr(loop.algorithm.learner.optimizer, "zero_grad", lambda set_to_none=True: None)
         stats.append(run_steps(loop, 1)[0])
@@ -287,7 +317,9 @@ def test_value_functions_learn(tmp_path: Path, value: str) -> None:
     loop.reward = lambda prompts, completions, **columns: [float(len(prompt.split())) for prompt in prompts]
     explained = [n["train/explained_variance"] for n in run_steps(loop, 16)]
     assert abs(explained[0]) < 0.05
-    assert sum(explained[-8:]) / 8 > (0.3 if value == "separate" else 0.1)  # a line over a random trunk that hardly moves
+    assert sum(explained[-8:]) / 8 > (
+        0.3 if value == "separate" else 0.1
+    )  # a line over a random trunk that hardly moves
     assert (loop.models.policy.value_lm is None) == (value == "shared")
 
 

@@ -24,7 +24,9 @@ def test_prompts_are_encoded_as_the_recipe_says() -> None:
     """A prefix, and truncation on the right: against the log-softmax of the model's own logits."""
     tokenizer = number_tokenizer()
     policy = tiny_policy(len(tokenizer))
-    encoder = PromptEncoder(tokenizer, policy.tokens, PromptConfig(max_tokens=4, prefix="9 8 ", truncation_side="right"))
+    encoder = PromptEncoder(
+        tokenizer, policy.tokens, PromptConfig(max_tokens=4, prefix="9 8 ", truncation_side="right")
+    )
     nats, counts = TextScorer(policy, tokenizer, encode_prompts=encoder.encode)(["1 2 3", "4"], ["5 6", "7"])
     expected = []
     for prompt, text in (("9 8 1 2", "5 6"), ("9 8 4", "7")):

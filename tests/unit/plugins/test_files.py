@@ -194,7 +194,9 @@ def test_an_error_of_the_file_names_its_line(mine, kind):
     mine.write_text("import json\n\njson.loads('')\n")
     with pytest.raises(ConfigError) as caught:
         build(KINDS[kind], "mine.py:f")
-    assert str(caught.value) == f"{kind} 'mine.py:f': {mine}:3: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    assert (
+        str(caught.value) == f"{kind} 'mine.py:f': {mine}:3: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    )
 
 
 def test_a_component_that_its_file_registers_can_be_built_by_file_too(mine, monkeypatch):
@@ -202,7 +204,8 @@ def test_a_component_that_its_file_registers_can_be_built_by_file_too(mine, monk
         monkeypatch.setattr(kind, "_entries", dict(kind._entries))
     decorated = MINE.replace("class Numbers", '@rl4lms.task("numbers")\nclass Numbers')
     mine.write_text(
-        "import rl4lms\n" + decorated.replace("@dataclass(kw_only=True)", '@rl4lms.algorithm("mine")\n@dataclass(kw_only=True)')
+        "import rl4lms\n"
+        + decorated.replace("@dataclass(kw_only=True)", '@rl4lms.algorithm("mine")\n@dataclass(kw_only=True)')
     )
     assert build(registry.tasks, "mine.py:Numbers").size == 16
     assert build(registry.tasks, {"name": "numbers", "size": 3}).size == 3

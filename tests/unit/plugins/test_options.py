@@ -23,7 +23,9 @@ def options(target: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def test_of_a_function_those_with_a_default_that_are_given_by_keyword():
-    def function(prompts, completions, *, answers, scale: float = 1.0, _private=2, copy: str = "x", scorer=math.prod, **columns): ...
+    def function(
+        prompts, completions, *, answers, scale: float = 1.0, _private=2, copy: str = "x", scorer=math.prod, **columns
+    ): ...
 
     assert set(options(function)) == {"scale", "_private", "copy", "scorer"}
     assert set(options(functools.partial(function, scale=2.0))) == {"scale", "_private", "copy", "scorer"}
@@ -62,7 +64,9 @@ def test_of_a_dataclass_its_fields():
 
 
 def test_inherited_fields_are_read_where_they_were_written(tmp_path, monkeypatch):
-    source = "from dataclasses import dataclass\n@dataclass(kw_only=True)\nclass Below(Trainer):\n    more: bool = False\n"
+    source = (
+        "from dataclasses import dataclass\n@dataclass(kw_only=True)\nclass Below(Trainer):\n    more: bool = False\n"
+    )
     scope: dict[str, Any] = {
         "Trainer": Trainer,
         "__name__": "math",
@@ -126,5 +130,7 @@ def test_a_signature_that_cannot_be_read_is_refused():
 
 def test_a_metric_as_a_reward_has_a_key_that_says_which_of_its_values():
     assert option_names(reward_options_model("rouge")) == {"stemmer", "multi_reference", "key"}
-    key = {f.alias: f for f in reward_options_model("classifier").model_fields.values()}["key"]  # not the name of its result in logs
+    key = {f.alias: f for f in reward_options_model("classifier").model_fields.values()}[
+        "key"
+    ]  # not the name of its result in logs
     assert (key.default, key.description) == (None, "which of the metric's values is the reward")

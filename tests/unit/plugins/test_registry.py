@@ -13,7 +13,9 @@ from rl4lms.plugins.registry import Entry, Registry
 
 @pytest.fixture
 def rewards() -> Registry:
-    return Registry("reward", "rl4lms.test_rewards", {"length": Entry("length", "reward", "textwrap:fill", summary="builtin")})
+    return Registry(
+        "reward", "rl4lms.test_rewards", {"length": Entry("length", "reward", "textwrap:fill", summary="builtin")}
+    )
 
 
 def short(completions, **columns):
@@ -84,7 +86,9 @@ def test_broken_lazy_targets_say_what_was_tried(rewards, target, reason):
 
 
 def test_a_missing_extra_is_reported_as_such(rewards, tmp_path, monkeypatch):
-    (tmp_path / "needs_extra.py").write_text("from rl4lms.errors import MissingExtraError\nraise MissingExtraError('peft', 'peft')\n")
+    (tmp_path / "needs_extra.py").write_text(
+        "from rl4lms.errors import MissingExtraError\nraise MissingExtraError('peft', 'peft')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     rewards.register("extra", "needs_extra:f")
     with pytest.raises(MissingExtraError, match=r'pip install "rl4lms\[peft\]"'):
@@ -93,13 +97,17 @@ def test_a_missing_extra_is_reported_as_such(rewards, tmp_path, monkeypatch):
 
 def _announce(monkeypatch, *points: tuple[str, str]) -> None:
     announced = [importlib.metadata.EntryPoint(name, value, "rl4lms.test_rewards") for name, value in points]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point for point in announced if point.group == group])
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [point for point in announced if point.group == group]
+    )
 
 
 def test_entry_points_are_found_by_name(rewards, monkeypatch):
     import textwrap
 
-    _announce(monkeypatch, ("theirs", "textwrap:shorten"), ("theirs", "textwrap:shorten"))  # the same one may be listed twice
+    _announce(
+        monkeypatch, ("theirs", "textwrap:shorten"), ("theirs", "textwrap:shorten")
+    )  # the same one may be listed twice
     assert rewards.names() == ["length", "theirs"]
     assert "theirs" in rewards
     assert rewards.get("theirs") is textwrap.shorten

@@ -41,8 +41,16 @@ class Reader(HTMLParser):
 
 def everywhere(text: str) -> str:
     """A page that has the text in every place that takes one."""
-    chart = line_chart(text, {text: [(0, 1.0), (1, 2.0)], "other": [(0, 1.0)]}, x_label=text, y_label=text, caption=text)
-    blocks = [Paragraph(text), Preformatted(text), Table([text], [[text]], text, text), Table([text, text], [[text, text]]), chart]
+    chart = line_chart(
+        text, {text: [(0, 1.0), (1, 2.0)], "other": [(0, 1.0)]}, x_label=text, y_label=text, caption=text
+    )
+    blocks = [
+        Paragraph(text),
+        Preformatted(text),
+        Table([text], [[text]], text, text),
+        Table([text, text], [[text, text]]),
+        chart,
+    ]
     return page(text, [Section(text, blocks)], subtitle=text)
 
 
@@ -101,8 +109,13 @@ def test_charts_have_axes_with_labels_and_follow_the_page_colour():
 
 
 def test_missing_points_are_left_out_and_empty_series_too():
-    chart = line_chart("t", {"a": [(0, None), (1, math.nan), (2, 1.0)], "b": [(0, None)], "c": [(0, 2.0)]}, x_label="x", y_label="y")
-    texts = {"".join(node.itertext()).strip() for node in ElementTree.fromstring(str(chart.svg)).iter("{http://www.w3.org/2000/svg}text")}
+    chart = line_chart(
+        "t", {"a": [(0, None), (1, math.nan), (2, 1.0)], "b": [(0, None)], "c": [(0, 2.0)]}, x_label="x", y_label="y"
+    )
+    texts = {
+        "".join(node.itertext()).strip()
+        for node in ElementTree.fromstring(str(chart.svg)).iter("{http://www.w3.org/2000/svg}text")
+    }
     assert {"a", "c"} <= texts
     assert "b" not in texts
     assert "nan" not in str(chart.svg).lower()

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Scores completions by length; `plan` says what the next requests get instead: a status, `hang`, `drop`, or any answer."""
+    """Scores completions by length; `plan` says what the next requests get instead: a status, `hang`, `drop`, or any
+    answer.
+    """
 
     def __init__(self) -> None:
         self.requests: list[dict] = []
@@ -37,7 +39,11 @@ class Server:
                     outer.released.wait(10)
                 if what in ("hang", "drop"):
                     return
-                answer = {"scores": [float(len(text)) for text in body["completions"]]} if what is None or isinstance(what, int) else what
+                answer = (
+                    {"scores": [float(len(text)) for text in body["completions"]]}
+                    if what is None or isinstance(what, int)
+                    else what
+                )
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(what if isinstance(what, int) else 200)
                 if outer.retry_after is not None:

@@ -22,7 +22,8 @@ def call(reward, **changes):
     return score(reward, **BATCH | changes)
 
 
-# --- what a reward is given ---------------------------------------------------------------------------------------------------------------
+# --- what a reward is given
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_only_named_arguments_are_passed():
@@ -48,7 +49,9 @@ def test_a_reward_written_for_trl_works_unchanged():
         log_extra("text", completions)
         log_metric("mean", 0.5)
         assert trainer_state.global_step == 0
-        return [float(len(ids)) if answer else None for ids, answer in zip(completion_ids, kwargs["answer"], strict=True)]
+        return [
+            float(len(ids)) if answer else None for ids, answer in zip(completion_ids, kwargs["answer"], strict=True)
+        ]
 
     assert call(reward).scores == [1.0, 2.0]
 
@@ -84,7 +87,9 @@ def test_what_the_reward_does_to_its_arguments_stays_there():
     assert BATCH["completion_ids"] == [[5], [6, 7]]
 
 
-@pytest.mark.parametrize("name", ["prompts", "completions", "completion_ids", "references", "trainer_state", "log_extra", "log_metric"])
+@pytest.mark.parametrize(
+    "name", ["prompts", "completions", "completion_ids", "references", "trainer_state", "log_extra", "log_metric"]
+)
 def test_reserved_columns(name):
     with pytest.raises(DataError, match=f"column '{name}'.*reserved"):
         call(lambda completions: [0, 0], columns={name: [1, 2]})
@@ -104,7 +109,9 @@ def test_errors_of_the_reward_name_it_and_the_place():
     async def later(completions):
         return {}["key"]
 
-    with pytest.raises(RewardError, match=r"reward 'mine' raised ZeroDivisionError: by nothing \(test_call\.py, line \d+\)") as caught:
+    with pytest.raises(
+        RewardError, match=r"reward 'mine' raised ZeroDivisionError: by nothing \(test_call\.py, line \d+\)"
+    ) as caught:
         call(mine)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(RewardError, match=r"reward 'later' raised KeyError: 'key' \(test_call\.py"):
@@ -119,7 +126,8 @@ def test_errors_meant_for_users_stay_what_they_are():
         call(mine)
 
 
-# --- what may come back -------------------------------------------------------------------------------------------------------------------
+# --- what may come back
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,13 @@ def test_numbers(returned):
 
 
 @pytest.mark.parametrize(
-    "returned", [[[1], [2, 3]], ([1.0], (2.0, 3.0)), [torch.tensor([1.0]), np.array([2, 3])], [[torch.tensor(1)], [np.float32(2), 3]]]
+    "returned",
+    [
+        [[1], [2, 3]],
+        ([1.0], (2.0, 3.0)),
+        [torch.tensor([1.0]), np.array([2, 3])],
+        [[torch.tensor(1)], [np.float32(2), 3]],
+    ],
 )
 def test_dense(returned):
     output = call(lambda completions: returned)

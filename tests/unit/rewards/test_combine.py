@@ -31,7 +31,8 @@ def combined(*parts):
 
 def test_weights_and_parts():
     reward = combined(
-        {"reward": "dates", "weight": 2}, {"reward": {"name": "increasing_numbers", "min_tokens": 8}, "weight": -1, "key": "up"}
+        {"reward": "dates", "weight": 2},
+        {"reward": {"name": "increasing_numbers", "min_tokens": 8}, "weight": -1, "key": "up"},
     )
     output = score(reward, **BATCH)
     assert output.scores == [pytest.approx(2 - 3 / 4), 0.0]
@@ -51,7 +52,10 @@ def test_a_row_that_one_part_leaves_out_is_left_out():
     output = score(combined({"reward": "ones"}, {"reward": "first_only"}), **BATCH)
     assert output.scores == [3.0, None]
     assert output.parts == {"ones": [1.0, 1.0], "first_only": [2.0, None]}
-    assert score(combined({"reward": "dense_ones"}, {"reward": "first_only"}), **BATCH).scores == [[1.0, 1.0, 3.0], None]
+    assert score(combined({"reward": "dense_ones"}, {"reward": "first_only"}), **BATCH).scores == [
+        [1.0, 1.0, 3.0],
+        None,
+    ]
 
 
 def test_columns_reach_the_parts():
@@ -63,7 +67,12 @@ def test_sums_of_sums_report_every_part():
     inner = {"name": "sum", "parts": [{"reward": "ones", "weight": 2}, {"reward": "dates"}]}
     output = score(combined({"reward": inner, "weight": 10, "key": "inner"}, {"reward": "ones"}), **BATCH)
     assert output.scores == [31.0, 21.0]
-    assert output.parts == {"inner": [3.0, 2.0], "inner/ones": [1.0, 1.0], "inner/dates": [1.0, 0.0], "ones": [1.0, 1.0]}
+    assert output.parts == {
+        "inner": [3.0, 2.0],
+        "inner/ones": [1.0, 1.0],
+        "inner/dates": [1.0, 0.0],
+        "ones": [1.0, 1.0],
+    }
 
 
 def test_a_sum_can_be_called_as_any_reward():
@@ -88,18 +97,26 @@ def test_mistakes():
         score(combined({"reward": "ones"}, {"reward": "broken_part"}), **BATCH)
 
 
-# --- products and ensembles ---------------------------------------------------------------------------------------------------------------
+# --- products and ensembles
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_product_of_parts():
-    reward = build({"name": "product", "parts": [{"reward": "dates"}, {"reward": "increasing_numbers", "key": "up"}, {"reward": "ones"}]})
+    reward = build(
+        {
+            "name": "product",
+            "parts": [{"reward": "dates"}, {"reward": "increasing_numbers", "key": "up"}, {"reward": "ones"}],
+        }
+    )
     output = score(reward, **BATCH)
     assert output.scores == [pytest.approx(0.3), 0.0]
     assert output.parts == {"dates": [1.0, 0.0], "up": [pytest.approx(0.3), 0.0], "ones": [1.0, 1.0]}
 
 
 def test_a_product_leaves_out_what_a_factor_leaves_out():
-    assert score(build({"name": "product", "parts": [{"reward": "ones"}, {"reward": "first_only"}]}), **BATCH).scores == [2.0, None]
+    assert score(
+        build({"name": "product", "parts": [{"reward": "ones"}, {"reward": "first_only"}]}), **BATCH
+    ).scores == [2.0, None]
 
 
 def test_an_ensemble_pays_for_disagreement():
@@ -112,7 +129,9 @@ def test_an_ensemble_pays_for_disagreement():
 
 
 def test_members_of_one_kind_are_numbered():
-    output = score(build({"name": "ensemble", "parts": [{"reward": "ones"}, {"reward": "ones"}, {"reward": "ones"}]}), **BATCH)
+    output = score(
+        build({"name": "ensemble", "parts": [{"reward": "ones"}, {"reward": "ones"}, {"reward": "ones"}]}), **BATCH
+    )
     assert set(output.parts) == {"member-1", "member-2", "member-3", "disagreement"}
 
 

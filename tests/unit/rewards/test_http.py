@@ -90,7 +90,9 @@ def test_the_server_may_say_how_long_to_wait(server):
 
 def test_a_failure_for_good_is_an_error_that_says_what_happened(server):
     server.plan = [503] * 4
-    with pytest.raises(RewardError, match=r"2 rows have no score: http://\S+/score answered 503 Service Unavailable, in 4 tries"):
+    with pytest.raises(
+        RewardError, match=r"2 rows have no score: http://\S+/score answered 503 Service Unavailable, in 4 tries"
+    ):
         score(http(server), **batch("a", "bb"))
 
 
@@ -162,7 +164,10 @@ def test_headers_from_the_environment(server, monkeypatch):
 
 
 def test_a_column_that_is_not_there_is_named(server):
-    with pytest.raises(DataError, match="sends the column 'topic', which the data does not have; there are: completion_ids, completions"):
+    with pytest.raises(
+        DataError,
+        match="sends the column 'topic', which the data does not have; there are: completion_ids, completions",
+    ):
         score(http(server, columns=["topic"]), **batch("a"))
 
 
@@ -195,7 +200,10 @@ def test_headers_that_cannot_be_sent_are_refused_without_showing_them(server, mo
     monkeypatch.setattr("os.environ", {**os.environ, "SCORE_TOKEN": secret})
     with pytest.raises(ConfigError) as caught:
         http(server, headers={"Authorization": "Bearer $SCORE_TOKEN"})
-    assert str(caught.value) == "reward 'http', header 'Authorization': names and values of headers are printable ASCII on one line"
+    assert (
+        str(caught.value)
+        == "reward 'http', header 'Authorization': names and values of headers are printable ASCII on one line"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ def values(component, *completions, **columns):
 
 def test_length_within_bounds_costs_nothing():
     penalty = {"name": "length_penalty", "at_least": 2, "at_most": 3, "slope": 0.25}
-    assert values(penalty, "", "a", "a b", "a b c", "a b c d", "a b c d e f g h i j") == [-0.5, -0.25, 0.0, 0.0, -0.25, -1.0]
+    assert values(penalty, "", "a", "a b", "a b c", "a b c d", "a b c d e f g h i j") == [
+        -0.5,
+        -0.25,
+        0.0,
+        0.0,
+        -0.25,
+        -1.0,
+    ]
 
 
 def test_length_in_tokens_and_characters():
@@ -32,7 +39,12 @@ def test_length_bounds_must_make_sense(options, message):
 
 def test_repeated_ngrams():
     # "a b" three times in five bigrams (a b, b a, a b, b a, a b): two kinds, so three of five are repetitions
-    assert values({"name": "repetition_penalty", "n": 2}, "A b a B a b", "a b c", "a", "") == [pytest.approx(-3 / 5), 0.0, 0.0, 0.0]
+    assert values({"name": "repetition_penalty", "n": 2}, "A b a B a b", "a b c", "a", "") == [
+        pytest.approx(-3 / 5),
+        0.0,
+        0.0,
+        0.0,
+    ]
 
 
 def test_copies_of_a_commongen_prompt():
@@ -40,7 +52,9 @@ def test_copies_of_a_commongen_prompt():
     concepts = [["dog", "catch", "frisbee"]] * 5
     assert values("commongen_penalty", *texts, concepts=concepts) == [-1.0, -1.0, -1.0, 0.0, 0.0]
     assert values("commongen_penalty", *texts, concepts=["dog catch frisbee"] * 5) == [-1.0, -1.0, -1.0, 0.0, 0.0]
-    assert values({"name": "commongen_penalty", "instruction": "Write about"}, "We write about it", concepts=[["x"]]) == [-1.0]
+    assert values(
+        {"name": "commongen_penalty", "instruction": "Write about"}, "We write about it", concepts=[["x"]]
+    ) == [-1.0]
 
 
 def test_missing_concepts_divide():
@@ -51,17 +65,24 @@ def test_missing_concepts_divide():
         pytest.approx(1 / 3),
         pytest.approx(1 / 5),
     ]
-    assert values({"name": "concept_penalty", "inflect": False}, texts[0], concepts=concepts[:1]) == [pytest.approx(1 / 3)]
+    assert values({"name": "concept_penalty", "inflect": False}, texts[0], concepts=concepts[:1]) == [
+        pytest.approx(1 / 3)
+    ]
 
 
 @pytest.mark.parametrize("name", ["commongen_penalty", "concept_penalty"])
 def test_a_missing_column_is_named(name):
-    with pytest.raises(DataError, match=f"{name} needs the data column 'concepts'; there are: completion_ids, prompts, references, topic"):
+    with pytest.raises(
+        DataError,
+        match=f"{name} needs the data column 'concepts'; there are: completion_ids, prompts, references, topic",
+    ):
         values(name, "a", topic=["x"])
 
 
 def test_the_preference_reward_of_the_paper_can_be_written_down():
-    """preference / (1 + penalty * missing concepts) + coefficient * overlap, with a metric in the place of the model."""
+    """preference / (1 + penalty * missing concepts) + coefficient * overlap, with a metric in the place of the
+    model.
+    """
     reward = {
         "name": "sum",
         "parts": [
@@ -78,4 +99,9 @@ def test_the_preference_reward_of_the_paper_can_be_written_down():
     output = score(build(reward), **batch("1 2 3 4 5 6 7 8 9 10", concepts=[["dog"]]))
     assert output.scores == [pytest.approx(1 / 4)]
     assert output.parts["preference/concept_penalty"] == [0.25]
-    assert set(output.parts) == {"preference", "preference/increasing_numbers", "preference/concept_penalty", "rouge_combined"}
+    assert set(output.parts) == {
+        "preference",
+        "preference/increasing_numbers",
+        "preference/concept_penalty",
+        "rouge_combined",
+    }

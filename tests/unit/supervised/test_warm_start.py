@@ -30,11 +30,15 @@ def test_the_loss_is_hugging_faces_over_completion_and_eos(family: str) -> None:
     policy = Policy(lm, special_tokens(lm, None))
     prompt, target = [5, 6, 7], [8, 9, 1]
     prompts, targets = pad([prompt], 0, policy.family.padding_side), pad([target], 0, "right")
-    batch = dict(zip(("prompt_ids", "prompt_mask", "completion_ids", "completion_mask"), (*prompts, *targets), strict=True))
+    batch = dict(
+        zip(("prompt_ids", "prompt_mask", "completion_ids", "completion_mask"), (*prompts, *targets), strict=True)
+    )
     ours = _Likelihood(policy)(labels=targets[0], **batch)["loss"]
     if family in ENCODER_DECODER:
         prefix = list(policy.tokens.decoder_prefix)
-        logits = lm(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([prefix + target[:-1]])).logits[0, len(prefix) - 1 :]
+        logits = lm(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([prefix + target[:-1]])).logits[
+            0, len(prefix) - 1 :
+        ]
         theirs = torch.nn.functional.cross_entropy(logits, torch.tensor(target))
     else:
         theirs = lm(input_ids=torch.tensor([prompt + target]), labels=torch.tensor([[-100] * 3 + target])).loss
@@ -47,14 +51,23 @@ def test_learns_its_targets_and_to_stop(family: str) -> None:
     tokenizer = number_tokenizer()
     lm = tiny_lm(family, vocab_size=len(tokenizer))
     prompts = tokenizer([s.prompt for s in TEXTS], add_special_tokens=False)["input_ids"]
-    log = fit(lm, tokenizer, TEXTS, SupervisedConfig(max_steps=80, batch_size=20, learning_rate=1e-2), prompt_ids=prompts, seed=0)
+    log = fit(
+        lm,
+        tokenizer,
+        TEXTS,
+        SupervisedConfig(max_steps=80, batch_size=20, learning_rate=1e-2),
+        prompt_ids=prompts,
+        seed=0,
+    )
     assert log[-1]["loss"] < 0.05 < log[0]["loss"]
     assert not lm.training
     side = "right" if lm.config.is_encoder_decoder else "left"
     ids, mask = pad(prompts[:5], 0, side)  # type: ignore[arg-type]
     options = {"attention_mask": mask.long(), "max_new_tokens": 6, "do_sample": False}
     out = lm.generate(input_ids=ids, **options)
-    texts = tokenizer.batch_decode(out if lm.config.is_encoder_decoder else out[:, ids.shape[1] :], skip_special_tokens=True)
+    texts = tokenizer.batch_decode(
+        out if lm.config.is_encoder_decoder else out[:, ids.shape[1] :], skip_special_tokens=True
+    )
     assert texts == [s.references[0] for s in TEXTS[:5]]
 
 
@@ -70,7 +83,9 @@ def test_no_eos_is_learnt_where_a_target_was_cut(caplog: pytest.LogCaptureFixtur
     run_fit(lm, TEXTS, max_steps=80, max_target_tokens=2)
     assert caplog.messages[0].startswith("warm start: 40 of 40 targets are longer than supervised.max_target_tokens=2")
     tokenizer = number_tokenizer()
-    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=2, do_sample=False)
+    out = lm.generate(
+        **tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=2, do_sample=False
+    )
     assert tokenizer.decode(out[0, 1:]) == "4 5"
 
 
@@ -79,7 +94,9 @@ def test_a_target_that_just_fits_keeps_its_eos(caplog: pytest.LogCaptureFixture)
     run_fit(lm, TEXTS, max_steps=80, max_target_tokens=3)
     assert not [message for message in caplog.messages if "warm start" in message]
     tokenizer = number_tokenizer()
-    out = lm.generate(**tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=3, do_sample=False)
+    out = lm.generate(
+        **tokenizer("3", return_tensors="pt", return_token_type_ids=False), max_new_tokens=3, do_sample=False
+    )
     assert tokenizer.decode(out[0, 1:]) == "4 5 </s>"
 
 
@@ -99,7 +116,9 @@ def test_targets_outside_the_vocabulary_are_named() -> None:
         ("t5", 200, 100, None),
     ],
 )
-def test_rows_beyond_the_positions_are_refused_before_training(family: str, prompt: int, target: int, message: str | None) -> None:
+def test_rows_beyond_the_positions_are_refused_before_training(
+    family: str, prompt: int, target: int, message: str | None
+) -> None:
     sample = Sample("a", " ".join(["1"] * prompt), (" ".join(["2"] * target),))  # EOS comes on top
     lm = tiny_lm(family, vocab_size=len(number_tokenizer()))
     if message is None:
@@ -120,7 +139,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
     lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
     before = {name: p.detach().clone() for name, p in lm.named_parameters()}
     lm.transformer.ln_f.weight.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(NonFiniteError, match="warm start: the gradient is nan or infinite at step 1; lower the learning rate"):
+    with pytest.raises(
+        NonFiniteError, match="warm start: the gradient is nan or infinite at step 1; lower the learning rate"
+    ):
         run_fit(lm, TEXTS, max_steps=1)
     assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
 
@@ -128,7 +149,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
 def test_weights_that_the_last_step_ruined() -> None:
     """The gradient was finite, the step was not."""
     lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
-    with pytest.raises(NonFiniteError, match="warm start: a weight of the model is nan or infinite after the last step"):
+    with pytest.raises(
+        NonFiniteError, match="warm start: a weight of the model is nan or infinite after the last step"
+    ):
         run_fit(lm, TEXTS, max_steps=1, learning_rate=1e39)
 
 
@@ -143,7 +166,13 @@ def test_only_the_saved_model_enters_the_run_folder_and_rl_starts_from_it(tmp_pa
     )
     result = rl4lms.train(recipe, progress=False)
     written = {path.name for path in (result.folder / "supervised").iterdir()}
-    assert written <= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert written <= {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
     assert abs(line["rollout/kl_per_token"]) < 1e-6  # the warm-started model is the reference
     assert len((result.folder / "supervised.jsonl").read_text().splitlines()) >= 1

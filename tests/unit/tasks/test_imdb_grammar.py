@@ -148,7 +148,9 @@ def test_share_of_derivable_sentences_counts_those_that_end_in_the_completion():
 
 
 def test_grammar_metric_is_gold_and_refused_as_a_reward():
-    values = grammar.grammar_metric(["the plot was", "i", "it"], ["dull . i loved it .", "hated it .", "was"], extra=[1, 2, 3])
+    values = grammar.grammar_metric(
+        ["the plot was", "i", "it"], ["dull . i loved it .", "hated it .", "was"], extra=[1, 2, 3]
+    )
     assert values == {"derivable": [1.0, 1.0, 0.0], "gold_sentiment": [1.0, 0.0, 0.5]}
     with pytest.raises(ValueError, match="gold"):
         build_reward("imdb_grammar")

@@ -55,7 +55,9 @@ def test_default_lengths_hold_every_prompt_and_every_reference():
 def test_defaults_name_only_what_exists():
     task = ImdbTask()
     assert asset_names(task.defaults) <= {*task.models, *task.classifiers}
-    assert asset_names(task.defaults["reward"]).isdisjoint(asset_names(task.defaults["evaluation"]))  # nobody marks its own work
+    assert asset_names(task.defaults["reward"]).isdisjoint(
+        asset_names(task.defaults["evaluation"])
+    )  # nobody marks its own work
     for metric in task.defaults["evaluation"]["metrics"]:
         assert metric["name"] in registry.metrics
     assert task.defaults["reward"]["name"] in registry.metrics  # any metric is a reward
@@ -74,7 +76,8 @@ def test_wrong_options():
         build("imbd")
 
 
-# --- full edition -------------------------------------------------------------------------------------------------------------------------
+# --- full edition
+# -------------------------------------------------------------------------------------------------------------------------
 
 
 def text_of(split: str, label: str, number: int) -> str:

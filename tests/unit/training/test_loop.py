@@ -30,7 +30,9 @@ def test_sequence_scores_stand_on_the_last_real_token_and_dense_ones_in_place() 
 
 
 def test_rows_without_a_reward_take_part_in_nothing(tmp_path: Path) -> None:
-    """No mean, no whitening, no advantage; and what those rows said changes nothing: other tokens there give the same weights."""
+    """No mean, no whitening, no advantage; and what those rows said changes nothing: other tokens there give the same
+    weights.
+    """
 
     def half(completions: list[str], **columns: Any) -> list[float | None]:
         return [None if i % 2 else float(len(text)) for i, text in enumerate(completions)]
@@ -47,12 +49,16 @@ def test_rows_without_a_reward_take_part_in_nothing(tmp_path: Path) -> None:
     assert e.advantages[e.mask].mean().abs() < 1e-5
     assert numbers["rollout/score"] == pytest.approx(float(e.scores.sum(-1)[e.row_mask].mean()))
     assert numbers["rollout/kl_per_token"] == pytest.approx(float(e.kl[e.mask].mean()), abs=1e-7)
-    other = small_loop(tmp_path, algorithm={"name": "ppo", "n_epochs": 1, "minibatch_size": 64}, output_dir=str(tmp_path / "other"))
+    other = small_loop(
+        tmp_path, algorithm={"name": "ppo", "n_epochs": 1, "minibatch_size": 64}, output_dir=str(tmp_path / "other")
+    )
     e.rollout.completion_ids[~e.row_mask] = 5
     e.logprobs[~e.row_mask] = 0.0
     other.algorithm.advantages(e)  # where its value function starts, too
     other.algorithm.update(e, 0)
-    for (name, ours), theirs in zip(masked.models.policy.named_parameters(), other.models.policy.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        masked.models.policy.named_parameters(), other.models.policy.parameters(), strict=True
+    ):
         assert torch.equal(ours, theirs), name
 
 
@@ -83,13 +89,17 @@ def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_ch
         return stats
 
     loop.algorithm.learner._accumulate = poison  # type: ignore[method-assign]
-    with pytest.raises(NonFiniteError, match=r"iteration 3: .* the gradient norm nan; .*last good checkpoint: .*step-000002"):
+    with pytest.raises(
+        NonFiniteError, match=r"iteration 3: .* the gradient norm nan; .*last good checkpoint: .*step-000002"
+    ):
         loop.run()
     assert all(torch.isfinite(p).all() for p in loop.models.policy.parameters())
 
 
 def test_target_kl_stops_the_update_before_a_step(tmp_path: Path) -> None:
-    loop = small_loop(tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2})
+    loop = small_loop(
+        tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2}
+    )
     numbers = loop.step(0)
     assert numbers["train/early_stop"] == 1
     assert 0 < numbers["train/updates"] < 16
@@ -154,14 +164,24 @@ def test_tensorboard_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "settings", "message"),
     [
-        ("gpt2", {"prompt": {"max_tokens": 90}}, r"prompt and completion can need 96 positions, but the model has 80; lower prompt"),
+        (
+            "gpt2",
+            {"prompt": {"max_tokens": 90}},
+            r"prompt and completion can need 96 positions, but the model has 80; lower prompt",
+        ),
         ("roberta", {"prompt": {"max_tokens": 74}}, r"can need 80 positions, but the model has 79"),
         ("bart", {"prompt": {"max_tokens": 90}}, r"the prompt can need 90 positions, but the model has 80"),
         ("bert2bert", {"prompt": {"max_tokens": 90}}, r"the prompt can need 90 positions, but the model has 80"),
-        ("bart", {"rollout": {"max_new_tokens": 80}}, r"the completion can need 80 positions, but the model has 79; lower max_new_tokens"),
+        (
+            "bart",
+            {"rollout": {"max_new_tokens": 80}},
+            r"the completion can need 80 positions, but the model has 79; lower max_new_tokens",
+        ),
     ],
 )
-def test_a_window_that_is_too_small_is_named(tmp_path: Path, family: str, settings: dict[str, Any], message: str) -> None:
+def test_a_window_that_is_too_small_is_named(
+    tmp_path: Path, family: str, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         small_loop(tmp_path, family, **settings)
 
@@ -176,7 +196,9 @@ def test_decoding_in_a_mask_that_does_not_exist_is_refused(tmp_path: Path) -> No
 
 
 def test_evaluation_decodes_as_the_rollout_unless_it_says_otherwise(tmp_path: Path) -> None:
-    recipe = small_recipe(tmp_path, rollout={"max_new_tokens": 6, "top_k": 5}, evaluation={"generation": {"temperature": 0.5}})
+    recipe = small_recipe(
+        tmp_path, rollout={"max_new_tokens": 6, "top_k": 5}, evaluation={"generation": {"temperature": 0.5}}
+    )
     assert recipe.evaluation.generation is not None
     assert (recipe.evaluation.generation.max_new_tokens, recipe.evaluation.generation.top_k) == (6, 5)
 
@@ -218,13 +240,17 @@ def test_a_sampler_that_disagrees_with_the_pass_stops_the_run(
 
     monkeypatch.setattr(LocalEngine, "rollout", elsewhere)
     before = [p.clone() for p in loop.models.policy.parameters()]
-    with pytest.raises(ModelError, match=r"iteration 1: the log-probs of the sampler and of the training pass differ by .* 0\.0"):
+    with pytest.raises(
+        ModelError, match=r"iteration 1: the log-probs of the sampler and of the training pass differ by .* 0\.0"
+    ):
         loop.run()
     assert all(torch.equal(a, b) for a, b in zip(before, loop.models.policy.parameters(), strict=True))
 
 
 def test_a_last_minibatch_of_one_row_joins_the_one_before(tmp_path: Path) -> None:
-    loop = small_loop(tmp_path, training={"prompts_per_iteration": 9}, algorithm={"name": "ppo", "minibatch_size": 4, "n_epochs": 2})
+    loop = small_loop(
+        tmp_path, training={"prompts_per_iteration": 9}, algorithm={"name": "ppo", "minibatch_size": 4, "n_epochs": 2}
+    )
     learner = loop.algorithm.learner
     sizes = [len(rows) for rows in learner._minibatches(loop.algorithm, torch.arange(9), 0)]
     assert sizes == [4, 5, 4, 5]
@@ -235,7 +261,9 @@ def test_a_last_minibatch_of_one_row_joins_the_one_before(tmp_path: Path) -> Non
 def test_statistics_are_averaged_over_the_minibatches_that_they_belong_to(tmp_path: Path) -> None:
     """An update that stopped early has a minibatch without a gradient norm."""
     norms = []
-    loop = small_loop(tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2})
+    loop = small_loop(
+        tmp_path, algorithm={"name": "ppo", "target_kl": 1e-4, "minibatch_size": 4}, optimizer={"learning_rate": 1e-2}
+    )
     take = loop.algorithm.learner._optimizer_step
     loop.algorithm.learner._optimizer_step = lambda *args: norms.append(take(*args)) or norms[-1]  # type: ignore[method-assign]
     numbers = loop.step(0)
@@ -248,12 +276,17 @@ def test_the_optimiser_is_chosen_by_name_and_groups_are_labelled(tmp_path: Path,
     loop = small_loop(tmp_path, optimizer={"name": name, "learning_rate": 1e-2, "value_learning_rate": 5e-2})
     optimizer = loop.algorithm.learner.optimizer
     assert type(optimizer).__name__.lower() == name
-    assert {(group["name"], group["base_lr"]) for group in optimizer.param_groups} == {("policy", 1e-2), ("value", 5e-2)}
+    assert {(group["name"], group["base_lr"]) for group in optimizer.param_groups} == {
+        ("policy", 1e-2),
+        ("value", 5e-2),
+    }
     before = [p.clone() for p in loop.models.policy.parameters()]
     loop.step(0)
     assert any(not torch.equal(a, b) for a, b in zip(before, loop.models.policy.parameters(), strict=True))
 
 
 def test_options_of_another_optimiser_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"momentum has no effect with optimizer\.name: adamw; it belongs to rmsprop and sgd"):
+    with pytest.raises(
+        ConfigError, match=r"momentum has no effect with optimizer\.name: adamw; it belongs to rmsprop and sgd"
+    ):
         small_recipe(tmp_path, optimizer={"momentum": 0.9})

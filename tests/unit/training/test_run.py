@@ -24,9 +24,20 @@ def longest(completions: list[str], **columns: Any) -> list[float]:
 def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None:
     result = run(small_recipe(tmp_path))
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"config.resolved.yaml", "env.json", "metrics.jsonl", "samples", "checkpoints", "model", "result.json"}
+    assert names == {
+        "config.resolved.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+        "model",
+        "result.json",
+    }
     environment = json.loads((result.folder / "env.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"] == torch.__version__
+    assert (
+        environment["packages"]["torch"] == torch.__version__.split("+")[0]
+        or environment["packages"]["torch"] == torch.__version__
+    )
     summary = json.loads((result.folder / "result.json").read_text())
     assert summary["iterations"] == 3
     assert summary["eval"]["eval/reward"]["n"] == 8
@@ -49,7 +60,9 @@ def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None
         ({"value": "separate", "lora": {"r": 2}}, "adapter", True),
     ],
 )
-def test_the_value_function_is_saved_beside_the_model(tmp_path: Path, model: dict[str, Any], trunk: str, adapter: bool) -> None:
+def test_the_value_function_is_saved_beside_the_model(
+    tmp_path: Path, model: dict[str, Any], trunk: str, adapter: bool
+) -> None:
     pytest.importorskip("peft")
     result = run(small_recipe(tmp_path, model=model, training={"iterations": 1}))
     assert json.loads((result.model / "value_head.json").read_text()) == {"trunk": trunk}
@@ -106,7 +119,10 @@ def test_the_hub_is_used_only_on_request(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_parts_of_a_sum_are_logged(tmp_path: Path) -> None:
-    parts = [{"reward": {"name": "increasing_numbers", "min_tokens": 6}, "weight": 2.0}, {"reward": "dates", "weight": 0.5}]
+    parts = [
+        {"reward": {"name": "increasing_numbers", "min_tokens": 6}, "weight": 2.0},
+        {"reward": "dates", "weight": 0.5},
+    ]
     result = run(small_recipe(tmp_path, reward={"name": "sum", "parts": parts}))
     line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
     assert line["rollout/score"] == pytest.approx(

@@ -1,7 +1,9 @@
-"""What the mini edition's models are trained on. Every split has its own range of review indices, so none shares a review.
+"""What the mini edition's models are trained on. Every split has its own range of review indices, so none shares a
+review.
 
-The base model learns from mixed text, part of it broken, so that training has room above it. The judge reads clean text of its own
-split. The classifiers read whole reviews and single sentences, part of them broken: they will score what a model wrote.
+The base model learns from mixed text, part of it broken, so that training has room above it. The judge reads clean text
+of its own split. The classifiers read whole reviews and single sentences, part of them broken: they will score what a
+model wrote.
 """
 
 from __future__ import annotations
@@ -19,10 +21,26 @@ T = TypeVar("T")
 RANGE = 100_000
 SPLITS = {
     name: range(number * RANGE, (number + 1) * RANGE)
-    for number, name in enumerate(("base", "judge", "sentiment", "evaluator", "train", "validation", "development", "test"))
+    for number, name in enumerate(
+        ("base", "judge", "sentiment", "evaluator", "train", "validation", "development", "test")
+    )
 }
 
-_NUMBERED = ("BE", "DO", "SHOW", "THIS", "MOVIE", "MOMENT", "PERSON", "FOLLOWS", "RETURN", "SEARCH", "FIND", "MEET", "WANT")
+_NUMBERED = (
+    "BE",
+    "DO",
+    "SHOW",
+    "THIS",
+    "MOVIE",
+    "MOMENT",
+    "PERSON",
+    "FOLLOWS",
+    "RETURN",
+    "SEARCH",
+    "FIND",
+    "MEET",
+    "WANT",
+)
 _OTHER_NUMBER = {
     word: other
     for symbol in _NUMBERED
@@ -31,7 +49,22 @@ _OTHER_NUMBER = {
 }
 # Dropping one of these would change the sentiment and with it the label.
 _KEPT = (
-    {"not", "never", "hardly", "no", "lacked", "without", "far", "from", "anything", "but", "although", "despite", "even", "though"}
+    {
+        "not",
+        "never",
+        "hardly",
+        "no",
+        "lacked",
+        "without",
+        "far",
+        "from",
+        "anything",
+        "but",
+        "although",
+        "despite",
+        "even",
+        "though",
+    }
     | {
         word
         for symbol in ("ADJ", "QUALITY", "MOVED", "MOVE", "LIKED", "LIKE<sg>", "LIKE<pl>", "PRIZE")
@@ -43,7 +76,7 @@ _KEPT = (
 
 
 def indices(split: str, count: int) -> range:
-    """The first `count` review indices of a split.
+    """Return the first `count` review indices of a split.
 
     Raises:
         ValueError: the split has fewer.
@@ -59,7 +92,11 @@ def pairs(*, split: str, count: int, seed: int = 0, broken: float = 0.0, whole: 
     With `whole`, the first part is one word only: a decoder then learns from every other word, in half the steps.
     """
     texts = [text for text, _ in _texts(split, count, seed, broken)]
-    return [(text.partition(" ")[0], text.partition(" ")[2]) for text in texts] if whole else [grammar.halves(text) for text in texts]
+    return (
+        [(text.partition(" ")[0], text.partition(" ")[2]) for text in texts]
+        if whole
+        else [grammar.halves(text) for text in texts]
+    )
 
 
 def labelled(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> list[tuple[str, str]]:
@@ -76,7 +113,8 @@ def labelled(*, split: str, count: int, seed: int = 0, broken: float = 0.0) -> l
 
 
 def break_text(text: str, rng: Random) -> str:
-    """The text with an error in about two thirds of its sentences: words shuffled or dropped, or an agreement error.
+    """Return the text with an error in about two thirds of its sentences: words shuffled or dropped, or an agreement
+    error.
 
     Words that carry the sentiment stay.
     """
@@ -100,7 +138,7 @@ def _texts(split: str, count: int, seed: int, broken: float) -> list[tuple[str, 
 
 
 def _one_sentence(text: str, positive: bool) -> tuple[str, bool]:
-    """The last sentence that has a polarity, alone; the whole text where none is derivable."""
+    """Return the last sentence that has a polarity, alone; the whole text where none is derivable."""
     for sentence in reversed(grammar.split_sentences(text)[0]):
         single = " ".join(sentence)
         gold = grammar.label(single)

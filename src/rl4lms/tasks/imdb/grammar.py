@@ -1,7 +1,7 @@
 """Writes and reads the mini edition: a review is a function of (seed, index), and a text is parsed by the same rules.
 
-The gold measures of the edition live here: which sentences are derivable, and what the true sentiment of a text is. They are reported
-and never serve as a reward.
+The gold measures of the edition live here: which sentences are derivable, and what the true sentiment of a text is.
+They are reported and never serve as a reward.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Parse:
 
 
 def review(seed: int, index: int) -> Review:
-    """The review with this index in the world of this seed, `MIN_WORDS` to `MAX_WORDS` tokens long."""
+    """Return the review with this index in the world of this seed, `MIN_WORDS` to `MAX_WORDS` tokens long."""
     rng = Random(f"imdb mini {seed} {index}")  # a string seed is hashed by SHA-512: the same on every platform
     positive = rng.random() < 0.5
     while True:
@@ -53,14 +53,14 @@ def review(seed: int, index: int) -> Review:
 
 
 def halves(text: str) -> tuple[str, str]:
-    """The first half of the words (the prompt, as in the paper) and the rest."""
+    """Return the first half of the words (the prompt, as in the paper) and the rest."""
     words = text.split()
     middle = len(words) // 2
     return " ".join(words[:middle]), " ".join(words[middle:])
 
 
 def vocabulary() -> list[str]:
-    """Every word and punctuation mark of the language, sorted."""
+    """Return every word and punctuation mark of the language, sorted."""
     return sorted(TABLE.words)
 
 
@@ -70,7 +70,9 @@ def tokens(text: str) -> list[str]:
 
 
 def split_sentences(text: str) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """The complete sentences of a text, as words with the full stop, and what follows the last full stop (maybe nothing)."""
+    """Return the complete sentences of a text, as words with the full stop, and what follows the last full stop (maybe
+    nothing).
+    """
     sentences: list[tuple[str, ...]] = []
     current: list[str] = []
     for word in tokens(text):
@@ -82,7 +84,9 @@ def split_sentences(text: str) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
 
 
 def parse(text: str) -> Parse | None:
-    """Reads a whole review; None where the grammar does not derive it. The length limits of `review` are not part of the grammar."""
+    """Read a whole review; None where the grammar does not derive it. The length limits of `review` are not part of the
+    grammar.
+    """
     sentences, rest = split_sentences(text)
     if rest or not 2 <= len(sentences) <= 4:
         return None
@@ -95,14 +99,16 @@ def parse(text: str) -> Parse | None:
 
 
 def is_derivable(sentence: str) -> bool:
-    """Whether this is one complete sentence of the grammar, its full stop included."""
+    """Return whether this is one complete sentence of the grammar, its full stop included."""
     return _polarity(tuple(tokens(sentence))) is not None
 
 
 def label(text: str) -> float | None:
-    """The true sentiment of a review, or of part of one: 1.0 or 0.0, that of its last derivable sentence with a polarity.
+    """Return the true sentiment of a review, or of part of one: 1.0 or 0.0, that of its last derivable sentence with a
+    polarity.
 
-    Sentences that are not derivable, and a last sentence that is not finished, do not count. None where nothing is left.
+    Sentences that are not derivable, and a last sentence that is not finished, do not count. None where nothing is
+    left.
     """
     for sentence in reversed(split_sentences(text)[0]):
         polarity = _polarity(sentence)
@@ -124,10 +130,10 @@ def derivable_share(prompt: str, completion: str) -> float:
 
 
 def grammar_metric(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
-    """The gold measures of the mini edition.
+    """Return the gold measures of the mini edition.
 
-    `derivable` is the share of derivable sentences (see `derivable_share`); `gold_sentiment` is the true label of prompt and completion
-    together (see `label`), 0.5 where the text has none.
+    `derivable` is the share of derivable sentences (see `derivable_share`); `gold_sentiment` is the true label of
+    prompt and completion together (see `label`), 0.5 where the text has none.
     """
     rows = list(zip(prompts, completions, strict=True))
     golds = [label(f"{prompt} {completion}") for prompt, completion in rows]

@@ -1,6 +1,7 @@
 """Real reviews for the full edition: from the Hub, or from local files in the formats people have them in.
 
-* a folder or a zip with `pos/*.txt` and `neg/*.txt`, under `train/` and `test/` (the layout of aclImdb) or without a split;
+* a folder or a zip with `pos/*.txt` and `neg/*.txt`, under `train/` and `test/` (the layout of aclImdb) or without a
+  split;
 * one JSONL or CSV file with columns `text` and `label`;
 * otherwise a Hub id with splits `train` and `test`.
 """
@@ -41,7 +42,9 @@ def load(path: str) -> dict[str, list[Row]]:
                 raise DataError(f"{path}: not a zip file, or a damaged one: {error}") from error
         if local.suffix in {".jsonl", ".csv"}:
             return {"all": list(_rows_of_file(local))}
-        raise DataError(f"{path}: cannot read {local.suffix or 'a file without suffix'}; use .jsonl, .csv, .zip or a folder")
+        raise DataError(
+            f"{path}: cannot read {local.suffix or 'a file without suffix'}; use .jsonl, .csv, .zip or a folder"
+        )
     if local.suffix or local.is_absolute() or path.startswith((".", "~")):
         raise DataError(f"{path}: there is no such file or folder")
     return _from_hub(path)
@@ -51,14 +54,18 @@ def _by_folder(files: Iterable[tuple[str, bytes]], source: str) -> dict[str, lis
     splits: dict[str, list[Row]] = {}
     for name, content in files:
         folders = PurePosixPath(name).parts[:-1]
-        if not folders or folders[-1] not in ("pos", "neg"):  # aclImdb has unlabelled reviews and lists of addresses, too
+        if not folders or folders[-1] not in (
+            "pos",
+            "neg",
+        ):  # aclImdb has unlabelled reviews and lists of addresses, too
             continue
         split = folders[-2] if len(folders) > 1 and folders[-2] in ("train", "test") else "all"
         splits.setdefault(split, []).append((_decoded(content), folders[-1] == "pos"))
     if set(splits) not in ({"all"}, {"train", "test"}):
         found = ", ".join(sorted(splits)) or "none"
         raise DataError(
-            f"{source}: expected pos/*.txt and neg/*.txt, either under both train/ and test/ or without a split; found splits: {found}"
+            f"{source}: expected pos/*.txt and neg/*.txt, either under both train/ and test/ or without a split; "
+            f"found splits: {found}"
         )
     return splits
 
@@ -97,4 +104,7 @@ def _from_hub(path: str) -> dict[str, list[Row]]:
     missing = {"train", "test"} - set(splits)
     if missing:
         raise DataError(f"{path}: has no split {' and '.join(sorted(missing))}; found {', '.join(splits)}")
-    return {name: [_row(row, f"{path}, {name} row {number}") for number, row in enumerate(splits[name])] for name in ("train", "test")}
+    return {
+        name: [_row(row, f"{path}, {name} row {number}") for number, row in enumerate(splits[name])]
+        for name in ("train", "test")
+    }

@@ -1,8 +1,10 @@
 """The rule table of the mini edition: short movie reviews whose sentiment is known.
 
-`<p>` is the polarity that a phrase expresses and `<q>` the opposite one; `<n>` is grammatical number. What decides a sentiment:
+`<p>` is the polarity that a phrase expresses and `<q>` the opposite one; `<n>` is grammatical number. What decides a
+sentiment:
 
-* a negator (`not`, `never`, `hardly`, `far from`, `had no`, `lacked`, ...) expresses the opposite of what it stands before;
+* a negator (`not`, `never`, `hardly`, `far from`, `had no`, `lacked`, ...) expresses the opposite of what it stands
+  before;
 * in `although X , Y`, `X , but Y`, `despite X , Y` and `Y even though X` the clause Y decides;
 * what others said or what was expected decides nothing;
 * the last sentence of a review that has a polarity decides.
@@ -159,7 +161,10 @@ def _word_rules(text: str) -> str:
     """`SYMBOL = a b c` as rules `SYMBOL -> a | b | c`."""
     rules = []
     for line in text.strip().splitlines():
-        rules.append(("  | " if line[0].isspace() else "") + " | ".join(line.replace(" = ", " -> ", 1).split()).replace("| -> |", "->"))
+        rules.append(
+            ("  | " if line[0].isspace() else "")
+            + " | ".join(line.replace(" = ", " -> ", 1).split()).replace("| -> |", "->")
+        )
     return "\n".join(rules)
 
 

@@ -1,4 +1,6 @@
-"""The task `imdb`: continue the first half of a movie review so that the review becomes positive. See README.md beside this file."""
+"""The task `imdb`: continue the first half of a movie review so that the review becomes positive. See README.md beside
+this file.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class ImdbTask:
     edition: Annotated[Literal["mini", "full"], Option("mini is written by a grammar, full is real reviews")] = "mini"
     path: Annotated[
         str | None,
-        Option("full: Hub id, aclImdb-like folder, zip, JSONL or CSV with `text` and `label`; default stanfordnlp/imdb"),
+        Option(
+            "full: Hub id, aclImdb-like folder, zip, JSONL or CSV with `text` and `label`; default stanfordnlp/imdb"
+        ),
     ] = None
     seed: Annotated[int, Option("mini: the world of reviews; full: the shuffle before splitting", ge=0)] = 0
     train_size: Size = None
@@ -63,8 +67,8 @@ class ImdbTask:
     def samples(self, split: Split) -> Sequence[Sample]:
         """Prompts of a split, in a fixed order: the first half of each review, with the second half as the reference.
 
-        References of the full edition begin with the space after the prompt: byte-level tokenizers make it a part of the next word.
-        `meta["sentiment"]` is the label of the whole review, `positive` or `negative`.
+        References of the full edition begin with the space after the prompt: byte-level tokenizers make it a part of
+        the next word. `meta["sentiment"]` is the label of the whole review, `positive` or `negative`.
 
         Raises:
             DataError: real reviews that cannot be read, or too few of them.
@@ -72,11 +76,13 @@ class ImdbTask:
         if split not in self._samples:
             texts = self._mini_texts(split) if self.edition == "mini" else self._full_texts[split]
             rows = enumerate(texts)
-            self._samples[split] = [self._sample(f"{split}-{number}", text, positive) for number, (text, positive) in rows]
+            self._samples[split] = [
+                self._sample(f"{split}-{number}", text, positive) for number, (text, positive) in rows
+            ]
         return self._samples[split]
 
     def supervised(self, split: Split) -> Sequence[Sample]:
-        """The samples of `samples(split)` whose review is positive: the warm start of the paper."""
+        """Return the samples of `samples(split)` whose review is positive: the warm start of the paper."""
         return [sample for sample in self.samples(split) if sample.meta["sentiment"] == "positive"]
 
     def _size(self, split: str) -> int | None:
@@ -89,7 +95,9 @@ class ImdbTask:
 
     @cached_property
     def _full_texts(self) -> dict[str, list[tuple[str, bool]]]:
-        """Shuffled with the seed *before* splitting, once, so that the splits are disjoint and the same in every call."""
+        """Shuffled with the seed *before* splitting, once, so that the splits are disjoint and the same in every
+        call.
+        """
         splits = reviews.load(self.path or HUB_ID)
         rows = splits.get("train") or splits["all"]
         Random(f"imdb full {self.seed}").shuffle(rows)
@@ -121,9 +129,13 @@ def _mini_models(seed: int) -> dict[str, ModelSpec]:
     judge_data = {"split": "judge", "count": 19_200, "seed": seed, "whole": True}
     decoder: dict[str, Any] = {"steps": 600, "batch_size": 32, "learning_rate": 3e-3}
     return {
-        "base": ModelSpec("base", "gpt2", shape, _PAIRS, _VOCABULARY, base_data | {"whole": True}, seed=seed, **decoder),
+        "base": ModelSpec(
+            "base", "gpt2", shape, _PAIRS, _VOCABULARY, base_data | {"whole": True}, seed=seed, **decoder
+        ),
         "judge": ModelSpec("judge", "gpt2", shape, _PAIRS, _VOCABULARY, judge_data, seed=seed + 1, **decoder),
-        "base_t5": ModelSpec("base_t5", "t5", {**shape, "hidden_size": 128}, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed),
+        "base_t5": ModelSpec(
+            "base_t5", "t5", {**shape, "hidden_size": 128}, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed
+        ),
     }
 
 
@@ -135,10 +147,28 @@ def _mini_classifiers(seed: int) -> dict[str, ClassifierSpec]:
     other = {"hidden_size": 48, "layers": 3, "heads": 4, "max_positions": 96}
     return {
         "sentiment": ClassifierSpec(
-            "sentiment", reward, _LABELLED, _VOCABULARY, labels, reward_data, steps=800, batch_size=32, learning_rate=1e-3, seed=seed
+            "sentiment",
+            reward,
+            _LABELLED,
+            _VOCABULARY,
+            labels,
+            reward_data,
+            steps=800,
+            batch_size=32,
+            learning_rate=1e-3,
+            seed=seed,
         ),
         "evaluator": ClassifierSpec(
-            "evaluator", other, _LABELLED, _VOCABULARY, labels, other_data, steps=800, batch_size=32, learning_rate=1e-3, seed=seed + 1
+            "evaluator",
+            other,
+            _LABELLED,
+            _VOCABULARY,
+            labels,
+            other_data,
+            steps=800,
+            batch_size=32,
+            learning_rate=1e-3,
+            seed=seed + 1,
         ),
     }
 
@@ -165,7 +195,9 @@ def _mini_defaults() -> dict[str, Any]:
 
 
 def _full_defaults() -> dict[str, Any]:
-    """The setting of the paper (facts of its released configs): GPT-2 after IMDB, a DistilBERT reward, 48 new tokens."""
+    """Return the setting of the paper (facts of its released configs): GPT-2 after IMDB, a DistilBERT reward, 48 new
+    tokens.
+    """
     return {
         "model": {"path": "lvwerra/gpt2-imdb"},
         "prompt": {"max_tokens": 64},
