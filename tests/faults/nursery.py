@@ -101,7 +101,7 @@ def note_phases(phase: Phase) -> None:
     wrap(run, "finish", noted("final save"))
     wrap(loop.Loop, "run", noted("loop"))
     wrap(loop.Loop, "step", noted("rollout"))
-    wrap(loop, "score", noted("log-prob pass"))
+    wrap(loop, "log_prob_pass", noted("log-prob pass"))
     wrap(loop, "begin", lambda original, *args: functools.partial(noted("reward"), original(*args)))
     wrap(loop.Loop, "_evaluated", noted("evaluation"))
     wrap(tracking.RunLog, "log", noted("metrics"))
@@ -193,7 +193,7 @@ def _plant_in_the_loop(plan: Plan) -> None:
 
     wrap(Policy, "generate", after("rollout: one batch"))
     wrap(LocalEngine, "rollout", rollout)
-    wrap(loop, "score", after("log-prob pass"))
+    wrap(loop, "log_prob_pass", after("log-prob pass"))
     wrap(loop, "begin", lambda original, *args: functools.partial(after("reward"), original(*args)))
     wrap(torch.optim.AdamW, "step", after("update: one optimiser step"))
     wrap(tracking, "append_line", append_line)

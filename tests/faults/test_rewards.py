@@ -57,7 +57,7 @@ WRONG = {
     "None": (None, "reward 'mine' returned NoneType None; expected a list with one number per completion"),
     "number": (0.5, "reward 'mine' returned float 0.5; expected a list with one number per completion"),
     "text": ("abc", "reward 'mine' returned str 'abc'; expected a list with one number per completion"),
-    "dict": ({0: 1}, "reward 'mine' returned dict {0: 1}; expected a list with one number per completion"),
+    "dict": ({0: 1}, "reward 'mine' gives one value for a whole set of texts; a reward needs one per text"),
     "set": ({1, 2, 3}, "reward 'mine' returned set; expected a list with one number per completion"),
     "generator": (
         (i for i in range(3)),

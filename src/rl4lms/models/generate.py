@@ -176,8 +176,7 @@ def generate(
     completions_per_prompt: int = 1,
     mask_rule: MaskRule | None = None,
 ) -> Generation:
-    """Sample `completions_per_prompt` completions of every prompt; the prompt (or encoder) pass is computed once per
-    prompt.
+    """Sample completions of every prompt, whose own pass (or that of the encoder) is computed once.
 
     Args:
         policy: the policy to sample.
@@ -242,10 +241,6 @@ def generate(
             rows, token, alive = rows[keep], token[keep], alive[keep]
         for decoder in decoders:
             decoder.step(token)
-    return Generation(
-        ids[:, :length],
-        mask[:, :length],
-        terminated,
-        logprobs[:, :length],
-        None if packed is None else packed[:, :length],
-    )
+    drawn = (slice(None), slice(length))
+    token_mask = None if packed is None else packed[drawn]
+    return Generation(ids[drawn], mask[drawn], terminated, logprobs[drawn], token_mask)
