@@ -22,9 +22,12 @@ import pytest
 hypothesis.settings.register_profile("rl4lms", deadline=None)
 hypothesis.settings.load_profile("rl4lms")
 
-# A shell that starts the tests in the background has SIGINT ignored, and everything they start would inherit that.
+# A shell that starts the tests in the background has SIGINT ignored, and `nohup` SIGHUP: everything they start would
+# inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
