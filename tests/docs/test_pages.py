@@ -48,3 +48,12 @@ def test_every_public_name_is_in_the_table() -> None:
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(rl4lms.__all__)
+
+
+def test_an_algorithm_of_ones_own(tmp_path: Path) -> None:
+    run_blocks([block for block in blocks(DOCS / "quickstart.md") if block.language == "python"][:3])
+    run_in_order(DOCS / "algorithms" / "own.md")
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "grpo-seed0" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[1]["train/kl_in_loss"] >= 0
+    assert lines[3]["train/kl_in_loss"] > 1e-5
+    assert lines[1]["rollout/reward"] == lines[1]["rollout/score"]
