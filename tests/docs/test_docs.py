@@ -16,6 +16,7 @@ from rl4lms.cli.main import app
 from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
 from rl4lms.rewards import build
+from tests.contracts.test_layering import LAYERS
 from tests.docs.pages import ROOT, Block, blocks, recipe_of
 
 DOCS = ROOT / "docs"
@@ -117,3 +118,21 @@ def anchors(page: Path) -> set[str]:
 def test_tests_that_are_named_exist(document: Path) -> None:
     for path in re.findall(r"`((?:tests|examples|reports|benchmarks)/[\w/.-]+)[`:]", document.read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), path
+
+
+def test_the_order_of_imports_is_the_one_that_is_enforced() -> None:
+    lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    chain = " ".join(line for line in lines if "←" in line)
+    told = [set(layer.strip(" `").split(", ")) for layer in chain.split("←")]
+    package = ROOT / "src" / "rl4lms"
+    there = [{name for name in layer if (package / name).exists() or (package / f"{name}.py").exists()} for layer in LAYERS]
+    assert told == [layer for layer in there if layer]
+
+
+def test_the_limits_of_the_reading_cost_are_those_of_the_script() -> None:
+    script = (ROOT / "scripts" / "reading_cost.py").read_text(encoding="utf-8")
+    limits = re.search(r"^RL_FILES, RL_LINES, STAND_ALONE_LINES = (\d+), (\d+), (\d+)$", script, re.MULTILINE)
+    assert limits
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"at most {limits[1]} files and {limits[2]} lines" in text
+    assert f"(at most {limits[3]} lines)" in text
