@@ -10,6 +10,7 @@ from typing import Any
 import annotated_types
 import pytest
 
+import rl4lms
 from rl4lms.log_keys import describe
 from rl4lms.plugins import registry
 from rl4lms.plugins.options import options_model
@@ -87,3 +88,15 @@ def test_every_algorithm_has_a_page_that_the_index_names() -> None:
     for name in registry.algorithms.names():
         assert f"| `{name}` |" in index
         assert f"(algorithms/{name}.md)" in index
+
+
+def test_what_an_algorithm_may_need_is_all_there() -> None:
+    section = text_of(PAGES / "own.md").partition("## What it needs")[2].partition("\n## ")[0]
+    told = {name: default == "True" for name, default in re.findall(r"^\| `(\w+)` \| (True|False) \|", section, re.MULTILINE)}
+    plain = type("Plain", (rl4lms.Algorithm,), {"advantages": None, "loss": None})()
+    assert told == {name: getattr(plain, name) for name in dir(plain) if name.startswith("needs_") or name == "whole_sequences"}
+
+
+@pytest.mark.parametrize("name", registry.algorithms.names())
+def test_an_algorithm_is_one_short_file(name: str) -> None:
+    assert (PACKAGE / "algorithms" / f"{name}.py").read_text(encoding="utf-8").count("\n") <= 80
