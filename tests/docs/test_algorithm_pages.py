@@ -1,4 +1,6 @@
-"""The pages of algorithms: what they say computes something exists, options are those of the signature, and keys are logged."""
+"""The pages of algorithms: what they say computes something exists, options are those of the signature, and keys are
+logged.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ def test_what_computes_something_exists(document: Path) -> None:
 def test_a_wrong_name_would_be_seen() -> None:
     tree = ast.parse("class A:\n    def b(self): ...\ndef c(): ...\n")
     assert definitions(tree) == {"A", "A.b", "c"}
-    assert _PLACE.findall("`core/kl.py:k3`, `algorithms/ppo.py:PPO.loss`") == [("core/kl.py", "k3"), ("algorithms/ppo.py", "PPO.loss")]
+    assert _PLACE.findall("`core/kl.py:k3`, `algorithms/ppo.py:PPO.loss`") == [
+        ("core/kl.py", "k3"),
+        ("algorithms/ppo.py", "PPO.loss"),
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
@@ -63,18 +68,24 @@ def test_the_options_are_those_of_the_signature(name: str) -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
     told = {cells[0].strip("`"): (cells[1], cells[2]) for cells in rows}
     assert len(told) == len(rows)
-    fields: dict[str, Any] = {field.alias or key: field for key, field in options_model(registry.algorithms, name).model_fields.items()}
+    fields: dict[str, Any] = {
+        field.alias or key: field for key, field in options_model(registry.algorithms, name).model_fields.items()
+    }
     assert told == {key: (shown(field.default), limits(field)) for key, field in fields.items()}
     assert all(cells[3] for cells in rows)
 
 
 def shown(value: object) -> str:
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
 
 
 def limits(field: Any) -> str:
     """Limits as `rl4lms show` prints them."""
-    return ", ".join(f"{_LIMITS[type(limit)]} {getattr(limit, type(limit).__name__.lower())}" for limit in field.metadata)
+    return ", ".join(
+        f"{_LIMITS[type(limit)]} {getattr(limit, type(limit).__name__.lower())}" for limit in field.metadata
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
@@ -92,9 +103,14 @@ def test_every_algorithm_has_a_page_that_the_index_names() -> None:
 
 def test_what_an_algorithm_may_need_is_all_there() -> None:
     section = text_of(PAGES / "own.md").partition("## What it needs")[2].partition("\n## ")[0]
-    told = {name: default == "True" for name, default in re.findall(r"^\| `(\w+)` \| (True|False) \|", section, re.MULTILINE)}
+    told = {
+        name: default == "True"
+        for name, default in re.findall(r"^\| `(\w+)` \| (True|False) \|", section, re.MULTILINE)
+    }
     plain = type("Plain", (rl4lms.Algorithm,), {"advantages": None, "loss": None})()
-    assert told == {name: getattr(plain, name) for name in dir(plain) if name.startswith("needs_") or name == "whole_sequences"}
+    assert told == {
+        name: getattr(plain, name) for name in dir(plain) if name.startswith("needs_") or name == "whole_sequences"
+    }
 
 
 @pytest.mark.parametrize("name", registry.algorithms.names())

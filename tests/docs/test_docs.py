@@ -35,7 +35,9 @@ def of(language: str, elsewhere: Iterable[str] = ()) -> list[Any]:
     return [pytest.param(block, id=block.name) for block in found if block.document not in elsewhere]
 
 
-COMMANDS = [line for block in of("sh", IN_ORDER) for line in block.values[0].code.splitlines() if line.startswith("rl4lms ")]
+COMMANDS = [
+    line for block in of("sh", IN_ORDER) for line in block.values[0].code.splitlines() if line.startswith("rl4lms ")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,13 @@ def test_toml_is_toml(block: Block) -> None:
 
 
 def test_every_block_says_its_language() -> None:
-    assert {block.language for document in DOCUMENTS for block in blocks(document)} <= {"python", "yaml", "sh", "toml", "text"}
+    assert {block.language for document in DOCUMENTS for block in blocks(document)} <= {
+        "python",
+        "yaml",
+        "sh",
+        "toml",
+        "text",
+    }
     for document in DOCUMENTS:  # the tree of the README is the only plain one
         fences = re.findall(r"^```(\w*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
         plain = len(fences) - 2 * sum(map(bool, fences))
@@ -91,7 +99,9 @@ def test_options_that_no_option_can_say_alone() -> None:
 def test_every_component_is_named(document: str, kind: registry.Registry) -> None:
     text = (DOCS / document).read_text()
     toys = {"dates", "increasing_numbers", "imdb_grammar"}
-    assert [name for name in kind.names() if f"`{name}`" not in text and f"name: {name}" not in text and name not in toys] == []
+    assert [
+        name for name in kind.names() if f"`{name}`" not in text and f"name: {name}" not in text and name not in toys
+    ] == []
 
 
 def test_the_first_example_is_a_reward() -> None:
@@ -116,7 +126,9 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=short)
 def test_tests_that_are_named_exist(document: Path) -> None:
-    for path in re.findall(r"`((?:tests|examples|reports|benchmarks)/[\w/.-]+)[`:]", document.read_text(encoding="utf-8")):
+    for path in re.findall(
+        r"`((?:tests|examples|reports|benchmarks)/[\w/.-]+)[`:]", document.read_text(encoding="utf-8")
+    ):
         assert (ROOT / path).exists(), path
 
 
@@ -125,7 +137,9 @@ def test_the_order_of_imports_is_the_one_that_is_enforced() -> None:
     chain = " ".join(line for line in lines if "←" in line)
     told = [set(layer.strip(" `").split(", ")) for layer in chain.split("←")]
     package = ROOT / "src" / "rl4lms"
-    there = [{name for name in layer if (package / name).exists() or (package / f"{name}.py").exists()} for layer in LAYERS]
+    there = [
+        {name for name in layer if (package / name).exists() or (package / f"{name}.py").exists()} for layer in LAYERS
+    ]
     assert told == [layer for layer in there if layer]
 
 

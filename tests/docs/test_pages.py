@@ -25,16 +25,28 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_quickstart(tmp_path: Path) -> None:
     scope = run_in_order(DOCS / "quickstart.md")
-    lines = [json.loads(line) for line in (tmp_path / "runs" / "first-seed0" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "runs" / "first-seed0" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines] == list(range(13))
     assert lines[10]["eval/reward"] > lines[0]["eval/reward"] + 0.1  # it learns
-    named = ("config.resolved.yaml", "env.json", "metrics.jsonl", "samples", "checkpoints", "result.json", "model/value_lm")
+    named = (
+        "config.resolved.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+        "result.json",
+        "model/value_lm",
+    )
     assert [name for name in named if not (tmp_path / "runs" / "first-seed0" / name).exists()] == []
     assert scope["result"].model == Path("runs/second/model")
 
 
 def test_python_api(tmp_path: Path) -> None:
-    begin = [block for block in blocks(DOCS / "quickstart.md") if block.language == "python"][:3]  # the model, the prompts, a reward
+    begin = [block for block in blocks(DOCS / "quickstart.md") if block.language == "python"][
+        :3
+    ]  # the model, the prompts, a reward
     assert [block.file for block in begin] == [None, None, "my_reward.py"]
     run_blocks(begin)
     found = run_in_order(DOCS / "python-api.md")

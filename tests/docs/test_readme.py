@@ -34,14 +34,23 @@ def tree() -> list[tuple[bool, str]]:
     lines = found[1].splitlines()
     columns = [re.match(r"((?:[a-z_]+(?:/|\.py)  ?)+) +\S", line.strip()) for line in lines]
     assert None not in columns, lines[columns.index(None)]
-    return [(line.startswith("  "), name) for line, column in zip(lines, columns, strict=True) if column for name in column[1].split()]
+    return [
+        (line.startswith("  "), name)
+        for line, column in zip(lines, columns, strict=True)
+        if column
+        for name in column[1].split()
+    ]
 
 
 def test_every_path_of_the_tree_exists_and_none_is_missing() -> None:
     root = README.parent
     for in_package, name in tree():
         assert ((root / "src" / "rl4lms" if in_package else root) / name).exists(), name
-    rooms = {path.name for path in (root / "src" / "rl4lms").iterdir() if not path.name.startswith("__") and path.name != "py.typed"}
+    rooms = {
+        path.name
+        for path in (root / "src" / "rl4lms").iterdir()
+        if not path.name.startswith("__") and path.name != "py.typed"
+    }
     assert {name.removesuffix("/") for in_package, name in tree() if in_package} == rooms
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import rl4lms
 from rl4lms.errors import CheckpointError, NonFiniteError
@@ -84,7 +84,9 @@ class Checkpoints:
             go on.
     """
 
-    def __init__(self, folder: Path, keep_last: int, fingerprint: Mapping[str, Any], may_change: Iterable[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, keep_last: int, fingerprint: Mapping[str, Any], may_change: Iterable[str] = ()
+    ) -> None:
         self.folder, self.keep_last, self.fingerprint = folder, keep_last, dict(fingerprint)
         self.may_change = frozenset(may_change)
 
@@ -104,10 +106,14 @@ class Checkpoints:
             NonFiniteError: a weight is NaN or infinite; nothing is written, so that the last checkpoint stays a good
                 one.
         """
-        policies = {_POLICY: state.policy} | ({_MASK_POLICY: state.mask_policy} if state.mask_policy is not None else {})
+        policies = {_POLICY: state.policy} | (
+            {_MASK_POLICY: state.mask_policy} if state.mask_policy is not None else {}
+        )
         for name, tensor in named_tensors(state.policy).items():
             if not tensor.isfinite().all():
-                raise NonFiniteError(f"the weight {name} is nan or infinite after iteration {state.step}; it was not saved")
+                raise NonFiniteError(
+                    f"the weight {name} is nan or infinite after iteration {state.step}; it was not saved"
+                )
         self.folder.mkdir(exist_ok=True)  # without parents: a run folder that was deleted stays deleted
         final = self.path(state.step)
         with replacing(final) as temporary:
@@ -119,7 +125,10 @@ class Checkpoints:
             numbers["algorithm"] = state.algorithm.state_dict() if state.algorithm is not None else {}
             about = {"versions": versions(), "fingerprint": self.fingerprint}
             (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
-            files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(temporary.iterdir())}
+            files = {
+                path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+                for path in sorted(temporary.iterdir())
+            }
             manifest: dict[str, Any] = {"format": FORMAT, "files": files}
             manifest["sha256"] = _digest(manifest)
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -187,9 +196,15 @@ class Checkpoints:
                 raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
         notes = [f"{difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
-        changed = [f"{name} {then} then, {now.get(name)} now" for name, then in numbers["versions"].items() if then != now.get(name)]
+        changed = [
+            f"{name} {then} then, {now.get(name)} now"
+            for name, then in numbers["versions"].items()
+            if then != now.get(name)
+        ]
         if changed:
-            notes.append(f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}")
+            notes.append(
+                f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}"
+            )
         return notes
 
 
@@ -200,9 +215,13 @@ def load_policy(path: Path, policy: Policy) -> None:
         CheckpointError: names or shapes differ.
     """
     saved, present = load_file(path), named_tensors(policy)
-    wrong = sorted(n for n in {*saved, *present} if n not in saved or n not in present or saved[n].shape != present[n].shape)
+    wrong = sorted(
+        n for n in {*saved, *present} if n not in saved or n not in present or saved[n].shape != present[n].shape
+    )
     if wrong:
-        raise CheckpointError(f"{path}: tensors differ from the model's: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}")
+        raise CheckpointError(
+            f"{path}: tensors differ from the model's: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}"
+        )
     for name, tensor in present.items():
         tensor.copy_(saved[name])
 
@@ -228,7 +247,9 @@ def _problem(folder: Path) -> str | None:
     except (ValueError, RecursionError):
         return "its manifest is not JSON"
     claimed = manifest.pop("sha256", None) if isinstance(manifest, dict) else None
-    if isinstance(manifest, dict) and isinstance(manifest.get(_POLICY), dict):  # the first format had no more than the files
+    if isinstance(manifest, dict) and isinstance(
+        manifest.get(_POLICY), dict
+    ):  # the first format had no more than the files
         raise CheckpointError(_OTHER_FORMAT.format(folder=folder, theirs=1))
     if claimed != _digest(manifest):
         return "its manifest does not match its own checksum"
@@ -276,7 +297,9 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     # SGD without momentum has a state that is None
-    return {f"{i}.{name}": t.contiguous() for i, moments in state.items() for name, t in moments.items() if t is not None}
+    return {
+        f"{i}.{name}": t.contiguous() for i, moments in state.items() for name, t in moments.items() if t is not None
+    }
 
 
 def _load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 _SHOWN_TEXTS = 2
@@ -86,7 +94,8 @@ class Display:
     def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         """Progress of RL, with the numbers that people watch."""
         note = (
-            f"score {numbers['rollout/score']:.3f}  KL {numbers['rollout/kl_per_sequence']:.2f}  {numbers['time/tokens_per_s']:.0f} tok/s"
+            f"score {numbers['rollout/score']:.3f}  KL {numbers['rollout/kl_per_sequence']:.2f}  "
+            f"{numbers['time/tokens_per_s']:.0f} tok/s"
         )
         self.report(name, done, total, note)
 
@@ -95,11 +104,17 @@ class Display:
         if not self._enabled:
             return
         shown = {key.removeprefix("eval/"): value for key, value in numbers.items() if "/masked/" not in key}
-        first = [key for key in ("reward", "kl_per_sequence", "perplexity", "reference_perplexity", "distinct-2") if key in shown]
+        first = [
+            key
+            for key in ("reward", "kl_per_sequence", "perplexity", "reference_perplexity", "distinct-2")
+            if key in shown
+        ]
         line = "  ".join(f"{key} {shown[key]:.3f}" for key in first)
         self.console.print(Text(f"step {step}  {line}", style="bold"))
         for sample in samples[:_SHOWN_TEXTS] if self._texts else []:
-            text = Text.assemble("  ", (f"…{sample['prompt'][-60:]} ".replace("\n", " "), "dim"), sample["completion"].replace("\n", " "))
+            text = Text.assemble(
+                "  ", (f"…{sample['prompt'][-60:]} ".replace("\n", " "), "dim"), sample["completion"].replace("\n", " ")
+            )
             self.console.print(text)
 
 

@@ -53,8 +53,8 @@ tags: [rl4lms, {recipe.algorithm_name}]
 
 # {recipe.name}
 
-`{recipe.model.path}` trained with `rl4lms`: algorithm `{recipe.algorithm_name}`, {steps} iterations on {source}, reward `{reward}`,
-seed {recipe.seed}.
+`{recipe.model.path}` trained with `rl4lms`: algorithm `{recipe.algorithm_name}`, {steps} iterations on {source},
+reward `{reward}`, seed {recipe.seed}.
 
 Evaluation on the {recipe.evaluation.split} split; standard errors are over completions of this one run.
 

@@ -49,11 +49,18 @@ def _write(target: Path, experience: Experience, iteration: int, error: NonFinit
     rollout = experience.rollout
     rows = list(range(len(rollout))) if error.rows is None else error.rows
     lines = (json.dumps(_row(experience, row), ensure_ascii=False) for row in rows)
-    (target / "rows.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8", errors="backslashreplace")
+    (target / "rows.jsonl").write_text(
+        "".join(line + "\n" for line in lines), encoding="utf-8", errors="backslashreplace"
+    )
     tensors = {name: getattr(experience, name) for name in (*_PER_TOKEN, "row_mask")}
-    tensors |= {name: getattr(rollout, name) for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "token_mask")}
+    tensors |= {
+        name: getattr(rollout, name)
+        for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "token_mask")
+    }
     tensors["minibatch"] = torch.tensor(rows)
-    save_file({name: t.detach().contiguous() for name, t in tensors.items() if t is not None}, target / "batch.safetensors")
+    save_file(
+        {name: t.detach().contiguous() for name, t in tensors.items() if t is not None}, target / "batch.safetensors"
+    )
     about = {"iteration": iteration, "error": str(error), "rows": rows}
     (target / "error.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -62,13 +69,21 @@ def _row(e: Experience, row: int) -> dict[str, Any]:
     rollout, sample = e.rollout, e.rollout.samples[row]
     mask = rollout.completion_mask[row]
     score = float(e.scores[row].sum()) if bool(e.row_mask[row]) else None
-    texts = {"row": row, "id": sample.id, "prompt": sample.prompt, "completion": rollout.texts[row], "references": list(sample.references)}
+    texts = {
+        "row": row,
+        "id": sample.id,
+        "prompt": sample.prompt,
+        "completion": rollout.texts[row],
+        "references": list(sample.references),
+    }
     ids = {
         "prompt_ids": _numbers(rollout.prompt_ids[row], rollout.prompt_mask[row]),
         "completion_ids": _numbers(rollout.completion_ids[row], mask),
     }
     tensors = {name: getattr(e, name) for name in _PER_TOKEN}
-    return {**texts, "score": _readable(score), **ids} | {name: _numbers(t[row], mask) for name, t in tensors.items() if t is not None}
+    return {**texts, "score": _readable(score), **ids} | {
+        name: _numbers(t[row], mask) for name, t in tensors.items() if t is not None
+    }
 
 
 def _numbers(values: Tensor, mask: Tensor) -> list[Any]:

@@ -1,4 +1,6 @@
-"""What a resumed run must agree with: the settings that determine its numbers, the files they name, the starting model."""
+"""What a resumed run must agree with: the settings that determine its numbers, the files they name, the starting
+model.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from torch import nn
 from rl4lms.config.recipe import Recipe
 from rl4lms.plugins.files import is_path
 
-# Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be continued.
+# Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be
+# continued.
 _FREE = (
     "name",
     "output_dir",
@@ -53,7 +56,9 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
         if path in _FREE:
             return {}
         if isinstance(value, Mapping) and value:
-            return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}" if path else key).items()}
+            return {
+                k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}" if path else key).items()
+            }
         return {path: value}
 
     settings = flat(recipe.model_dump(mode="json"), "")
@@ -69,7 +74,9 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
 
 
 def code_files(recipe: Recipe) -> list[str]:
-    """Return the Python files that components of the recipe come from: rewards and what is inside them, metrics, task, algorithm."""
+    """Return the Python files that components of the recipe come from: rewards and what is inside them, metrics,
+    task, algorithm.
+    """
 
     def names(value: Any) -> Iterator[str]:
         if isinstance(value, Mapping):
@@ -85,7 +92,9 @@ def code_files(recipe: Recipe) -> list[str]:
 
 
 def identity(model: nn.Module) -> str:
-    """Return a digest of a model's weights: names, shapes, types, and evenly spaced numbers of each, so that it costs no pass over the disk."""
+    """Return a digest of a model's weights: names, shapes, types, and evenly spaced numbers of each, so that it
+    costs no pass over the disk.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.named_parameters():
         flat = tensor.detach().flatten()

@@ -12,8 +12,8 @@ from pathlib import Path
 from rl4lms.config import dump_recipe
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, Rl4lmsError, StorageError
-from rl4lms.runs.environment import environment
 from rl4lms.runs.checkpoint import Checkpoints
+from rl4lms.runs.environment import environment
 from rl4lms.runs.lock import RunLock
 from rl4lms.runs.storage import storage_errors, tidy, write_text
 
@@ -46,7 +46,9 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
         folder.mkdir(parents=True, exist_ok=True)
         with RunLock(folder) as lock:
             if not resume and _something_to_lose(folder):
-                raise ConfigError(f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir")
+                raise ConfigError(
+                    f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir"
+                )
             tidy(folder)
             if not resume:
                 write_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
@@ -84,7 +86,10 @@ def last_good(folder: Path) -> Path | None:
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     try:
         step, _ = checkpoints.latest()
-    except (CheckpointError, OSError):  # of another format, or on a disk that fails: this is asked while another error is told
+    except (
+        CheckpointError,
+        OSError,
+    ):  # of another format, or on a disk that fails: this is asked while another error is told
         return None
     return None if step is None else checkpoints.path(step)
 

@@ -71,9 +71,13 @@ class RunLock:
                 _try_lock(descriptor)
             except (BlockingIOError, PermissionError) as error:
                 os.close(descriptor)
-                raise CheckpointError(f"{self.folder}: {self._holder()} is training in this run folder; wait for it, or stop it") from error
+                raise CheckpointError(
+                    f"{self.folder}: {self._holder()} is training in this run folder; wait for it, or stop it"
+                ) from error
             except OSError as error:  # some network file systems have no locks
-                _log.warning("%s: no file locks here (%s); let no second process train in this folder", self.path, error.strerror)
+                _log.warning(
+                    "%s: no file locks here (%s); let no second process train in this folder", self.path, error.strerror
+                )
             if _same(os.fstat(descriptor), self.path) or not left:
                 break
             os.close(descriptor)  # its last holder removed the file just now
@@ -99,11 +103,13 @@ class RunLock:
         """
         if not _same(self._identity, self.folder):
             raise StorageError(
-                f"{self.folder}: the run folder was deleted, moved or replaced while the run was going on; nothing more was saved"
+                f"{self.folder}: the run folder was deleted, moved or replaced while the run was going on; nothing "
+                f"more was saved"
             )
 
     def forget(self) -> None:
-        """Close the file in a forked child: the lock is the parent's, and must not outlive it in a worker of a reward.
+        """Close the file in a forked child: the lock is the parent's, and must not outlive it in a worker of a
+        reward.
         """
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -144,7 +144,8 @@ def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[No
 
 
 def _number(error: BaseException) -> int | None:
-    """Return the system's error number: of an `OSError`, or of a Rust library's error, which ends in `(os error 28)`.
+    """Return the system's error number: of an `OSError`, or of a Rust library's error, which ends in `(os error
+    28)`.
     """
     if isinstance(error, OSError):
         return error.errno

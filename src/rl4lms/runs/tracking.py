@@ -99,7 +99,11 @@ class RunLog:
         if faults.is_file():
             lines = faults.read_bytes().splitlines(keepends=True)
             last = [rollouts if b'"during": "rollout"' in line else step for line in lines]
-            kept = [line for line, until in zip(lines, last, strict=True) if (n := _step_of(line)) is not None and n <= until]
+            kept = [
+                line
+                for line, until in zip(lines, last, strict=True)
+                if (n := _step_of(line)) is not None and n <= until
+            ]
             write_text(faults, b"".join(kept).decode("utf-8"))
         tidy(self.folder / "samples")
         missing = [str(number) for number in range(step + 1) if number not in found]

@@ -235,7 +235,7 @@ def build_algorithm(component: Component) -> Algorithm:
     algorithm = build(registry.algorithms, component)
     if not isinstance(algorithm, Algorithm):
         raise ConfigError(
-            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms.md has an example"
+            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms/own.md has an example"
         )
     return algorithm
 

@@ -37,8 +37,12 @@ class Gone(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError(), ValueError("I/O operation on closed file")])
-def test_a_run_goes_on_when_its_terminal_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError(), ValueError("I/O operation on closed file")]
+)
+def test_a_run_goes_on_when_its_terminal_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     quiet_libraries()  # the bars of transformers know nothing of this
     stream = Gone(error, after=1)
     monkeypatch.setattr(sys, "stderr", stream)
