@@ -259,3 +259,14 @@ def test_an_algorithm_may_keep_a_state(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="the algorithm cannot continue from its state: PPO keeps no state"):
         run(small_recipe(tmp_path, training={"iterations": 4}, output_dir=str(tmp_path / "resumed")), resume=True)
+
+
+def test_a_changed_algorithm_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It determines the numbers as much as the reward does."""
+    code = tmp_path / "mine.py"
+    code.write_text("from rl4lms import PPO\n\n\nclass Mine(PPO):\n    pass\n")
+    run(small_recipe(tmp_path, algorithm={"name": f"{code}:Mine"}))
+    code.write_text("from rl4lms import PPO\n\n\nclass Mine(PPO):\n    gamma = 0.9\n")
+    longer = {"iterations": 4, "prompts_per_iteration": 16}
+    run(small_recipe(tmp_path, algorithm={"name": f"{code}:Mine"}, training=longer), resume=True)
+    assert f"the file {code} has changed since the checkpoint was written\n" in capsys.readouterr().err

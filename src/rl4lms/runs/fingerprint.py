@@ -87,7 +87,8 @@ def code_files(recipe: Recipe) -> list[str]:
             for item in value:
                 yield from names(item)
 
-    found = names(recipe.reward.model_dump(mode="json")) if recipe.reward is not None else iter(())
+    components = (recipe.reward, recipe.algorithm, recipe.task, *recipe.evaluation.metrics)
+    found = names([component.model_dump(mode="json") for component in components if component is not None])
     return sorted({name.rpartition(":")[0] for name in found if is_path(name)})
 
 
