@@ -392,3 +392,14 @@ def test_the_full_edition_has_the_settings_of_the_paper():
         assert recipe.training.iterations == 50
     assert nlpo.algorithm.options["mask_top_p"] == 0.9
     assert nlpo.algorithm.options["mask_update_every"] == 5
+
+
+def test_show_explains_a_component_in_a_file():
+    examples = Path(__file__).parents[2] / "examples"
+    result = call("show", f"{examples / 'own_sequence_loss.py'}:Gspo")
+    assert result.exit_code == 0, result.output
+    assert "Clip the ratio of whole completions" in result.output
+    assert "largest change of a sequence's ratio" in result.output
+    wrong = call("show", f"{examples / 'own_sequence_loss.py'}:Gpso")
+    assert wrong.exit_code == 2
+    assert "Gpso'; known: Gspo" in wrong.output

@@ -20,16 +20,24 @@ _SAMPLES = 3
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reward, metric, task, algorithm or recipe.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reward, metric, task, algorithm or recipe; or path/to/file.py:name.")],
 ) -> None:
     """Explain a reward, metric, task, algorithm or recipe: what it is, and its options."""
     from rl4lms.cli import common
     from rl4lms.errors import UnknownNameError
     from rl4lms.plugins import registry
+    from rl4lms.plugins.files import is_path, load
+    from rl4lms.plugins.options import signature_model
 
     out = common.console()
     if name in common.recipe_names():
         out.print((common.RECIPES / f"{name}.yaml").read_text(encoding="utf-8"), markup=False, soft_wrap=True, end="")
+        return
+    if is_path(name):  # which kind it is, the recipe that names it says
+        target = load("component", name)
+        out.print(f"[bold]{name}[/bold]", soft_wrap=True)
+        out.print(f"\n{_reflowed(inspect.getdoc(target) or '')}\n", markup=False)
+        _options(out, signature_model(target))
         return
     kinds = (registry.algorithms, registry.tasks, registry.rewards, registry.metrics)
     found = [kind for kind in kinds if name in kind]
