@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import inspect
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -39,6 +38,7 @@ _LAUNCHER = (
 # limit.
 _PATIENCE = datetime.timedelta(days=7)
 _FAILURE = "rl4lms/failure"
+_BUCKET_BYTES = 25 * 2**20
 
 
 @contextlib.contextmanager
@@ -227,29 +227,38 @@ def all_max(value: Tensor) -> Tensor:
     return value
 
 
-def replicated(module: nn.Module) -> nn.Module:
-    """Wrap a module so that a backward pass sums its gradients over processes; with one process it stays as it is.
+def same_weights(module: nn.Module) -> None:
+    """Give every process the first one's parameters."""
+    if world_size() > 1:
+        for parameter in module.parameters():
+            dist.broadcast(parameter.data, 0)
 
-    A sum and not a mean: losses are divided by counts of the whole minibatch. Parameters that a pass does not use keep
-    their gradients.
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum gradients over processes, some megabytes at a time; every process must have those of the same parameters.
+
+    A sum and not a mean: losses are divided by counts of the whole minibatch. Once per optimiser step, after the last
+    backward pass, whatever the number of passes and whichever parameters each of them used; torch's own wrapper
+    (which a policy can be put in as well) takes part in every backward pass, and reduces a parameter that only some
+    of them use at the wrong time.
     """
     if world_size() == 1:
-        return module
-    kind = nn.parallel.DistributedDataParallel
-    # its name since torch 2.13; buffers are constants here, and processes differ in the number of their passes
-    buffers = (
-        "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(kind).parameters else "broadcast_buffers"
-    )
-    options: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
-    wrapped = kind(module, **options)
-    wrapped.register_comm_hook(None, lambda state, bucket: _sum_of(bucket.buffer()))
-    return wrapped
+        return
+    bucket: list[Tensor] = []
+    for gradient in [p.grad for p in parameters if p.grad is not None]:
+        if bucket and (gradient.dtype != bucket[0].dtype or sum(g.nbytes for g in bucket) > _BUCKET_BYTES):
+            _sum_bucket(bucket)
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        _sum_bucket(bucket)
 
 
-def _sum_of(gradients: Tensor) -> torch.futures.Future[Tensor]:
-    work = dist.all_reduce(gradients, async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])
+def _sum_bucket(gradients: list[Tensor]) -> None:
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(summed.view_as(gradient))
 
 
 def mean(values: Tensor, mask: Tensor | None = None) -> float:

@@ -7,10 +7,9 @@ are summed, so that every process decides alike and ends with the same weights.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -74,7 +73,7 @@ class Learner:
         self.optimizer = build_optimizer(policy, config)
         self.schedule = Schedule(self.optimizer, config, iterations)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.module = distributed.replicated(policy)
+        distributed.same_weights(policy)
 
     @property
     def mask_policy(self) -> Policy:
@@ -164,14 +163,13 @@ class Learner:
         )
         together = objective.needs_value and self.policy.shares_trunk
         for with_policy in (True, False) if objective.needs_value and not together else (True,):
-            for i, rows in enumerate(micro_batches):
+            for rows in micro_batches:
                 old = Tokens.of(e, rows, minibatch)
                 if idle:
                     old = old.part(slice(0, 0))
-                with self._synchronised(last=i == len(micro_batches) - 1):
-                    self._pass(
-                        objective, e, rows, old, sums, with_policy, with_policy is False or together, idle
-                    ).backward()
+                with_values = not with_policy or together
+                self._pass(objective, e, rows, old, sums, with_policy, with_values, idle).backward()
+        distributed.sum_gradients(self.parameters)
         return sums.over_processes()
 
     def _pass(
@@ -205,7 +203,7 @@ class Learner:
             return value
 
         out = run_pass(
-            self.module,
+            self.policy,
             e.rollout,
             rows,
             side=self.policy.family.padding_side,
@@ -227,11 +225,6 @@ class Learner:
             total = value if total is None else total + value
         assert total is not None
         return total
-
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Gradients are summed over processes with the last backward pass only."""
-        wrapped: Any = self.module
-        return contextlib.nullcontext() if last or wrapped is self.policy else wrapped.no_sync()
 
     def _check_first_ratio(self, mean: float, largest: float) -> None:
         disagreement = self.policy.disagreement(mean, largest)

@@ -20,7 +20,10 @@ _SAMPLES = 3
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reward, metric, task, algorithm or recipe; or path/to/file.py:name.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of a component or recipe; or path/to/file.py:name."),
+    ],
 ) -> None:
     """Explain a reward, metric, task, algorithm or recipe: what it is, and its options."""
     from rl4lms.cli import common

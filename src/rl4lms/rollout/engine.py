@@ -135,7 +135,7 @@ def run_pass(
     have full width T.
 
     Args:
-        module: a policy, or what it is wrapped in for several processes.
+        module: a policy, or what it is wrapped in.
         rollout: whose rows.
         rows: indices into it.
         side: on which prompts are padded.
