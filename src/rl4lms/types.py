@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from rl4lms.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,6 +33,11 @@ class Sample:
     prompt: str
     references: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        texts: Any = self.references
+        if isinstance(texts, str):  # ("text") is no tuple, and its characters would be the references
+            raise DataError(f"sample {self.id!r}: references are a tuple of texts, got one text; write (text,)")
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
 from rl4lms.core.sampling import STREAMS, permutation
-from rl4lms.errors import NonFiniteError
+from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import groups, run_pass
 from rl4lms.types import Experience, Tokens
@@ -116,6 +116,7 @@ class Learner:
         rows = experience.row_mask.nonzero()[:, 0]
         if len(rows) == 0:
             return {"updates": 0.0}
+        _check_advantages(objective, experience)
         found: dict[str, list[float]] = {}
         updates, stopped, first_ratio_error = 0, False, 0.0
         for minibatch in self._minibatches(objective, rows, step):
@@ -187,18 +188,12 @@ class Learner:
 
         def loss(new: TokenLogprobs, piece: slice) -> Tensor:
             part = old.part(piece)
-            value, stats = objective.loss(new, part)
+            value, stats = _checked("loss", objective, objective.loss(new, part))
             log_ratio = new.behaviour.detach() - part.logprobs
             # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
             error = log_ratio.exp().sub(1).abs()
-            sums.add(
-                {
-                    "approx_kl": k3(-log_ratio).sum() / part.n_tokens,
-                    **stats,
-                    "loss": value,
-                    "ratio_error": error.sum() / part.n_tokens,
-                }
-            )
+            own = {"approx_kl": k3(-log_ratio).sum() / part.n_tokens, "ratio_error": error.sum() / part.n_tokens}
+            sums.add({**own, **stats, "loss": value})
             sums.largest(error)
             return value
 
@@ -220,7 +215,7 @@ class Learner:
         if values:
             assert out.values is not None
             real = torch.zeros_like(e.mask[rows]) if idle else e.mask[rows]
-            value, stats = objective.value_loss(out.values[real], old)
+            value, stats = _checked("value_loss", objective, objective.value_loss(out.values[real], old))
             sums.add({**stats, "loss": value})
             total = value if total is None else total + value
         assert total is not None
@@ -229,11 +224,8 @@ class Learner:
     def _check_first_ratio(self, mean: float, largest: float) -> None:
         disagreement = self.policy.disagreement(mean, largest)
         if disagreement:
-            reason = (
-                "weights or log-probs are not finite"
-                if math.isnan(mean)
-                else "sampling and training differ; run `rl4lms doctor`"
-            )
+            reason = "sampling and training differ; run `rl4lms doctor`"
+            reason = "weights or log-probs are not finite" if math.isnan(mean) else reason
             raise NonFiniteError(
                 f"the first ratio of new to old probabilities differs from 1 by {disagreement}: {reason}"
             )
@@ -249,6 +241,25 @@ class Learner:
         return norm
 
 
+def _checked(method: str, objective: Objective, outcome: Any) -> tuple[Tensor, Mapping[str, Any]]:
+    """Refuse what is no loss with statistics; an algorithm is anybody's code."""
+    right = isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], Mapping)
+    if not right or not isinstance(outcome[0], Tensor) or outcome[0].ndim:
+        raise ConfigError(
+            f"algorithm {type(objective).__name__!r}: {method} must return a scalar tensor and a mapping of "
+            "statistics, such as `return loss, {}`"
+        )
+    return outcome
+
+
+def _check_advantages(objective: Objective, e: Experience) -> None:
+    owner = f"algorithm {type(objective).__name__!r}"
+    for name in ("advantages", "returns"):
+        column = getattr(e, name)
+        if column is not None and column.shape != e.mask.shape:
+            raise ConfigError(f"{owner}: {name} have the shape {tuple(column.shape)}, tokens {tuple(e.mask.shape)}")
+
+
 class _Sums:
     """Statistics of one minibatch, added up over its passes and processes."""
 
@@ -256,9 +267,9 @@ class _Sums:
         self._values: dict[str, Tensor] = {}
         self._largest = torch.zeros((), device=device)
 
-    def add(self, stats: Mapping[str, Tensor]) -> None:
+    def add(self, stats: Mapping[str, Any]) -> None:
         for name, value in stats.items():
-            value = value.detach().float()
+            value = torch.as_tensor(value, dtype=torch.float32, device=self._largest.device).detach()
             self._values[name] = self._values[name] + value if name in self._values else value
 
     def largest(self, values: Tensor) -> None:

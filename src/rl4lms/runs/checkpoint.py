@@ -122,7 +122,7 @@ class Checkpoints:
             save_file(_optimizer_tensors(state.optimizer), temporary / _OPTIMIZER)
             numbers = {"step": state.step, "kl_coef": state.kl_coef, "best": state.best}
             numbers |= {"skipped": state.skipped, "reward": state.reward, "unlogged": state.unlogged}
-            numbers["algorithm"] = state.algorithm.state_dict() if state.algorithm is not None else {}
+            numbers["algorithm"] = _json_state(state.algorithm)
             about = {"versions": versions(), "fingerprint": self.fingerprint}
             (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
             files = {
@@ -206,6 +206,17 @@ class Checkpoints:
                 f"{folder.name} was written by other versions, so the last digits may differ: {'; '.join(changed)}"
             )
         return notes
+
+
+def _json_state(algorithm: Keeps | None) -> dict[str, Any]:
+    state = {} if algorithm is None else algorithm.state_dict()
+    for key, value in state.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            owner = type(algorithm).__name__
+            raise CheckpointError(f"algorithm {owner!r}: state_dict()[{key!r}] is no JSON value: {error}") from error
+    return state
 
 
 def load_policy(path: Path, policy: Policy) -> None:

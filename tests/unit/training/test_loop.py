@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from rl4lms.algorithms.optimizer import Schedule
+from rl4lms.algorithms.ppo import PPO
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.core.sampling import prompt_indices
-from rl4lms.errors import ConfigError, DataError, ModelError, NonFiniteError, RewardError
+from rl4lms.errors import CheckpointError, ConfigError, DataError, ModelError, NonFiniteError, RewardError
 from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.training.run import run
+from rl4lms.types import Sample
 from tests.runs import run_steps, small_loop, small_recipe
 
 
@@ -290,3 +292,55 @@ def test_options_of_another_optimiser_are_refused(tmp_path: Path) -> None:
         ConfigError, match=r"momentum has no effect with optimizer\.name: adamw; it belongs to rmsprop and sgd"
     ):
         small_recipe(tmp_path, optimizer={"momentum": 0.9})
+
+
+class _Odd(PPO):
+    """Mistakes that people make in an algorithm of their own."""
+
+    mistake = ""
+
+    def advantages(self, experience: Any) -> None:
+        super().advantages(experience)
+        if self.mistake == "shape":
+            experience.advantages = experience.advantages.sum(-1)
+
+    def loss(self, new: Any, old: Any) -> Any:
+        loss, stats = super().loss(new, old)
+        return {"scalar": loss, "tokens": (new.behaviour, stats)}.get(self.mistake, (loss, {**stats, "plain": 0.5}))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": torch.zeros(2)} if self.mistake == "state" else {}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("shape", r"algorithm '_Odd': advantages have the shape \(16,\), tokens \(16, \d\)"),
+        ("scalar", r"algorithm '_Odd': loss must return a scalar tensor and a mapping"),
+        ("tokens", r"algorithm '_Odd': loss must return a scalar tensor and a mapping"),
+        ("state", r"algorithm '_Odd': state_dict\(\)\['mean'\] is no JSON value"),
+    ],
+)
+def test_mistakes_in_an_algorithm_have_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str, message: str
+) -> None:
+    loop = small_loop(tmp_path)
+    odd = _Odd()
+    odd.bind(loop.algorithm.learner)
+    odd.mistake = mistake
+    loop.algorithm = loop.state.algorithm = odd
+    with pytest.raises((ConfigError, CheckpointError), match=message):
+        loop.run()
+
+
+def test_a_plain_number_is_a_statistic(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path)
+    odd = _Odd(n_epochs=1)
+    odd.bind(loop.algorithm.learner)
+    loop.algorithm = odd
+    assert loop.step(0)["train/plain"] > 0
+
+
+def test_one_text_is_no_tuple_of_references() -> None:
+    with pytest.raises(DataError, match=r"references are a tuple of texts, got one text; write \(text,\)"):
+        Sample("1", "a b", "c d")  # type: ignore[arg-type]
