@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -177,14 +178,26 @@ def _described(error: BaseException) -> dict[str, Any]:
         "kind": type(error).__name__,
         "args": list(error.args) if plain else [str(error)],
         "text": f"{type(error).__name__}: {error}",
+        "about": {name: _plain(value) for name, value in vars(error).items()},
     }
+
+
+def _plain(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return None
+    return value
 
 
 def _remade(told: dict[str, Any]) -> BaseException:
     """Make the error that the first process raised, so that all of them go the same way."""
     kind = getattr(errors, told["kind"], None)
     if isinstance(kind, type) and issubclass(kind, BaseException):
-        return kind(*told["args"])
+        error = kind.__new__(kind, *told["args"])
+        error.__dict__.update(told["about"])
+        error.args = tuple(told["args"])
+        return error
     return ProcessError(f"the first process failed: {told['text']}")
 
 
@@ -225,6 +238,16 @@ def all_max(value: Tensor) -> Tensor:
         value = value.clone()
         dist.all_reduce(value, dist.ReduceOp.MAX)
     return value
+
+
+def same_everywhere(text: str) -> bool:
+    """Return whether all processes have the same text."""
+    if world_size() == 1:
+        return True
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+    ends = all_max(torch.tensor([digest, -digest], dtype=torch.int64, device=device)).tolist()
+    return ends[0] == -ends[1]
 
 
 def same_weights(module: nn.Module) -> None:

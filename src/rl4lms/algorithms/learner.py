@@ -144,7 +144,7 @@ class Learner:
         for epoch in range(objective.n_epochs):
             order = permutation(len(rows), self.seed, STREAMS["update"], step, epoch).to(rows.device)
             pieces = list(rows[order].split(objective.minibatch_size))
-            if len(pieces) > 1 and len(pieces[-1]) == 1:
+            if objective.minibatch_size > 1 and len(pieces) > 1 and len(pieces[-1]) == 1:
                 pieces[-2:] = [torch.cat(pieces[-2:])]
             yield from pieces
 
@@ -278,5 +278,7 @@ class _Sums:
 
     def over_processes(self) -> tuple[dict[str, float], float]:
         names = sorted(self._values)
+        if not distributed.same_everywhere("".join(names)):
+            raise ConfigError(f"the statistics of a loss differ between processes; here: {', '.join(names)}")
         sums = distributed.all_sum(torch.stack([self._values[name] for name in names])).tolist()
         return dict(zip(names, sums, strict=True)), float(distributed.all_max(self._largest))

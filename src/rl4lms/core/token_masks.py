@@ -47,7 +47,7 @@ def penalty(packed: Tensor, vocab_size: int) -> Tensor:
 def _look_up(packed: Tensor, vocab_size: int, table: Tensor) -> Tensor:
     """Eight tokens at a time: the row of `table` (256, 8) that belongs to each byte."""
     rows = table.to(packed.device).index_select(0, packed.flatten().to(torch.int64))
-    return rows.view(*packed.shape[:-1], -1)[..., :vocab_size]
+    return rows.view(*packed.shape[:-1], packed.shape[-1] * _BITS)[..., :vocab_size]
 
 
 def size(packed: Tensor) -> Tensor:

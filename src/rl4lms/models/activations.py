@@ -47,7 +47,7 @@ class _TanhGELU(torch.autograd.Function):
         s, out, link = ctx.saved_tensors
         x = out.detach() / s.clamp(min=_SMALLEST)
         if torch.is_grad_enabled():  # a second derivative is wanted
-            x = x + link
+            x = torch.where(s > _SMALLEST, x, -20.0) + link  # further down both derivatives are 0 in float32
             return torch.autograd.grad(nn.functional.gelu(x, approximate="tanh"), x, grad, create_graph=True)[0], None
         slope = torch.addcmul(x.new_tensor(_LINEAR), x, x, value=3 * _CUBIC).mul_(out)
         return slope.addcmul_(slope, s, value=-1).add_(s).mul_(grad), None

@@ -20,7 +20,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.families import check_family
 from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
-from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts
+from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
 
 
@@ -94,8 +94,10 @@ def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
         raise ModelError(
             f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights"
         )
-    if config.autocast == "float16" and device.type == "cpu":
-        raise ModelError("model.autocast: float16 is not supported on CPU; use bfloat16")
+    if config.autocast == "float16":
+        raise ModelError(
+            "model.autocast: float16 loses small gradients without loss scaling, which there is none of; use bfloat16"
+        )
 
 
 def _frozen(lm: PreTrainedModel) -> PreTrainedModel:
@@ -148,4 +150,4 @@ def copy_policy_weights(source: Policy, target: Policy) -> None:
     named = dict(source.lm.named_parameters())
     for name, value in named.items():
         if belongs_to(name, source.adapter):
-            named[name.replace(f".{source.adapter}.", f".{target.adapter}.")].data.copy_(value.data)
+            named[renamed(name, source.adapter, str(target.adapter))].data.copy_(value.data)

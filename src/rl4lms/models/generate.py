@@ -155,8 +155,15 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
     inputs = {"input_ids": prompt_ids, "attention_mask": prompt_mask.long()}
     if prefix:
         inputs["decoder_input_ids"] = torch.tensor([prefix], device=prompt_ids.device).expand(len(prompt_ids), -1)
-    with policy.running():
-        out = policy.lm.generate(**inputs, generation_config=config)
+    own, policy.lm.generation_config = (
+        policy.lm.generation_config,
+        GenerationConfig(),
+    )  # fills what a config leaves unset
+    try:
+        with policy.running():
+            out = policy.lm.generate(**inputs, generation_config=config)
+    finally:
+        policy.lm.generation_config = own
     ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
     is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
     before = (

@@ -43,6 +43,7 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
             raise ModelError(
                 f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}"
             ) from error
+    _refuse_tied(lm)
     lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
     for parameter_name, parameter in lm.named_parameters():
         trained = any(belongs_to(parameter_name, name) for name in names if name != "mask")
@@ -52,11 +53,32 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
     lm.eval()
 
 
+def _refuse_tied(lm: PreTrainedModel) -> None:
+    """Refuse adapters on a weight that stands in two places: merged into one, the saved model would be another."""
+    places: dict[int, list[str]] = {}
+    for name, parameter in lm.named_parameters(remove_duplicate=False):
+        if ".lora_" not in name:
+            places.setdefault(id(parameter), []).append(name)
+    for names in places.values():
+        adapted = [name for name in names if ".base_layer." in name]
+        if adapted and len(names) > 1:
+            first, other = adapted[0].replace(".base_layer", ""), next(n for n in names if n != adapted[0])
+            raise ModelError(
+                f"model.lora.target_modules: {first} is tied to {other.replace('.base_layer', '')}, and an adapter "
+                "would be in one of the two places only; leave it out"
+            )
+
+
 def belongs_to(parameter_name: str, adapter: str) -> bool:
     """Return whether a parameter is part of an adapter: `….lora_A.<adapter>.weight`. (BERT has modules that are called
     `value`.)
     """
     return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter_name) is not None
+
+
+def renamed(parameter_name: str, adapter: str, other: str) -> str:
+    """Return the name of the same parameter in another adapter; those of embeddings end in the adapter's name."""
+    return re.sub(rf"(\.lora_\w+)\.{re.escape(adapter)}(?=\.|$)", rf"\1.{other}", parameter_name)
 
 
 def use_adapter(lm: PreTrainedModel, adapter: str | None) -> contextlib.AbstractContextManager[None]:

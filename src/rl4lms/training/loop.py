@@ -99,7 +99,7 @@ class Loop:
                 DataError,
                 ModelError,
             ):  # before the update: the weights are still those of the last iteration
-                if done > max(self.checkpoints.steps(), default=0):
+                if distributed.from_main(lambda: done > max(self.checkpoints.steps(), default=0)):
                     self._save()
                 raise
         self.state.unlogged = numbers

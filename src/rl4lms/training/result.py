@@ -92,8 +92,10 @@ def _write(
                 f"{best}, the best checkpoint: {problem}; the model of the last iteration is in {folder / 'model'}"
             )
         load_policy(best / "policy.safetensors", models.policy)
-        with replacing(folder / "best") as target:
-            save_model(models.policy, models.tokenizer, target, card)
+        key, step = str(recipe.checkpoint.best), int(loop.state.best["step"])
+        known = {key: MetricResult(key, loop.state.best["value"], None, recipe.evaluation.prompts)}
+        with replacing(folder / "best") as target:  # of its own evaluation only this number is kept
+            save_model(models.policy, models.tokenizer, target, model_card(recipe, known, step))
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     if recipe.push_to_hub is not None:
         from huggingface_hub import HfApi

@@ -112,7 +112,7 @@ class TestLoading:
             ({"dtype": "float16"}, "float16 weights lose small updates"),
             ({"dtype": "bfloat16"}, "bfloat16 weights lose small updates"),
             ({"dtype": "bfloat16", "autocast": "bfloat16", "lora": {"r": 2}}, "expects float32 weights"),
-            ({"autocast": "float16"}, "not supported on CPU"),
+            ({"autocast": "float16"}, "without loss scaling"),
         ],
     )
     def test_contradictions_are_refused(self, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
