@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -172,6 +171,14 @@ def from_main(work: Callable[[], T]) -> T:
     return _broadcast(result) if world_size() > 1 else result  # type: ignore[return-value]
 
 
+def gather(value: T) -> list[T]:
+    """Return a value of every process, in their order; it must be possible to pickle it."""
+    found = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(found, value)
+    return found
+
+
 def _described(error: BaseException) -> dict[str, Any]:
     plain = all(isinstance(argument, str | int | float | list | None) for argument in error.args)
     return {
@@ -224,30 +231,12 @@ def any_of(flag: bool) -> bool:
     return bool(all_max(torch.tensor([float(flag)], device=device)))
 
 
-def all_sum(value: Tensor) -> Tensor:
-    """Return the sum of `value` over processes."""
-    if world_size() > 1:
-        value = value.clone()
-        dist.all_reduce(value)
-    return value
-
-
 def all_max(value: Tensor) -> Tensor:
     """Return the largest `value` of any process, element by element."""
     if world_size() > 1:
         value = value.clone()
         dist.all_reduce(value, dist.ReduceOp.MAX)
     return value
-
-
-def same_everywhere(text: str) -> bool:
-    """Return whether all processes have the same text."""
-    if world_size() == 1:
-        return True
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
-    ends = all_max(torch.tensor([digest, -digest], dtype=torch.int64, device=device)).tolist()
-    return ends[0] == -ends[1]
 
 
 def same_weights(module: nn.Module) -> None:
@@ -258,15 +247,20 @@ def same_weights(module: nn.Module) -> None:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sum gradients over processes, some megabytes at a time; every process must have those of the same parameters.
+    """Sum gradients over processes, some megabytes at a time; a process without one counts as zero.
 
     A sum and not a mean: losses are divided by counts of the whole minibatch. Once per optimiser step, after the last
-    backward pass, whatever the number of passes and whichever parameters each of them used; torch's own wrapper
-    (which a policy can be put in as well) takes part in every backward pass, and reduces a parameter that only some
-    of them use at the wrong time.
+    backward pass, whatever the number of passes, which may be none, and whichever parameters each of them used; torch's
+    own wrapper (which a policy can be put in as well) takes part in every backward pass, and reduces a parameter that
+    only some of them use at the wrong time.
     """
     if world_size() == 1:
         return
+    parameters = list(parameters)
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    for parameter, some in zip(parameters, all_max(has).tolist(), strict=True):
+        if some and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
     bucket: list[Tensor] = []
     for gradient in [p.grad for p in parameters if p.grad is not None]:
         if bucket and (gradient.dtype != bucket[0].dtype or sum(g.nbytes for g in bucket) > _BUCKET_BYTES):

@@ -7,7 +7,7 @@ so that `import rl4lms` stays cheap; tensors appear in annotations only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rl4lms.errors import DataError
@@ -130,7 +130,6 @@ class Experience:
 
 
 _PER_TOKEN = ("logprobs", "ref_logprobs", "kl", "scores", "rewards", "values", "advantages", "returns")
-_COLUMNS = (*_PER_TOKEN, "row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +166,18 @@ class Tokens:
     def of(cls, experience: Experience, rows: Tensor, minibatch: Tensor) -> Tokens:
         """Take the tokens of some rows (b,) of an experience that are part of a minibatch (m,) of rows."""
         mask = experience.mask[rows]
-        columns: dict[str, Any] = {name: getattr(experience, name) for name in _PER_TOKEN}
-        taken: dict[str, Any] = {
-            name: None if column is None else column[rows][mask] for name, column in columns.items()
-        }
-        row = mask.nonzero()[:, 0]
-        return cls(
-            **taken, row=row, rows=len(rows), n_tokens=int(experience.mask[minibatch].sum()), n_sequences=len(minibatch)
-        )
+        columns = {name: getattr(experience, name) for name in _PER_TOKEN}
+        taken: dict[str, Any] = {name: column[rows][mask] for name, column in columns.items() if column is not None}
+        taken |= {"n_tokens": int(experience.mask[minibatch].sum()), "n_sequences": len(minibatch)}
+        return cls(**taken, row=mask.nonzero()[:, 0], rows=len(rows))
 
     def __len__(self) -> int:
         return len(self.logprobs)
 
     def part(self, piece: slice) -> Tokens:
         """Take some of the tokens."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        taken: dict[str, Any] = {
-            name: value[piece] for name, value in tensors.items() if value is not None and name in _COLUMNS
-        }
-        return replace(self, **taken)
+        columns: dict[str, Any] = {name: getattr(self, name) for name in (*_PER_TOKEN, "row")}
+        return replace(self, **{name: column[piece] for name, column in columns.items() if column is not None})
 
     def sum_by_sequence(self, values: Tensor) -> Tensor:
         """Add up values (N,) of tokens to one per sequence, (rows,)."""

@@ -156,35 +156,21 @@ class Learner:
             Statistics, and the largest difference of a ratio of new to old probabilities from 1.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        sums = _Sums(self.policy.device)
-        share = distributed.share_of(minibatch)
-        idle = len(share) == 0  # a process without rows takes part with an empty pass
-        micro_batches = (
-            [minibatch[:1]] if idle else groups(e.rollout, share, self.config.micro_batch_size or len(share))
-        )
-        together = objective.needs_value and self.policy.shares_trunk
-        for with_policy in (True, False) if objective.needs_value and not together else (True,):
-            for rows in micro_batches:
-                old = Tokens.of(e, rows, minibatch)
-                if idle:
-                    old = old.part(slice(0, 0))
-                with_values = not with_policy or together
-                self._pass(objective, e, rows, old, sums, with_policy, with_values, idle).backward()
+        sums, share = _Sums(self.policy.device), distributed.share_of(minibatch)
+        wanted = [{"logprobs": True, "values": objective.needs_value}]
+        if objective.needs_value and not self.policy.shares_trunk:  # two models, one after the other
+            wanted = [{"logprobs": True, "values": False}, {"logprobs": False, "values": True}]
+        for outputs in wanted:
+            for rows in groups(e.rollout, share, self.config.micro_batch_size or len(share)):
+                self._pass(objective, e, rows, minibatch, sums, **outputs).backward()
         distributed.sum_gradients(self.parameters)
         return sums.over_processes()
 
     def _pass(
-        self,
-        objective: Objective,
-        e: Experience,
-        rows: Tensor,
-        old: Tokens,
-        sums: _Sums,
-        policy: bool,
-        values: bool,
-        idle: bool,
+        self, objective: Objective, e: Experience, rows: Tensor, minibatch: Tensor, sums: _Sums, **outputs: bool
     ) -> Tensor:
-        """Run the model over some rows; return the loss of its log-probs, its values, or both."""
+        """Run the model over some rows; return the loss of its `logprobs`, its `values`, or both."""
+        old = Tokens.of(e, rows, minibatch)
 
         def loss(new: TokenLogprobs, piece: slice) -> Tensor:
             part = old.part(piece)
@@ -197,29 +183,15 @@ class Learner:
             sums.largest(error)
             return value
 
-        out = run_pass(
-            self.policy,
-            e.rollout,
-            rows,
-            side=self.policy.family.padding_side,
-            empty=idle,
-            temperature=self.temperature,
-            logprobs=policy,
-            values=values,
-            full=objective.needs_full_logprobs,
-            entropy=objective.needs_entropy,
-            loss=loss if policy else None,
-            whole=bool(objective.whole_sequences),
-        )
-        total: Tensor | None = out.loss
-        if values:
-            assert out.values is not None
-            real = torch.zeros_like(e.mask[rows]) if idle else e.mask[rows]
-            value, stats = _checked("value_loss", objective, objective.value_loss(out.values[real], old))
+        wanted = {"full": objective.needs_full_logprobs, "entropy": objective.needs_entropy}
+        wanted |= {"whole": objective.whole_sequences, **outputs}
+        out = run_pass(self.policy, e.rollout, rows, temperature=self.temperature, loss=loss, **wanted)
+        losses = [] if out.loss is None else [out.loss]
+        if out.values is not None:
+            value, stats = _checked("value_loss", objective, objective.value_loss(out.values[e.mask[rows]], old))
             sums.add({**stats, "loss": value})
-            total = value if total is None else total + value
-        assert total is not None
-        return total
+            losses.append(value)
+        return torch.stack(losses).sum()
 
     def _check_first_ratio(self, mean: float, largest: float) -> None:
         disagreement = self.policy.disagreement(mean, largest)
@@ -277,8 +249,11 @@ class _Sums:
             self._largest = torch.stack([self._largest, values.max()]).max()  # keeps a NaN
 
     def over_processes(self) -> tuple[dict[str, float], float]:
-        names = sorted(self._values)
-        if not distributed.same_everywhere("".join(names)):
-            raise ConfigError(f"the statistics of a loss differ between processes; here: {', '.join(names)}")
-        sums = distributed.all_sum(torch.stack([self._values[name] for name in names])).tolist()
-        return dict(zip(names, sums, strict=True)), float(distributed.all_max(self._largest))
+        names = list(self._values)
+        numbers = torch.stack([self._largest, *(self._values[name] for name in names)]).tolist()
+        found = distributed.gather({"largest": numbers[0], "sums": dict(zip(names, numbers[1:], strict=True))})
+        parts = [process["sums"] for process in found if process["sums"]]  # one without rows has none
+        if any(set(part) != set(parts[0]) for part in parts):
+            raise ConfigError(f"the statistics of a loss differ between processes; here: {', '.join(sorted(names))}")
+        largest = torch.tensor([process["largest"] for process in found]).max()  # keeps a NaN
+        return {name: sum(part[name] for part in parts) for name in parts[0]}, float(largest)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rl4lms.core import token_masks
-from rl4lms.core.logprobs import Distributions, TokenLogprobs, chunks, joined
+from rl4lms.core.logprobs import Distributions, TokenLogprobs, chunked_token_logprobs, chunks, joined
 
 # The loss of some tokens: what the pass yields for them, and which of the N tokens they are. A scalar, summed over the
 # tokens.
@@ -44,23 +44,24 @@ def fused_loss(
     differentiated twice.
 
     Args:
-        head: maps hidden states (n, d) to logits (n, V).
+        head, hidden, token_ids, vocab_size, temperature, packed_mask: as of `logprobs.chunked_token_logprobs`.
         parameters: of the head; those that require gradients get one.
-        hidden: (N, d).
-        token_ids: (N,) int64.
         loss: called once per chunk, with log-probs that require gradients; a scalar that is a sum over tokens.
-        vocab_size: V, to size the chunks.
-        temperature: positive.
-        packed_mask: (N, ceil(V / 8)) uint8 token mask, or None.
         full, entropy: whether the loss needs `TokenLogprobs.full` and `entropy`.
         whole: call the loss once with all N tokens, for losses that are no sum over tokens. With several chunks this
             costs one more forward pass of the head.
     """
-    masks = (token_ids, packed_mask)
-    work = _Chunks(head, loss, *masks, list(chunks(len(token_ids), vocab_size)), temperature, full, entropy, whole)
-    if torch.is_grad_enabled():
-        return _FusedLoss.apply(work, hidden, *(p for p in parameters if p.requires_grad))
-    return work.value(hidden)
+    wanted = {"full": full, "entropy": entropy}
+    if not torch.is_grad_enabled():
+        tokens = chunked_token_logprobs(head, hidden, token_ids, vocab_size, temperature, packed_mask, **wanted)
+        return loss(tokens, slice(0, len(hidden)))
+
+    def distributions(logits: Tensor, piece: slice) -> Distributions:
+        penalty = None if packed_mask is None else token_masks.penalty(packed_mask[piece], logits.shape[-1])
+        return Distributions(logits, token_ids[piece], temperature, penalty, full, entropy)
+
+    work = _Chunks(head, distributions, loss, list(chunks(len(token_ids), vocab_size)), whole)
+    return _FusedLoss.apply(work, hidden, *(p for p in parameters if p.requires_grad))
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -72,9 +73,7 @@ class _FusedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if (
-            torch.is_grad_enabled()
-        ):  # create_graph=True: the gradients are constants here, and a second derivative would miss them
+        if torch.is_grad_enabled():  # create_graph=True: a second derivative would take the gradients for constants
             raise RuntimeError(
                 "a fused loss can be differentiated once; take log-probs with a graph for second derivatives"
             )
@@ -84,67 +83,42 @@ class _FusedLoss(torch.autograd.Function):
 
 @dataclass(slots=True)
 class _Chunks:
-    """A loss on the way; fields as the arguments of `fused_loss`."""
+    """A loss on the way."""
 
     head: Callable[[Tensor], Tensor]
+    distributions: Callable[[Tensor, slice], Distributions]
     loss: TokenLoss
-    token_ids: Tensor
-    packed_mask: Tensor | None
     pieces: list[slice]
-    temperature: float
-    full: bool
-    entropy: bool
     whole: bool
-
-    def value(self, hidden: Tensor) -> Tensor:
-        """Compute the loss alone, without gradients."""
-        found = (self._distributions(self.head(hidden[piece]), piece).tokens() for piece in self.pieces)
-        if self.whole:
-            return self.loss(joined(list(found)), slice(0, len(hidden)))
-        return torch.stack([self.loss(tokens, piece) for tokens, piece in zip(found, self.pieces, strict=True)]).sum()
 
     def value_and_gradients(self, hidden: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor | None]]:
         """Compute the loss, and its gradients for the hidden states and the parameters, None where it does not depend
         on one.
         """
-        total = hidden.new_zeros((), dtype=torch.float32)
-        wanted = ([hidden] if hidden.requires_grad else []) + list(parameters)
-        sums: list[Tensor | None] = [
-            torch.empty_like(hidden) if hidden.requires_grad else None,
-            *(None for _ in parameters),
-        ]
+        total, at_hidden = hidden.new_zeros((), dtype=torch.float32), torch.zeros_like(hidden)
+        at_parameters: list[Tensor | None] = [None] * len(parameters)
         ahead = None
         if self.whole and len(self.pieces) > 1:
-            parts = [self._distributions(self.head(hidden[piece]), piece).tokens() for piece in self.pieces]
+            parts = [self.distributions(self.head(hidden[piece]), piece).tokens() for piece in self.pieces]
             total, ahead = self._gradients(joined(parts), slice(0, len(hidden)))
         for piece in self.pieces:
             with torch.enable_grad():
-                states = hidden[piece].detach().requires_grad_(hidden.requires_grad)
+                states = hidden[piece].detach().requires_grad_()
                 logits = self.head(states)
-            distributions = self._distributions(logits, piece)
+            distributions = self.distributions(logits, piece)
             if ahead is None:
                 value, gradients = self._gradients(distributions.tokens(), piece)
                 total = total + value
             else:
                 gradients = [None if g is None else g[piece] for g in ahead]
-            if not wanted or not logits.requires_grad or all(g is None for g in gradients):
-                if sums[0] is not None:
-                    sums[0][piece] = 0
+            if all(g is None for g in gradients):
                 continue
             backward = distributions.gradient(*gradients).to(logits.dtype)
-            inputs = [states, *parameters] if hidden.requires_grad else list(parameters)
-            found = iter(torch.autograd.grad(logits, inputs, backward, allow_unused=True))
-            if sums[0] is not None:
-                sums[0][piece] = next(found)
-            for i, g in enumerate(found, 1):
-                sums[i] = g if sums[i] is None else sums[i] if g is None else sums[i].add_(g)  # type: ignore[union-attr]
-        return total, sums
-
-    def _distributions(self, logits: Tensor, piece: slice) -> Distributions:
-        penalty = None if self.packed_mask is None else token_masks.penalty(self.packed_mask[piece], logits.shape[-1])
-        return Distributions(
-            logits, self.token_ids[piece], self.temperature, penalty, full=self.full, entropy=self.entropy
-        )
+            at_hidden[piece], *found = torch.autograd.grad(logits, [states, *parameters], backward, allow_unused=True)
+            for i, g in enumerate(found):
+                before = at_parameters[i]
+                at_parameters[i] = g if before is None else before if g is None else before.add_(g)
+        return total, [at_hidden, *at_parameters]
 
     def _gradients(self, tokens: TokenLogprobs, piece: slice) -> tuple[Tensor, list[Tensor | None]]:
         """Call the loss; return its value, and its gradients for `behaviour`, `entropy` and `full`."""

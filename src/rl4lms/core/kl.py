@@ -26,18 +26,12 @@ def exact_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(-1)
 
 
-class KLController:
-    """The weight of the KL term (Ziegler et al., 2019, section 2.2), with the target in nats per token.
+def next_kl_coef(kl_coef: float, kl_target: float | None, kl: float) -> float:
+    """Return the weight of the KL term after an iteration whose mean KL per token was `kl` (Ziegler et al., 2019,
+    section 2.2), with the target in nats per token.
 
     e = clip(KL / target - 1, -0.2, 0.2);  kl_coef <- kl_coef (1 + 0.1 e). Without a target the coefficient is constant.
     """
-
-    def __init__(self, kl_coef: float, kl_target: float | None = None) -> None:
-        self.kl_coef = kl_coef
-        self.kl_target = kl_target
-
-    def update(self, kl: float) -> None:
-        """Move the coefficient after an iteration whose mean KL per token was `kl`."""
-        if self.kl_target is not None:
-            error = max(-0.2, min(0.2, kl / self.kl_target - 1))
-            self.kl_coef *= 1 + 0.1 * error
+    if kl_target is None:
+        return kl_coef
+    return kl_coef * (1 + 0.1 * max(-0.2, min(0.2, kl / kl_target - 1)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from rl4lms.core import token_masks
 CHUNK_ELEMENTS = 1 << 24
 
 
-@dataclass(slots=True)
-class TokenLogprobs:
+class TokenLogprobs(NamedTuple):
     """What one pass over N tokens yields, each float32 (N,); None for what was not asked for.
 
     Attributes:
@@ -59,14 +57,7 @@ class Distributions:
     """
 
     def __init__(
-        self,
-        logits: Tensor,
-        token_ids: Tensor,
-        temperature: float,
-        penalty: Tensor | None,
-        *,
-        full: bool,
-        entropy: bool,
+        self, logits: Tensor, token_ids: Tensor, temperature: float, penalty: Tensor | None, full: bool, entropy: bool
     ) -> None:
         self.temperature, self.ids, self.masked = temperature, token_ids[:, None], penalty is not None
         logits = logits.detach().float()
@@ -79,15 +70,15 @@ class Distributions:
 
     def tokens(self) -> TokenLogprobs:
         """Return what was asked for, of the chosen tokens."""
-        out = TokenLogprobs(self.behaviour)
+        full = kept_mass = entropy = None
         if self.z is not None:
-            out.entropy = -(self.probs * (self.z - self.log_z[:, None])).sum(-1)
+            entropy = -(self.probs * (self.z - self.log_z[:, None])).sum(-1)
         if self.logits is not None:
             t = self.temperature
             plain = self._plain(_tempered(self.logits, t, None)) if self.masked else self.behaviour
-            out.kept_mass = (plain - self.behaviour).exp()  # log pi~(a) = log pi(a) - log of the mask's mass
-            out.full = self._plain(self.logits) if t != 1 else plain.clone()
-        return out
+            kept_mass = (plain - self.behaviour).exp()  # log pi~(a) = log pi(a) - log of the mask's mass
+            full = self._plain(self.logits) if t != 1 else plain.clone()
+        return TokenLogprobs(self.behaviour, full, kept_mass, entropy)
 
     def _plain(self, z: Tensor) -> Tensor:
         return _chosen(z, self.ids, softmax_and_log_z(z)[1])
@@ -138,11 +129,11 @@ def token_logprobs(
     out = TokenLogprobs(_chosen(z, ids, z.logsumexp(-1)))
     if entropy:
         logp = z.log_softmax(-1)
-        out.entropy = -(logp.exp() * logp).sum(-1)
+        out = out._replace(entropy=-(logp.exp() * logp).sum(-1))
     if full:
         plain = _tempered(logits, temperature, None)
-        out.kept_mass = (_chosen(plain, ids, plain.logsumexp(-1)) - out.behaviour).exp().detach()
-        out.full = _chosen(logits, ids, logits.logsumexp(-1))
+        kept_mass = (_chosen(plain, ids, plain.logsumexp(-1)) - out.behaviour).exp().detach()
+        out = out._replace(full=_chosen(logits, ids, logits.logsumexp(-1)), kept_mass=kept_mass)
     return out
 
 
@@ -171,28 +162,23 @@ def chunked_token_logprobs(
         packed_mask: (N, ceil(V / 8)) uint8 or None.
         full, entropy: what is wanted, see `TokenLogprobs`.
     """
-    wanted, parts = {"full": full, "entropy": entropy}, []
 
-    def run(h: Tensor, ids: Tensor, packed: Tensor | None) -> TokenLogprobs:
-        logits = head(h)
-        penalty = None if packed is None else token_masks.penalty(packed, logits.shape[-1])
+    def run(piece: slice) -> TokenLogprobs:
+        logits = head(hidden[piece])
+        penalty = None if packed_mask is None else token_masks.penalty(packed_mask[piece], logits.shape[-1])
         if torch.is_grad_enabled():
-            return token_logprobs(logits, ids, temperature, penalty, **wanted)
-        return Distributions(logits, ids, temperature, penalty, **wanted).tokens()
+            return token_logprobs(logits, token_ids[piece], temperature, penalty, full=full, entropy=entropy)
+        return Distributions(logits, token_ids[piece], temperature, penalty, full, entropy).tokens()
 
     pieces = list(chunks(len(token_ids), vocab_size))
-    for piece in pieces:
-        args = (hidden[piece], token_ids[piece], None if packed_mask is None else packed_mask[piece])
-        again = torch.is_grad_enabled() and len(pieces) > 1
-        parts.append(checkpoint(run, *args, use_reentrant=False) if again else run(*args))
-    return joined(parts)
+    again = torch.is_grad_enabled() and len(pieces) > 1
+    return joined([checkpoint(run, piece, use_reentrant=False) if again else run(piece) for piece in pieces])
 
 
 def joined(parts: list[TokenLogprobs]) -> TokenLogprobs:
     """Concatenate the pieces of a pass."""
-    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(TokenLogprobs)}
-    whole: dict[str, Any] = {name: None if column[0] is None else torch.cat(column) for name, column in columns.items()}
-    return TokenLogprobs(**whole)
+    whole: Any = (None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True))
+    return TokenLogprobs(*whole)
 
 
 def chunks(n: int, vocab_size: int) -> Iterator[slice]:

@@ -33,10 +33,10 @@ def unpad(ids: Tensor, mask: Tensor) -> list[list[int]]:
     return [row[keep].tolist() for row, keep in zip(ids.cpu(), mask.cpu(), strict=True)]
 
 
-def trim(ids: Tensor, mask: Tensor, side: Side) -> slice:
-    """Return the column slice that holds every real token of `mask` (B, L); never empty."""
-    length = max(1, int(mask.sum(-1).max()))
-    return slice(ids.shape[1] - length, None) if side == "left" else slice(0, length)
+def trim(mask: Tensor) -> slice:
+    """Return the slice of columns that holds every real token of `mask` (B, L), padded on either side; never empty."""
+    columns = mask.any(0).nonzero()[:, 0].tolist() or [0]
+    return slice(columns[0], columns[-1] + 1)
 
 
 def group_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:

@@ -74,31 +74,28 @@ class Generation:
 
 def support(
     logits: Tensor,
-    banned: Tensor | None,
+    mask_logits: Tensor,
+    position: int,
     settings: SamplingConfig,
-    mask_logits: Tensor | None,
     rule: MaskRule | None,
-    eos: Tensor,
+    is_eos: Tensor,
 ) -> Tensor | None:
     """Return the tokens the behaviour policy may draw, (B, V) bool, or None for all; never empty in any row.
 
     Args:
         logits: (B, V) of the policy.
-        banned: (V,) bool or None; True on EOS ids below the minimum length.
-        settings: temperature, top-k, top-p.
-        mask_logits: (B, V) of the masking policy, with `rule`.
-        rule: NLPO's mask or None.
-        eos: (E,) ids.
+        mask_logits: (B, V) of the masking policy; read where there is a rule.
+        position: of the token in its completion; below the minimum length EOS is banned.
+        settings: minimum length, temperature, top-k, top-p.
+        rule: NLPO's mask or None. EOS is always in it.
+        is_eos: (V,) bool.
     """
-    allowed = None
-    if banned is not None:
-        allowed = (~banned).expand(logits.shape)
+    too_short = position < settings.min_new_tokens
+    allowed = (~is_eos).expand(logits.shape) if too_short else None
     if rule is not None:
-        assert mask_logits is not None
-        nucleus = token_masks.top_p_mask(mask_logits, rule.top_p, rule.min_tokens_to_keep, allowed)
-        if banned is None:
-            nucleus[:, eos] = True
-        allowed = nucleus
+        allowed = token_masks.top_p_mask(mask_logits, rule.top_p, rule.min_tokens_to_keep, allowed)
+        if not too_short:
+            allowed |= is_eos
     if settings.top_k > 0 or settings.top_p < 1:
         tempered = logits / settings.temperature
         if settings.top_k > 0:
@@ -155,10 +152,8 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
     inputs = {"input_ids": prompt_ids, "attention_mask": prompt_mask.long()}
     if prefix:
         inputs["decoder_input_ids"] = torch.tensor([prefix], device=prompt_ids.device).expand(len(prompt_ids), -1)
-    own, policy.lm.generation_config = (
-        policy.lm.generation_config,
-        GenerationConfig(),
-    )  # fills what a config leaves unset
+    own = policy.lm.generation_config
+    policy.lm.generation_config = GenerationConfig()  # it would fill what a config leaves unset
     try:
         with policy.running():
             out = policy.lm.generate(**inputs, generation_config=config)
@@ -166,10 +161,8 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
         policy.lm.generation_config = own
     ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
     is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
-    before = (
-        is_eos.cumsum(-1) - is_eos.long()
-    )  # EOS tokens before this one: the first belongs to the text, what follows is padding
-    mask = before == 0
+    # Without an EOS before it: the first belongs to the text, what follows is padding.
+    mask = is_eos.cumsum(-1) == is_eos.long()
     return Generation(ids, mask, (is_eos & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
 
 
@@ -196,20 +189,18 @@ def generate(
     Returns:
         A `Generation` of len(keys) rows.
     """
-    batch, budget, vocab_size = len(keys), settings.max_new_tokens, policy.tokens.vocab_size
-    device = prompt_ids.device
-    eos = torch.tensor(policy.tokens.eos, dtype=torch.int64, device=device)
+    batch, budget, vocab_size, device = len(keys), settings.max_new_tokens, policy.tokens.vocab_size, prompt_ids.device
     is_eos = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-    is_eos[eos] = True
+    is_eos[torch.tensor(policy.tokens.eos, dtype=torch.int64, device=device)] = True
 
     ids = torch.full((batch, budget), policy.tokens.pad, dtype=torch.int64, device=device)
     mask = torch.zeros(batch, budget, dtype=torch.bool, device=device)
     logprobs = torch.zeros(batch, budget, device=device)
     terminated = torch.zeros(batch, dtype=torch.bool, device=device)
+    packed = every_token = torch.zeros(0, dtype=torch.uint8, device=device)
     restricted = settings.min_new_tokens > 0 or settings.top_k > 0 or settings.top_p < 1 or mask_rule is not None
-    every_token = packed = None
     if restricted:
-        every_token = token_masks.pack(torch.ones(vocab_size, dtype=torch.bool, device=device))
+        every_token = token_masks.pack(torch.ones_like(is_eos))
         packed = torch.zeros(batch, budget, len(every_token), dtype=torch.uint8, device=device)
 
     decoders = [_Decoder(policy, prompt_ids, prompt_mask, budget, completions_per_prompt)]
@@ -219,11 +210,10 @@ def generate(
     alive = torch.ones(batch, dtype=torch.bool, device=device)  # of those, not finished
     length = 0
     for t in range(budget):
-        logits = decoders[0].logits.float()
-        banned = is_eos if t < settings.min_new_tokens else None
-        allowed = support(logits, banned, settings, decoders[-1].logits if mask_rule else None, mask_rule, eos)
+        masked = decoders[0].logits.float()
+        allowed = support(masked, decoders[-1].logits, t, settings, mask_rule, is_eos)
         bits = None if allowed is None else token_masks.pack(allowed)
-        masked = logits if bits is None else logits + token_masks.penalty(bits, vocab_size)
+        masked = masked if bits is None else masked + token_masks.penalty(bits, vocab_size)
         if settings.temperature == 0:
             token = masked.argmax(-1)
         else:
@@ -232,8 +222,8 @@ def generate(
         written = rows[alive]
         ids[written, t], mask[written, t] = token[alive], True
         logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - softmax_and_log_z(masked)[1])[alive]
-        if packed is not None:
-            packed[written, t] = every_token if bits is None else bits[alive]  # type: ignore[assignment]
+        if restricted:
+            packed[written, t] = every_token if bits is None else bits[alive]
         length = t + 1
         ended = alive & is_eos[token]
         terminated[rows[ended]] = True
@@ -248,6 +238,5 @@ def generate(
             rows, token, alive = rows[keep], token[keep], alive[keep]
         for decoder in decoders:
             decoder.step(token)
-    drawn = (slice(None), slice(length))
-    token_mask = None if packed is None else packed[drawn]
-    return Generation(ids[drawn], mask[drawn], terminated, logprobs[drawn], token_mask)
+    token_mask = packed[:, :length] if restricted else None
+    return Generation(ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], token_mask)

@@ -35,16 +35,16 @@ class Pass(NamedTuple):
     Attributes:
         logprobs: of the completion tokens under the behaviour policy.
         full_logprobs: under the full softmax at temperature 1.
-        entropy: of the behaviour policy, nats.
         kept_mass: probability of the token mask under the tempered full softmax. Without gradient.
+        entropy: of the behaviour policy, nats.
         values: the value function at the state before each token.
         loss: scalar, of the loss that was given.
     """
 
     logprobs: Tensor | None = None
     full_logprobs: Tensor | None = None
-    entropy: Tensor | None = None
     kept_mass: Tensor | None = None
+    entropy: Tensor | None = None
     values: Tensor | None = None
     loss: Tensor | None = None
 
@@ -126,12 +126,10 @@ class Policy(nn.Module):
         """
         dtype = self.autocast or self.lm.dtype
         which, error = ("at most", largest) if dtype == torch.float32 else ("on average", mean)
-        limit = _ROUNDING[dtype]
-        return (
-            ""
-            if error <= limit
-            else f"{which} {error:.3g}, where rounding in {str(dtype).removeprefix('torch.')} explains {limit:g}"
-        )
+        if error <= _ROUNDING[dtype]:
+            return ""
+        kind = str(dtype).removeprefix("torch.")
+        return f"{which} {error:.3g}, where rounding in {kind} explains {_ROUNDING[dtype]:g}"
 
     @property
     def shares_trunk(self) -> bool:
@@ -141,19 +139,14 @@ class Policy(nn.Module):
     @contextlib.contextmanager
     def running(self, adapter: str | None = None) -> Iterator[None]:
         """Autocast, and the LoRA adapter in use; the policy's own adapter is active again afterwards."""
-        adapters = (
-            use_adapter(self.lm, adapter or self.adapter)
-            if hasattr(self.lm, "lora_layers")
-            else contextlib.nullcontext()
-        )
-        with self.precision(), adapters:
+        adapted = hasattr(self.lm, "lora_layers")
+        with self.precision(), use_adapter(self.lm, adapter or self.adapter) if adapted else contextlib.nullcontext():
             yield
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Return the autocast of this policy. Weights are cast once within the outermost of nested contexts."""
-        return (
-            contextlib.nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
-        )
+        plain = self.autocast is None
+        return contextlib.nullcontext() if plain else torch.autocast(self.device.type, dtype=self.autocast)
 
     def forward(
         self,
@@ -188,28 +181,19 @@ class Policy(nn.Module):
                 layer runs forward and backward only once, chunk by chunk (`core.fused`).
             whole: call the loss once with all tokens, not chunk by chunk.
         """
-        batch = (prompt_ids, prompt_mask, completion_ids, completion_mask)
-        out, hidden = Pass(), None
+        batch, out, hidden = (prompt_ids, prompt_mask, completion_ids, completion_mask), Pass(), None
         if logprobs:
             packed = None if token_mask is None else token_mask[completion_mask]
             ids, vocab_size = completion_ids[completion_mask], self.tokens.vocab_size
+            how: dict[str, Any] = {"temperature": temperature, "packed_mask": packed, "full": full, "entropy": entropy}
             with self.running():
                 hidden = self.family.hidden(*batch)
-                if loss is not None:
-                    parameters, wanted = (
-                        self.family.head_parameters(),
-                        {"full": full, "entropy": entropy, "whole": whole},
-                    )
-                    scalar = fused_loss(
-                        self._head, parameters, hidden, ids, loss, vocab_size, temperature, packed, **wanted
-                    )
-                    out = Pass(loss=scalar)
+                if loss is None:
+                    tokens = chunked_token_logprobs(self._head, hidden, ids, vocab_size, **how)
+                    out = Pass(*(_scatter(column, completion_mask) for column in tokens))
                 else:
-                    tokens = chunked_token_logprobs(
-                        self._head, hidden, ids, vocab_size, temperature, packed, full=full, entropy=entropy
-                    )
-                    found = (tokens.behaviour, tokens.full, tokens.entropy, tokens.kept_mass)
-                    out = Pass(*(_scatter(column, completion_mask) for column in found))
+                    head = (self._head, self.family.head_parameters())
+                    out = Pass(loss=fused_loss(*head, hidden, ids, loss, vocab_size, whole=whole, **how))
         if values:
             if self.value_head is None:
                 raise RuntimeError("this policy has no value function")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from rl4lms import distributed
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
-from rl4lms.core.padding import Side, group_by_length, pad, stack, trim
+from rl4lms.core.padding import group_by_length, pad, stack, trim, unpad
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
@@ -70,18 +71,17 @@ class LocalEngine:
             mask_rule: NLPO's mask.
             progress: called with the number of rows that were finished.
         """
-        n, policy = completions_per_prompt, self.policy
+        n, policy, side = completions_per_prompt, self.policy, self.policy.family.padding_side
         rows = self.encoder(samples)
-        # Every process decodes some of the prompts; the keys are those of the whole iteration.
-        keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
+        # Every process decodes some of the prompts, or one for its shape; the keys are those of the whole iteration.
         mine = distributed.share(len(rows))
+        keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
         # Prompts of similar length are decoded together, so that little of a batch is padding.
         order = sorted(mine or range(1), key=lambda i: len(rows[i]))
         pieces: list[Generation] = []
         for start in range(0, len(order), per_batch := max(1, settings.batch_size // n)):
             batch = order[start : start + per_batch]
-            ids, mask = pad([rows[i] for i in batch], policy.tokens.pad, policy.family.padding_side)
-            ids, mask = ids.to(policy.device), mask.to(policy.device)
+            ids, mask = (x.to(policy.device) for x in pad([rows[i] for i in batch], policy.tokens.pad, side))
             if isinstance(settings, EvalGenerationConfig) and settings.num_beams > 1:
                 pieces.append(policy.beam_search(ids, mask, settings))
             else:
@@ -89,10 +89,8 @@ class LocalEngine:
                 pieces.append(policy.generate(ids, mask, keys[batch].flatten().to(policy.device), **options))
             if progress is not None:
                 progress(len(batch) * n)
-        back = torch.tensor(order).argsort()
-        back = (
-            (back[:, None] * n + torch.arange(n)).flatten().to(policy.device)[: len(mine) * n]
-        )  # none, where it had no prompt
+        back = torch.tensor(order).argsort()[:, None] * n + torch.arange(n)
+        back = back.flatten().to(policy.device)[: len(mine) * n]
 
         def whole(columns: Sequence[Tensor], fill: float | bool) -> Tensor:
             return distributed.gather_rows(stack(columns, fill)[back], fill)
@@ -100,20 +98,15 @@ class LocalEngine:
         completion_ids = whole([p.completion_ids for p in pieces], policy.tokens.pad)
         completion_mask = whole([p.completion_mask for p in pieces], False)
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
-        prompt_ids, prompt_mask = pad(
-            [row for row in rows for _ in range(n)], policy.tokens.pad, policy.family.padding_side
-        )
-        texts = [
-            self.tokenizer.decode(ids[mask], skip_special_tokens=True)
-            for ids, mask in zip(completion_ids.cpu(), completion_mask.cpu(), strict=True)
-        ]
+        prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, side)
+        decode = functools.partial(self.tokenizer.decode, skip_special_tokens=True)
         return Rollout(
             samples=[sample for sample in samples for _ in range(n)],
             prompt_ids=prompt_ids.to(policy.device),
             prompt_mask=prompt_mask.to(policy.device),
             completion_ids=completion_ids,
             completion_mask=completion_mask,
-            texts=texts,
+            texts=[decode(row) for row in unpad(completion_ids, completion_mask)],
             terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
             token_mask=whole(masks, 0) if masks else None,
             sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),
@@ -121,16 +114,7 @@ class LocalEngine:
         )
 
 
-def run_pass(
-    module: nn.Module,
-    rollout: Rollout,
-    rows: Tensor,
-    *,
-    side: Side,
-    masked: bool = True,
-    empty: bool = False,
-    **options: Any,
-) -> Pass:
+def run_pass(module: nn.Module, rollout: Rollout, rows: Tensor, *, masked: bool = True, **options: Any) -> Pass:
     """Run the log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results
     have full width T.
 
@@ -138,30 +122,21 @@ def run_pass(
         module: a policy, or what it is wrapped in.
         rollout: whose rows.
         rows: indices into it.
-        side: on which prompts are padded.
         masked: whether the behaviour policy is restricted to the rollout's token mask.
-        empty: run without any completion token, for a process that has no rows in a pass that all take part in.
         options: of `Policy.forward`, such as `temperature`, `values`, `loss`.
     """
-    width = rollout.completion_ids.shape[1]
-    prompts = trim(rollout.prompt_ids[rows], rollout.prompt_mask[rows], side)
-    completions = trim(rollout.completion_ids[rows], rollout.completion_mask[rows], "right")
-    token_mask = rollout.token_mask[rows][:, completions] if rollout.token_mask is not None else None
-    completion_mask = rollout.completion_mask[rows][:, completions]
+    prompts, completions = trim(rollout.prompt_mask[rows]), trim(rollout.completion_mask[rows])
+    token_mask = rollout.token_mask if masked else None
     out: Pass = module(
         rollout.prompt_ids[rows][:, prompts],
         rollout.prompt_mask[rows][:, prompts],
         rollout.completion_ids[rows][:, completions],
-        torch.zeros_like(completion_mask) if empty else completion_mask,
-        token_mask=token_mask if masked else None,
+        rollout.completion_mask[rows][:, completions],
+        token_mask=None if token_mask is None else token_mask[rows][:, completions],
         **options,
     )
-    missing = width - (completions.stop - completions.start)
-    if not missing:
-        return out
-    return Pass(
-        *(torch.nn.functional.pad(value, (0, missing)) if value is not None and value.ndim else value for value in out)
-    )
+    missing = (0, rollout.completion_ids.shape[1] - completions.stop)
+    return Pass(*(x if x is None or not x.ndim else nn.functional.pad(x, missing) for x in out))
 
 
 def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
@@ -178,7 +153,7 @@ def log_prob_pass(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
     mine = distributed.share(len(rollout))
     rows = torch.tensor(mine or [0], device=rollout.prompt_ids.device)
     batches = groups(rollout, rows, _PASS_ROWS)
-    parts = [run_pass(policy, rollout, batch, side=policy.family.padding_side, **options) for batch in batches]
+    parts = [run_pass(policy, rollout, batch, **options) for batch in batches]
     back = torch.cat(batches).argsort()[: len(mine)]
     columns = (None if column[0] is None else torch.cat(column)[back] for column in zip(*parts, strict=True))
     return Pass(*(None if column is None else distributed.gather_rows(column) for column in columns))

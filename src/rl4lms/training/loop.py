@@ -15,7 +15,7 @@ from torch import Tensor
 from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.recipe import Recipe
-from rl4lms.core.kl import KLController, k3
+from rl4lms.core.kl import k3, next_kl_coef
 from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import (
     ConfigError,
@@ -169,21 +169,16 @@ class Loop:
             self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)
         ]
         # 2 rollout, and the log-prob pass
+        n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
         with self._timed("rollout"):
-            n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
-            rollout = self.engine.rollout(
-                samples, r.rollout, stream="train", step=step, completions_per_prompt=n, mask_rule=rule
-            )
+            how: dict[str, Any] = {"stream": "train", "step": step, "completions_per_prompt": n, "mask_rule": rule}
+            rollout = self.engine.rollout(samples, r.rollout, **how)
         reward = begin(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
-            current = log_prob_pass(
-                models.policy, rollout, temperature=r.rollout.temperature, values=self.algorithm.needs_value
-            )
-            reference = (
-                log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
-                if self.algorithm.needs_reference
-                else Pass()
-            )
+            how = {"temperature": r.rollout.temperature, "values": self.algorithm.needs_value}
+            current, reference = log_prob_pass(models.policy, rollout, **how), Pass()
+            if self.algorithm.needs_reference:
+                reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None
         sampler_error = self._sampler_error(rollout, current.logprobs)
         # 3 reward, which may run beside the pass
@@ -192,13 +187,11 @@ class Loop:
         scores, row_mask = place_scores(output, rollout.completion_mask)
         self._note_faults(step, output, row_mask)
         # 4 credit
-        experience = Experience(
-            rollout, current.logprobs, scores, row_mask, reference.full_logprobs, values=current.values
-        )
+        experience = Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs)
+        experience.values = current.values
         if reference.full_logprobs is not None:
             experience.kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
-        kl_coef = self.state.kl_coef
-        self.algorithm.credit(experience, kl_coef)
+        self.algorithm.credit(experience, self.state.kl_coef)
         # 5 advantages
         self.algorithm.advantages(experience)
         # 6 update
@@ -213,26 +206,16 @@ class Loop:
         numbers = {f"train/{name}": value for name, value in stats.items()}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
         numbers["rollout/sampler_error"] = sampler_error
-        controller = KLController(kl_coef, r.kl.kl_target)
         if bool(row_mask.any()) and experience.kl is not None:
-            controller.update(numbers["rollout/kl_per_token"])
-        self.state.kl_coef = controller.kl_coef
+            self.state.kl_coef = next_kl_coef(self.state.kl_coef, r.kl.kl_target, numbers["rollout/kl_per_token"])
         self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
         return numbers
 
-    def _scores(self, reward: Callable[[], RewardOutput] | None) -> RewardOutput:
-        """Wait for the reward, which the first process computes for all: it sees the whole iteration, once, however
-        many there are.
-        """
-        found: list[RewardOutput] = []
-
-        def work() -> dict[str, Any]:
-            assert reward is not None
-            found.append(reward())
-            return {"scores": found[0].scores, "dense": found[0].dense}
-
-        told = distributed.from_main(work)
-        return found[0] if found else RewardOutput(**told)
+    def _scores(self, reward: Any) -> RewardOutput:
+        """Wait for the reward, which the first process computes for all: it sees the whole iteration, once."""
+        output: RewardOutput | None = distributed.only_main(reward)
+        told: Any = distributed.from_main(lambda: [output.scores, output.dense] if output else [])
+        return output or RewardOutput(*told)
 
     def _note_faults(self, step: int, output: RewardOutput, row_mask: Tensor) -> None:
         """Tell the first faults of the reward, and stop a run that has gone on without any score for too long."""
@@ -314,21 +297,13 @@ class Loop:
                 self.state.best = {"value": value, "step": step}
         return numbers
 
-    def _timed(self, name: str) -> _Timer:
-        return _Timer(self.clock, name)
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.clock[name] = time.perf_counter() - start
 
     def _times(self, rollout: Rollout) -> dict[str, float]:
         total = sum(self.clock.values())
         times = {f"time/{name}_s": seconds for name, seconds in self.clock.items()}
         return times | {"time/iteration_s": total, "time/tokens_per_s": float(rollout.completion_mask.sum()) / total}
-
-
-class _Timer:
-    def __init__(self, clock: dict[str, float], name: str) -> None:
-        self._clock, self._name = clock, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        self._clock[self._name] = time.perf_counter() - self._start
