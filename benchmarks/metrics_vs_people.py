@@ -389,9 +389,8 @@ def table(rows: Mapping[str, Any], *kinds: str, dimensions: tuple[str, ...] = ()
         cells = list[str]()
         for name, kind in columns:
             cell = rows[same[0]][name][kind]
-            value, low, high = (
-                f"{round(cell[part], 2) + 0.0:.2f}" for part in ("value", "low", "high")
-            )  # + 0.0: no minus sign of zero
+            # + 0.0: no minus sign of zero
+            value, low, high = (f"{round(cell[part], 2) + 0.0:.2f}" for part in ("value", "low", "high"))
             cells.append(f"{f'**{value}**' if cell['value'] == best[name, kind] else value} [{low}, {high}]")
         lines.append(f"| {', '.join(same)} | " + " | ".join(cells) + " |")
     return lines

@@ -490,9 +490,8 @@ def _row_correlations(x: Array, y: Array, kind: Kind) -> Array:
         if kind == "spearman":
             x, y = scipy_stats.rankdata(x, axis=1), scipy_stats.rankdata(y, axis=1)
         a, b = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
-        a, b = (
-            side / np.maximum(np.abs(side).max(1, keepdims=True), np.finfo(np.float64).tiny) for side in (a, b)
-        )  # or squares may vanish
+        # Or squares may vanish
+        a, b = (side / np.maximum(np.abs(side).max(1, keepdims=True), np.finfo(np.float64).tiny) for side in (a, b))
     with np.errstate(invalid="ignore"):
         r = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.where(constant, np.nan, np.clip(r, -1.0, 1.0))

@@ -98,11 +98,11 @@ def note_phases(phase: Phase) -> None:
 
     wrap(run, "warm_start", noted("warm start"))
     wrap(run, "_resume", noted("resume"))
-    wrap(run, "finish", noted("final save"))
+    wrap(run, "save_result", noted("final save"))
     wrap(loop.Loop, "run", noted("loop"))
     wrap(loop.Loop, "step", noted("rollout"))
     wrap(loop, "log_prob_pass", noted("log-prob pass"))
-    wrap(loop, "begin", lambda original, *args: functools.partial(noted("reward"), original(*args)))
+    wrap(loop, "begin_scoring", lambda original, *args: functools.partial(noted("reward"), original(*args)))
     wrap(loop.Loop, "_evaluated", noted("evaluation"))
     wrap(tracking.RunLog, "log", noted("metrics"))
     wrap(checkpoint.Checkpoints, "save", noted("checkpoint"))
@@ -194,7 +194,7 @@ def _plant_in_the_loop(plan: Plan) -> None:
     wrap(Policy, "generate", after("rollout: one batch"))
     wrap(LocalEngine, "rollout", rollout)
     wrap(loop, "log_prob_pass", after("log-prob pass"))
-    wrap(loop, "begin", lambda original, *args: functools.partial(after("reward"), original(*args)))
+    wrap(loop, "begin_scoring", lambda original, *args: functools.partial(after("reward"), original(*args)))
     wrap(torch.optim.AdamW, "step", after("update: one optimiser step"))
     wrap(tracking, "append_line", append_line)
 

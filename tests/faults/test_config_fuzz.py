@@ -378,9 +378,8 @@ def check_message(message: str, path: Path, case: Case) -> None:
     places += [re.escape(f"override {name[0] if name else ''}") + ".*: " for name in named]
     assert re.match("|".join(places), message), message
     if case.block not in (None, "task"):  # without its task, a recipe may lack anything
-        assert case.block in message or "evaluation.generation" in message, (
-            message
-        )  # which takes from `rollout` what it leaves unsaid
+        # Which takes from `rollout` what it leaves unsaid
+        assert case.block in message or "evaluation.generation" in message, message
 
 
 def check_dump(recipe: Recipe, folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rl4lms.config.data import PromptConfig
 from rl4lms.data.files import FileTask
 from rl4lms.errors import RewardError
-from rl4lms.evaluation.corpus import attach
+from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.mdp import TextGenEnv
 from rl4lms.rewards import build
 from rl4lms.training.loop import Loop
@@ -35,10 +35,18 @@ def env_of(loop: Loop, reward: Any, kl_coef: float = 0.0, **options: Any) -> Tex
     with_kl = {"policy": models.policy, "ref_policy": models.ref_policy, "kl_coef": kl_coef} if kl_coef else {}
     side = models.policy.family.padding_side
     n = loop.recipe.rollout.max_new_tokens
+    # Fmt: skip
     return TextGenEnv(
-        loop.samples, models.tokenizer, models.policy.tokens, reward, prompt=loop.recipe.prompt, max_new_tokens=n, padding_side=side,
-        **with_kl, **options,
-    )  # fmt: skip
+        loop.samples,
+        models.tokenizer,
+        models.policy.tokens,
+        reward,
+        prompt=loop.recipe.prompt,
+        max_new_tokens=n,
+        padding_side=side,
+        **with_kl,
+        **options,
+    )
 
 
 # Each token's payment depends on the tokens up to it, except that `word` would wait for the next one.
@@ -59,7 +67,7 @@ def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     )
     if reward is not None:
         loop.reward = build(reward)
-        attach([loop.reward], FileTask(loop.recipe.data), loop.models.tokenizer)
+        give_corpora([loop.reward], FileTask(loop.recipe.data), loop.models.tokenizer)
     loop.step(0)  # so that policy and reference differ
     caught: list[Experience] = []
     monkeypatch.setattr(loop.algorithm, "update", lambda experience, step: caught.append(experience) or {})

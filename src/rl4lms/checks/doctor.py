@@ -72,9 +72,8 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
     yield Verdict(
         "model", "ok", f"{type(loop.models.policy.lm).__name__}, {parameters:,} parameters, {loop.models.policy.device}"
     )
-    yield Verdict(
-        "padding", "ok", "log-probs of padded rows equal the model's own forward"
-    )  # `build_models` refuses models that fail it
+    # `build_models` refuses models that fail it
+    yield Verdict("padding", "ok", "log-probs of padded rows equal the model's own forward")
     yield _window(recipe, getattr(config, "max_position_embeddings", None), config.is_encoder_decoder)
     yield from _data(recipe, loop)
     rollout = loop.engine.rollout(
@@ -206,9 +205,8 @@ def _iteration(recipe: Recipe, loop: Loop) -> Iterator[Verdict]:
     start = time.perf_counter()
     try:
         numbers = loop.step(0)
-    except (
-        Rl4lmsError
-    ) as error:  # sampler and pass that disagree, a first ratio that is not 1, NaN: the message says which, and why
+    except Rl4lmsError as error:
+        # sampler and pass that disagree, a first ratio that is not 1, NaN: the message says which, and why
         yield Verdict("one iteration", "fail", type(error).__name__, str(error))
         return
     seconds = time.perf_counter() - start
@@ -222,9 +220,8 @@ def _iteration(recipe: Recipe, loop: Loop) -> Iterator[Verdict]:
         yield Verdict(
             "KL at step 0", "fail" if disagreement else "ok", f"{kl:.2g} nats per token", why if disagreement else ""
         )
-    yield Verdict(
-        "sampler = pass", "ok", f"{numbers['rollout/sampler_error']:.2g} nats at most"
-    )  # the iteration stops where it is not
+    # The iteration stops where it is not
+    yield Verdict("sampler = pass", "ok", f"{numbers['rollout/sampler_error']:.2g} nats at most")
     if "train/first_ratio_error" in numbers:
         yield Verdict("first ratio = 1", "ok", f"differs by {numbers['train/first_ratio_error']:.2g}")
     yield from _learning_rate(recipe, numbers)

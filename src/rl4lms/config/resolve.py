@@ -228,9 +228,8 @@ class _Draft:
         """
         name, names = component.name, kind.names()
         is_reward = kind is registry.rewards
-        if (is_path(name) and kind is not registry.tasks) or (
-            is_reward and ":" in name
-        ):  # `module:name` of a function that was given
+        # `module:name` of a function that was given
+        if (is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name):
             return component
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward

@@ -204,10 +204,8 @@ class _Parquet:
     def _plain(self, start: int, count: int) -> list[Row]:
         try:
             rows: list[Row] = self._table.slice(start, count).to_pylist()
-        except (
-            ValueError,
-            OverflowError,
-        ) as error:  # Arrow's own errors are ValueErrors; so are texts that are no UTF-8
+        except (ValueError, OverflowError) as error:
+            # Arrow's own errors are ValueErrors; so are texts that are no UTF-8
             raise DataError(
                 f"{self.place(start)}, or soon after it: a value cannot be read: {_first_line(error)}"
             ) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
-from rl4lms.evaluation.corpus import attach
+from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.metrics import build_all
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.files import is_path
@@ -36,7 +36,7 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
     if given is None and recipe.reward is None:
         return None
     reward: Reward = given if given is not None else build_reward(recipe.reward)  # type: ignore[arg-type]
-    attach([reward], task)
+    give_corpora([reward], task)
     for part in nested(reward):
         if isinstance(part, Standardise) and part.over == "prompt" and recipe.rollout.completions_per_prompt < 2:
             raise ConfigError(
@@ -44,7 +44,7 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
                 "rollout.completions_per_prompt to 2 or more"
             )
         own = isinstance(part, MetricReward) or type(part).__module__ == penalties.__name__
-        if own and getattr(part, "beside", False) and len(task.samples("train")):
+        if own and getattr(part, "in_background", False) and len(task.samples("train")):
             sample = task.samples("train")[0]
             text = next(iter(sample.references), sample.prompt)
             columns = {name: [value] for name, value in sample.meta.items()}
@@ -69,7 +69,7 @@ def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]
     """
     built, absent = build_all(recipe.evaluation.metrics)
     metrics = [metric for _, metric in built]
-    attach(metrics, task)
+    give_corpora(metrics, task)
     return metrics, absent
 
 

@@ -16,7 +16,7 @@ from rl4lms.rewards import nested
 from rl4lms.types import Task
 
 
-def attach(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+def give_corpora(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
     """Give metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer
     (`use_tokenizer`).
 

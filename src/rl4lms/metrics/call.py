@@ -135,7 +135,7 @@ def name_of(component: Any) -> str:
     return str(getattr(component, "__name__", type(component).__name__))
 
 
-def said_of(metric: Any, attribute: str, key: str) -> Any:
+def metric_attribute(metric: Any, attribute: str, key: str) -> Any:
     """Return an attribute of a metric that may be the same for all its keys, or a mapping from key; None where it says
     nothing.
     """
@@ -147,8 +147,8 @@ def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricR
     if not isinstance(key, str) or not key:
         raise DataError(f"{owner} returned the key {key!r}; keys are names")
     said = {
-        "higher_is_better": said_of(metric, "higher_is_better", key),
-        "signature": said_of(metric, "signature", key) or "",
+        "higher_is_better": metric_attribute(metric, "higher_is_better", key),
+        "signature": metric_attribute(metric, "signature", key) or "",
     }
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()

@@ -140,9 +140,8 @@ class WordNet:
                 )
             for position in range(4, 4 + 2 * int(columns[3], 16), 2):
                 name = columns[position]
-                yield (
-                    name[: name.rindex("(")] if name.endswith(")") else name
-                )  # adjectives may have a marker such as (p)
+                # Adjectives may have a marker such as (p)
+                yield (name[: name.rindex("(")] if name.endswith(")") else name)
 
     def _check(self) -> None:
         """Look up the first and the last word of every index.

@@ -134,9 +134,8 @@ class CausalFamily:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(
-            0
-        )  # `[0]` would cost a copy in the backward pass
+        # `[0]` would cost a copy in the backward pass
+        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
@@ -156,16 +155,14 @@ class CausalFamily:
         columns = torch.arange(int(lengths.max()), device=ids.device)
         ids = ids.gather(1, (columns + prompt_ids.shape[1] - prompt_lengths).clamp(max=ids.shape[1] - 1))
         mask = columns < lengths
-        if (
-            self.positions.skip is None
-        ):  # positions run on through the padding: a break would read as several sequences in one row
+        # Positions run on through the padding: a break would read as several sequences in one row
+        if self.positions.skip is None:
             out = self._run(ids, mask, self.positions(ids, torch.ones_like(mask)), None)
         else:
             out = self._run(ids, mask, self.positions(ids, mask), mask)
         states: Tensor = out.last_hidden_state
-        before = (
-            prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
-        )  # column that predicts each token
+        # Column that predicts each token
+        before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
         before += torch.arange(len(ids), device=ids.device)[:, None] * states.shape[1]
         return states.flatten(0, 1).index_select(0, before[completion_mask])
 

@@ -186,9 +186,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(missing) from error
-    if len(tokenizer) <= len(
-        tokenizer.all_special_ids
-    ):  # transformers makes an empty tokenizer where there are no files
+    # transformers makes an empty tokenizer where there are no files
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ModelError(missing)
     return tokenizer
 

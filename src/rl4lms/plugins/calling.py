@@ -123,9 +123,8 @@ def _function_of(target: Any) -> Any:
 
 def what_was_raised(function: Callable[..., Any], error: BaseException) -> str:
     """`ValueError: message (file.py, line 3)`, on one line: what a component raised, and where in its file."""
-    lines = "".join(
-        traceback.format_exception_only(type(error), error)
-    )  # knows what to do where the message itself fails
+    # Knows what to do where the message itself fails
+    lines = "".join(traceback.format_exception_only(type(error), error))
     text = " ".join(lines.split()).removeprefix(f"{type(error).__module__}.")
     place = place_in(function, traceback.extract_tb(error.__traceback__))
     return (text if len(text) <= 500 else text[:497] + "...") + (f" ({place})" if place else "")

@@ -41,9 +41,8 @@ def first_problem(
     if isinstance(outcome, BaseModel):
         return _converted(values, outcome.model_dump(mode="json", by_alias=True, exclude_unset=True), ())
     errors = outcome.errors(include_url=False)
-    error = next(
-        (error for error in errors if error["type"] == "extra_forbidden"), errors[0]
-    )  # a typo explains what is missing
+    # A typo explains what is missing
+    error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     path = _data_path(error["loc"], values, error["type"])
     if error["type"] == "extra_forbidden":
         return path, f"unknown key; {did_you_mean(str(path[-1]), _known_keys(model, path[:-1]))}"
@@ -86,9 +85,8 @@ def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
         below: set[type[BaseModel]] = set()
         for candidate in models:
             field = _fields(candidate).get(str(key))
-            below |= (
-                {candidate} if field is None else _models(field.annotation)
-            )  # None: an index, or a key of a plain mapping
+            # None: an index, or a key of a plain mapping
+            below |= {candidate} if field is None else _models(field.annotation)
         models = below
     return sorted(key for candidate in models for key in _fields(candidate))
 

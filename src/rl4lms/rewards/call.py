@@ -14,7 +14,7 @@ from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.advantages import place_last
 from rl4lms.core.padding import unpad
 from rl4lms.errors import RewardError
-from rl4lms.metrics.call import check_columns, name_of, said_of
+from rl4lms.metrics.call import check_columns, metric_attribute, name_of
 from rl4lms.plugins import calling
 from rl4lms.rewards import guard
 from rl4lms.rewards.faults import STRICT, Fault, Kind, quoted, replacement, whole_call
@@ -133,7 +133,7 @@ def values_per_text(owner: str, metric: Any, returned: Mapping[str, Any], key: s
     if key not in values:
         raise RewardError(f"{owner} has no values per text called {key!r}; it has: {', '.join(values)}")
     scaled = getattr(metric, "as_reward", None)
-    sign = -1 if said_of(metric, "higher_is_better", key) is False else 1
+    sign = -1 if metric_attribute(metric, "higher_is_better", key) is False else 1
     return [None if v is None else float(scaled(key, v)) if scaled is not None else sign * v for v in values[key]]
 
 

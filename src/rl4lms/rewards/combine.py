@@ -59,9 +59,11 @@ class _Parts(Composite):
             key: partial(score_part, self.whole, key, reward, batch)
             for key, reward in zip(self._keys, self.inner, strict=True)
         }
-        mixed = not self.beside
-        may = [key for key, reward in zip(self._keys, self.inner, strict=True) if getattr(reward, "beside", False)]
-        ahead = {key: in_thread(parts[key], "rl4lms-reward-beside")[1] for key in may if mixed}
+        mixed = not self.in_background
+        may = [
+            key for key, reward in zip(self._keys, self.inner, strict=True) if getattr(reward, "in_background", False)
+        ]
+        ahead = {key: in_thread(parts[key], "rl4lms-reward-background")[1] for key in may if mixed}
         here = {key: score_this() for key, score_this in parts.items() if key not in ahead}
         return {key: here[key] if key in here else ahead[key].result() for key in self._keys}
 
@@ -158,9 +160,8 @@ class Ensemble(_Parts):
         penalty: Annotated[float, Option("how much disagreement costs", ge=0)] = 0.0,
     ) -> None:
         members = [Part.model_validate(part) for part in parts]
-        if (
-            all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1
-        ):  # five classifiers, say
+        # Five classifiers, say
+        if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:
             members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]
         super().__init__(members)
         self._penalty = penalty

@@ -33,9 +33,9 @@ class Composite(Container, ABC):
         """Arguments and errors as in `rl4lms.rewards.score`."""
 
     @property
-    def beside(self) -> bool:
+    def in_background(self) -> bool:
         """Whether every reward inside may run beside the model's work."""
-        return all(getattr(reward, "beside", False) for reward in self.inner)
+        return all(getattr(reward, "in_background", False) for reward in self.inner)
 
 
 class Stateful(ABC):

@@ -45,13 +45,13 @@ class HttpReward:
     Messages show the url without user, password and query. The scores used most recently are kept.
 
     Attributes:
-        beside: True: the reward waits for a server and may run beside the model's work.
+        in_background: True: the reward waits for a server and may run beside the model's work.
 
     Raises:
         ConfigError: the url is none, an environment variable is not set, or a header cannot be sent.
     """
 
-    beside = True
+    in_background = True
 
     def __init__(
         self,
@@ -117,9 +117,8 @@ class HttpReward:
                 continue
             failed |= {key for key, _ in request}
             found.append(Fault(answer.kind, f"reward 'http': {len(request)} rows have no score: {answer.failure}"))
-            replacement(
-                faults, found[-1]
-            )  # raises where that is an error; nothing stands in for an answer that did not come
+            # Raises where that is an error; nothing stands in for an answer that did not come
+            replacement(faults, found[-1])
         lengths = [len(ids) for ids in batch["completion_ids"]]
         output = checked("reward 'http'", [known.get(key) for key in keys], lengths, completions, faults)
         self._remember(keys, known, failed)

@@ -16,7 +16,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 class LengthPenalty:
     """0 for a completion of a wanted length, otherwise -slope for each unit too few or too many, down to -1."""
 
-    beside = True
+    in_background = True
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class RepetitionPenalty:
     Words are lower-cased, punctuation marks are words.
     """
 
-    beside = True
+    in_background = True
 
     def __init__(self, n: Annotated[int, Option("length of the n-grams", ge=1)] = 3) -> None:
         self._n = n
@@ -78,7 +78,7 @@ class CommonGenPenalty:
     here.
     """
 
-    beside = True
+    in_background = True
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class ConceptPenalty:
     reward has.
     """
 
-    beside = True
+    in_background = True
 
     def __init__(
         self,

@@ -55,8 +55,8 @@ class MetricReward(Container):
 
     Attributes:
         inner: the metric.
-        beside: whether it may run beside the model's work: this library's own metrics may, where they run no model
-            themselves.
+        in_background: whether it may run beside the model's work: this library's own metrics may, where they run no
+            model themselves.
 
     Raises:
         ConfigError: the metric cannot be a reward.
@@ -66,7 +66,7 @@ class MetricReward(Container):
         refuse_as_reward(metric, name)
         self.__name__ = name
         self.inner = (metric,)
-        self.beside = type(metric).__module__.startswith("rl4lms.") and not getattr(metric, "uses_model", False)
+        self.in_background = type(metric).__module__.startswith("rl4lms.") and not getattr(metric, "uses_model", False)
         self._metric, self._key = metric, key
 
     def __call__(

@@ -27,9 +27,8 @@ class _Around(Composite):
         return score_part(self.whole, self._key, self.inner[0], batch)
 
     def _result(self, rows: Sequence[Any], batch: Mapping[str, Any], output: RewardOutput) -> RewardOutput:
-        raw = (
-            self._key if "raw" in output.parts else "raw"
-        )  # of a transform inside another, which has a `raw` of its own
+        # Of a transform inside another, which has a `raw` of its own
+        raw = self._key if "raw" in output.parts else "raw"
         return composed(f"reward {self.whole!r}", rows, batch, {"": output}, {raw: output.totals()})
 
 

@@ -258,9 +258,8 @@ def _problem(folder: Path) -> str | None:
     except (ValueError, RecursionError):
         return "its manifest is not JSON"
     claimed = manifest.pop("sha256", None) if isinstance(manifest, dict) else None
-    if isinstance(manifest, dict) and isinstance(
-        manifest.get(_POLICY), dict
-    ):  # the first format had no more than the files
+    # The first format had no more than the files
+    if isinstance(manifest, dict) and isinstance(manifest.get(_POLICY), dict):
         raise CheckpointError(_OTHER_FORMAT.format(folder=folder, theirs=1))
     if claimed != _digest(manifest):
         return "its manifest does not match its own checksum"

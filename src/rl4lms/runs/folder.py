@@ -86,11 +86,8 @@ def last_good(folder: Path) -> Path | None:
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     try:
         step, _ = checkpoints.latest()
-    except (
-        CheckpointError,
-        OSError,
-    ):  # of another format, or on a disk that fails: this is asked while another error is told
-        return None
+    except (CheckpointError, OSError):
+        return None  # of another format, or on a disk that fails: this is asked while another error is told
     return None if step is None else checkpoints.path(step)
 
 

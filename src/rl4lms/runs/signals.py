@@ -78,9 +78,8 @@ class StopSignals:
         Raises:
             Interrupted: a signal has arrived before, or arrives while it goes on, and `at_once` is True.
         """
-        at_once = (
-            at_once and distributed.world_size() == 1
-        )  # several processes stop together, at the end of an iteration
+        # Several processes stop together, at the end of an iteration
+        at_once = at_once and distributed.world_size() == 1
         before = self.doing, self._at_once
         self.doing, self._at_once = what, at_once
         try:

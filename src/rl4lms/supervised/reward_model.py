@@ -41,7 +41,16 @@ from rl4lms.supervised.reward_data import (
     read,
     split,
 )
-from rl4lms.supervised.reward_report import Measures, as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
+from rl4lms.supervised.reward_report import (
+    Measures,
+    as_json,
+    of_labels,
+    of_pairs,
+    of_ratings,
+    reward_model_card,
+    usage,
+    write_plots,
+)
 from rl4lms.supervised.trainer import run_trainer
 
 _MAX_TOKENS = 512
@@ -310,7 +319,7 @@ def train_reward_model(
     # only now: whatever goes wrong with the report, the model is there
     (output / "reward_model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     plots = write_plots(output, _kind(data), measured, points)
-    (output / "README.md").write_text(card(settings, plots), encoding="utf-8")
+    (output / "README.md").write_text(reward_model_card(settings, plots), encoding="utf-8")
     return result
 
 

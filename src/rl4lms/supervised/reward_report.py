@@ -209,7 +209,7 @@ def _quoted(text: str) -> str:
     )
 
 
-def card(settings: Mapping[str, Any], plots: Sequence[str]) -> str:
+def reward_model_card(settings: Mapping[str, Any], plots: Sequence[str]) -> str:
     """Return the model card."""
     result, kind = settings["result"], settings["kind"]
     rows = "pairs" if kind == "preferences" else "texts"

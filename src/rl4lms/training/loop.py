@@ -31,7 +31,7 @@ from rl4lms.errors import (
 )
 from rl4lms.models.build import Models
 from rl4lms.models.policy import Pass
-from rl4lms.rewards.beside import begin
+from rl4lms.rewards.background import begin_scoring
 from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
@@ -81,9 +81,8 @@ class Loop:
                 are saved, unless an update failed half-way, which leaves weights of no iteration.
         """
         with self.stop.during("this iteration", at_once=False):
-            if (
-                self.state.unlogged is not None
-            ):  # before training, and where the evaluation of the last iteration did not end
+            # Before training, and where the evaluation of the last iteration did not end
+            if self.state.unlogged is not None:
                 self._track(self.state.step, self.state.unlogged)
             while self.state.step < self.recipe.training.iterations:
                 self._iterate()
@@ -94,11 +93,8 @@ class Loop:
         with self._telling(f"iteration {done + 1}"):
             try:
                 numbers = self.step(done) | {"train/learning_rate": learning_rate}
-            except (
-                RewardError,
-                DataError,
-                ModelError,
-            ):  # before the update: the weights are still those of the last iteration
+            except (RewardError, DataError, ModelError):
+                # before the update: the weights are still those of the last iteration
                 if distributed.from_main(lambda: done > max(self.checkpoints.steps(), default=0)):
                     self._save()
                 raise
@@ -112,12 +108,8 @@ class Loop:
         """Completes the message of an error by when it happened and how to go on."""
         try:
             yield
-        except (
-            StorageError,
-            MissingExtraError,
-            MissingPartError,
-        ):  # the first says it itself, the others have messages of their own form
-            raise
+        except (StorageError, MissingExtraError, MissingPartError):
+            raise  # the first says it itself, the others have messages of their own form
         except Rl4lmsError as error:
             last = last_good(self.log.folder)
             where = "no checkpoint was written yet"
@@ -173,7 +165,7 @@ class Loop:
         with self._timed("rollout"):
             how: dict[str, Any] = {"stream": "train", "step": step, "completions_per_prompt": n, "mask_rule": rule}
             rollout = self.engine.rollout(samples, r.rollout, **how)
-        reward = begin(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
+        reward = begin_scoring(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
             how = {"temperature": r.rollout.temperature, "values": self.algorithm.needs_value}
             current, reference = log_prob_pass(models.policy, rollout, **how), Pass()

@@ -40,7 +40,7 @@ class RunResult:
     metrics: dict[str, float]
 
 
-def finish(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
+def save_result(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
     """Write `model/`, `best/` where a best checkpoint was asked for, and, last, `result.json`; then upload the model
     where asked to.
 

@@ -38,7 +38,7 @@ from rl4lms.supervised.warm_start import warm_start, warm_started
 from rl4lms.tasks import task_of
 from rl4lms.training.callbacks import Evaluations
 from rl4lms.training.loop import Loop
-from rl4lms.training.result import UPLOAD, RunResult, finish
+from rl4lms.training.result import UPLOAD, RunResult, save_result
 from rl4lms.types import Reward, Task
 
 
@@ -122,7 +122,7 @@ def run(
                     with stop.during("the evaluation", at_once=True):
                         loop.evaluate(loop.state.step)
                 with stop.during("the end", at_once=False):
-                    result = finish(recipe, loop, getattr(task_of(recipe), "version", 1), stop)
+                    result = save_result(recipe, loop, getattr(task_of(recipe), "version", 1), stop)
         except Interrupted as signal:
             raise Interrupted(
                 _when(str(signal), stop.doing, folder, loop), folder if is_run(folder) else None

@@ -11,7 +11,7 @@ import torch
 from rl4lms.config.data import DataConfig
 from rl4lms.data.files import FileTask
 from rl4lms.errors import DataError
-from rl4lms.evaluation.corpus import attach, corpus
+from rl4lms.evaluation.corpus import corpus, give_corpora
 from rl4lms.rewards import nested, state_of
 from rl4lms.rewards.composite import Container
 from tests.tiny import number_tokenizer
@@ -48,7 +48,7 @@ def test_a_file_is_read_whole(task, tmp_path):
 
 def test_everything_inside_gets_what_it_names(task):
     innermost, beside = Fitted("validation"), Fitted(None)
-    attach([None, Fitted("train", Fitted(None, innermost), beside)], task)
+    give_corpora([None, Fitted("train", Fitted(None, innermost), beside)], task)
     assert innermost.given == ("validation", [("e",)])
     assert beside.given is None
 
@@ -59,7 +59,7 @@ def test_the_tokenizer_decodes_without_special_tokens(task):
             self.decode = decode
 
     tokenizer, part = number_tokenizer(), Decoding()
-    attach([part], task, tokenizer)
+    give_corpora([part], task, tokenizer)
     ids = tokenizer("1 2 3", add_special_tokens=False)["input_ids"]
     assert part.decode([ids, [*ids, tokenizer.eos_token_id], []]) == ["1 2 3", "1 2 3", ""]
 
@@ -79,7 +79,7 @@ def test_rewards_of_others_may_use_these_names_for_themselves(task):
             return [0.0] * len(completions)
 
     reward = Own()
-    attach([reward], task)
-    attach([reward], task, number_tokenizer())
+    give_corpora([reward], task)
+    give_corpora([reward], task, number_tokenizer())
     assert list(nested(reward)) == [reward]
     assert state_of(reward) == []

@@ -64,9 +64,8 @@ def test_inside_the_mask_the_support_is_smaller_and_kl_of_what_was_sampled_large
     evaluate, loop = evaluator(tmp_path)
     free, masked = evaluate(), evaluate(loop.algorithm.mask_rule())
     assert masked.results["entropy"].mean < free.results["entropy"].mean
-    assert masked.results["kl_per_token"].mean == pytest.approx(
-        0, abs=1e-6
-    )  # full softmax: the weights are the reference's
+    # Full softmax: the weights are the reference's
+    assert masked.results["kl_per_token"].mean == pytest.approx(0, abs=1e-6)
     assert masked.results["kl_behaviour_per_token"].mean > 0.1
 
 

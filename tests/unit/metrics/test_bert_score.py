@@ -83,9 +83,8 @@ def test_weights_of_rare_tokens(bert):
     assert metric.corpus == "train"
     with pytest.raises(ConfigError, match="fit"):
         values_of(metric, COMPLETIONS, REFERENCES)
-    metric.fit(
-        [("w0 w1", "w0 w0 w4"), ("w0 w5",)], "three texts"
-    )  # w0 is in all three of them, w1, w4 and w5 in one each
+    # W0 is in all three of them, w1, w4 and w5 in one each
+    metric.fit([("w0 w1", "w0 w0 w4"), ("w0 w5",)], "three texts")
     assert "three texts" in metric.signature
     assert "documents:3" in metric.signature
     known = {"w0": 0.0, "w1": math.log(2), "w4": math.log(2), "w5": math.log(2)}

@@ -36,9 +36,8 @@ def test_precision_by_hand():
 def test_recall_by_hand():
     # of the reference, n-grams count as far as the table entails them: ann 1, is 0; "ann is" 1/2, "is pilot" 1/2, ...
     _, _, recall = one("ann is here", "ann is pilot", recall_weight=1.0)
-    assert recall == pytest.approx(
-        (1 / 2 * (1 / 2) / 1 * 1e-5 * 1) ** 0.25
-    )  # no triple in common; there is no quadruple to expect
+    # No triple in common; there is no quadruple to expect
+    assert recall == pytest.approx((1 / 2 * (1 / 2) / 1 * 1e-5 * 1) ** 0.25)
     # of the table: half of the name, none of the job
     _, _, recall = one("ann is here", "ann is pilot", recall_weight=0.0)
     assert recall == pytest.approx((1 / 2 + 0) / 2)

@@ -25,12 +25,10 @@ def test_memory_forgets_what_was_used_longest_ago():
 
 def test_models_that_are_not_there_and_models_that_are_broken(tmp_path):
     with pytest.raises(MissingPartError, match="the encoder 'nobody/has-this', which some_metric needs, is missing"):
-        load_runner(
-            "some_metric", AutoModel, "nobody/has-this", "encoder", RunnerOptions()
-        )  # the Hub cannot be reached here
-    with pytest.raises(
-        ModelError, match=r"the encoder '.*absent' cannot be loaded"
-    ):  # a mistake, not a part that is missing
+        # The Hub cannot be reached here
+        load_runner("some_metric", AutoModel, "nobody/has-this", "encoder", RunnerOptions())
+    # A mistake, not a part that is missing
+    with pytest.raises(ModelError, match=r"the encoder '.*absent' cannot be loaded"):
         load_runner("some_metric", AutoModel, str(tmp_path / "absent"), "encoder", RunnerOptions())
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):

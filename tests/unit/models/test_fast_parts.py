@@ -227,9 +227,8 @@ def test_gradients_inside_a_mask_with_entropy_and_temperature(
     monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * vocab_size)
     options = {"temperature": temperature, "token_mask": token_masks.pack(allowed), "values": True}
     out = policy(*prompts, *completions, **options, loss=loss)
-    with policy.running(
-        "policy" if policy.adapter else None
-    ):  # what is active when a backward pass begins must not matter
+    # What is active when a backward pass begins must not matter
+    with policy.running("policy" if policy.adapter else None):
         (out.loss + ((out.values[mask] - targets) ** 2).sum()).backward()
     got = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
     policy.zero_grad()

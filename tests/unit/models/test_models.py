@@ -317,9 +317,8 @@ def test_value_functions_learn(tmp_path: Path, value: str) -> None:
     loop.reward = lambda prompts, completions, **columns: [float(len(prompt.split())) for prompt in prompts]
     explained = [n["train/explained_variance"] for n in run_steps(loop, 16)]
     assert abs(explained[0]) < 0.05
-    assert sum(explained[-8:]) / 8 > (
-        0.3 if value == "separate" else 0.1
-    )  # a line over a random trunk that hardly moves
+    # A line over a random trunk that hardly moves
+    assert sum(explained[-8:]) / 8 > (0.3 if value == "separate" else 0.1)
     assert (loop.models.policy.value_lm is None) == (value == "shared")
 
 

@@ -105,9 +105,8 @@ def _announce(monkeypatch, *points: tuple[str, str]) -> None:
 def test_entry_points_are_found_by_name(rewards, monkeypatch):
     import textwrap
 
-    _announce(
-        monkeypatch, ("theirs", "textwrap:shorten"), ("theirs", "textwrap:shorten")
-    )  # the same one may be listed twice
+    # The same one may be listed twice
+    _announce(monkeypatch, ("theirs", "textwrap:shorten"), ("theirs", "textwrap:shorten"))
     assert rewards.names() == ["length", "theirs"]
     assert "theirs" in rewards
     assert rewards.get("theirs") is textwrap.shorten

@@ -220,11 +220,8 @@ def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
     base, path = encoder(tmp_path / "base"), str(tmp_path / "ratings.jsonl")
     numbers_result = train_reward_model(base, path, tmp_path / "numbers", **options)
     assert numbers_result["pearson"] > 0.9
-    assert numbers_result["n"] in (
-        78,
-        79,
-        80,
-    )  # a tenth is held out, in whole groups; equal texts of a group were averaged
+    # A tenth is held out, in whole groups; equal texts of a group were averaged
+    assert numbers_result["n"] in (78, 79, 80)
     pairs_result = train_reward_model(base, path, tmp_path / "pairs", min_gap=2.0, **options)
     assert pairs_result["accuracy"] > 0.9
     assert pairs_result["train_rows"] > 800  # pairs

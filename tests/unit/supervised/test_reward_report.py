@@ -18,7 +18,15 @@ from rl4lms.plugins.component import Component
 from rl4lms.plugins.options import options_model, reward_options_model, written
 from rl4lms.plugins.registry import rewards
 from rl4lms.stats import calibration, roc_auc
-from rl4lms.supervised.reward_report import as_json, card, of_labels, of_pairs, of_ratings, usage, write_plots
+from rl4lms.supervised.reward_report import (
+    as_json,
+    of_labels,
+    of_pairs,
+    of_ratings,
+    reward_model_card,
+    usage,
+    write_plots,
+)
 
 sklearn = pytest.importorskip("sklearn.metrics")
 
@@ -89,9 +97,8 @@ def test_rows_of_a_group_count_as_one_for_the_error():
     margins = np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
     alone = of_pairs(margins, each(6))
     assert alone.accuracy_stderr == pytest.approx(np.std([1, 0, 1, 1, 0, 1], ddof=1) / np.sqrt(6))
-    repeated = of_pairs(
-        np.repeat(margins, 50), [str(i // 50) for i in range(300)]
-    )  # the same six, each seen fifty times
+    # The same six, each seen fifty times
+    repeated = of_pairs(np.repeat(margins, 50), [str(i // 50) for i in range(300)])
     assert repeated.accuracy_stderr == pytest.approx(alone.accuracy_stderr)
     assert of_pairs(margins, ["one"] * 6).accuracy_stderr is None
 
@@ -105,9 +112,8 @@ def test_ratings():
     assert measured.auc == pytest.approx(sklearn.roc_auc_score(ratings > 2.5, predicted))
     assert measured.spearman == pytest.approx(np.corrcoef([1, 2.5, 2.5, 4], [1, 3, 2, 4])[0, 1])  # of ranks
     assert of_ratings(np.zeros(4), ratings).pearson is None
-    few = of_ratings(
-        np.arange(40.0), np.array([5.0] + [1.0] * 39)
-    )  # a resample of rows is likely to have one rating only
+    # A resample of rows is likely to have one rating only
+    few = of_ratings(np.arange(40.0), np.array([5.0] + [1.0] * 39))
     assert few.pearson == pytest.approx(np.corrcoef(np.arange(40), [5] + [1] * 39)[0, 1])
 
 
@@ -153,7 +159,7 @@ def test_what_held_out_data_do_not_define_is_said_and_not_formatted(tmp_path):
     settings |= {"kind": "ratings", "held_out": "h", "use": "u", "include_prompt": False, "result": result}
     plots = write_plots(tmp_path, "ratings", same, result["curve"])
     assert plots == ["calibration.png"]
-    text = card(settings, plots)
+    text = reward_model_card(settings, plots)
     assert "| accuracy | not defined |" in text
     assert "| 3 | not defined | not defined |" in text
     assert "trained on texts without prompts" in text

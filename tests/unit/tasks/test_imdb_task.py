@@ -55,9 +55,8 @@ def test_default_lengths_hold_every_prompt_and_every_reference():
 def test_defaults_name_only_what_exists():
     task = ImdbTask()
     assert asset_names(task.defaults) <= {*task.models, *task.classifiers}
-    assert asset_names(task.defaults["reward"]).isdisjoint(
-        asset_names(task.defaults["evaluation"])
-    )  # nobody marks its own work
+    # Nobody marks its own work
+    assert asset_names(task.defaults["reward"]).isdisjoint(asset_names(task.defaults["evaluation"]))
     for metric in task.defaults["evaluation"]["metrics"]:
         assert metric["name"] in registry.metrics
     assert task.defaults["reward"]["name"] in registry.metrics  # any metric is a reward

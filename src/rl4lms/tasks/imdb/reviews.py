@@ -54,10 +54,8 @@ def _by_folder(files: Iterable[tuple[str, bytes]], source: str) -> dict[str, lis
     splits: dict[str, list[Row]] = {}
     for name, content in files:
         folders = PurePosixPath(name).parts[:-1]
-        if not folders or folders[-1] not in (
-            "pos",
-            "neg",
-        ):  # aclImdb has unlabelled reviews and lists of addresses, too
+        # AclImdb has unlabelled reviews and lists of addresses, too
+        if not folders or folders[-1] not in ("pos", "neg"):
             continue
         split = folders[-2] if len(folders) > 1 and folders[-2] in ("train", "test") else "all"
         splits.setdefault(split, []).append((_decoded(content), folders[-1] == "pos"))

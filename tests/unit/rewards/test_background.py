@@ -9,7 +9,7 @@ import pytest
 
 from rl4lms.errors import RewardError
 from rl4lms.rewards import build
-from rl4lms.rewards.beside import begin
+from rl4lms.rewards.background import begin_scoring
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.combine import Sum
 from rl4lms.rewards.faults import STRICT
@@ -25,8 +25,8 @@ def rollout(tmp_path_factory):
 class Waiting:
     """A reward that is not done before the model's work is."""
 
-    def __init__(self, beside: bool) -> None:
-        self.beside, self.work_is_done = beside, threading.Event()
+    def __init__(self, in_background: bool) -> None:
+        self.in_background, self.work_is_done = in_background, threading.Event()
         self.thread: threading.Thread | None = None
 
     def __call__(self, completions, **columns):
@@ -36,8 +36,8 @@ class Waiting:
 
 
 def test_a_reward_beside_begins_at_once_in_a_thread_of_its_own(rollout):
-    reward = Waiting(beside=True)
-    result = begin(reward, rollout, STRICT)
+    reward = Waiting(in_background=True)
+    result = begin_scoring(reward, rollout, STRICT)
     while reward.thread is None:  # it has begun while nobody asks for the result
         pass
     reward.work_is_done.set()
@@ -47,8 +47,8 @@ def test_a_reward_beside_begins_at_once_in_a_thread_of_its_own(rollout):
 
 
 def test_any_other_reward_runs_where_it_is_asked_for(rollout):
-    reward = Waiting(beside=False)
-    result = begin(reward, rollout, STRICT)
+    reward = Waiting(in_background=False)
+    result = begin_scoring(reward, rollout, STRICT)
     assert reward.thread is None
     reward.work_is_done.set()
     assert result().scores == [1.0] * 4
@@ -57,18 +57,18 @@ def test_any_other_reward_runs_where_it_is_asked_for(rollout):
 
 def test_errors_arrive_where_the_result_is_asked_for(rollout):
     class Failing:
-        beside = True
+        in_background = True
 
         def __call__(self, completions):
             raise ValueError("no")
 
-    result = begin(Failing(), rollout, STRICT)
+    result = begin_scoring(Failing(), rollout, STRICT)
     with pytest.raises(RewardError, match="reward 'Failing' raised ValueError: no"):
         result()
 
 
 @pytest.mark.parametrize(
-    ("reward", "beside"),
+    ("reward", "in_background"),
     [
         ("rouge_combined", True),
         ({"name": "length_penalty", "at_most": 5}, True),
@@ -77,19 +77,19 @@ def test_errors_arrive_where_the_result_is_asked_for(rollout):
         ({"name": "http", "url": "http://127.0.0.1:9/"}, True),
     ],
 )
-def test_which_of_ours_run_beside(reward, beside):
-    assert build(reward).beside is beside
+def test_which_of_ours_run_in_background(reward, in_background):
+    assert build(reward).in_background is in_background
 
 
 def test_a_composition_runs_beside_if_all_of_it_does(tmp_path: Path):
     (tmp_path / "mine.py").write_text("def mine(completions):\n    return [0.0] * len(completions)\n")
     reward = {"name": "sum", "parts": [{"reward": "rouge_combined"}, {"reward": f"{tmp_path}/mine.py:mine"}]}
-    assert build(reward).beside is False  # somebody's function may need the main thread, for signals say
+    assert build(reward).in_background is False  # somebody's function may need the main thread, for signals say
 
 
 def test_parts_of_a_mixed_sum_run_beside_each_other(rollout):
     """The first part ends when the second one, which stays in this thread, has begun."""
-    waiting = Waiting(beside=True)
+    waiting = Waiting(in_background=True)
 
     def here(completions):
         waiting.work_is_done.set()
@@ -97,7 +97,7 @@ def test_parts_of_a_mixed_sum_run_beside_each_other(rollout):
 
     whole = Sum([{"reward": "dates", "key": "beside"}, {"reward": "dates", "key": "here", "weight": 10.0}])
     whole.inner = (waiting, here)
-    assert whole.beside is False
+    assert whole.in_background is False
     output = score_rollout(whole, rollout)
     assert output.scores == [21.0] * 4
     assert list(output.parts) == ["beside", "here"]
@@ -106,7 +106,7 @@ def test_parts_of_a_mixed_sum_run_beside_each_other(rollout):
 
 def test_an_error_of_a_part_beside_names_the_part(rollout):
     class Failing:
-        beside = True
+        in_background = True
 
         def __call__(self, completions):
             raise ValueError("no")
