@@ -62,7 +62,7 @@ LOG_KEYS = (
     ),
     LogKey("rollout/kl_per_sequence", "nats", "`kl_per_token` added up over a completion, mean over completions."),
     LogKey(
-        "rollout/kl_behaviour",
+        "rollout/kl_behaviour_per_token",
         "nats per token",
         "Mean over tokens of the log-prob that the token was drawn with (temperature, top-k, top-p and mask included) "
         "minus the reference's full softmax: it has the effect of truncation, which `kl_per_token` does not see.",
@@ -164,7 +164,7 @@ LOG_KEYS = (
     LogKey(
         "eval/kl_behaviour_per_token",
         "nats per token",
-        "As `rollout/kl_behaviour`, for the evaluation's decoding.",
+        "As `rollout/kl_behaviour_per_token`, for the evaluation's decoding.",
     ),
     LogKey("eval/kl_behaviour_per_sequence", "nats", "The same added up over a completion, mean over completions."),
     LogKey("eval/entropy", "nats per token", "As `rollout/entropy`."),

@@ -8,7 +8,6 @@ time and is slow; training does not use it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from rl4lms.errors import DataError, RewardError
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score as call_reward
-from rl4lms.rewards.composite import nested
+from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.types import Reward, Sample
 
@@ -77,9 +76,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         if (policy is None) != (ref_policy is None):
             raise ValueError("the KL term needs both policy and ref_policy")
         self.samples, self.tokenizer, self.tokens, self.reward = samples, tokenizer, tokens, reward
-        for part in nested(reward):
-            if hasattr(part, "use_tokenizer"):
-                part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
+        give_tokenizer([reward], tokenizer)
         self.prompt = prompt or PromptConfig()
         self.max_new_tokens, self.padding_side, self.time_limit = max_new_tokens, padding_side, time_limit
         self.policy, self.ref_policy, self.kl_coef = policy, ref_policy, kl_coef

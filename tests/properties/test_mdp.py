@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from rl4lms.config.data import PromptConfig
-from rl4lms.data.files import FileTask
 from rl4lms.errors import RewardError
-from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.mdp import TextGenEnv
 from rl4lms.rewards import build
+from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.training.loop import Loop
 from rl4lms.types import Experience
 from tests.runs import small_loop
@@ -67,7 +66,7 @@ def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     )
     if reward is not None:
         loop.reward = build(reward)
-        give_corpora([loop.reward], FileTask(loop.recipe.data), loop.models.tokenizer)
+        give_tokenizer([loop.reward], loop.models.tokenizer)
     loop.step(0)  # so that policy and reference differ
     caught: list[Experience] = []
     monkeypatch.setattr(loop.algorithm, "update", lambda experience, step: caught.append(experience) or {})

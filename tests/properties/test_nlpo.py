@@ -123,7 +123,7 @@ def test_kl_of_the_reward_is_zero_at_step_zero_under_any_truncation(tmp_path: Pa
     loop = small_loop(tmp_path, algorithm={"name": "nlpo", "mask_top_p": 0.5}, rollout=EVERYTHING)
     numbers = loop.step(0)
     assert abs(numbers["rollout/kl_per_token"]) < 1e-6
-    assert numbers["rollout/kl_behaviour"] > 0.1  # what truncation did, logged beside it
+    assert numbers["rollout/kl_behaviour_per_token"] > 0.1  # what truncation did, logged beside it
 
 
 def test_the_mask_bites_even_under_a_smaller_top_k(tmp_path: Path) -> None:

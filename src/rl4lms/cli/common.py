@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.runs.layout import CONFIG_FILE, is_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-CONFIG_FILE = "config.resolved.yaml"
 
 
 def recipe_names() -> list[str]:
@@ -40,11 +40,6 @@ def find_recipe(name: str) -> Path:
         f"{name}: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; "
         f"{did_you_mean(name, recipe_names())}"
     )
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether this is the folder of a run."""
-    return (folder / CONFIG_FILE).is_file()
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rl4lms.runs.layout import is_run
+
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
 
@@ -97,7 +99,7 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
     from rl4lms.errors import ConfigError
 
     folder = Path(target)
-    if common.is_run(folder):
+    if is_run(folder):
         return common.read(folder, overrides), folder
     if target.endswith((".yaml", ".yml")) or target in common.recipe_names():
         return common.read(common.find_recipe(target), overrides), None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rl4lms.runs.layout import is_run
+
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
 
@@ -46,7 +48,7 @@ def generate(
 
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     texts = _prompts(prompts or [], file)
-    run = common.read(Path(model)) if common.is_run(Path(model)) else None
+    run = common.read(Path(model)) if is_run(Path(model)) else None
     common.quiet()
     from rich.text import Text
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rl4lms.runs.layout import is_run
+
 EPILOG = "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1"
 
 
@@ -30,8 +32,8 @@ def train(
     """Train a language model as a recipe says."""
     from rl4lms.cli import common
 
-    is_run = resume and common.is_run(Path(recipe))
-    settings = common.read(Path(recipe) if is_run else common.find_recipe(recipe), overrides or ())
+    resumed = resume and is_run(Path(recipe))
+    settings = common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides or ())
     if dry_run:
         _dry_run(settings)
         return

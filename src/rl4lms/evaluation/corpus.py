@@ -1,6 +1,4 @@
-"""What metrics and rewards cannot know by themselves: the corpus that statistics are taken from, and the policy's
-tokenizer.
-"""
+"""What metrics and rewards cannot know by themselves: the corpus that statistics are taken from."""
 
 from __future__ import annotations
 
@@ -8,22 +6,18 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from rl4lms.data.files import read_rows, texts_of
 from rl4lms.errors import DataError
 from rl4lms.rewards import nested
 from rl4lms.types import Task
 
 
-def give_corpora(components: Iterable[Any], task: Task, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Give metrics and rewards, and whatever is inside them, the corpus they name (`fit`), or the tokenizer
-    (`use_tokenizer`).
+def give_corpora(components: Iterable[Any], task: Task) -> None:
+    """Give metrics and rewards, and whatever is inside them, the corpus they name (`fit`).
 
     Args:
         components: metrics, rewards, None.
         task: has the splits that a corpus may name; anything else is a file of data.
-        tokenizer: of the policy. Without one the corpora are given, which are known before any model is loaded.
 
     Raises:
         DataError: a corpus has no references, or its file cannot be read.
@@ -31,10 +25,8 @@ def give_corpora(components: Iterable[Any], task: Task, tokenizer: PreTrainedTok
     for component in components:
         for part in nested(component):
             name = getattr(part, "corpus", None)
-            if tokenizer is None and isinstance(name, str) and hasattr(part, "fit"):
+            if isinstance(name, str) and hasattr(part, "fit"):
                 part.fit(corpus(task, name), name)
-            if tokenizer is not None and hasattr(part, "use_tokenizer"):
-                part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
 
 
 def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:

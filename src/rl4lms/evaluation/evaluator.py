@@ -12,13 +12,13 @@ from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.kl import k3
-from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.metrics import compute_all
 from rl4lms.models.build import Models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
 from rl4lms.models.scoring import TextScorer
 from rl4lms.rewards.call import score_rollout
+from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
@@ -169,7 +169,7 @@ def build_evaluator(
         split: the recipe's where None.
     """
     samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
-    give_corpora([*metrics[0], reward], task, models.tokenizer)
+    give_tokenizer([*metrics[0], reward], models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
     return Evaluator(
         engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1]

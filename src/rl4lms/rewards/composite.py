@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl4lms.errors import RewardError
 from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, score
 from rl4lms.rewards.faults import STRICT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Container:
@@ -59,6 +63,13 @@ def nested(component: Any) -> Iterator[Any]:
     yield component
     for inside in component.inner if isinstance(component, Container) else ():
         yield from nested(inside)
+
+
+def give_tokenizer(components: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give rewards and metrics, and whatever is inside them, a way to decode ids, where they have `use_tokenizer`."""
+    for part in (part for component in components for part in nested(component)):
+        if hasattr(part, "use_tokenizer"):
+            part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
 
 
 def state_of(reward: Any) -> list[dict[str, Any]]:

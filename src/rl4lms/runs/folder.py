@@ -14,17 +14,12 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, Rl4lmsError, StorageError
 from rl4lms.runs.checkpoint import Checkpoints
 from rl4lms.runs.environment import environment
+from rl4lms.runs.layout import CONFIG_FILE, is_run
 from rl4lms.runs.lock import RunLock
 from rl4lms.runs.storage import storage_errors, tidy, write_text
 
-CONFIG_FILE = "config.resolved.yaml"
 # A run that failed before its first evaluation left nothing to lose.
 _NOTHING_TO_LOSE = {CONFIG_FILE, "env.json", "samples", "checkpoints", "faults.jsonl"}
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether a run began there."""
-    return (folder / CONFIG_FILE).is_file()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Whether a result can be written, found out before the hours that make it."""
+"""Check that an output path is writable before the work that fills it.
+
+What is written goes to a temporary name first: one that is just short enough may become too long by it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import shutil
 from pathlib import Path
 
 from rl4lms.errors import ConfigError
-
-# What `rl4lms.runs.storage` writes into first has this name; a name that is just short enough becomes too long by it.
-_TEMPORARY = ".{}.writing"
+from rl4lms.runs.storage import temporary_of
 
 
 def check_folder(output: Path) -> None:
@@ -19,7 +20,7 @@ def check_folder(output: Path) -> None:
     """
     if output.name in ("", ".."):
         raise ConfigError(f"{output}: name the folder that should be made, not one that is there already")
-    trial = output.with_name(_TEMPORARY.format(output.name))
+    trial = temporary_of(output)
     try:
         if output.exists() and not (output.is_dir() and not any(output.iterdir())):
             raise ConfigError(f"{output}: there is something already; name another output folder")
@@ -41,7 +42,7 @@ def check_file(output: Path, option: str) -> None:
     try:
         if output.is_dir():
             raise ConfigError(f"{option} {output}: this is a folder; name a file")
-        trial = output.with_name(_TEMPORARY.format(output.name))
+        trial = temporary_of(output)
         output.parent.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()

@@ -29,12 +29,17 @@ _ADVICE = {
 _ANYWHERE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
+def temporary_of(path: Path) -> Path:
+    """Return where a file or folder is written before it takes its place."""
+    return path.with_name(f".{path.name}{_NEW}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file beside its place and rename it, so that a crash leaves the former content or the new one.
 
     Lone surrogates, which UTF-8 cannot hold, are written as JSON escapes.
     """
-    temporary = path.with_name(f".{path.name}{_NEW}")
+    temporary = temporary_of(path)
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
@@ -69,7 +74,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     What was there before stays until the new one is complete on disk; a crash between the two renames is mended by
     `tidy`.
     """
-    new, old = folder.with_name(f".{folder.name}{_NEW}"), folder.with_name(f".{folder.name}{_OLD}")
+    new, old = temporary_of(folder), folder.with_name(f".{folder.name}{_OLD}")
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()

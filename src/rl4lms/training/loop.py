@@ -247,7 +247,7 @@ class Loop:
                 "kl_per_token": mean(e.kl, mask),
                 "kl_k3_per_token": mean(k3(e.kl), mask),
                 "kl_per_sequence": mean(e.kl.sum(-1), e.row_mask),
-                "kl_behaviour": mean(e.logprobs - e.ref_logprobs, mask),
+                "kl_behaviour_per_token": mean(e.logprobs - e.ref_logprobs, mask),
             }
         for name, part in output.parts.items():
             values = [v for v in part if v is not None]

@@ -29,7 +29,8 @@ from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
-from rl4lms.runs.folder import is_run, last_good, open_folder, write_config
+from rl4lms.runs.folder import last_good, open_folder, write_config
+from rl4lms.runs.layout import is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import tidy
 from rl4lms.runs.tracking import RunLog, SilentLog

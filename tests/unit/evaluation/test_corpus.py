@@ -13,7 +13,7 @@ from rl4lms.data.files import FileTask
 from rl4lms.errors import DataError
 from rl4lms.evaluation.corpus import corpus, give_corpora
 from rl4lms.rewards import nested, state_of
-from rl4lms.rewards.composite import Container
+from rl4lms.rewards.composite import Container, give_tokenizer
 from tests.tiny import number_tokenizer
 
 
@@ -53,13 +53,13 @@ def test_everything_inside_gets_what_it_names(task):
     assert beside.given is None
 
 
-def test_the_tokenizer_decodes_without_special_tokens(task):
+def test_the_tokenizer_decodes_without_special_tokens():
     class Decoding:
         def use_tokenizer(self, decode):
             self.decode = decode
 
     tokenizer, part = number_tokenizer(), Decoding()
-    give_corpora([part], task, tokenizer)
+    give_tokenizer([part], tokenizer)
     ids = tokenizer("1 2 3", add_special_tokens=False)["input_ids"]
     assert part.decode([ids, [*ids, tokenizer.eos_token_id], []]) == ["1 2 3", "1 2 3", ""]
 
@@ -80,6 +80,6 @@ def test_rewards_of_others_may_use_these_names_for_themselves(task):
 
     reward = Own()
     give_corpora([reward], task)
-    give_corpora([reward], task, number_tokenizer())
+    give_tokenizer([reward], number_tokenizer())
     assert list(nested(reward)) == [reward]
     assert state_of(reward) == []
