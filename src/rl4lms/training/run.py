@@ -29,7 +29,7 @@ from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
-from rl4lms.runs.folder import is_run, last_good, open_folder, write_config
+from rl4lms.runs.folder import is_run, last_good, open_folder, unreadable, write_config
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import tidy
 from rl4lms.runs.tracking import RunLog, SilentLog
@@ -253,6 +253,8 @@ def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
         saved = f"the run is finished, and its model is in {folder / 'model'}"
     else:
         saved = f"saved in {last}" if last is not None else "no checkpoint was written yet, so it will start over"
+        if last is None and unreadable(folder):
+            saved = "its checkpoints cannot be read now"
     return f"stopped by {signal}{during}{after}; {saved}"
 
 
