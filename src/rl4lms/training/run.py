@@ -12,6 +12,7 @@ import torch
 
 from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.recipe import Recipe
@@ -21,9 +22,6 @@ from rl4lms.evaluation.evaluator import build_evaluator
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import build_models
 from rl4lms.models.loading import check_window, resolve_device
-from rl4lms.plugins import registry
-from rl4lms.plugins.building import build
-from rl4lms.plugins.component import Component
 from rl4lms.rewards import load_state, state_of
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
@@ -223,21 +221,6 @@ def _with_models(
     if recipe.decoding.mask and not (algorithm is not None and algorithm.needs_mask_policy):
         raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
     return recipe
-
-
-def build_algorithm(component: Component) -> Algorithm:
-    """Build the algorithm that a recipe names.
-
-    Raises:
-        UnknownNameError: there is none of that name.
-        ConfigError: an option is wrong, or this is no algorithm.
-    """
-    algorithm = build(registry.algorithms, component)
-    if not isinstance(algorithm, Algorithm):
-        raise ConfigError(
-            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms/own.md has an example"
-        )
-    return algorithm
 
 
 def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
