@@ -21,7 +21,7 @@ from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.models.loading import DTYPES
 from rl4lms.supervised import assets
-from rl4lms.tasks import task_of
+from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.run import run_folder
 from rl4lms.types import ModelSpec
 
@@ -69,9 +69,9 @@ def describe(recipe: Recipe) -> list[Line]:
     if r.supervised is not None or supervised_only:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
     if not supervised_only:
-        lines += _iteration_lines(r, len(task.samples("train")))
+        lines += _iteration_lines(r, len(samples_of(task, "train")))
     evaluations = _evaluations(r, supervised_only)
-    prompts = min(r.evaluation.prompts, len(task.samples(r.evaluation.split)))
+    prompts = min(r.evaluation.prompts, len(samples_of(task, r.evaluation.split)))
     lines.append(
         Line(
             "evaluations",

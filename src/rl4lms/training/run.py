@@ -33,7 +33,7 @@ from rl4lms.runs.storage import tidy
 from rl4lms.runs.tracking import RunLog, SilentLog
 from rl4lms.supervised.assets import with_assets
 from rl4lms.supervised.warm_start import warm_start, warm_started
-from rl4lms.tasks import task_of
+from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.callbacks import Evaluations
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, finish
@@ -145,6 +145,7 @@ def assemble(
     display, stop = display or Display(enabled=False), stop or StopSignals()
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
+    prompts = samples_of(task, "train") if algorithm is not None else ()
     recipe = _with_models(recipe, task, algorithm, display, stop)
     # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process
     # scores for all.
@@ -193,7 +194,7 @@ def assemble(
         algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
         engine=LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed),
         reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
-        samples=task.samples("train") if algorithm is not None else (),
+        samples=prompts,
         state=state,
         checkpoints=Checkpoints(
             folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))
