@@ -22,7 +22,7 @@ from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_
 from rl4lms.models.loading import DTYPES
 from rl4lms.supervised import assets
 from rl4lms.tasks import samples_of, task_of
-from rl4lms.training.run import run_folder
+from rl4lms.training.run import check_trains, run_folder
 from rl4lms.types import ModelSpec
 
 
@@ -58,6 +58,7 @@ def describe(recipe: Recipe) -> list[Line]:
     Raises:
         Rl4lmsError: the task's data cannot be read, or an algorithm, a reward or a metric cannot be used.
     """
+    check_trains(recipe)
     r, task = recipe, task_of(recipe)
     algorithm = None if r.algorithm is None else build_algorithm(r.algorithm)
     check_files(r)
@@ -66,7 +67,7 @@ def describe(recipe: Recipe) -> list[Line]:
     absent = metrics_of(light, task)[1]
     supervised_only = r.algorithm is None
     lines = [Line("run folder", str(run_folder(r)))]
-    if r.supervised is not None or supervised_only:
+    if r.supervised is not None:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
     if not supervised_only:
         lines += _iteration_lines(r, len(samples_of(task, "train")))
@@ -116,9 +117,8 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
 
 
 def _warm_start(r: Recipe, rows: int) -> str:
-    from rl4lms.config.algorithms import SupervisedConfig
-
-    config = r.supervised or SupervisedConfig()
+    config = r.supervised
+    assert config is not None
     batch = config.batch_size * config.gradient_accumulation_steps
     steps = config.max_steps or int(-(-rows // batch) * config.epochs)
     return f"{rows:,} texts, {steps:,} steps of {batch}"

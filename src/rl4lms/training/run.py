@@ -132,6 +132,19 @@ def run(
     return result
 
 
+def check_trains(recipe: Recipe) -> None:
+    """Refuse a recipe with neither an algorithm nor a warm start; evaluations have no use for either.
+
+    Raises:
+        ConfigError: there is nothing to train.
+    """
+    if recipe.algorithm is None and recipe.supervised is None:
+        raise ConfigError(
+            "algorithm: null, and there is no `supervised`: nothing would be trained; add a block `supervised` for the "
+            "warm start alone ({} for its defaults), or name an algorithm"
+        )
+
+
 def assemble(
     recipe: Recipe,
     folder: Path,
@@ -143,6 +156,7 @@ def assemble(
     """Build everything that a run needs."""
     keep_freed_memory()
     display, stop = display or Display(enabled=False), stop or StopSignals()
+    check_trains(recipe)
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
     prompts = samples_of(task, "train") if algorithm is not None else ()
@@ -154,7 +168,7 @@ def assemble(
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
     device = resolve_device(recipe.device)
-    if recipe.supervised is not None or algorithm is None:
+    if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):
             report = functools.partial(display.report, "warm start")
             distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, report))
