@@ -39,7 +39,7 @@ class CheckpointError(Rl4lmsError, RuntimeError):
 
 
 class StorageError(Rl4lmsError, OSError):
-    """A run folder that cannot be written to: the disk is full, it is read-only, or it was deleted."""
+    """A run folder that cannot be written to (the disk is full, it is read-only, or it was deleted), or read."""
 
 
 class NonFiniteError(Rl4lmsError, ArithmeticError):

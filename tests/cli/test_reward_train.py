@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rl4lms.cli import reward as cli_reward
 from rl4lms.cli.main import app
 from rl4lms.config.reader import read_text
 from rl4lms.plugins.component import Component
 from rl4lms.rewards import build
+from rl4lms.supervised.reward_model import train_reward_model
 from tests.tiny import tiny_lm, word_tokenizer
 
 
@@ -78,3 +81,11 @@ def test_the_line_that_is_printed_builds_the_reward(base, tmp_path, prompt):
     reward = build(component)
     scores = reward(prompts=["w9"], completions=["w3"], completion_ids=[[1]], references=[()])
     assert 0 < scores[0] < 1
+
+
+def test_the_command_has_the_defaults_of_the_function():
+    """A command line loads no torch, so that they stand there again."""
+    command, function = (inspect.signature(f).parameters for f in (cli_reward.train, train_reward_model))
+    shared = command.keys() & function.keys() - {"train", "output", "base", "curve"}
+    assert len(shared) >= 10
+    assert {name: command[name].default for name in shared} == {name: function[name].default for name in shared}

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 import rl4lms
-from rl4lms.errors import CheckpointError, ConfigError, NonFiniteError
+from rl4lms.errors import CheckpointError, ConfigError, NonFiniteError, StorageError
 from rl4lms.runs import checkpoint
 from rl4lms.runs.checkpoint import FORMAT, Checkpoints, verify
-from rl4lms.runs.folder import last_good
+from rl4lms.runs.folder import how_to_go_on, last_good
 from rl4lms.training.run import run
 from tests.faults.sweep import outcome
 from tests.runs import metric_lines, save_tiny, small_loop, small_recipe
@@ -211,23 +211,43 @@ def test_another_model_at_the_same_path_is_refused(finished: Path, run_folder: P
     assert model.is_dir()
 
 
-def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(
-    finished: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EIO, "check the disk"),
+        (errno.EACCES, "change its permissions"),
+        (errno.ESTALE, "mount the file system again"),
+    ],
+)
+@pytest.mark.parametrize("at", ["scandir", "stat", "_sha256", "load_file"])
+def test_a_checkpoint_that_cannot_be_read_is_not_damaged(
+    finished: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str, at: str
 ) -> None:
-    read = checkpoint._sha256
+    """It may be good, so nothing is removed and no older one takes its place."""
+    newest = run_folder / "checkpoints" / "step-000004"
+    path = newest.parent if at == "scandir" else newest / ("manifest.json" if at == "stat" else "policy.safetensors")
+    owner: Any = {"scandir": os, "stat": Path}.get(at, checkpoint)
+    original = getattr(owner, at)
 
-    def bad_sector(path: Path) -> str:
-        if path.parent.name == "step-000004":
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return read(path)
+    def refused(asked: Any, *args: Any, **kwargs: Any) -> Any:
+        if Path(asked) == path:
+            raise OSError(number, os.strerror(number), str(path))
+        return original(asked, *args, **kwargs)
 
-    monkeypatch.setattr(checkpoint, "_sha256", bad_sector)
-    last = run_folder / "checkpoints" / "step-000003"
-    assert last_good(run_folder) == last
-    folder = run_folder / "checkpoints" / "step-000004"
-    assert verify(folder) == f"it cannot be read: {os.strerror(errno.EIO)}"
-    with pytest.raises(CheckpointError, match="step-000004: it cannot be read"):
-        small_loop(finished, output_dir=str(run_folder), **SETTINGS).checkpoints.load(4, None)  # type: ignore[arg-type]
+    before = {path: path.read_bytes() for path in newest.parent.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, at, refused)
+        with pytest.raises(StorageError) as caught:
+            resume(finished, run_folder)
+        if at != "load_file":  # the load alone fails
+            assert last_good(run_folder) is None
+            assert how_to_go_on(run_folder).startswith("continue as soon as its checkpoints can be read: rl4lms train")
+    assert str(caught.value) == (
+        f"{path}: cannot be read ({errno.errorcode[number]}: {os.strerror(number)}), which does not say that it is "
+        f"damaged, so nothing was removed; {advice}, then continue with --resume (in Python: resume=True)"
+    )
+    assert {path: path.read_bytes() for path in newest.parent.rglob("*") if path.is_file()} == before
+    assert last_good(run_folder) == newest
 
 
 def test_fewer_iterations_than_were_made_are_refused_before_anything_is_written(

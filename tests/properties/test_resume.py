@@ -266,7 +266,7 @@ def test_a_changed_algorithm_file_is_told(tmp_path: Path, capsys: pytest.Capture
     code = tmp_path / "mine.py"
     code.write_text("from rl4lms import PPO\n\n\nclass Mine(PPO):\n    pass\n")
     run(small_recipe(tmp_path, algorithm={"name": f"{code}:Mine"}))
-    code.write_text("from rl4lms import PPO\n\n\nclass Mine(PPO):\n    gamma = 0.9\n")
+    code.write_text("from rl4lms import PPO\n\n\nclass Mine(PPO):\n    whole_sequences = True\n")
     longer = {"iterations": 4, "prompts_per_iteration": 16}
     run(small_recipe(tmp_path, algorithm={"name": f"{code}:Mine"}, training=longer), resume=True)
     assert f"the file {code} has changed since the checkpoint was written\n" in capsys.readouterr().err

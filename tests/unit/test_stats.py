@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -310,3 +311,22 @@ def test_levels_of_correlation_over_few_documents():
     assert (one.low, one.high) == (-1, 1)
     perfect = stats.summary_level_correlation([[1, 2, 3], [1, 2, 4], [1, 3, 2]], [[1, 2, 3]] * 3, "kendall")
     assert -1 <= perfect.low < perfect.value < perfect.high <= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_the_bootstrap_error_of_a_mean_is_that_of_the_mean(n):
+    """With every bootstrap sample there is, and with drawn ones."""
+    rng = np.random.default_rng(n)
+    values = rng.exponential(size=n)
+    _, expected = stats.mean_stderr(values)
+    drawn = values[rng.integers(0, n, (40_000, n))].mean(1)
+    assert stats.bootstrap_stderr(drawn, n) == pytest.approx(expected, rel=0.02)
+    if n <= 5:
+        every = np.array([values[list(rows)].mean() for rows in itertools.product(range(n), repeat=n)])
+        assert stats.bootstrap_stderr(every, n) * np.sqrt(1 - 1 / len(every)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_no_bootstrap_error_of_a_single_value():
+    assert stats.bootstrap_stderr([1.0, 1.0, 1.0], 1) is None
+    assert stats.bootstrap_stderr([1.0], 3) is None
+    assert stats.bootstrap_stderr([], 3) is None

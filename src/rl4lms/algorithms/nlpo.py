@@ -31,7 +31,7 @@ class NLPO(PPO):
     needs_mask_policy: ClassVar[bool] = True
 
     mask_top_p: Annotated[float, Option("1 allows every token: PPO", gt=0, le=1)] = 0.9
-    min_tokens_to_keep: Annotated[int, Option(ge=1)] = 1
+    min_tokens_to_keep: Annotated[int, Option("lower bound of the mask's size", ge=1)] = 1
     mask_update_every: Annotated[int, Option("iterations between copies of the policy into the mask policy", ge=1)] = 10
 
     def mask_rule(self) -> MaskRule:

@@ -26,14 +26,16 @@ class PPO(Algorithm):
 
     needs_value: ClassVar[bool] = True
 
-    n_epochs: Annotated[int, Option(ge=1)] = 4
-    clip_range: Annotated[float, Option(gt=0)] = 0.2
-    clip_range_vf: Annotated[float | None, Option(gt=0)] = None
-    vf_coef: Annotated[float, Option(ge=0)] = 0.5
-    ent_coef: Annotated[float, Option(ge=0)] = 0.0
-    gamma: Annotated[float, Option(gt=0, le=1)] = 1.0
-    gae_lambda: Annotated[float, Option(ge=0, le=1)] = 0.95
-    whiten_advantages: bool = True
+    n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 4
+    clip_range: Annotated[
+        float, Option("ε of the clipped surrogate: moving a ratio beyond 1 ± ε gains nothing", gt=0)
+    ] = 0.2
+    clip_range_vf: Annotated[float | None, Option("how far a value may move in one iteration; null: any", gt=0)] = None
+    vf_coef: Annotated[float, Option("weight of the value loss", ge=0)] = 0.5
+    ent_coef: Annotated[float, Option("weight of the entropy bonus; 0 saves the passes that it costs", ge=0)] = 0.0
+    gamma: Annotated[float, Option("discount γ of rewards, per token", gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Option("λ of the advantages: 0 trusts the values, 1 the returns", ge=0, le=1)] = 0.95
+    whiten_advantages: Annotated[bool, Option("bring them to mean 0 and deviation 1 over the iteration")] = True
 
     @property
     def needs_entropy(self) -> bool:

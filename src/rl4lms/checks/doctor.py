@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import Rl4lmsError
+from rl4lms.errors import ConfigError, Rl4lmsError
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.display import Display
 from rl4lms.supervised.assets import with_assets
 from rl4lms.tasks import task_of
 from rl4lms.training.loop import Loop
-from rl4lms.training.run import assemble
+from rl4lms.training.run import assemble, check_trains
 from rl4lms.types import Rollout, Sample
 
 Status = Literal["ok", "warn", "fail"]
@@ -55,6 +55,11 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
         rows: prompts of the iteration.
         display: shows the building of assets.
     """
+    try:
+        check_trains(recipe)
+    except ConfigError as error:
+        yield Verdict("recipe", "fail", "nothing to train", str(error))
+        return
     if recipe.algorithm is None:
         yield from _data(recipe, None)
         yield Verdict(

@@ -14,14 +14,15 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
+from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.build import build_algorithm
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
-from rl4lms.evaluation.build import metrics_of, reward_of, without_models
+from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.models.loading import DTYPES
-from rl4lms.plugins import registry
 from rl4lms.supervised import assets
-from rl4lms.tasks import task_of
-from rl4lms.training.run import run_folder
+from rl4lms.tasks import samples_of, task_of
+from rl4lms.training.run import check_trains, run_folder
 from rl4lms.types import ModelSpec
 
 
@@ -51,23 +52,27 @@ class ModelSize:
 def describe(recipe: Recipe) -> list[Line]:
     """Return derived quantities in the order they are worth reading. Builds no asset and loads no weights.
 
-    Rewards and metrics that run no model and nobody's code are built, and tried on one sample.
+    Rewards and metrics that run no model and nobody's code are built, and tried on one sample. Files of others are
+    executed and their options checked, as in training; only an algorithm is made.
 
     Raises:
-        Rl4lmsError: the task's data cannot be read, or a reward or metric cannot be used.
+        Rl4lmsError: the task's data cannot be read, or an algorithm, a reward or a metric cannot be used.
     """
+    check_trains(recipe)
     r, task = recipe, task_of(recipe)
+    algorithm = None if r.algorithm is None else build_algorithm(r.algorithm)
+    check_files(r)
     light = without_models(r)
     reward_of(light, task)
     absent = metrics_of(light, task)[1]
     supervised_only = r.algorithm is None
     lines = [Line("run folder", str(run_folder(r)))]
-    if r.supervised is not None or supervised_only:
+    if r.supervised is not None:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
     if not supervised_only:
-        lines += _iteration_lines(r, len(task.samples("train")))
+        lines += _iteration_lines(r, len(samples_of(task, "train")))
     evaluations = _evaluations(r, supervised_only)
-    prompts = min(r.evaluation.prompts, len(task.samples(r.evaluation.split)))
+    prompts = min(r.evaluation.prompts, len(samples_of(task, r.evaluation.split)))
     lines.append(
         Line(
             "evaluations",
@@ -79,7 +84,7 @@ def describe(recipe: Recipe) -> list[Line]:
     size = model_size(r, task.models)
     if size is None:
         return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]
-    return [*lines, *_memory_lines(r, size)]
+    return [*lines, *_memory_lines(r, size, algorithm)]
 
 
 def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
@@ -112,9 +117,8 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
 
 
 def _warm_start(r: Recipe, rows: int) -> str:
-    from rl4lms.config.algorithms import SupervisedConfig
-
-    config = r.supervised or SupervisedConfig()
+    config = r.supervised
+    assert config is not None
     batch = config.batch_size * config.gradient_accumulation_steps
     steps = config.max_steps or int(-(-rows // batch) * config.epochs)
     return f"{rows:,} texts, {steps:,} steps of {batch}"
@@ -176,8 +180,7 @@ def _size(lm: Any, bytes_per_number: int) -> ModelSize:
     )
 
 
-def _memory_lines(r: Recipe, size: ModelSize) -> Iterator[Line]:
-    algorithm = None if r.algorithm is None else registry.algorithms.get(r.algorithm.name)
+def _memory_lines(r: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Iterator[Line]:
     needs_value, needs_mask = (
         algorithm is not None and algorithm.needs_value,
         algorithm is not None and algorithm.needs_mask_policy,

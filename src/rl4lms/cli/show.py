@@ -109,12 +109,14 @@ def _options(out: Console, model: Any) -> None:
 def _task(out: Console, kind: Registry, name: str) -> None:
     from rich.text import Text
 
+    from rl4lms.tasks import build
+
     target = kind.get(name)
     card = Path(inspect.getfile(target)).with_name("README.md")
     if card.is_file():
         out.print()
         out.print(card.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
-    task = target()
+    task = build(name)
     out.print(Text(f"First prompts of the train split ({task.edition} edition):", style="bold"))
     for sample in list(task.samples("train"))[:_SAMPLES]:
         reference = f"  →  {sample.references[0]}" if sample.references else ""

@@ -28,7 +28,9 @@ class Recipe(Block):
     data: DataConfig | None = None
     prompt: PromptConfig = PromptConfig()
     supervised: SupervisedConfig | None = None
-    algorithm: Component | None = Field(Component(name="ppo"), description="null: the warm start alone, no RL")
+    algorithm: Component | None = Field(
+        Component(name="ppo"), description="null: the warm start alone, no RL; needs supervised"
+    )
     reward: Component | None = None
     reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()

@@ -6,9 +6,10 @@ for whatever is still unset, then types. Every message starts with the place the
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import yaml
@@ -271,6 +272,8 @@ def _plain(value: Any, source: str, path: KeyPath = ()) -> Any:
         return [_plain(item, source, (*path, index)) for index, item in enumerate(value)]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if callable(value):
+        raise ConfigError(located(source, path, _no_code(value, path)))
     if not isinstance(value, str | int | float | bool | None):
         raise ConfigError(
             located(source, path, f"{type(value).__name__} is not a kind of value that a recipe can hold")
@@ -279,6 +282,24 @@ def _plain(value: Any, source: str, path: KeyPath = ()) -> Any:
         return checked(value)
     except ValueError as error:
         raise ConfigError(located(source, path, str(error))) from None
+
+
+def _no_code(value: Callable[..., Any], path: KeyPath) -> str:
+    """Say what cannot be written into a recipe, and what to write instead."""
+    keys = [key for key in path if key in REGISTRIES]
+    kind = REGISTRIES[str(keys[-1])] if keys else None
+    what = "a class" if inspect.isclass(value) else "a function" if inspect.isroutine(value) else "an object"
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if kind is None:
+        return f"{what} ({name}) cannot be written into a recipe, which is text"
+    known = kind.name_of(value) or (registry.metrics.name_of(value) if kind is registry.rewards else None)
+    found = known or registry.loadable(value)
+    if known or is_path(found):
+        return f"{what} ({name}) cannot be written into a recipe, which is text; write its name, {found!r}"
+    return (
+        f'{what} ({name}) cannot be written into a recipe, which is text; register it by @rl4lms.{kind.kind}("name") '
+        f"and write that name, or write path/to/file.py:name of one at the top of a file"
+    )
 
 
 def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:

@@ -9,6 +9,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
 from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.metrics import build_all
+from rl4lms.plugins import building, registry
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.files import is_path
 from rl4lms.rewards import build as build_reward
@@ -86,6 +87,29 @@ def without_models(recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={"evaluation": evaluation, "reward": recipe.reward if light(recipe.reward) else None}
     )
+
+
+def check_files(recipe: Recipe) -> None:
+    """Check the options of rewards and metrics in files, whose functions and classes are looked at and not called.
+
+    Raises:
+        ConfigError: as when they are built: a file cannot be used, or an option is wrong.
+    """
+    metrics = [metric.model_dump() for metric in recipe.evaluation.metrics]
+    reward = None if recipe.reward is None else recipe.reward.model_dump()
+    for kind, components in ((registry.rewards, reward), (registry.metrics, metrics)):
+        for component in _in_files(components):
+            building.check(kind, component)
+
+
+def _in_files(value: Any) -> Iterator[Component]:
+    if isinstance(value, Mapping):
+        if is_path(str(value.get("name", ""))):
+            yield Component.model_validate(value)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _in_files(item)
 
 
 def _heavy(value: Any) -> Iterator[bool]:

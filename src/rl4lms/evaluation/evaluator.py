@@ -21,6 +21,7 @@ from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass
+from rl4lms.tasks import samples_of
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 
 # Evaluation draws do not depend on the training step: every evaluation of a run uses the same random numbers, so that
@@ -167,8 +168,11 @@ def build_evaluator(
         reward: reported beside the metrics; None where there is none.
         metrics: those that can be computed, and what those lack that cannot; see `build.metrics_of`.
         split: the recipe's where None.
+
+    Raises:
+        DataError: the split has no prompts.
     """
-    samples = task.samples(split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
+    samples = samples_of(task, split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
     give_tokenizer([*metrics[0], reward], models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
     return Evaluator(

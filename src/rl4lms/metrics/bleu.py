@@ -14,6 +14,7 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.plugins.options import Option
+from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
 
 Smoothing = Literal["none", "floor", "add-k", "exp"]
@@ -104,10 +105,8 @@ def resampled_sums(rows: ArrayLike, resamples: int = 200, seed: int = 0) -> NDAr
 
 
 def corpus_value(value: Any, samples: Any, n: int) -> CorpusValue:
-    """Return a number of a corpus of n texts, with the standard deviation of its bootstrap samples; no error is known
-    for a single text.
-    """
-    return CorpusValue(float(value), float(np.std(samples, ddof=1)) if n > 1 else None)
+    """Return a number of a corpus of n texts, with its error by bootstrap samples; none is known for a single text."""
+    return CorpusValue(float(value), bootstrap_stderr(samples, n))
 
 
 def _statistics(completion: str, texts: tuple[str, ...], max_n: int, tokenize: str, lowercase: bool) -> list[int]:

@@ -24,6 +24,7 @@ from scipy import sparse
 
 from rl4lms.metrics.support import signature
 from rl4lms.plugins.options import Option
+from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -47,10 +48,11 @@ class Diversity:
     and entropy for n = 1, 2, MSTTR and `mean_length`. What cannot be computed is left out: n-grams of texts that have
     none, MSTTR of fewer words than a segment.
 
-    Standard errors are the standard deviation over sets of texts drawn with replacement (seeded), none for a single
-    text. A drawn set repeats some texts, so its values of `vocab_size`, `unique`, `distinct` and the entropies are
-    lower on average than that of the texts themselves, and it never goes beyond their shortest and longest: for these
-    keys the error is a measure of spread, not half of an interval around the value.
+    Standard errors are the standard deviation over sets of texts drawn with replacement (seeded), times √(n / (n - 1))
+    for n texts (`rl4lms.stats.bootstrap_stderr`), none for a single text. A drawn set repeats some texts, so its values
+    of `vocab_size`, `unique`, `distinct` and the entropies are lower on average than that of the texts themselves, and
+    it never goes beyond their shortest and longest: for these keys the error is a measure of spread, not half of an
+    interval around the value.
     """
 
     def __init__(
@@ -92,14 +94,13 @@ class Diversity:
                 if self._detail == "all"
                 else {key: samples for key, samples in found.items() if key in self._standard}
             )
-            values |= {key + suffix: _value(samples) for key, samples in kept.items()}
+            values |= {key + suffix: _value(samples, n) for key, samples in kept.items()}
         return values
 
 
-def _value(samples: Array) -> CorpusValue:
-    """Return the value itself, then those of resamples, NaN where a resample has none."""
-    kept = samples[1:][~np.isnan(samples[1:])]
-    return CorpusValue(float(samples[0]), float(np.std(kept, ddof=1)) if len(kept) > 1 else None)
+def _value(samples: Array, n: int) -> CorpusValue:
+    """Make a number of n texts of the value itself, and then those of resamples, NaN where a resample has none."""
+    return CorpusValue(float(samples[0]), bootstrap_stderr(samples[1:][~np.isnan(samples[1:])], n))
 
 
 def _ngram_values(texts: Texts, weights: Array) -> Iterator[tuple[str, Array]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rl4lms.errors import DataError
 from rl4lms.metrics.bleu import corpus_value, resampled_sums
-from rl4lms.metrics.runner import AllowPickle, Device
+from rl4lms.metrics.runner import AllowPickle, BatchSize, Device
 from rl4lms.metrics.support import signature
 from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue, ScoreTexts
@@ -34,7 +34,7 @@ class Perplexity:
     def __init__(
         self,
         model: Annotated[str, Option("Hub id, local folder, or asset:<name> of the task", min_length=1)],
-        batch_size: Annotated[int, Option(ge=1)] = 32,
+        batch_size: BatchSize = 32,
         max_tokens: Annotated[
             int, Option("prompt and text together; the prompt is cut first, from the left", ge=8)
         ] = 512,

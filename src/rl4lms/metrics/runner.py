@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 Texts = str | tuple[str, str]
 
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], Option("where the model runs; auto: a GPU where there is one")
+]
+BatchSize = Annotated[int, Option("rows per pass of the model", ge=1)]
 Side = Annotated[Literal["left", "right"], Option("which end of a long text is cut off")]
 AllowPickle = Annotated[
     bool,
@@ -32,7 +35,7 @@ AllowPickle = Annotated[
 class RunnerOptions:
     """Options of every component that runs a pretrained model: their base class, to which each adds its own."""
 
-    batch_size: Annotated[int, Option(ge=1)] = 64
+    batch_size: BatchSize = 64
     max_tokens: Annotated[int, Option("longer texts are cut; the model's own limit applies, too", ge=8)] = 512
     device: Device = "auto"
     allow_pickle: AllowPickle = False

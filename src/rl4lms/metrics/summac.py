@@ -164,8 +164,8 @@ class SummaCZS(_SummaC):
     granularity: Granularity = "paragraph"
     op1: Annotated[Operation, Option("over the parts of the source")] = "max"
     op2: Annotated[Operation, Option("over the parts of the text")] = "mean"
-    use_entailment: bool = True
-    use_contradiction: bool = True
+    use_entailment: Annotated[bool, Option("count what the source entails")] = True
+    use_contradiction: Annotated[bool, Option("take off what the source contradicts")] = True
 
     @staticmethod
     def check_options(use_entailment: bool, use_contradiction: bool) -> None:

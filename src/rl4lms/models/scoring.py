@@ -88,10 +88,8 @@ class TextScorer:
         return [row or [start] for row in rows]
 
 
-def load_scorer(
-    path: str, *, device: str = "auto", batch_size: int = 32, max_tokens: int = 512, allow_pickle: bool = False
-) -> ScoreTexts:
-    """Return a scorer for the language model in a folder or on the Hub.
+def load_scorer(path: str, *, device: str, batch_size: int, max_tokens: int, allow_pickle: bool) -> ScoreTexts:
+    """Return a scorer for the language model in a folder or on the Hub; the metric `perplexity` has the defaults.
 
     Raises:
         ModelError: it cannot be loaded.

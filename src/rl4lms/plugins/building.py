@@ -26,9 +26,14 @@ def build(registry: Registry, component: Component | str | Mapping[str, Any]) ->
             used.
     """
     component = as_component(component, registry.kind)
+    options = check(registry, component)
+    return bound(f"{registry.kind} {component.name!r}", registry.get(component.name), options)
+
+
+def check(registry: Registry, component: Component) -> dict[str, Any]:
+    """Return a component's options with their types applied, without making it. Raises as `build` does."""
     owner = f"{registry.kind} {component.name!r}"
-    options = checked_options(owner, options_model(registry, component.name), component.options)
-    return bound(owner, registry.get(component.name), options)
+    return checked_options(owner, options_model(registry, component.name), component.options)
 
 
 def build_task(component: Component | str | Mapping[str, Any]) -> Task:

@@ -67,7 +67,7 @@ def signature_model(target: Callable[..., Any]) -> type[Options]:
     An annotation that pydantic does not understand allows anything.
 
     Raises:
-        ConfigError: the signature cannot be read.
+        ConfigError: the signature cannot be read, or leaves out what the class adds to a dataclass.
     """
     return _model(target, _fields(target))
 
@@ -161,6 +161,8 @@ def _together(check: Callable[..., None]) -> Callable[[Any], Any]:
 def _fields(target: Callable[..., Any]) -> list[Any]:
     """Return annotation and pydantic field of each option, in the order of the signature."""
     is_class, kinds = inspect.isclass(target), inspect.Parameter
+    if is_class and dataclasses.is_dataclass(target):
+        _check_fields(target)
     factories = (
         {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
     )
@@ -177,6 +179,32 @@ def _fields(target: Callable[..., Any]) -> list[Any]:
         # the alias lets a parameter be called `_x`, `copy` or `json`, which pydantic reserves
         found.append((annotation_of(target, parameter), Field(**default, alias=parameter.name)))
     return found
+
+
+def _check_fields(target: type[Any]) -> None:
+    """Refuse what looks like an option of a dataclass's subclass and is none: it would be ignored.
+
+    Raises:
+        ConfigError: annotated names without the decorator, or a new default without an annotation.
+    """
+    options = {f.name for f in dataclasses.fields(target) if f.init}
+    for owner in target.__mro__:
+        decorated, annotations = "__dataclass_fields__" in vars(owner), inspect.get_annotations(owner)
+        if "__init__" in vars(owner) and not decorated:
+            return  # a constructor of its own says what the options are
+        added = [name for name, kind in annotations.items() if "ClassVar" not in str(kind)]
+        if added and not decorated and dataclasses.is_dataclass(owner):  # and no mixin, whose annotations are its own
+            raise ConfigError(
+                f"class {owner.__name__} adds {', '.join(added)}, but is no dataclass itself, so they are no "
+                f"options; write @dataclass(kw_only=True) above it"
+            )
+        bare = sorted(options & vars(owner).keys() - annotations.keys())
+        if bare:
+            raise ConfigError(
+                f"class {owner.__name__} sets {bare[0]} without a type, which leaves the option at its inherited "
+                f"default; write {bare[0]}: <type> = {vars(owner)[bare[0]]!r} and @dataclass(kw_only=True) above the "
+                f"class"
+            )
 
 
 def _understood(annotation: Any) -> Any:

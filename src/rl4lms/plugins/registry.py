@@ -16,6 +16,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError
@@ -125,7 +126,8 @@ class Registry:
 
     def name_of(self, target: Callable[..., Any]) -> str | None:
         """Return the name that an object is registered under, or None."""
-        return next((name for name, entry in self._entries.items() if entry.target is target), None)
+        lazy = target_id(target) if hasattr(target, "__qualname__") else None  # an instance has the name of its class
+        return next((name for name, entry in self._entries.items() if entry.target in (target, lazy)), None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._entry_points()
@@ -163,8 +165,10 @@ def target_id(target: Callable[..., Any] | str) -> str:
 def loadable(function: Callable[..., Any]) -> str:
     """Return `file.py:name` of a function at the top of a file, which a recipe can name again; else its `target_id`."""
     code, name = getattr(function, "__code__", None), getattr(function, "__qualname__", "")
-    is_top = code is not None and name.isidentifier() and code.co_filename.endswith(".py")
-    return f"{code.co_filename}:{name}" if code is not None and is_top else target_id(function)
+    file = "" if code is None else code.co_filename
+    # a cell of a notebook has the name of a file that is not there
+    is_top = name.isidentifier() and file.endswith(".py") and Path(file).is_file()
+    return f"{file}:{name}" if is_top else target_id(function)
 
 
 def _first_line(target: Callable[..., Any] | str) -> str:

@@ -35,7 +35,7 @@ class PreferenceReward(RunnerOptions):
     include_prompt: Annotated[bool, Option("score prompt and completion together")] = True
     truncation_side: Side = "left"
     good: Annotated[str, Option("the answer that counts, in the text-to-text form", min_length=1)] = "good"
-    bad: Annotated[str, Option(min_length=1)] = "bad"
+    bad: Annotated[str, Option("the answer against it", min_length=1)] = "bad"
 
     def __post_init__(self) -> None:
         from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification

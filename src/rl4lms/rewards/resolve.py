@@ -34,6 +34,13 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
         return _callable(building.build(registry.rewards, component))
     if component.name in registry.metrics:
         return _metric_as_reward(component)
+    if ":" in component.name:  # what `recipe_from_dict` calls a function that no file gives back
+        raise ConfigError(
+            f"reward {component.name!r}: a recipe can name a function that is registered or at the top of a file; one "
+            f"that is nested, a lambda, a method or typed into a notebook it cannot. Pass that to rl4lms.train(..., "
+            f'reward=function), register it by @rl4lms.reward("name"), or move it to the top of a file and write '
+            f"path/to/file.py:function"
+        )
     raise UnknownNameError("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
 
 

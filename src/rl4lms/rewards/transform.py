@@ -38,7 +38,10 @@ class Scale(_Around):
     whole = "scale"
 
     def __init__(
-        self, reward: Annotated[Component, Option("what is scaled")], factor: float = 1.0, offset: float = 0.0
+        self,
+        reward: Annotated[Component, Option("what is scaled")],
+        factor: Annotated[float, Option("what scores are multiplied by")] = 1.0,
+        offset: Annotated[float, Option("what is added then")] = 0.0,
     ) -> None:
         super().__init__(reward)
         self._factor, self._offset = factor, offset

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from rl4lms.errors import CheckpointError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import named_tensors
 from rl4lms.runs.fingerprint import difference
-from rl4lms.runs.storage import replacing
+from rl4lms.runs.storage import is_file, reading, replacing
 
 # Raised when checkpoints are written so that versions before cannot read them; others are refused.
 FORMAT = 3
@@ -96,8 +97,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return steps with a folder, ascending; their contents are not verified here."""
-        names = [p.name.removeprefix("step-") for p in self.folder.glob("step-*") if p.is_dir()]
-        return sorted(int(name) for name in names if name.isdecimal())
+        return steps_in(self.folder)
 
     def save(self, state: TrainState) -> Path:
         """Write a checkpoint beside its final place and rename it, so that it is there whole or not at all.
@@ -143,7 +143,9 @@ class Checkpoints:
                 shutil.rmtree(self.path(step))
 
     def drop_after(self, step: int) -> None:
-        """Remove checkpoints newer than `step`: damaged ones, which a resumed run writes anew."""
+        """Remove checkpoints newer than `step`, the one that `latest` found: damaged ones, which a resumed run writes
+        anew.
+        """
         for newer in self.steps():
             if newer > step:
                 shutil.rmtree(self.path(newer))
@@ -153,9 +155,13 @@ class Checkpoints:
 
         Raises:
             CheckpointError: a newer one is intact, but of another format than this version reads.
+            StorageError: the system does not let a newer one be read. It may be intact, so no older one
+                takes its place.
         """
         complaints: list[str] = []
-        for step in reversed(self.steps()):
+        with reading(self.folder):
+            steps = self.steps()
+        for step in reversed(steps):
             problem = verify(self.path(step))
             if problem is None:
                 return step, complaints
@@ -171,7 +177,12 @@ class Checkpoints:
 
         Raises:
             CheckpointError: it is damaged, or belongs to another run (the differing settings are named).
+            StorageError: the system does not let it be read.
         """
+        with reading(self.path(step)):
+            return self._load(step, state)
+
+    def _load(self, step: int, state: TrainState) -> list[str]:
         folder = self.path(step)
         problem = verify(folder)
         if problem is not None:
@@ -208,6 +219,24 @@ class Checkpoints:
         return notes
 
 
+def steps_in(folder: Path) -> list[int]:
+    """Return steps with a folder in a `checkpoints/` folder, ascending; none where there is no such folder.
+
+    Raises:
+        OSError: it cannot be listed. `Path.glob` would find nothing in it.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [
+                entry.name.removeprefix("step-")
+                for entry in entries
+                if entry.name.startswith("step-") and entry.is_dir()
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def _json_state(algorithm: Keeps | None) -> dict[str, Any]:
     state = {} if algorithm is None else algorithm.state_dict()
     for key, value in state.items():
@@ -242,16 +271,15 @@ def verify(folder: Path) -> str | None:
 
     Raises:
         CheckpointError: nothing is wrong, but it has another format than this version reads.
+        StorageError: the system does not let it be read: a disk that fails, no permission, a mount that went away.
     """
-    try:
+    with reading(folder):
         return _problem(folder)
-    except OSError as error:  # a bad sector, or no permission
-        return f"it cannot be read: {error.strerror or error}"
 
 
 def _problem(folder: Path) -> str | None:
     path = folder / _MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         return "it has no manifest (an interrupted write)"
     try:
         manifest = json.loads(path.read_bytes())
@@ -288,7 +316,7 @@ _OTHER_FORMAT = (
 
 
 def _verify_file(path: Path, entry: Mapping[str, Any]) -> str | None:
-    if not path.is_file():
+    if not is_file(path):
         return "is missing"
     if path.stat().st_size != entry.get("bytes") or _sha256(path) != entry.get("sha256"):
         return "does not match its checksum"

@@ -12,7 +12,7 @@ from pathlib import Path
 from rl4lms.config import dump_recipe
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, Rl4lmsError, StorageError
-from rl4lms.runs.checkpoint import Checkpoints
+from rl4lms.runs.checkpoint import Checkpoints, steps_in
 from rl4lms.runs.environment import environment
 from rl4lms.runs.layout import CONFIG_FILE, is_run
 from rl4lms.runs.lock import RunLock
@@ -61,7 +61,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
 
 def _something_to_lose(folder: Path) -> bool:
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return not present <= _NOTHING_TO_LOSE or any((folder / "checkpoints").glob("step-*"))
+    return not present <= _NOTHING_TO_LOSE or bool(steps_in(folder / "checkpoints"))
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -77,13 +77,26 @@ def write_config(folder: Path, recipe: Recipe) -> None:
 
 
 def last_good(folder: Path) -> Path | None:
-    """Return the newest checkpoint that can be resumed from."""
-    checkpoints = Checkpoints(folder / "checkpoints", 1, {})
+    """Return the newest checkpoint that can be resumed from, if any: this is asked while another error is told."""
     try:
-        step, _ = checkpoints.latest()
+        return _newest(folder)
     except (CheckpointError, OSError):
-        return None  # of another format, or on a disk that fails: this is asked while another error is told
+        return None  # of another format, or on a disk that fails
+
+
+def _newest(folder: Path) -> Path | None:
+    checkpoints = Checkpoints(folder / "checkpoints", 1, {})
+    step, _ = checkpoints.latest()
     return None if step is None else checkpoints.path(step)
+
+
+def unreadable(folder: Path) -> bool:
+    """Return whether a run has a checkpoint that may be good, and cannot be read now or by this version."""
+    try:
+        _newest(folder)
+    except (CheckpointError, OSError):
+        return True
+    return False
 
 
 def how_to_go_on(folder: Path) -> str:
@@ -92,6 +105,8 @@ def how_to_go_on(folder: Path) -> str:
         return "start the run again: nothing of it is left"
     last = last_good(folder)
     where = f"from {last}" if last is not None else "from the start, since no checkpoint was written yet"
+    if last is None and unreadable(folder):
+        where = "as soon as its checkpoints can be read"
     return f"continue {where}: {resume_command(folder)} (in Python: resume=True)"
 
 

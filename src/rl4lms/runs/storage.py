@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ _ADVICE = {
     errno.ENOENT: "a folder of the run was deleted or moved while the run was going on; put it back",
     errno.ENOTDIR: "a folder of the run was replaced by a file while the run was going on; put it back",
     errno.EIO: "the disk failed; check it",
+}
+_READING_ADVICE = {
+    errno.EACCES: "change its permissions",
+    errno.EPERM: "change its permissions",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount the file system again",
 }
 # These concern the disk whatever file is named; others only where the file lies in the run folder.
 _ANYWHERE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -97,7 +104,9 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def tidy(parent: Path) -> None:
     """Remove what interrupted writes left in a folder, and put back what was about to be replaced."""
-    for path in sorted(parent.glob(f".*{_OLD}")):
+    with reading(parent):
+        replaced = sorted(parent.glob(f".*{_OLD}"))
+    for path in replaced:
         final = path.with_name(path.name[1 : -len(_OLD)])
         if not final.exists():
             os.rename(path, final)
@@ -146,6 +155,44 @@ def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[No
         except OSError:  # a disk that cannot be read either
             remains = "continue with --resume"
         raise StorageError(f"{where}: {advice}, then {remains}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell a read that the system refuses from content that is damaged: it says nothing about the content.
+
+    Args:
+        path: what is read, where the error names no file.
+
+    Raises:
+        StorageError: a read failed, whichever library made it.
+    """
+    try:
+        yield
+    except Rl4lmsError:
+        raise
+    except Exception as error:
+        number = _number(error)
+        if number is None:
+            raise
+        where, name = getattr(error, "filename", None) or path, errno.errorcode.get(number, str(number))
+        raise StorageError(
+            f"{where}: cannot be read ({name}: {os.strerror(number)}), which does not say that it is damaged, so "
+            f"nothing was removed; {_READING_ADVICE.get(number, 'see to it')}, then continue with --resume (in Python: "
+            f"resume=True)"
+        ) from error
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file is there; unlike pathlib, which from Python 3.14 on takes every error for a no.
+
+    Raises:
+        OSError: the system does not say.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _number(error: BaseException) -> int | None:

@@ -184,7 +184,8 @@ def warm_start(
     recipe: Recipe, task: Task, folder: Path, device: torch.device, report: Callable[[int, int], None]
 ) -> None:
     """Train the recipe's model by maximum likelihood, unless a finished warm start lies in the run folder."""
-    target = folder / "supervised"
+    config, target = recipe.supervised, folder / "supervised"
+    assert config is not None
     if (target / "config.json").is_file():
         return
     torch.manual_seed(recipe.seed)
@@ -192,7 +193,6 @@ def warm_start(
     check_window(lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens))
     samples: Sequence[Sample] = task.supervised("train")
     prompt_ids = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)(samples)
-    config = recipe.supervised or SupervisedConfig()
     losses = fit(lm, tokenizer, samples, config, prompt_ids=prompt_ids, seed=recipe.seed, progress=report)
     # The model comes last: while it is not there, a resumed run makes the whole warm start again.
     write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))

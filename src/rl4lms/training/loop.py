@@ -38,7 +38,7 @@ from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
-from rl4lms.runs.folder import last_good, resume_command
+from rl4lms.runs.folder import last_good, resume_command, unreadable
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
 from rl4lms.training.callbacks import Evaluations
@@ -113,6 +113,8 @@ class Loop:
         except Rl4lmsError as error:
             last = last_good(self.log.folder)
             where = "no checkpoint was written yet"
+            if last is None and unreadable(self.log.folder):
+                where = "there are checkpoints, and they cannot be read now"
             if last is not None:
                 where = f"last good checkpoint: {last}; continue with: {resume_command(self.log.folder)}"
             error.args = (f"{when}: {error} ({where})", *error.args[1:])

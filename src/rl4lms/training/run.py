@@ -12,6 +12,7 @@ import torch
 
 from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.recipe import Recipe
@@ -21,22 +22,19 @@ from rl4lms.evaluation.evaluator import build_evaluator
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import build_models
 from rl4lms.models.loading import check_window, resolve_device
-from rl4lms.plugins import registry
-from rl4lms.plugins.building import build
-from rl4lms.plugins.component import Component
 from rl4lms.rewards import load_state, state_of
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
-from rl4lms.runs.folder import last_good, open_folder, write_config
+from rl4lms.runs.folder import last_good, open_folder, unreadable, write_config
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import tidy
 from rl4lms.runs.tracking import RunLog, SilentLog
 from rl4lms.supervised.assets import with_assets
 from rl4lms.supervised.warm_start import warm_start, warm_started
-from rl4lms.tasks import task_of
+from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.callbacks import Evaluations
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, save_result
@@ -135,6 +133,19 @@ def run(
     return result
 
 
+def check_trains(recipe: Recipe) -> None:
+    """Refuse a recipe with neither an algorithm nor a warm start; evaluations have no use for either.
+
+    Raises:
+        ConfigError: there is nothing to train.
+    """
+    if recipe.algorithm is None and recipe.supervised is None:
+        raise ConfigError(
+            "algorithm: null, and there is no `supervised`: nothing would be trained; add a block `supervised` for the "
+            "warm start alone ({} for its defaults), or name an algorithm"
+        )
+
+
 def assemble(
     recipe: Recipe,
     folder: Path,
@@ -146,8 +157,10 @@ def assemble(
     """Build everything that a run needs."""
     keep_freed_memory()
     display, stop = display or Display(enabled=False), stop or StopSignals()
+    check_trains(recipe)
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
+    prompts = samples_of(task, "train") if algorithm is not None else ()
     recipe = _with_models(recipe, task, algorithm, display, stop)
     # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process
     # scores for all.
@@ -156,7 +169,7 @@ def assemble(
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
     device = resolve_device(recipe.device)
-    if recipe.supervised is not None or algorithm is None:
+    if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):
             report = functools.partial(display.report, "warm start")
             distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, report))
@@ -196,7 +209,7 @@ def assemble(
         algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
         engine=LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed),
         reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
-        samples=task.samples("train") if algorithm is not None else (),
+        samples=prompts,
         state=state,
         checkpoints=Checkpoints(
             folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))
@@ -226,21 +239,6 @@ def _with_models(
     return recipe
 
 
-def build_algorithm(component: Component) -> Algorithm:
-    """Build the algorithm that a recipe names.
-
-    Raises:
-        UnknownNameError: there is none of that name.
-        ConfigError: an option is wrong, or this is no algorithm.
-    """
-    algorithm = build(registry.algorithms, component)
-    if not isinstance(algorithm, Algorithm):
-        raise ConfigError(
-            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms/own.md has an example"
-        )
-    return algorithm
-
-
 def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
     """When a run was stopped, and what is saved."""
     after = (
@@ -254,6 +252,8 @@ def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
         saved = f"the run is finished, and its model is in {folder / 'model'}"
     else:
         saved = f"saved in {last}" if last is not None else "no checkpoint was written yet, so it will start over"
+        if last is None and unreadable(folder):
+            saved = "its checkpoints cannot be read now"
     return f"stopped by {signal}{during}{after}; {saved}"
 
 

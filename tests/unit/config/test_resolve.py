@@ -27,6 +27,7 @@ from rl4lms.config import (
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.plugins import registry
 from rl4lms.plugins.options import option_names, signature_model
+from rl4lms.rewards import build as build_reward
 
 BASE = {"model": "gpt2", "data": "train.jsonl"}
 
@@ -120,7 +121,40 @@ def test_a_registered_function_is_a_reward_by_its_name():
 
 def test_any_other_function_is_named_by_its_file():
     assert recipe_from_dict({**BASE, "reward": brevity}).reward.name == f"{Path(__file__)}:brevity"
-    assert recipe_from_dict({**BASE, "reward": lambda completions: []}).reward.name.endswith("<lambda>")
+    recipe = recipe_from_dict({**BASE, "reward": lambda completions: []})
+    assert recipe.reward.name.endswith("<lambda>")
+    with pytest.raises(ConfigError) as caught:
+        build_reward(recipe.reward)
+    assert str(caught.value) == (
+        f"reward {recipe.reward.name!r}: a recipe can name a function that is registered or at the top of a file; one "
+        f"that is nested, a lambda, a method or typed into a notebook it cannot. Pass that to rl4lms.train(..., "
+        f'reward=function), register it by @rl4lms.reward("name"), or move it to the top of a file and write '
+        f"path/to/file.py:function"
+    )
+
+
+def test_code_that_no_recipe_can_hold_is_named_with_what_to_write():
+    def nested(completions): ...
+
+    text = "cannot be written into a recipe, which is text"
+    register = "and write that name, or write path/to/file.py:name of one at the top of a file"
+    for changes, message in (
+        ({"algorithm": NLPO}, f"algorithm: a class (NLPO) {text}; write its name, 'nlpo'"),
+        ({"task": Path}, f'task: a class (Path) {text}; register it by @rl4lms.task("name") {register}'),
+        (
+            {"evaluation": {"metrics": [nested]}},
+            f'evaluation.metrics.0: a function ({nested.__qualname__}) {text}; register it by @rl4lms.metric("name") '
+            f"{register}",
+        ),
+        (
+            {"reward": {"name": "scale", "reward": brevity}},
+            f"reward.reward: a function (brevity) {text}; write its name, '{Path(__file__)}:brevity'",
+        ),
+        ({"seed": nested}, f"seed: a function ({nested.__qualname__}) {text}"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            recipe_from_dict({**BASE, **changes})
+        assert str(caught.value) == f"<arguments>: {message}"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +163,8 @@ def test_any_other_function_is_named_by_its_file():
         ({**BASE, "seed": object()}, "<arguments>: seed: object is not a kind of value that a recipe can hold"),
         (
             {**BASE, "algorithm": brevity},
-            "<arguments>: algorithm: function is not a kind of value that a recipe can hold",
+            "<arguments>: algorithm: a function (brevity) cannot be written into a recipe, which is text; write its "
+            f"name, '{__file__}:brevity'",
         ),
         ({**BASE, "kl": {1: 2}}, "<arguments>: kl: the key 1 is not text"),
         (

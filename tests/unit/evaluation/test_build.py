@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rl4lms.checks.dry_run import describe
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe
 from rl4lms.errors import ConfigError, DataError, MissingPartError, RewardError, Rl4lmsError
@@ -64,7 +65,7 @@ def test_in_a_dry_run(tmp_path: Path, reward: Any, error: type[Rl4lmsError], mes
 
 
 def test_a_dry_run_names_what_will_be_absent_and_builds_no_model(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise SystemError('this file was executed')\n")
+    (tmp_path / "mine.py").write_text("def mine(completions, *, x=1):\n    raise SystemError('this was called')\n")
     metrics = [{"name": "spice"}, {"name": "perplexity", "model": "nobody/has-this"}, {"name": "rouge"}]
     recipe = small_recipe(tmp_path, reward=f"{tmp_path}/mine.py:mine", evaluation={"metrics": metrics})
     path = tmp_path / "recipe.yaml"
@@ -91,3 +92,51 @@ def test_a_reward_given_as_an_object_gets_its_corpus_and_is_tried(tmp_path: Path
     assert "eval/reward" in result.metrics
     with pytest.raises(RewardError, match="choose one with the option `key`"):
         run(small_recipe(tmp_path, output_dir=str(tmp_path / "other"), **settings), reward=build("rouge"))
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import Annotated
+import rl4lms
+
+@dataclass(kw_only=True)
+class Mine(rl4lms.Algorithm):
+    speed: Annotated[float, rl4lms.Option("of it", gt=0)] = 1.0
+    def advantages(self, experience): experience.advantages = experience.rewards
+    def loss(self, new, old): return (new.behaviour * 0).sum(), {}
+
+def reward(completions, *, letters: Annotated[int, rl4lms.Option("counted", ge=1)] = 1):
+    return [0.0 for _ in completions]
+
+def metric(completions, *, letters: Annotated[int, rl4lms.Option("counted", ge=1)] = 1):
+    return {"mine": [0.0 for _ in completions]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": {"name": "{}:Mine", "spede": 2}}, "option 'spede': unknown key; did you mean 'speed'?"),
+        ({"algorithm": {"name": "{}:Mine", "speed": 0}}, "option 'speed': should be greater than 0, got 0"),
+        ({"algorithm": "{}:Nobody"}, "has no class 'Nobody'"),
+        ({"algorithm": "{}:reward"}, "is no subclass of rl4lms.Algorithm"),
+        ({"reward": {"name": "{}:reward", "letter": 2}}, "option 'letter': unknown key; did you mean 'letters'?"),
+        (
+            {"reward": {"name": "sum", "parts": [{"reward": {"name": "{}:reward", "letters": 0}}]}},
+            "option 'letters': should be greater than or equal to 1, got 0",
+        ),
+        ({"evaluation": {"metrics": [{"name": "{}:metric", "letters": "x"}]}}, 'should be a whole number, got "x"'),
+    ],
+)
+def test_a_dry_run_says_of_options_in_files_what_training_says(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    settings = json.loads(json.dumps(settings).replace("{}", str(tmp_path / "own.py")))
+    recipe = small_recipe(tmp_path, **settings)
+    with pytest.raises(ConfigError) as dry:
+        describe(recipe)
+    assert message in str(dry.value)
+    with pytest.raises(ConfigError) as training:
+        run(recipe)
+    assert str(training.value) == str(dry.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 
@@ -90,6 +91,10 @@ def test_the_bootstrap_spreads_as_a_mean_does():
     assert samples[:, 1].tolist() == [400.0] * 2000
     error = corpus_value(0.5, samples[:, 0] / samples[:, 1], len(rows)).stderr
     assert error == pytest.approx(0.5 / math.sqrt(400), rel=0.1)
+    for values in ([0.0, 1.0, 5.0], [0.1, 0.4, 0.5, 0.9, 2.0], [float(i * i) for i in range(10)]):
+        samples = resampled_sums([[value, 1.0] for value in values], resamples=20000)
+        error = corpus_value(0.5, samples[:, 0] / samples[:, 1], len(values)).stderr
+        assert error == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)), rel=0.02)
     assert (resampled_sums(rows) == resampled_sums(rows)).all()
     assert not (resampled_sums(rows) == resampled_sums(rows, seed=1)).all()
 

@@ -138,21 +138,29 @@ def test_errors_are_those_of_texts_drawn_one_by_one():
     for key in draws[0]:
         expected = statistics.stdev(draw[key] for draw in draws)
         # two estimates from 120 and 400 draws; their ratio is off by 7 % on average
-        assert result[key].stderr == pytest.approx(expected, rel=0.35), key
+        factor = math.sqrt(len(texts) / (len(texts) - 1))
+        assert result[key].stderr == pytest.approx(factor * expected, rel=0.35), key
 
 
 def test_the_error_of_a_mean_is_the_known_one():
     lengths = [3, 5, 8, 13, 21, 34] * 10
     value = Diversity(resamples=2000, detail="all")(completions=["a " * length for length in lengths])["mean_length"]
-    assert value.stderr == pytest.approx(statistics.pstdev(lengths) / math.sqrt(60), rel=0.08)
+    assert value.stderr == pytest.approx(statistics.stdev(lengths) / math.sqrt(60), rel=0.08)
+
+
+@pytest.mark.parametrize("lengths", [(3, 8, 34), (3, 5, 8, 13, 34), (3, 5, 8, 13, 21, 34, 1, 9, 2, 7)])
+def test_the_error_of_a_mean_of_few_texts_is_the_known_one(lengths):
+    metric = Diversity(resamples=20000, detail="all")
+    value = metric(completions=["a " * length for length in lengths])["mean_length"]
+    assert value.stderr == pytest.approx(statistics.stdev(lengths) / math.sqrt(len(lengths)), rel=0.02)
 
 
 def test_texts_that_were_not_drawn_are_not_there():
     result = Diversity(resamples=2000, detail="all")(completions=["one", "two"])
-    # half of the draws are both texts, two words that occur once; half are one text twice: none
-    assert result["unique-1"].stderr == pytest.approx(1.0, rel=0.05)
-    assert result["vocab_size-1"].stderr == pytest.approx(0.5, rel=0.05)
-    assert result["entropy-1"].stderr == pytest.approx(0.5, rel=0.05)
+    # half of the draws are both texts, two words that occur once; half are one text twice: none. √2 is √(n / (n - 1))
+    assert result["unique-1"].stderr == pytest.approx(math.sqrt(2) * 1.0, rel=0.05)
+    assert result["vocab_size-1"].stderr == pytest.approx(math.sqrt(2) * 0.5, rel=0.05)
+    assert result["entropy-1"].stderr == pytest.approx(math.sqrt(2) * 0.5, rel=0.05)
 
 
 def test_draws_without_any_pair_are_left_out():

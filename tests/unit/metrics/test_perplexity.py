@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from rl4lms.errors import DataError
 from rl4lms.metrics import build, compute, compute_all
 from rl4lms.metrics.perplexity import Perplexity
+from rl4lms.models.scoring import load_scorer
 
 
 class Judge:
@@ -124,3 +126,8 @@ def test_under_a_real_model(tmp_path):
     values = metric(prompts=prompts, completions=completions)
     assert values["nll"] == pytest.approx(expected, abs=1e-4)
     assert values["perplexity"].value == pytest.approx(math.exp(sum(expected) / 4), abs=1e-3)
+
+
+def test_the_defaults_stand_in_the_metric_alone():
+    empty = inspect.Parameter.empty
+    assert all(parameter.default is empty for parameter in inspect.signature(load_scorer).parameters.values())

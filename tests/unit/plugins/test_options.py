@@ -77,6 +77,55 @@ def test_inherited_fields_are_read_where_they_were_written(tmp_path, monkeypatch
         checked_options("it", signature_model(scope["Below"]), {"path": "p", "steps": 0})
 
 
+def test_options_of_a_subclass_that_is_no_dataclass_itself_are_refused():
+    class Forgotten(Trainer):
+        speed: Annotated[float, Option("of it", gt=0)] = 1.0
+        limit: ClassVar[int] = 3
+
+    class Deeper(Forgotten):
+        """Adds nothing."""
+
+    class Bare(Trainer):
+        steps = 7
+
+    for target in (Forgotten, Deeper):
+        with pytest.raises(ConfigError) as caught:
+            signature_model(target)
+        assert str(caught.value) == (
+            "class Forgotten adds speed, but is no dataclass itself, so they are no options; write "
+            "@dataclass(kw_only=True) above it"
+        )
+    for target in (Bare, dataclass(kw_only=True)(Bare)):
+        with pytest.raises(ConfigError) as caught:
+            signature_model(target)
+        assert str(caught.value) == (
+            "class Bare sets steps without a type, which leaves the option at its inherited default; write steps: "
+            "<type> = 7 and @dataclass(kw_only=True) above the class"
+        )
+
+
+def test_what_is_said_in_another_way_is_no_forgotten_option():
+    class Mixin:
+        note: str = ""
+
+    @dataclass(kw_only=True)
+    class Mixed(Mixin, Trainer):
+        steps: int = 7
+
+    class Constructed(Trainer):
+        speed: float
+
+        def __init__(self, speed: float = 1.0) -> None:
+            self.speed = speed
+
+    class Plain(Trainer):
+        version = 2
+
+    assert signature_model(Mixed)(path="p").model_dump(by_alias=True)["steps"] == 7
+    assert option_names(signature_model(Constructed)) == {"speed"}
+    assert option_names(signature_model(Plain)) == option_names(signature_model(Trainer))
+
+
 def test_one_annotation_that_cannot_be_read_leaves_the_others_checked():
     def function(*, weights: Tensor | None = None, scale: float = 1.0): ...
 

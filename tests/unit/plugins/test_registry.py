@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from typing import Any
 
 import pytest
 
@@ -163,6 +164,9 @@ def test_origin_of_code_that_is_no_module_is_file_and_line(rewards):
 def test_loadable_names_only_functions_that_a_file_can_give_back():
     assert registry.loadable(short) == f"{short.__code__.co_filename}:short"
     assert registry.loadable(lambda completions: []).endswith("<lambda>")
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile("def typed(completions): ...", "/tmp/ipykernel_1/2.py", "exec"), cell)  # as ipykernel does
+    assert registry.loadable(cell["typed"]) == "__main__:typed"
     assert registry.loadable(Entry) == "rl4lms.plugins.registry:Entry"
 
 

@@ -10,6 +10,8 @@ import torch
 from transformers import PreTrainedModel
 
 import rl4lms
+from rl4lms.checks.doctor import examine
+from rl4lms.checks.dry_run import describe
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
@@ -192,3 +194,16 @@ def test_supervised_as_the_whole_algorithm(tmp_path: Path) -> None:
     result = rl4lms.train(recipe, progress=False)
     assert result.metrics["eval/reference_perplexity"] < 2
     assert (result.model / "model.safetensors").is_file()
+
+
+def test_without_an_algorithm_the_warm_start_must_be_said(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, algorithm=None, supervised=None)
+    for use in (rl4lms.train, describe):
+        with pytest.raises(
+            ConfigError, match="algorithm: null, and there is no `supervised`: nothing would be trained"
+        ):
+            use(recipe)
+    assert not (tmp_path / "run").exists()
+    (verdict,) = examine(recipe, tmp_path)
+    assert (verdict.status, verdict.figure) == ("fail", "nothing to train")
+    assert "warm start" in {line.name for line in describe(small_recipe(tmp_path, algorithm=None, supervised={}))}

@@ -25,7 +25,7 @@ _BROKEN = 0.33  # of the reviews that the base model reads
 _BROKEN_FOR_CLASSIFIERS = 0.25
 
 
-Size = Annotated[int | None, Option(ge=1, le=1_000_000)]
+Size = Annotated[int | None, Option("prompts of the split; null: what the edition has", ge=1, le=1_000_000)]
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,0 +1,44 @@
+"""From the algorithm that a recipe names to the object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rl4lms.algorithms.base import Algorithm
+from rl4lms.errors import ConfigError
+from rl4lms.plugins import registry
+from rl4lms.plugins.building import build
+from rl4lms.plugins.component import Component
+
+
+def build_algorithm(component: Component) -> Algorithm:
+    """Build the algorithm that a recipe names.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        ConfigError: an option is wrong, this is no algorithm, or it could not be resumed.
+    """
+    algorithm = build(registry.algorithms, component)
+    if not isinstance(algorithm, Algorithm):
+        raise ConfigError(
+            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms/own.md has an example"
+        )
+    said, taken = _owner(algorithm, "state_dict"), _owner(algorithm, "load_state_dict")
+    if said is not taken:
+        first, other = (
+            ("state_dict", "load_state_dict") if issubclass(said, taken) else ("load_state_dict", "state_dict")
+        )
+        owner = said if first == "state_dict" else taken
+        raise ConfigError(
+            f"algorithm {component.name!r}: class {owner.__name__} defines {first} without {other}, so a resumed run "
+            f"would not go on as before; define both: {_BOTH}"
+        )
+    return algorithm
+
+
+def _owner(algorithm: Algorithm, method: str) -> type[Any]:
+    """Return the class that a method is taken from."""
+    return next(owner for owner in type(algorithm).__mro__ if method in vars(owner))
+
+
+_BOTH = "state_dict returns what is remembered as JSON, load_state_dict takes it back"
