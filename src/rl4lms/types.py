@@ -213,7 +213,7 @@ class Metric(Protocol):
     * `signature`: implementation, version and options, one text or a mapping from key; stored with every result.
     * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it
       to the scale of rewards (without it values are taken as they are, and with a minus sign where lower is better).
-    * `needs_policy`: True if it must be called with `score_texts=`, see `rl4lms.evaluation.evaluator`.
+    * `needs_policy`: True if it must be called with `nll_of_texts=`, see `rl4lms.evaluation.evaluator`.
     * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a
       file; None where there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts
       per sample, before it is called.
@@ -229,7 +229,7 @@ class Metric(Protocol):
     ) -> Mapping[str, Sequence[float | None] | CorpusValue | float]: ...
 
 
-class ScoreTexts(Protocol):
+class NllOfTexts(Protocol):
     """Negative log-likelihood of texts under some LM: returns, per row, the summed nats and the number of tokens."""
 
     def __call__(self, prompts: list[str], texts: list[str]) -> tuple[list[float], list[int]]: ...

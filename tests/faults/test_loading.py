@@ -17,7 +17,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ConfigError, ModelError
 from rl4lms.metrics import build as build_metric
 from rl4lms.models.loading import load_lm, load_tokenizer
-from rl4lms.models.scoring import load_scorer
+from rl4lms.models.text_nll import load_text_nll
 from rl4lms.rewards import build as build_reward
 from rl4lms.supervised.reward_model import train_reward_model
 from tests.runs import save_tiny, small_recipe
@@ -106,7 +106,7 @@ def test_a_pickled_classifier_is_refused_as_reward_and_as_metric_unless_asked_fo
 def test_a_pickled_judge_is_refused_unless_asked_for(tmp_path: Path) -> None:
     folder = as_pickle(save_tiny(tmp_path / "lm", "gpt2"))
     with pytest.raises(ModelError, match=r"only there as a pickle \(pytorch_model\.bin\)"):
-        load_scorer(str(folder), device="cpu", batch_size=8, max_tokens=64, allow_pickle=False)
+        load_text_nll(str(folder), device="cpu", batch_size=8, max_tokens=64, allow_pickle=False)
     metric = {"name": "perplexity", "model": str(folder), "device": "cpu", "allow_pickle": True}
     judge = build_metric(small_recipe(tmp_path, evaluation={"metrics": [metric]}).evaluation.metrics[0])
     assert judge(prompts=["1"], completions=["2 3"], references=[()])["perplexity"].value > 1

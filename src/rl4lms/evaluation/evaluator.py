@@ -16,7 +16,7 @@ from rl4lms.metrics import compute_all
 from rl4lms.models.build import Models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.policy import Policy
-from rl4lms.models.scoring import TextScorer
+from rl4lms.models.text_nll import TextNll
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
@@ -104,8 +104,8 @@ class Evaluator:
             for name, part in output.parts.items():
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
-        scorer = TextScorer(policy, self.engine.tokenizer, encode_prompts=self.engine.encoder.encode)
-        results |= {result.key: result for result in compute_all(self.metrics, score_texts=scorer, **columns)}
+        nll = TextNll(policy, self.engine.tokenizer, encode_prompts=self.engine.encoder.encode)
+        results |= {result.key: result for result in compute_all(self.metrics, nll_of_texts=nll, **columns)}
         results |= policy_numbers
         n = self.settings.completions_per_prompt
         by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}

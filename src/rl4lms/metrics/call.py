@@ -10,9 +10,9 @@ from typing import Any
 from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError
 from rl4lms.plugins import building, calling, registry
 from rl4lms.plugins.component import Component
-from rl4lms.types import CorpusValue, Metric, MetricResult, ScoreTexts
+from rl4lms.types import CorpusValue, Metric, MetricResult, NllOfTexts
 
-RESERVED = frozenset({"prompts", "completions", "references", "score_texts"})
+RESERVED = frozenset({"prompts", "completions", "references", "nll_of_texts"})
 
 
 def build(metric: Component | str | Mapping[str, Any]) -> Metric:
@@ -52,7 +52,7 @@ def compute(
     completions: Sequence[str],
     references: Sequence[tuple[str, ...]],
     columns: Mapping[str, list[Any]],
-    score_texts: ScoreTexts | None = None,
+    nll_of_texts: NllOfTexts | None = None,
 ) -> list[MetricResult]:
     """Call one metric on B rows.
 
@@ -60,7 +60,7 @@ def compute(
         metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
         prompts, completions, references: (B,) texts.
         columns: every other column of the data, (B,) each. The metric gets copies of everything, down to nested lists.
-        score_texts: scores texts under the policy; for metrics with `needs_policy`.
+        nll_of_texts: negative log-likelihood of texts under the policy; for metrics with `needs_policy`.
 
     Returns:
         One result per key, in the metric's order; none for a key that has a value for no row. The standard error of a
@@ -81,11 +81,11 @@ def compute(
         if len(values) != n:
             raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")
     if getattr(metric, "needs_policy", False):
-        if score_texts is None:
+        if nll_of_texts is None:
             raise DataError(f"{owner} scores texts under the policy, and can be used in evaluations only")
-        batch["score_texts"] = score_texts
+        batch["nll_of_texts"] = nll_of_texts
     taken = calling.taken_arguments(owner, metric, batch)
-    own = calling.detached(owner, {name: values for name, values in taken.items() if name != "score_texts"})
+    own = calling.detached(owner, {name: values for name, values in taken.items() if name != "nll_of_texts"})
     try:
         values = metric(**taken | own)
     except (Rl4lmsError, KeyboardInterrupt):

@@ -18,7 +18,7 @@ from rl4lms.metrics.bleu import corpus_value, resampled_sums
 from rl4lms.metrics.runner import AllowPickle, BatchSize, Device
 from rl4lms.metrics.support import signature
 from rl4lms.plugins.options import Option
-from rl4lms.types import CorpusValue, ScoreTexts
+from rl4lms.types import CorpusValue, NllOfTexts
 
 
 class Perplexity:
@@ -44,11 +44,11 @@ class Perplexity:
         ] = "perplexity",
         allow_pickle: AllowPickle = False,
     ) -> None:
-        from rl4lms.models.scoring import load_scorer
+        from rl4lms.models.text_nll import load_text_nll
 
         self.signature = signature("perplexity", model=model, max_tokens=max_tokens)
         self._key, self._nll_key = key, "nll" if key == "perplexity" else f"{key}_nll"
-        self._score: ScoreTexts = load_scorer(
+        self._score: NllOfTexts = load_text_nll(
             model, device=device, batch_size=batch_size, max_tokens=max_tokens, allow_pickle=allow_pickle
         )
 
@@ -73,7 +73,7 @@ class ReferencePerplexity:
     signature = signature("reference_perplexity")
 
     def __call__(
-        self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], score_texts: ScoreTexts, **columns: Any
+        self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], nll_of_texts: NllOfTexts, **columns: Any
     ) -> dict[str, CorpusValue]:
         """Measure each text; the class says under which keys.
 
@@ -84,7 +84,7 @@ class ReferencePerplexity:
         rows = list(
             dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text)
         )
-        nats, counts = score_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
+        nats, counts = nll_of_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):
             raise DataError("reference_perplexity: the data has no references; leave the metric out")
         return {"reference_perplexity": _perplexity(nats, counts)}

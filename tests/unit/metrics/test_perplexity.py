@@ -8,7 +8,7 @@ import pytest
 from rl4lms.errors import DataError
 from rl4lms.metrics import build, compute, compute_all
 from rl4lms.metrics.perplexity import Perplexity
-from rl4lms.models.scoring import load_scorer
+from rl4lms.models.text_nll import load_text_nll
 
 
 class Judge:
@@ -29,8 +29,8 @@ class Judge:
 @pytest.fixture
 def judge(monkeypatch):
     judge = Judge()
-    scoring = pytest.importorskip("rl4lms.models.scoring")
-    monkeypatch.setattr(scoring, "load_scorer", lambda path, *, device, batch_size, max_tokens, allow_pickle: judge)
+    scoring = pytest.importorskip("rl4lms.models.text_nll")
+    monkeypatch.setattr(scoring, "load_text_nll", lambda path, *, device, batch_size, max_tokens, allow_pickle: judge)
     return judge
 
 
@@ -85,7 +85,7 @@ def test_reference_perplexity_scores_every_reference_once():
     rows = batch(
         prompts=["p", "p", "long"], completions=["a", "b", "c"], references=[("r s", "t"), ("r s", "t"), ("u",)]
     )
-    (result,) = compute(build("reference_perplexity"), **rows, score_texts=judge)
+    (result,) = compute(build("reference_perplexity"), **rows, nll_of_texts=judge)
     assert judge.calls == [(["p", "p", "long"], ["r s", "t", "u"])]
     assert result.mean == pytest.approx(2**1.5)
     assert result.key == "reference_perplexity"
@@ -93,7 +93,7 @@ def test_reference_perplexity_scores_every_reference_once():
 
 def test_reference_perplexity_needs_references():
     with pytest.raises(DataError, match="no references"):
-        compute(build("reference_perplexity"), **batch(references=[(), ()]), score_texts=Judge())
+        compute(build("reference_perplexity"), **batch(references=[(), ()]), nll_of_texts=Judge())
 
 
 def test_under_a_real_model(tmp_path):
@@ -130,4 +130,4 @@ def test_under_a_real_model(tmp_path):
 
 def test_the_defaults_stand_in_the_metric_alone():
     empty = inspect.Parameter.empty
-    assert all(parameter.default is empty for parameter in inspect.signature(load_scorer).parameters.values())
+    assert all(parameter.default is empty for parameter in inspect.signature(load_text_nll).parameters.values())

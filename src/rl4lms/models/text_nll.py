@@ -12,13 +12,13 @@ from rl4lms.core.padding import pad
 from rl4lms.errors import DataError
 from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
 from rl4lms.models.policy import Policy
-from rl4lms.types import ScoreTexts
+from rl4lms.types import NllOfTexts
 
 
-class TextScorer:
-    """Scores texts that follow prompts, token by token, under one policy.
+class TextNll:
+    """Negative log-likelihood of texts that follow prompts, under one policy.
 
-    The text is tokenised apart from its prompt, without special tokens, as completions are: what is scored is what was
+    The text is tokenised apart from its prompt, without special tokens, as completions are: what is measured is what was
     (or would be) generated. No EOS is added.
 
     Args:
@@ -88,7 +88,7 @@ class TextScorer:
         return [row or [start] for row in rows]
 
 
-def load_scorer(path: str, *, device: str, batch_size: int, max_tokens: int, allow_pickle: bool) -> ScoreTexts:
+def load_text_nll(path: str, *, device: str, batch_size: int, max_tokens: int, allow_pickle: bool) -> NllOfTexts:
     """Return a scorer for the language model in a folder or on the Hub; the metric `perplexity` has the defaults.
 
     Raises:
@@ -96,4 +96,4 @@ def load_scorer(path: str, *, device: str, batch_size: int, max_tokens: int, all
     """
     config = ModelConfig(path=path, allow_pickle=allow_pickle)
     lm, tokenizer = load_lm(config, resolve_device(device)), load_tokenizer(config)
-    return TextScorer(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, batch_size, max_tokens)
+    return TextNll(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, batch_size, max_tokens)
