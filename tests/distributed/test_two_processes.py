@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tests.distributed.processes import gathered, read_weights, starts_alone
 from tests.net.record import ALGORITHMS, CASES, MODELS
-from tests.runs import small_recipe
+from tests.runs import save_tiny, small_recipe
 
 # SGD: where a gradient is zero but for rounding (the biases of attention's keys), Adam would make a step of the
 # rounding.
@@ -80,7 +80,8 @@ def one_trains_cases(folder: Path) -> None:
     """What two processes need on disk, and what theirs is compared with."""
     (folder / "few.py").write_text(FEW)
     for family in ("gpt2", "t5"):
-        small_recipe(folder, family)  # writes the model before two processes want it
+        save_tiny(folder / f"lm-{family}", family, layers=1)
+        small_recipe(folder, family)  # writes the prompts before two processes want them
     train_cases(0, folder, "one")
 
 
