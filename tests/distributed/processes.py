@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import socket
 import traceback
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from tests.runs import fork_server
 
 
 def in_two_processes(*parts: Callable[[int, Path], Any], folder: Path, n: int = 2) -> None:
@@ -26,8 +27,7 @@ def in_two_processes(*parts: Callable[[int, Path], Any], folder: Path, n: int = 
         folder: they share it.
         n: processes.
     """
-    # A server that has imported everything forks them: unlike the process of the tests, it has done nothing else.
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, "tests.runs"])
+    fork_server()
     torch.multiprocessing.start_processes(
         _begin, (_free_ports(len(parts)), n, parts, folder), nprocs=n, start_method="forkserver"
     )
