@@ -32,6 +32,14 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
+# Fixtures that start processes. Their tests come first and together, so that of several workers one starts them, once.
+_PROCESSES = {"two_processes", "nursery"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not _PROCESSES & set(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     import torch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,12 @@ def run_steps(loop: Loop, n: int) -> list[dict[str, float]]:
         numbers.append(loop.step(step))
         loop.state.step = step + 1
     return numbers
+
+
+def fork_server() -> ForkServerContext:
+    """What starts processes that have imported everything: they are forked by a server that has done nothing else,
+    which starts with the first of them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.runs", "rl4lms.cli.main"])
+    return context

@@ -4,17 +4,19 @@ by torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.distributed.processes import gathered, in_two_processes, read_weights
+from tests.distributed.processes import gathered, read_weights, starts_alone
 from tests.net.record import ALGORITHMS, CASES, MODELS
-from tests.runs import small_recipe
+from tests.runs import save_tiny, small_recipe
 
 # SGD: where a gradient is zero but for rounding (the biases of attention's keys), Adam would make a step of the
 # rounding.
@@ -25,20 +27,33 @@ SETTINGS: dict[str, Any] = {
     "kl": {"kl_coef": 0.2, "kl_target": 0.05},
     "reward": {"name": "standardise", "reward": {"name": "increasing_numbers", "min_tokens": 6}},
 }
+# Of a minibatch of one row the second process has none, inside a mask and a nucleus; three rows of four have no score.
+IDLE = "nlpo gpt2 idle"
+FEW = """
+def few(completions, **columns):
+    return [float(len(text.split())) if row % 4 == 0 else None for row, text in enumerate(completions)]
+"""
 
 
-def settings_of(case: str) -> tuple[str, dict[str, Any]]:
+def settings_of(case: str, folder: Path) -> tuple[str, dict[str, Any]]:
     algorithm, family, model = case.split()
     options = {**ALGORITHMS[algorithm], "minibatch_size": 7, "ent_coef": 0.01, "n_epochs": 2}
-    return family, {**SETTINGS, "algorithm": options, "model": MODELS[model]}
+    if case != IDLE:
+        return family, {**SETTINGS, "algorithm": options, "model": MODELS[model]}
+    return family, {
+        **SETTINGS,
+        "algorithm": options | {"minibatch_size": 1},
+        "rollout": SETTINGS["rollout"] | {"top_p": 0.9},
+        "reward": {"name": f"{folder / 'few.py'}:few"},
+    }
 
 
 def train_cases(rank: int, folder: Path, label: str) -> None:
     """Three iterations of every case; what every process ends with goes to a file."""
     from tests.runs import run_steps, small_loop
 
-    for case in CASES:
-        family, settings = settings_of(case)
+    for case in [*CASES, IDLE]:
+        family, settings = settings_of(case, folder)
         loop = small_loop(
             folder, family, **settings, output_dir=str(folder / f"{label}-{rank}" / case.replace(" ", "-"))
         )
@@ -57,28 +72,17 @@ def train_cases(rank: int, folder: Path, label: str) -> None:
         )
 
 
-def everything(rank: int, folder: Path) -> None:
-    """All that two processes are needed for, in one start of them: that is most of the time."""
+def two_train_cases(rank: int, folder: Path) -> None:
     train_cases(rank, folder, "two")
-    for case in WRAPPERS:
-        problem = ""
-        try:
-            wrapped_gradients(rank, *case.split())
-        except AssertionError as error:
-            problem = f"{error or 'gradients differ'}"
-        if rank == 0:
-            (folder / f"wrapped-{case}").write_text(problem)
-    without_the_sum(rank, folder, "ppo gpt2 shared")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
+def one_trains_cases(folder: Path) -> None:
+    """What two processes need on disk, and what theirs is compared with."""
+    (folder / "few.py").write_text(FEW)
     for family in ("gpt2", "t5"):
-        small_recipe(folder, family)  # writes the model before two processes want it
-    in_two_processes(everything, folder)
+        save_tiny(folder / f"lm-{family}", family, layers=1)
+        small_recipe(folder, family)  # writes the prompts before two processes want them
     train_cases(0, folder, "one")
-    return folder
 
 
 def read(folder: Path, name: str, case: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -88,11 +92,11 @@ def read(folder: Path, name: str, case: str) -> tuple[dict[str, Any], dict[str, 
     )
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_train_what_one_trains(trained: Path, case: str) -> None:
-    one, weights = read(trained, "one-0", case)
-    first, first_weights = read(trained, "two-0", case)
-    second, second_weights = read(trained, "two-1", case)
+@pytest.mark.parametrize("case", [*CASES, IDLE])
+def test_two_processes_train_what_one_trains(two_processes: Path, case: str) -> None:
+    one, weights = read(two_processes, "one-0", case)
+    first, first_weights = read(two_processes, "two-0", case)
+    second, second_weights = read(two_processes, "two-1", case)
     assert first["texts"] == second["texts"] == one["texts"]
     assert first["kl_coef"] == second["kl_coef"] == pytest.approx(one["kl_coef"], rel=1e-5)
     for ours, theirs in zip(first["lines"], one["lines"], strict=True):
@@ -100,7 +104,7 @@ def test_two_processes_train_what_one_trains(trained: Path, case: str) -> None:
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True), name
     moved = 0.0
-    start = _start(trained, case)
+    start = _start(two_processes, case)
     for name, value in weights.items():
         assert torch.equal(first_weights[name], second_weights[name]), name
         assert (first_weights[name] - value).abs().max() <= 2e-6 * max(1.0, float(value.abs().max())), name
@@ -109,31 +113,38 @@ def test_two_processes_train_what_one_trains(trained: Path, case: str) -> None:
     assert moved > 1e-3  # a thousand times what two processes may differ by
 
 
+def test_a_process_without_rows_was_idle_in_every_step(two_processes: Path) -> None:
+    """What the case above is about has happened: steps of a single row."""
+    for line in read(two_processes, "two-1", IDLE)[0]["lines"]:
+        assert line["rollout/masked_rows"] == 22  # of 30
+        assert line["train/updates"] == 2 * 8
+
+
 def _start(folder: Path, case: str) -> dict[str, torch.Tensor]:
     from tests.runs import small_loop
 
-    family, settings = settings_of(case)
+    family, settings = settings_of(case, folder)
     loop = small_loop(folder, family, **settings, output_dir=str(folder / "start" / case.replace(" ", "-")))
     return {name: p.detach().clone() for name, p in loop.models.policy.named_parameters() if p.requires_grad}
 
 
-def without_the_sum(rank: int, folder: Path, case: str) -> None:
+def without_the_sum(rank: int, folder: Path) -> None:
     """A mutation: every process keeps its own gradients."""
     from rl4lms import distributed
     from tests.runs import run_steps, small_loop
 
-    distributed.sum_gradients = lambda parameters: None
-    family, settings = settings_of(case)
-    loop = small_loop(folder, family, **settings, output_dir=str(folder / f"mutant-{rank}"))
-    run_steps(loop, 1)
+    family, settings = settings_of("ppo gpt2 shared", folder)
+    with mock.patch.object(distributed, "sum_gradients"):
+        loop = small_loop(folder, family, **settings, output_dir=str(folder / f"mutant-{rank}"))
+        run_steps(loop, 1)
     weights = torch.cat([p.detach().flatten() for p in loop.models.policy.parameters()])
     ours, theirs = gathered(weights)
     if rank == 0:
         (folder / "without-the-sum").write_text(str(float((ours - theirs).abs().max())))
 
 
-def test_a_missing_sum_of_gradients_would_be_seen(trained: Path) -> None:
-    assert float((trained / "without-the-sum").read_text()) > 1e-4  # far beyond what the matrix allows
+def test_a_missing_sum_of_gradients_would_be_seen(two_processes: Path) -> None:
+    assert float((two_processes / "without-the-sum").read_text()) > 1e-4  # far beyond what the matrix allows
 
 
 PROMPTS, COMPLETIONS = [[5, 6, 7], [4], [9, 8], [3, 3, 3]], [[5, 6], [7, 8, 9, 10], [3], [8, 7, 6]]
@@ -164,6 +175,17 @@ def loss_of(module: Any, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
 
 
 WRAPPERS = [f"{how} {family}" for how in ("ddp", "fsdp", "fsdp-layers") for family in ("gpt2", "t5")]
+
+
+def all_wrapped_gradients(rank: int, folder: Path) -> None:
+    for case in WRAPPERS:
+        problem = ""
+        try:
+            wrapped_gradients(rank, *case.split())
+        except AssertionError as error:
+            problem = f"{error or 'gradients differ'}"
+        if rank == 0:
+            (folder / f"wrapped-{case}").write_text(problem)
 
 
 def wrapped_gradients(rank: int, how: str, family: str) -> None:
@@ -202,32 +224,29 @@ def wrapped_gradients(rank: int, how: str, family: str) -> None:
 
 
 @pytest.mark.parametrize("case", WRAPPERS)
-def test_a_policy_in_torchs_wrappers_has_the_right_gradients(trained: Path, case: str) -> None:
-    assert (trained / f"wrapped-{case}").read_text() == ""
+def test_a_policy_in_torchs_wrappers_has_the_right_gradients(two_processes: Path, case: str) -> None:
+    assert (two_processes / f"wrapped-{case}").read_text() == ""
 
 
+@starts_alone
 def one_fails(rank: int, folder: Path) -> None:
     """An error of one process alone, in the middle of an iteration."""
     from rl4lms.algorithms.ppo import PPO
     from rl4lms.training.run import run
 
-    if rank == 1:
+    def out_of_memory(self: Any, *arguments: Any) -> None:
+        raise MemoryError("no room for 12 GB")
 
-        def out_of_memory(self: Any, *arguments: Any) -> None:
-            raise MemoryError("no room for 12 GB")
-
-        PPO.credit = out_of_memory  # type: ignore[method-assign]
-    try:
-        run(small_recipe(folder, "gpt2", output_dir=str(folder / "doomed")), progress=False)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the test
-        (folder / f"ended-{rank}").write_text(f"{type(error).__name__}: {error}")
+    with mock.patch.object(PPO, "credit", out_of_memory) if rank == 1 else contextlib.nullcontext():
+        try:
+            run(small_recipe(folder, "gpt2", output_dir=str(folder / "doomed")), progress=False)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the test
+            (folder / f"ended-{rank}").write_text(f"{type(error).__name__}: {error}")
 
 
-def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> None:
-    small_recipe(tmp_path, "gpt2")
-    in_two_processes(one_fails, tmp_path, fresh=True)
-    assert (tmp_path / "ended-1").read_text() == "MemoryError: no room for 12 GB"
-    told = (tmp_path / "ended-0").read_text()
+def test_an_error_in_one_process_ends_all_with_its_message(two_processes: Path) -> None:
+    assert (two_processes / "ended-1").read_text() == "MemoryError: no room for 12 GB"
+    told = (two_processes / "ended-0").read_text()
     assert (
         told == "ProcessError: the run ends, because another process failed: process 1: MemoryError: no room for 12 GB"
     )

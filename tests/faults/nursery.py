@@ -1,15 +1,13 @@
 """A process that has imported everything and forks one child per command, so that a test can kill hundreds of them.
 
-`python -m tests.faults.nursery` reads orders from standard input, one JSON object per line, and answers each with the
-child's process id and, when it has ended, its wait status. The child notes in a file what it is doing, which survives
-its death, and can be told to die at a point of its work: everything that does this is put into the child here, and
-nothing of it is in the library.
+It is given orders through a pipe, and answers each with the child's process id and, when it has ended, its wait status.
+The child notes in a file what it is doing, which survives its death, and can be told to die at a point of its work:
+everything that does this is put into the child here, and nothing of it is in the library.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import mmap
 import os
 import signal
@@ -17,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -267,26 +266,24 @@ def child(order: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def main() -> None:
+def serve(orders: Connection, folder: Path, environment: dict[str, str]) -> None:
+    """Takes orders until the pipe is closed; what goes wrong here is in `nursery.log`."""
+    os.dup2(os.open(folder / "nursery.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.environ.update(environment)
     import torch
-    import transformers
 
-    import rl4lms.cli.main
-    import rl4lms.training.run
-    from tests import runs, tiny
+    import rl4lms.cli.main  # noqa: F401 - the children need not import it
 
-    del transformers, rl4lms, runs, tiny
     torch.set_num_threads(1)
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
+    orders.send({"ready": True})
+    while True:
+        try:
+            order = orders.recv()
+        except EOFError:
+            return
         pid = os.fork()
         if not pid:
             child(order)
-        print(json.dumps({"pid": pid}), flush=True)
+        orders.send({"pid": pid})
         _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": status}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        orders.send({"status": status})

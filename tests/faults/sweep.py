@@ -5,13 +5,11 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
+import multiprocessing
 import os
 import random
-import select
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms.config import dump_recipe
-from tests.runs import metric_lines, small_recipe
+from tests.faults.nursery import serve
+from tests.runs import fork_server, metric_lines, small_recipe
 
-ROOT = Path(__file__).parents[2]
 # A recipe without a checkpoint in every iteration, so that resumed runs have to repeat some.
 _BASE = {
     "training": {"iterations": 6, "prompts_per_iteration": 8},
@@ -97,33 +95,27 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.cache = folder / "cache"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RL4LMS_CACHE": str(self.cache)}
-        command = [sys.executable, "-m", "tests.faults.nursery"]
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "nursery.log").open("wb"),
-        )
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RL4LMS_CACHE": str(self.cache)}
+        self._orders, theirs = multiprocessing.Pipe()
+        self._process = fork_server().Process(target=serve, args=(theirs, folder, environment))
+        self._process.start()
+        theirs.close()
         self._answer()
 
     def __enter__(self) -> Nursery:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._orders.close()
+        self._process.join(timeout=60)
 
     def _answer(self, timeout: float | None = None) -> dict[str, Any] | None:
-        assert self._process.stdout is not None
-        if timeout is not None and not select.select([self._process.stdout], [], [], timeout)[0]:
+        if not self._orders.poll(timeout):
             return None
-        line = self._process.stdout.readline()
-        assert line, (self._folder / "nursery.log").read_text()[-3000:]
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = self._orders.recv()
+        except EOFError as error:
+            raise AssertionError((self._folder / "nursery.log").read_text()[-3000:]) from error
         return answer
 
     def run(self, *words: object, plan: Sequence[tuple[str, int, str]] = (), kill_after: float | None = None) -> End:
@@ -136,10 +128,8 @@ class Nursery:
             "plan": plan,
             **{name: str(path) for name, path in files.items()},
         }
-        assert self._process.stdin is not None
         files["phase"].write_text("start")
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        self._process.stdin.flush()
+        self._orders.send(order)
         started = time.perf_counter()
         pid = (self._answer() or {})["pid"]
         end = self._answer(kill_after)

@@ -58,7 +58,7 @@ def scores_of(folder: Path) -> list[float]:
     return [line["rollout/score"] for line in metric_lines(folder / "run") if "rollout/score" in line]
 
 
-@pytest.mark.parametrize("every", ["token", "word"])
+@pytest.mark.parametrize("every", ["token", pytest.param("word", marks=pytest.mark.slow)])
 def test_a_policy_learns_from_dense_rewards(tmp_path: Path, every: str) -> None:
     training = {"iterations": 16, "prompts_per_iteration": 64}
     algorithm = {"name": "ppo", "n_epochs": 4, "minibatch_size": 16, "gamma": 1.0}

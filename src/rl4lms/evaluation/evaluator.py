@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +21,7 @@ from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass
+from rl4lms.stats import mean_stderr
 from rl4lms.tasks import samples_of
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 
@@ -182,10 +183,15 @@ def build_evaluator(
 
 def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:
     kept = [v for v in values if v is not None]
-    n = len(kept)
-    mean = sum(kept) / n if n else float("nan")
-    stderr = (sum((v - mean) ** 2 for v in kept) / (n - 1) / n) ** 0.5 if n > 1 else None
-    return MetricResult(key, mean, stderr, n, tuple(float("nan") if v is None else float(v) for v in values))
+    shown = tuple(math.nan if v is None else float(v) for v in values)
+    return MetricResult(key, *_mean_stderr(kept), len(kept), shown)
+
+
+def _mean_stderr(values: Sequence[float]) -> tuple[float, float | None]:
+    """As `stats` has it, and also of no values, and of those that are not finite, as a KL may be."""
+    if values and all(map(math.isfinite, values)):
+        return mean_stderr(values)
+    return sum(values) / len(values) if values else math.nan, None
 
 
 def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResult:
@@ -196,8 +202,7 @@ def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResul
         result.values[i : i + completions_per_prompt] for i in range(0, len(result.values), completions_per_prompt)
     ]
     means = [sum(kept) / len(kept) for group in groups if (kept := [v for v in group if v == v])]
-    stderr = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
-    return replace(result, stderr=stderr, n=len(means))
+    return replace(result, stderr=_mean_stderr(means)[1], n=len(means))
 
 
 def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:

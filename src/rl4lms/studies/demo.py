@@ -9,9 +9,7 @@ reported.
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +21,7 @@ from rich.console import Console
 
 import rl4lms
 from rl4lms.errors import ConfigError
+from rl4lms.stats import mean_stderr
 from rl4lms.studies import demo_report
 from rl4lms.studies.demo_systems import GAIN_KEYS, SYSTEMS, Outcome
 from rl4lms.studies.jobs import Job, run_jobs, seconds_by_job
@@ -214,7 +213,9 @@ def gains(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]
     found = {}
     for key in GAIN_KEYS:
         differences = [b[key] - a[key] for a, b in zip(before, after, strict=True)]
-        found[key] = (statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(len(differences)))
+        mean, error = mean_stderr(differences)
+        assert error is not None  # of one prompt alone
+        found[key] = (mean, error)
     return found
 
 

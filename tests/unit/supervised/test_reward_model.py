@@ -229,7 +229,7 @@ def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
 
 
 def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
-    train, test = labelled(tmp_path / "train.jsonl", 1200, 0), labelled(tmp_path / "test.jsonl", 200, 1)
+    train, test = labelled(tmp_path / "train.jsonl", 600, 0), labelled(tmp_path / "test.jsonl", 200, 1)
     options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}
     steps: list[tuple[int, int]] = []
     report = lambda step, of: steps.append((step, of))  # noqa: E731
@@ -237,7 +237,7 @@ def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
     result = train_reward_model(
         base, train, tmp_path / "reward", test=test, curve=[0.5, 0.05], progress=report, **options
     )
-    assert [(point["share"], point["rows"]) for point in result["curve"]] == [(0.05, 60), (0.5, 600), (1.0, 1200)]
+    assert [(point["share"], point["rows"]) for point in result["curve"]] == [(0.05, 30), (0.5, 300), (1.0, 600)]
     assert result["curve"][0]["accuracy"] + 0.1 < result["curve"][-1]["accuracy"] == result["accuracy"]
     assert (tmp_path / "reward" / "learning_curve.png").stat().st_size > 5000
     assert "![learning curve](learning_curve.png)" in (tmp_path / "reward" / "README.md").read_text()
