@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import get_scheduler
 
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.models.build import policy_parameters, value_parameters
@@ -43,15 +43,17 @@ def _by_decay(named: Iterable[tuple[str, nn.Parameter]]) -> list[tuple[bool, lis
 
 
 class Schedule:
-    """The learning rate of each iteration, by HF's schedule names."""
+    """The learning rate of each iteration, by HF's schedule names and formulas.
+
+    Written out, because `transformers.get_scheduler` imports peft, which takes seconds, and gives its formulas to
+    optimisers only.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: OptimizerConfig, iterations: int) -> None:
-        self._optimizer = optimizer
+        self._optimizer, self._kind, self._warmup = optimizer, config.lr_scheduler_type, config.warmup_iterations
         # HF's warm-up starts at a rate of 0; shifted by one, the first iteration already learns.
         self._shift = 1 if config.warmup_iterations else 0
-        dummy = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        scheduler = get_scheduler(config.lr_scheduler_type, dummy, config.warmup_iterations, iterations + self._shift)
-        self._factor = scheduler.lr_lambdas[0]
+        self._total = iterations + self._shift
 
     def set(self, step: int) -> float:
         """Set the rates of iteration `step`, from 0; return the policy's."""
@@ -59,3 +61,13 @@ class Schedule:
         for group in self._optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         return self._optimizer.param_groups[0]["lr"]
+
+    def _factor(self, step: int) -> float:
+        if step < self._warmup:
+            return step / self._warmup
+        left = max(1, self._total - self._warmup)
+        if self._kind == "linear":
+            return max(0.0, (self._total - step) / left)
+        if self._kind == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * ((step - self._warmup) / left)))
+        return 1.0
