@@ -18,8 +18,8 @@ from rl4lms.types import NllOfTexts
 class TextNll:
     """Negative log-likelihood of texts that follow prompts, under one policy.
 
-    The text is tokenised apart from its prompt, without special tokens, as completions are: what is measured is what was
-    (or would be) generated. No EOS is added.
+    The text is tokenised apart from its prompt, without special tokens, as completions are: what is measured is what
+    was (or would be) generated. No EOS is added.
 
     Args:
         policy: the language model.
