@@ -23,8 +23,8 @@ def whole_texts(
         join: stands between two strings.
 
     Raises:
-        DataError: only strings are known and `join` is None, and two of them would make a word of their ends: whether
-            white space belongs there, strings do not say.
+        DataError: only strings are known, `join` is None, and two of them meet without white space: whether some
+            belongs there, strings do not say.
     """
     if texts is not None:
         return list(texts)
