@@ -25,6 +25,7 @@ from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score as call_reward
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Reward, Sample
 
 Observation = dict[str, NDArray[np.int64]]
@@ -76,7 +77,8 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         if (policy is None) != (ref_policy is None):
             raise ValueError("the KL term needs both policy and ref_policy")
         self.samples, self.tokenizer, self.tokens, self.reward = samples, tokenizer, tokens, reward
-        give_tokenizer([reward], tokenizer)
+        self._decoder = Decoder(tokenizer, two_texts=padding_side == "right")
+        give_tokenizer([reward], self._decoder)
         self.prompt = prompt or PromptConfig()
         self.max_new_tokens, self.padding_side, self.time_limit = max_new_tokens, padding_side, time_limit
         self.policy, self.ref_policy, self.kl_coef = policy, ref_policy, kl_coef
@@ -99,7 +101,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         super().reset(seed=seed)
         index = (options or {}).get("index")
         self.sample = self.samples[int(self.np_random.integers(len(self.samples))) if index is None else index]
-        self._prompt_ids = self._encode([self.sample])[0]
+        (self._prompt_ids,), (self._seen,) = self._encode.read([self.sample])
         self._completion: list[int] = []
         self._paid: list[float] = []
         return self._observation(), {"id": self.sample.id}
@@ -126,7 +128,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         return f"{self.sample.prompt} ▸ {self._text()}" if self.render_mode == "ansi" else None
 
     def _text(self) -> str:
-        return str(self.tokenizer.decode(self._completion, skip_special_tokens=True))
+        return self._decoder([self._completion])[0]
 
     def _observation(self) -> Observation:
         prompt = _fixed(self._prompt_ids, self.prompt.max_tokens, self.tokens.pad, self.padding_side)
@@ -141,8 +143,11 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
     def _score(self, ended: bool) -> float:
         output = call_reward(
             self.reward,
-            prompts=[self.sample.prompt],
+            prompts=[self._seen],
+            full_prompts=[self.sample.prompt],
             completions=[self._text()],
+            texts=self._decoder.together([self._prompt_ids], [self._completion]),
+            prompt_ids=[list(self._prompt_ids)],
             completion_ids=[list(self._completion)],
             references=[self.sample.references],
             columns={name: [value] for name, value in self.sample.meta.items()},

@@ -51,6 +51,9 @@ class Rollout:
         completion_ids, completion_mask: (B, T); mask is True on generated tokens, EOS included, and rows are padded on
             the right.
         texts: decoded completions without special tokens.
+        full_texts: prompt and completion as one text (B,), decoded together, a configured prefix and suffix included.
+        seen_prompts: (B,) what of each prompt the policy saw: the sample's own where nothing was cut, else what its ids
+            say; without prefix and suffix.
         terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
             vocabulary.
@@ -65,6 +68,8 @@ class Rollout:
     completion_ids: Tensor
     completion_mask: Tensor
     texts: list[str]
+    full_texts: list[str]
+    seen_prompts: list[str]
     terminated: Tensor
     token_mask: Tensor | None = None
     sampled_logprobs: Tensor | None = None
@@ -75,13 +80,15 @@ class Rollout:
         return len(self.samples)
 
     def columns(self) -> dict[str, Any]:
-        """Return what rewards and metrics are called with: `prompts`, `completions`, `references`, and `columns`, every
-        other column by name.
+        """Return what rewards and metrics are called with: `prompts` (what was seen of them), `full_prompts`,
+        `completions`, `texts` (both as one), `references`, and `columns`, every other column by name.
         """
         names = sorted({name for sample in self.samples for name in sample.meta})
         return {
-            "prompts": [sample.prompt for sample in self.samples],
+            "prompts": self.seen_prompts,
+            "full_prompts": [sample.prompt for sample in self.samples],
             "completions": self.texts,
+            "texts": self.full_texts,
             "references": [sample.references for sample in self.samples],
             "columns": {name: [sample.meta.get(name) for sample in self.samples] for name in names},
         }
@@ -189,7 +196,11 @@ class Tokens:
 
 
 class Reward(Protocol):
-    """Anything callable by keyword on a batch; see `rl4lms.rewards` for what is passed and what may come back."""
+    """Anything callable by keyword on a batch; see `rl4lms.rewards.score` for what is passed and may come back.
+
+    Beside the arguments below and the columns there are `full_prompts`, and, where ids are known, `texts` (prompt and
+    completion as one) and `prompt_ids`.
+    """
 
     def __call__(
         self,
@@ -203,7 +214,8 @@ class Reward(Protocol):
 
 
 class Metric(Protocol):
-    """A batched function from texts to numbers.
+    """A batched function from texts to numbers. It may also take `full_prompts`, and `texts` where they are known, as
+    rewards may.
 
     It returns a mapping from key to either one value per sample (a sequence of length B; None where a sample has no
     such value), or the value of the whole set: a `CorpusValue`, or a bare float where nothing is said about its error.

@@ -250,7 +250,8 @@ REWARD = {
     ),
     "a column that the data lacks": Bad(
         "train r.yaml reward=mine.py:by_topic",
-        "reward 'by_topic' needs the data column 'topic'; there are: completion_ids, completions, prompts, references",
+        "reward 'by_topic' needs the data column 'topic'; there are: completion_ids, completions, "
+        "full_prompts, prompt_ids, prompts, references, texts",
     ),
     "an exception": Bad(
         "train r.yaml reward=mine.py:scaled",

@@ -273,6 +273,7 @@ def test_generate_is_reproducible_and_speaks_json(finished):
     rows = [json.loads(line) for line in first.stdout.splitlines()]
     assert [row["prompt"] for row in rows] == ["1 2", "1 2", "3", "3"]
     assert all(len(row["completion"].split()) <= 4 for row in rows)
+    assert all(row["text"] == f"{row['prompt']} {row['completion']}".strip() for row in rows)
     assert first.stdout == second.stdout
     assert call(*[*words[:-1], "--seed", 6, "--jsonl"]).stdout != first.stdout
 

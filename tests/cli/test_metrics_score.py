@@ -94,6 +94,46 @@ def test_columns_may_have_other_names_and_prompts_may_be_missing(tmp_path):
     assert scored.samples == [{"prompt": "", "completion": "a cat", "references": ["the cat"], "token_f1": 1.0}]
 
 
+def starts(prompts, full_prompts, completions, texts=None):
+    """Where each completion begins in its text, and the lengths of the prompts."""
+    found = [text.index(completion.strip()) for text, completion in zip(texts or [], completions, strict=True)]
+    return {"start": found, "seen": [len(p) for p in prompts], "whole": [len(p) for p in full_prompts]}
+
+
+def test_a_text_of_both_goes_to_metrics_where_a_file_has_it(tmp_path):
+    row = {"prompt": "good", "full_prompt": "so good", "completion": ", and", "text": "good, and"}
+    rows = [row, {"prompt": "disapp", "completion": "ointed", "text": "disappointed"}]
+    path = tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {key: result.values for key, result in score_file(str(path), [f"{__file__}:starts"]).results.items()}
+    assert values == {"start": (4.0, 6.0), "seen": (4.0, 6.0), "whole": (7.0, 6.0)}
+    grammar = score_file(str(path), ["imdb_grammar"]).results["derivable"]
+    assert grammar.values == (0.0, 0.0)
+
+
+def test_a_file_with_strings_alone_says_what_to_do(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_text(json.dumps({"prompt": "the plot was", "completion": "dull ."}) + "\n")
+    with pytest.raises(
+        DataError, match=r"row 0 has .* white space between: 'the plot was' and 'dull \.'.*`text`.*`join`"
+    ):
+        score_file(str(path), ["imdb_grammar"])
+    joined = score_file(str(path), [{"name": "imdb_grammar", "join": " "}]).results
+    assert joined["derivable"].values == (1.0,)
+    path.write_text(json.dumps({"prompt": "the plot was", "completion": "dull .", "own": "the plot was dull ."}) + "\n")
+    result = call(path, "--metric", "imdb_grammar", "--text-column", "own")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_column_text_that_is_something_else_is_told(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "completion": "a cat", "text": "A document."}) + "\n")
+    with pytest.raises(DataError, match=r"the column 'text' should have prompt and completion .* --text-column"):
+        score_file(str(path), ["diversity"])
+    assert score_file(str(path), ["diversity"], text_column="none").results
+    assert score_file(str(path), ["diversity"], completion_column="text").results
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -64,6 +64,18 @@ def test_a_measure_that_is_not_defined_is_printed_as_such(base, tmp_path):
     assert "| accuracy | not defined |" in (output / "README.md").read_text()
 
 
+@pytest.mark.parametrize("join", [None, " "])
+def test_what_stands_between_prompt_and_text_is_known(base, tmp_path, caplog, join):
+    rows = [{"prompt": "w9", "text": f"{'' if i % 2 else ' '}w{3 + i % 20}", "label": i % 2} for i in range(12)]
+    train, output = jsonl(tmp_path / "train.jsonl", rows), tmp_path / "reward"
+    result = call(base, "--train", train, "--output", output, *([] if join is None else ["--join", join]))
+    assert result.exit_code == 0, result.output
+    assert json.loads((output / "reward_model.json").read_text())["join"] == (join or "")
+    assert f"on prompt and text with {join or ''!r} between" in (output / "README.md").read_text()
+    assert f"texts       prompt + {join or ''!r} + text" in result.output
+    assert ("6 of 12 rows have no white space" in caplog.text) == (join is None)
+
+
 @pytest.mark.parametrize("prompt", [{}, {"prompt": "w9"}])
 def test_the_line_that_is_printed_builds_the_reward(base, tmp_path, prompt):
     rows = [{**prompt, "text": f"w{3 + i % 20}", "label": i % 2} for i in range(12)]
@@ -79,7 +91,7 @@ def test_the_line_that_is_printed_builds_the_reward(base, tmp_path, prompt):
     assert component.options["label"] == "1"
     assert component.options.get("include_prompt", True) is written["include_prompt"] is bool(prompt)
     reward = build(component)
-    scores = reward(prompts=["w9"], completions=["w3"], completion_ids=[[1]], references=[()])
+    scores = reward(prompts=["w9"], completions=[" w3"], completion_ids=[[1]], references=[()])
     assert 0 < scores[0] < 1
 
 

@@ -423,15 +423,21 @@ def test_odd_prompts_are_trained_on(tmp_path):
         training=training,
     )
     seen: list[str] = []
+    whole: list[str] = []
 
-    def reward(prompts, completions):
+    def reward(prompts, full_prompts, completions, texts):
         seen.extend(prompts)
+        whole.extend(full_prompts)
         assert all(isinstance(text, str) for text in completions)
+        assert all(isinstance(text, str) for text in texts)
         return [float(len(text)) for text in completions]
 
     loop.reward = reward
     numbers = loop.step(0)
-    assert sorted(seen) == sorted(prompts)  # in full: what is cut is what the model reads
+    assert sorted(whole) == sorted(prompts)
+    # what was not cut as it is, special tokens and all; of the others the end, as the model read it
+    assert all(of in (prompt, prompt[-len(of) :]) for of, prompt in zip(seen, whole, strict=True))
+    assert {"</s>", "<pad></s><s>", "x" * 20, "😀" * 5} <= set(seen)
     bytes_of = [len(prompt.encode()) for prompt in prompts if not prompt.startswith("<")]
     assert numbers["rollout/truncated_prompts"] == sum(length > 20 for length in bytes_of) > 3
     assert all(math.isfinite(value) for key, value in numbers.items() if key not in ("train/explained_variance",))

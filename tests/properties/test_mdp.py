@@ -66,7 +66,7 @@ def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     )
     if reward is not None:
         loop.reward = build(reward)
-        give_tokenizer([loop.reward], loop.models.tokenizer)
+        give_tokenizer([loop.reward], loop.engine.decoder)
     loop.step(0)  # so that policy and reference differ
     caught: list[Experience] = []
     monkeypatch.setattr(loop.algorithm, "update", lambda experience, step: caught.append(experience) or {})

@@ -13,6 +13,7 @@ from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
+    from rl4lms.types import Rollout
 
 EPILOG = 'Example:  rl4lms generate runs/imdb-mini-nlpo-seed0 "the plot was dull , but" -n 3'
 
@@ -50,20 +51,18 @@ def generate(
     texts = _prompts(prompts or [], file)
     run = common.read(Path(model)) if is_run(Path(model)) else None
     common.quiet()
-    from rich.text import Text
+    from rl4lms.runs.display import with_prompt
 
     out = common.console()
-    for prompt, completions in zip(
-        texts, _sample(model, run, texts, {k: v for k, v in given.items() if v is not None}, number, seed), strict=True
-    ):
-        for text, ended in completions:
-            if as_json:
-                print(json.dumps({"prompt": prompt, "completion": text, "terminated": ended}, ensure_ascii=False))
-            else:
-                out.print(
-                    Text.assemble((prompt, "dim"), "" if text[:1].isspace() or not prompt else " ", text),
-                    soft_wrap=True,
-                )
+    settings = {name: value for name, value in given.items() if value is not None}
+    rollout = _sample(model, run, texts, settings, number, seed)
+    for row, ended in enumerate(rollout.terminated.tolist()):
+        text = rollout.full_texts[row]
+        if as_json:
+            record = {"prompt": texts[row // number], "completion": rollout.texts[row], "text": text}
+            print(json.dumps({**record, "terminated": ended}, ensure_ascii=False))
+        else:
+            out.print(with_prompt(rollout.seen_prompts[row], text), soft_wrap=True)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
@@ -100,8 +99,8 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
 
 def _sample(
     model: str, run: Recipe | None, prompts: list[str], given: dict[str, float | int], number: int, seed: int
-) -> list[list[tuple[str, bool]]]:
-    """For each prompt its completions, and whether each ended by itself."""
+) -> Rollout:
+    """Return `number` completions of each prompt."""
     from rl4lms.config import ModelConfig, PromptConfig, SamplingConfig
     from rl4lms.errors import CheckpointError, ConfigError
     from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
@@ -139,8 +138,7 @@ def _sample(
     rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
     if truncated := engine.encoder.truncated(samples):
         print(f"note: {truncated} of {len(prompts)} prompts were cut to {prompt.max_tokens} tokens", file=sys.stderr)
-    rows = list(zip(rollout.texts, rollout.terminated.tolist(), strict=True))
-    return [rows[i * number : (i + 1) * number] for i in range(len(prompts))]
+    return rollout
 
 
 def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:

@@ -27,6 +27,7 @@ def score(
     completion_column: Annotated[str, typer.Option(help="Column with the text to score.")] = "completion",
     references_column: Annotated[str, typer.Option(help="Column with a reference or a list of them.")] = "references",
     prompt_column: Annotated[str, typer.Option(help="Column with the prompt or source.")] = "prompt",
+    text_column: Annotated[str, typer.Option(help="Column with prompt and completion as one text, if any.")] = "text",
     output: Annotated[
         Path | None, typer.Option(help="Write numbers, signatures and values per row to this JSON file.")
     ] = None,
@@ -52,6 +53,7 @@ def score(
         "completion_column": completion_column,
         "references_column": references_column,
         "prompt_column": prompt_column,
+        "text_column": text_column,
     }
     scored = score_file(file, components, corpus=corpus, **columns)
     results = {key: result.summary() for key, result in scored.results.items()}

@@ -41,6 +41,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    join: Annotated[
+        str, typer.Option(help="Put between prompt and text; without it they follow each other as they are.")
+    ] = "",
     label_names: Annotated[
         str | None, typer.Option(help="Names for the sorted labels, such as negative,positive for 0 and 1.")
     ] = None,
@@ -90,7 +93,7 @@ def train(
             test=test,
             output=output,
             kind=kind,
-            columns=Columns(text=text_column, label=label_column, rating=rating_column, group=group_column),
+            columns=Columns(text=text_column, label=label_column, rating=rating_column, group=group_column, join=join),
             label_names=names,
             min_gap=min_gap,
             holdout=holdout,
@@ -118,6 +121,8 @@ def _print(about: dict[str, Any]) -> None:
     if "labels" in result:
         print(f"labels      {', '.join(result['labels'])}")
     print(f"trained on  {result['train_rows']} rows")
+    if "join" in about:
+        print(f"texts       prompt + {about['join']!r} + text")
     if "note" in result:
         print(f"note        {result['note']}")
     if "accuracy" in result:

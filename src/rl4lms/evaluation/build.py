@@ -53,6 +53,7 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
                 part,
                 prompts=[sample.prompt],
                 completions=[text],
+                texts=[text],
                 completion_ids=[[0]],
                 references=[sample.references],
                 columns=columns,

@@ -36,7 +36,8 @@ class EvalResult:
 
     Attributes:
         results: by key, without the `eval/` prefix.
-        samples: one record per completion: id, prompt, completion, references, and per-sample values.
+        samples: one record per completion: id, prompt (as far as it was seen, and `full_prompt` where it was cut),
+            completion, text (both as one), references, and per-sample values.
         faults: what went wrong in the reward; those rows are left out of its mean, and its `n` says how many remain.
         absent: metrics that were asked for and could not be computed, with what to do about it.
     """
@@ -60,7 +61,7 @@ class Evaluator:
         ref_policy: for the KL.
         samples: the prompts.
         settings: decoding.
-        metrics: each called with prompts, completions, references and the other columns.
+        metrics: each called with prompts, completions, their texts, references and the other columns.
         reward: the training reward, reported as `reward` (and its parts); None where there is none.
         reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A
             metric that fails always stops the evaluation.
@@ -174,8 +175,8 @@ def build_evaluator(
         DataError: the split has no prompts.
     """
     samples = samples_of(task, split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
-    give_tokenizer([*metrics[0], reward], models.tokenizer)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
+    give_tokenizer([*metrics[0], reward], engine.decoder)
     return Evaluator(
         engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1]
     )
@@ -207,8 +208,10 @@ def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResul
 
 def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
     per_sample = {key: r.values for key, r in results.items() if r.values is not None and len(r.values) == len(rollout)}
-    return [
-        {"id": s.id, "prompt": s.prompt, "completion": text, "references": list(s.references)}
-        | {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
-        for i, (s, text) in enumerate(zip(rollout.samples, rollout.texts, strict=True))
-    ]
+    records: list[dict[str, Any]] = []
+    for i, (sample, seen) in enumerate(zip(rollout.samples, rollout.seen_prompts, strict=True)):
+        whole = {} if seen == sample.prompt else {"full_prompt": sample.prompt}
+        texts = {"prompt": seen, **whole, "completion": rollout.texts[i], "text": rollout.full_texts[i]}
+        values = {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
+        records.append({"id": sample.id, **texts, "references": list(sample.references), **values})
+    return records

@@ -41,20 +41,23 @@ def score_file(
     completion_column: str = "completion",
     references_column: str = "references",
     prompt_column: str = "prompt",
+    text_column: str = "text",
 ) -> Scored:
     """Compute metrics of the completions in a file.
 
     Args:
-        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Columns beside the three go to metrics
-            by name.
+        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Other columns go to metrics by name;
+            `full_prompt` is the prompt before it was cut, as in the predictions of this library.
         metrics: names, or names with options.
         corpus: a file of data whose references give document frequencies to the metrics that need them and name a split
             of a task.
         completion_column, references_column, prompt_column: names of columns; prompts and references may be missing
             where no metric needs them.
+        text_column: prompt and completion as one text. Where a row has none, only the two strings are known.
 
     Raises:
-        DataError: the file cannot be read, a row has no completion, or a metric cannot use the data.
+        DataError: the file cannot be read, a row has no completion, no text ends with its completion, or a metric
+            cannot use the data.
         ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named;
             or two metrics report the same key.
         UnknownNameError: there is no such metric.
@@ -64,11 +67,16 @@ def score_file(
     built, absent = build_all(components)
     for name, ready in built:
         _fit(name, ready, corpus)
-    rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in read_rows(path)]
+    raw = list(read_rows(path))
+    rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in raw]
     if not rows:
         raise DataError(f"{path}: there are no rows")
+    texts = None
+    if text_column != completion_column:
+        texts = _whole_texts(path, text_column, [row.get(text_column) for _, row in raw], rows)
     names = sorted({name for row in rows for name in row["columns"]})
-    batch: dict[str, Any] = {name: [row[name] for row in rows] for name in ("prompts", "completions", "references")}
+    given = ("prompts", "full_prompts", "completions", "references")
+    batch: dict[str, Any] = {"texts": texts, **{name: [row[name] for row in rows] for name in given}}
     columns = {name: [row["columns"].get(name) for row in rows] for name in names}
     results: dict[str, MetricResult] = {}
     for metric_name, ready in built:
@@ -117,12 +125,33 @@ def _row(place: str, row: Mapping[str, Any], completion: str, references: str, p
             f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
         )
     own = {completion, references, prompt, "prompts", "completions"}
+    seen = str(row.get(prompt) or "")
     return {
-        "prompts": str(row.get(prompt) or ""),
+        "prompts": seen,
+        "full_prompts": str(row.get("full_prompt") or seen),
         "completions": row[completion],
         "references": texts_of(row, references, lambda: place),
         "columns": {name: value for name, value in row.items() if name not in own},
     }
+
+
+def _whole_texts(path: str, column: str, texts: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """Return prompt and completion of each row as one text; None where the file does not have them all.
+
+    Raises:
+        DataError: the column is something else.
+    """
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    completions = [row["completions"].strip() for row in rows]
+    if any(completions) and not any(
+        t.endswith(c) for t, c in zip(map(str.strip, texts), completions, strict=True) if c
+    ):
+        raise DataError(
+            f"{path}: the column {column!r} should have prompt and completion as one text, and none of its texts ends "
+            f"with the completion; name another with --text-column"
+        )
+    return list(texts)
 
 
 def _records(rows: Sequence[Mapping[str, Any]], results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:

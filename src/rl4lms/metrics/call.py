@@ -12,7 +12,7 @@ from rl4lms.plugins import building, calling, registry
 from rl4lms.plugins.component import Component
 from rl4lms.types import CorpusValue, Metric, MetricResult, NllOfTexts
 
-RESERVED = frozenset({"prompts", "completions", "references", "nll_of_texts"})
+RESERVED = frozenset({"prompts", "full_prompts", "completions", "texts", "references", "nll_of_texts"})
 
 
 def build(metric: Component | str | Mapping[str, Any]) -> Metric:
@@ -52,14 +52,19 @@ def compute(
     completions: Sequence[str],
     references: Sequence[tuple[str, ...]],
     columns: Mapping[str, list[Any]],
+    texts: Sequence[str] | None = None,
+    full_prompts: Sequence[str] | None = None,
     nll_of_texts: NllOfTexts | None = None,
 ) -> list[MetricResult]:
     """Call one metric on B rows.
 
     Args:
         metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
-        prompts, completions, references: (B,) texts.
+        prompts, completions, references: (B,) texts; prompts as far as a policy saw them.
         columns: every other column of the data, (B,) each. The metric gets copies of everything, down to nested lists.
+        texts: (B,) prompt and completion as one text; None where only the two strings are known. A metric that names
+            `texts` without a default then cannot be used.
+        full_prompts: (B,) prompts before they were cut; `prompts` where None.
         nll_of_texts: negative log-likelihood of texts under the policy; for metrics with `needs_policy`.
 
     Returns:
@@ -77,6 +82,8 @@ def compute(
         raise DataError(f"{owner}: there are no completions to measure")
     check_columns(columns, RESERVED)
     batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "references": references, **columns}
+    batch["full_prompts"] = prompts if full_prompts is None else full_prompts
+    batch |= {} if texts is None else {"texts": texts}
     for column, values in batch.items():
         if len(values) != n:
             raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")

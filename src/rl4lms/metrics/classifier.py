@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import StrictInt, StrictStr
 
+from rl4lms.data.texts import Join, whole_texts
 from rl4lms.errors import ConfigError, ModelError, did_you_mean
 from rl4lms.metrics.runner import IncompleteModelError, ModelRunner, RunnerOptions, Side
 from rl4lms.metrics.support import signature
-from rl4lms.metrics.texts import joined
 from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class Classifier(RunnerOptions):
-    """Return scores of a label by a sequence classifier, for prompt and completion together or for the completion
-    alone.
+    """Return scores of a label by a sequence classifier, for prompt and completion as one text (`texts`) or for the
+    completion alone.
 
     `probability` is the softmax over the labels (the sigmoid of a single output); `logit` is the raw output; `match`
     is 1 where the label is the most likely one (a single output: where it is positive), else 0, so that its mean is
@@ -44,6 +44,7 @@ class Classifier(RunnerOptions):
         Literal["probability", "logit", "match"], Option("match: 1 where the label is the most likely one")
     ] = "probability"
     include_prompt: Annotated[bool, Option("score prompt and completion together, as in the paper")] = True
+    join: Join = None
     truncation_side: Side = "left"
     key: Annotated[str, Option("name of the result in logs", min_length=1)] = "classifier"
 
@@ -62,12 +63,21 @@ class Classifier(RunnerOptions):
             ) from error
         self.label_index = label_index(self._runner.config, self.model, self.label)
         shown = {name: getattr(self, name) for name in ("model", "label", "output", "include_prompt")}
+        shown |= {} if self.join is None else {"join": self.join}
         self.signature = signature("classifier", **shown)
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
-        rows = zip(prompts, completions, strict=True)
-        texts = [joined(prompt, completion) if self.include_prompt else completion for prompt, completion in rows]
-        return {self.key: self._runner.run(texts, lambda output, inputs: self._read(output.logits.float()).tolist())}
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], texts: Sequence[str] | None = None, **columns: Any
+    ) -> dict[str, list[float]]:
+        """Score each text.
+
+        Raises:
+            DataError: see `whole_texts`.
+        """
+        read = list(completions)
+        if self.include_prompt:
+            read = whole_texts("classifier", prompts, completions, texts, self.join)
+        return {self.key: self._runner.run(read, lambda output, inputs: self._read(output.logits.float()).tolist())}
 
     def _read(self, logits: Any) -> Any:
         """(B, labels) -> (B,)."""

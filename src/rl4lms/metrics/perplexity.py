@@ -73,16 +73,22 @@ class ReferencePerplexity:
     signature = signature("reference_perplexity")
 
     def __call__(
-        self, prompts: Sequence[str], references: Sequence[tuple[str, ...]], nll_of_texts: NllOfTexts, **columns: Any
+        self,
+        full_prompts: Sequence[str],
+        references: Sequence[tuple[str, ...]],
+        nll_of_texts: NllOfTexts,
+        **columns: Any,
     ) -> dict[str, CorpusValue]:
-        """Measure each text; the class says under which keys.
+        """Measure each text; the class says under which keys. The policy cuts the prompts itself, as in training.
 
         Raises:
             DataError: no row has a reference with a token in it.
         """
         # Several completions of one prompt repeat its references, which then would cost more and tell nothing new.
         rows = list(
-            dict.fromkeys((p, text) for p, texts in zip(prompts, references, strict=True) for text in texts if text)
+            dict.fromkeys(
+                (p, text) for p, texts in zip(full_prompts, references, strict=True) for text in texts if text
+            )
         )
         nats, counts = nll_of_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):

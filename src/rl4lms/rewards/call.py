@@ -22,7 +22,8 @@ from rl4lms.types import CorpusValue, Rollout
 
 # What TRL also hands to reward functions. Functions that name one get a harmless stand-in.
 _TRL_EXTRAS = ("trainer_state", "log_extra", "log_metric")
-RESERVED = frozenset({"prompts", "completions", "completion_ids", "references", *_TRL_EXTRAS})
+GIVEN = ("prompts", "full_prompts", "completions", "texts", "prompt_ids", "completion_ids", "references")
+RESERVED = frozenset({*GIVEN, *_TRL_EXTRAS})
 
 Scores = list[float | None] | list[list[float] | None]
 
@@ -66,6 +67,9 @@ def score(
     completion_ids: Sequence[Sequence[int]],
     references: Sequence[tuple[str, ...]],
     columns: Mapping[str, Sequence[Any]],
+    texts: Sequence[str] | None = None,
+    full_prompts: Sequence[str] | None = None,
+    prompt_ids: Sequence[Sequence[int]] | None = None,
     faults: RewardFaultsConfig = STRICT,
     training: bool = True,
 ) -> RewardOutput:
@@ -74,9 +78,13 @@ def score(
     Args:
         reward: gets those of the arguments below that it names, and all of them where it takes `**columns`. May be
             `async`.
-        prompts, completions, references: (B,) texts.
+        prompts, completions, references: (B,) texts; prompts as far as the policy saw them.
         completion_ids: (B,) token ids without padding.
         columns: every other column of the data, (B,) each. The reward gets copies of everything, down to nested lists.
+        texts: (B,) prompt and completion as one text; None where only the two strings are known. A reward that names
+            `texts` without a default then cannot be used.
+        full_prompts: (B,) prompts before they were cut; `prompts` where None.
+        prompt_ids: (B,) token ids without padding, where they are known.
         faults: what to do when the reward raises an error, is too slow, or gives a row no finite score.
         training: False in evaluations, which change no running statistics and report scores before they are
             standardised.
@@ -88,14 +96,16 @@ def score(
     """
     owner, n = f"reward {name_of(reward)!r}", len(completions)
     check_columns(columns, RESERVED)
-    given: dict[str, Sequence[Any]] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
-    given |= {"references": references, **columns}
+    batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
+    batch |= {"references": references, "full_prompts": prompts if full_prompts is None else full_prompts}
+    known = {"texts": texts, "prompt_ids": prompt_ids}
+    batch |= {name: values for name, values in known.items() if values is not None}
+    given: dict[str, Sequence[Any]] = {**batch, **columns}
     for name, values in given.items():
         if len(values) != n:
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
     if isinstance(reward, Composed):
-        batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
-        return reward.composed_score(**batch, references=references, columns=columns, faults=faults, training=training)
+        return reward.composed_score(**batch, columns=columns, faults=faults, training=training)
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in calling.parameters_of(owner, reward)}
     taken = calling.taken_arguments(owner, reward, {**given, **extras})
     own = calling.detached(owner, {name: values for name, values in taken.items() if name in given})
@@ -145,8 +155,10 @@ def score_rollout(
     training: bool = True,
 ) -> RewardOutput:
     """`score` on the completions of a rollout."""
+    prompt_ids = unpad(rollout.prompt_ids, rollout.prompt_mask)
     ids = unpad(rollout.completion_ids, rollout.completion_mask)
-    return score(reward, completion_ids=ids, faults=faults, training=training, **rollout.columns())
+    given = {"prompt_ids": prompt_ids, "completion_ids": ids, **rollout.columns()}
+    return score(reward, **given, faults=faults, training=training)
 
 
 def checked(
@@ -280,17 +292,11 @@ def _ignore(*args: Any, **kwargs: Any) -> None:
 
 def call_plainly(reward: Composed, batch: Mapping[str, Any]) -> Scores:
     """`reward(prompts=..., completions=..., **columns)` for a composed reward: what the `Reward` protocol asks for."""
-    columns = dict(batch)
-    completions = columns.pop("completions")
-    n = len(completions)
-    output = reward.composed_score(
-        prompts=columns.pop("prompts", [""] * n),
-        completions=completions,
-        completion_ids=columns.pop("completion_ids", [[]] * n),
-        references=columns.pop("references", [()] * n),
-        columns={name: values for name, values in columns.items() if name not in _TRL_EXTRAS},
-    )
-    return output.scores
+    n = len(batch["completions"])
+    given: dict[str, Any] = {"prompts": [""] * n, "completion_ids": [[]] * n, "references": [()] * n}
+    given |= {name: batch[name] for name in GIVEN if name in batch}
+    columns = {name: values for name, values in batch.items() if name not in RESERVED}
+    return reward.composed_score(**{"full_prompts": given["prompts"], **given}, columns=columns).scores
 
 
 def place_scores(output: RewardOutput, completion_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked, sco
 from rl4lms.rewards.faults import STRICT
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from rl4lms.rollout.texts import Decoder
 
 
 class Container:
@@ -65,11 +64,11 @@ def nested(component: Any) -> Iterator[Any]:
         yield from nested(inside)
 
 
-def give_tokenizer(components: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> None:
+def give_tokenizer(components: Iterable[Any], decoder: Decoder) -> None:
     """Give rewards and metrics, and whatever is inside them, a way to decode ids, where they have `use_tokenizer`."""
     for part in (part for component in components for part in nested(component)):
         if hasattr(part, "use_tokenizer"):
-            part.use_tokenizer(functools.partial(tokenizer.batch_decode, skip_special_tokens=True))
+            part.use_tokenizer(decoder)
 
 
 def state_of(reward: Any) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.errors import ConfigError, DataError, RewardError
 from rl4lms.plugins.options import Option
 from rl4lms.rewards import guard
-from rl4lms.rewards.call import RewardOutput, Scores, call_plainly, checked
+from rl4lms.rewards.call import GIVEN, RewardOutput, Scores, call_plainly, checked
 from rl4lms.rewards.faults import STRICT, Fault, Kind, replacement
 
 # Answers that may be another one next time: too busy, too early, or broken behind the address. Any other error is a
@@ -57,7 +57,8 @@ class HttpReward:
         self,
         url: Annotated[str, Option("http:// or https://; $NAME is read from the environment", pattern=r"^https?://")],
         columns: Annotated[
-            tuple[str, ...], Option("what is sent: any of prompts, completions, references, data columns")
+            tuple[str, ...],
+            Option("what is sent: any of prompts, full_prompts, completions, texts, references, data columns"),
         ] = (
             "prompts",
             "completions",
@@ -96,9 +97,7 @@ class HttpReward:
         """
         faults: RewardFaultsConfig = batch.get("faults", STRICT)
         completions = batch["completions"]
-        given = {name: batch[name] for name in ("prompts", "completions", "completion_ids", "references")} | dict(
-            batch["columns"]
-        )
+        given = {name: batch[name] for name in GIVEN if name in batch} | dict(batch["columns"])
         rows = self._rows(given, len(completions))
         keys = [hashlib.sha256(row.encode()).hexdigest() for row in rows]
         known: dict[str, float | None] = {key: self._cache[key] for key in keys if key in self._cache}

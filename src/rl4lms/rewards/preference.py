@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from rl4lms.data.texts import Join, whole_texts
 from rl4lms.errors import ConfigError
 from rl4lms.metrics.runner import ModelRunner, RunnerOptions, Side
-from rl4lms.metrics.texts import joined
 from rl4lms.plugins.options import Option
 
 
@@ -32,7 +32,8 @@ class PreferenceReward(RunnerOptions):
         Literal["bradley_terry", "good_bad"],
         Option("a head with one output; or a text-to-text model that answers good or bad"),
     ] = "bradley_terry"
-    include_prompt: Annotated[bool, Option("score prompt and completion together")] = True
+    include_prompt: Annotated[bool, Option("score prompt and completion as one text")] = True
+    join: Join = None
     truncation_side: Side = "left"
     good: Annotated[str, Option("the answer that counts, in the text-to-text form", min_length=1)] = "good"
     bad: Annotated[str, Option("the answer against it", min_length=1)] = "bad"
@@ -58,16 +59,24 @@ class PreferenceReward(RunnerOptions):
                 f"are one"
             )
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
-        rows = zip(prompts, completions, strict=True)
-        texts = [joined(prompt, completion) if self.include_prompt else completion for prompt, completion in rows]
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], texts: Sequence[str] | None = None, **columns: Any
+    ) -> list[float]:
+        """Score each text.
+
+        Raises:
+            DataError: see `whole_texts`.
+        """
+        read_texts = list(completions)
+        if self.include_prompt:
+            read_texts = whole_texts("preference", prompts, completions, texts, self.join)
         if self.form == "bradley_terry":
-            return self._runner.run(texts, lambda output, inputs: output.logits[:, 0].float().tolist())
+            return self._runner.run(read_texts, lambda output, inputs: output.logits[:, 0].float().tolist())
         import torch
 
         start = torch.tensor([self._runner.config.decoder_start_token_id])
         read = lambda output, inputs: output.logits[:, 0, self._answers].float().softmax(-1)[:, 0].tolist()  # noqa: E731
-        return self._runner.run(texts, read, decoder_input_ids=start)
+        return self._runner.run(read_texts, read, decoder_input_ids=start)
 
     def _first_token(self, word: str) -> int:
         ids = self._runner.tokenizer(word, add_special_tokens=False)["input_ids"]

@@ -89,8 +89,10 @@ class MetricReward(Container):
         Raises:
             RewardError: the metric has no such key, or no values per row.
         """
+        own_prompts = [_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(completions)
         batch = {
-            "prompts": [_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(completions),
+            "prompts": own_prompts,
+            "full_prompts": own_prompts,
             "completions": [_text(completion) for completion in completions],
             "references": [_several(texts) for texts in references]
             if references is not None
@@ -109,7 +111,8 @@ def as_trl_reward(
     key="rougeL"), ...)`.
 
     Prompts and completions may be texts or conversations; a column `references` (a text or a list of texts) is used
-    where there is one.
+    where there is one. TRL gives no `texts` (prompt and completion as one): metrics that read them take a column of
+    that name, or have an option `join`.
 
     Args:
         metric: a name, or a name with options.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rl4lms.errors import RewardError
 from rl4lms.plugins.component import Component
@@ -14,7 +15,11 @@ from rl4lms.rewards.call import RewardOutput
 from rl4lms.rewards.composite import Composite, composed, refuse_dense, score_part
 from rl4lms.rewards.resolve import build, name_inside
 
-Decode = Callable[[list[list[int]]], list[str]]
+if TYPE_CHECKING:
+    from rl4lms.rollout.texts import Decoder
+
+# What stays the same while a completion grows.
+_OF_PROMPT = ("prompts", "full_prompts", "prompt_ids", "references")
 
 
 class Shaped(Composite):
@@ -41,9 +46,9 @@ class Shaped(Composite):
         self._key = name_inside(reward)
         self.inner = (build(reward),)
         self._every = every
-        self._decode: Decode | None = None
+        self._decode: Decoder | None = None
 
-    def use_tokenizer(self, decode: Decode) -> None:
+    def use_tokenizer(self, decode: Decoder) -> None:
         """How token ids become texts; a run gives the policy's own tokenizer, without special tokens."""
         self._decode = decode
 
@@ -60,16 +65,17 @@ class Shaped(Composite):
             places.append(list(of_row))
             prefixes += of_row.values()
             rows += [row] * len(of_row)
+        begun = [[list(row_ids[: place + 1]) for place in of_row] for row_ids, of_row in zip(ids, places, strict=True)]
+        of_prompt = {name: batch[name] for name in _OF_PROMPT if name in batch}
         inner = {
-            **batch,
-            "prompts": [batch["prompts"][row] for row in rows],
-            "references": [batch["references"][row] for row in rows],
+            **{name: value for name, value in batch.items() if name != "texts"},
+            **{name: [values[row] for row in rows] for name, values in of_prompt.items()},
             "completions": prefixes,
-            "completion_ids": [
-                list(ids[row][: place + 1]) for row, place in zip(rows, (p for of in places for p in of), strict=True)
-            ],
+            "completion_ids": list(chain.from_iterable(begun)),
             "columns": {name: [values[row] for row in rows] for name, values in batch["columns"].items()},
         }
+        if "prompt_ids" in batch and "texts" in batch:
+            inner["texts"] = self._with_prompts(batch, begun)
         output = score_part(self.whole, self._key, self.inner[0], inner)
         faults = tuple(fault if fault.row is None else replace(fault, row=rows[fault.row]) for fault in output.faults)
         output = replace(output, faults=faults)
@@ -100,6 +106,16 @@ class Shaped(Composite):
         else:
             kept = list(range(len(ids) - 1))
         return {place: texts[place] for place in [*kept, len(ids) - 1]}
+
+    def _with_prompts(self, batch: Mapping[str, Any], begun: Sequence[Sequence[list[int]]]) -> list[str]:
+        """Return the text of every prefix with its prompt before it."""
+        found: list[str] = []
+        for prompt, of_row, text in zip(batch["prompt_ids"], begun, batch["texts"], strict=True):
+            if of_row:
+                assert self._decode is not None  # `_prefixes` says so otherwise
+                shorter = self._decode.beginnings(prompt, of_row[:-1])
+                found += [*(prefix.rstrip("\ufffd") for prefix in shorter), text]
+        return found
 
 
 def _ends_word(text: str, longer: str) -> bool:

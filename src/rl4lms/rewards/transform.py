@@ -125,7 +125,7 @@ class Standardise(_Around, Stateful):
         if not batch.get("training", True):
             return self._result(scores, batch, output)
         rows: list[float | None] = [None] * len(scores)
-        for group in self._groups(batch["prompts"]):
+        for group in self._groups(batch["full_prompts"]):
             known = [row for row in group if scores[row] is not None]
             mean, deviation = self._moments([float(scores[row]) for row in known])  # type: ignore[arg-type]
             differ = deviation > _ROUNDING * abs(mean)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Rollout, Sample
 
 # Rows of one forward pass without gradients.
@@ -31,20 +31,23 @@ class LocalEngine:
 
     Attributes:
         policy: the policy that is sampled.
-        tokenizer: decodes completions.
+        tokenizer: of the policy.
         encoder: tokenises prompts.
+        decoder: makes texts of ids.
         seed: with the stream, step and draw index, determines every token.
     """
 
     policy: Policy
     tokenizer: PreTrainedTokenizerBase
     encoder: PromptEncoder
+    decoder: Decoder
     seed: int
 
     @classmethod
     def create(cls, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig, seed: int) -> LocalEngine:
-        """Return an engine with an encoder of its own."""
-        return cls(policy, tokenizer, PromptEncoder(tokenizer, policy.tokens, prompt), seed)
+        """Return an engine with an encoder and a decoder of its own."""
+        encoder = PromptEncoder(tokenizer, policy.tokens, prompt)
+        return cls(policy, tokenizer, encoder, Decoder(tokenizer, policy.lm.config.is_encoder_decoder), seed)
 
     def rollout(
         self,
@@ -72,7 +75,7 @@ class LocalEngine:
             progress: called with the number of rows that were finished.
         """
         n, policy, side = completions_per_prompt, self.policy, self.policy.family.padding_side
-        rows = self.encoder(samples)
+        rows, seen = self.encoder.read(samples)
         # Every process decodes some of the prompts, or one for its shape; the keys are those of the whole iteration.
         mine = distributed.share(len(rows))
         keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
@@ -98,15 +101,17 @@ class LocalEngine:
         completion_ids = whole([p.completion_ids for p in pieces], policy.tokens.pad)
         completion_mask = whole([p.completion_mask for p in pieces], False)
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
-        prompt_ids, prompt_mask = pad([row for row in rows for _ in range(n)], policy.tokens.pad, side)
-        decode = functools.partial(self.tokenizer.decode, skip_special_tokens=True)
+        prompts, completions = [row for row in rows for _ in range(n)], unpad(completion_ids, completion_mask)
+        prompt_ids, prompt_mask = pad(prompts, policy.tokens.pad, side)
         return Rollout(
             samples=[sample for sample in samples for _ in range(n)],
             prompt_ids=prompt_ids.to(policy.device),
             prompt_mask=prompt_mask.to(policy.device),
             completion_ids=completion_ids,
             completion_mask=completion_mask,
-            texts=[decode(row) for row in unpad(completion_ids, completion_mask)],
+            texts=self.decoder(completions),
+            full_texts=self.decoder.together(prompts, completions),
+            seen_prompts=[text for text in seen for _ in range(n)],
             terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
             token_mask=whole(masks, 0) if masks else None,
             sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),

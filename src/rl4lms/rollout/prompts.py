@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from rl4lms.config.data import PromptConfig
 from rl4lms.errors import DataError
 from rl4lms.models.loading import SpecialTokens
+from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Sample
 
 
@@ -22,6 +23,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: SpecialTokens, config: PromptConfig) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.truncation_side = config.truncation_side
+        self._decoder = Decoder(tokenizer)
         self._tokens = tokens
         self._config = config
 
@@ -32,9 +34,17 @@ class PromptEncoder:
             DataError: a prompt that is no text, an id outside the model's vocabulary, an empty prompt where the
                 tokenizer has neither BOS nor EOS, or a prefix and suffix that leave no room.
         """
+        return self.read(samples)[0]
+
+    def read(self, samples: Sequence[Sample]) -> tuple[list[list[int]], list[str]]:
+        """Return token ids of each prompt as the call does, and what of its text they stand for.
+
+        That is the prompt itself where nothing is cut, else what its ids say. Prefix and suffix are no part of it.
+        """
         for sample in samples:
             _check(sample)
-        rows = self.encode([sample.prompt for sample in samples])
+        found = self._encoded([sample.prompt for sample in samples])
+        rows = [row for row, _ in found]
         for sample, row in zip(samples, rows, strict=True):
             if max(row) >= self._tokens.vocab_size:
                 raise DataError(
@@ -42,19 +52,21 @@ class PromptEncoder:
                     f"{self._tokens.vocab_size}; "
                     "the tokenizer has tokens that the model was not resized for"
                 )
-        return rows
+        return rows, [seen for _, seen in found]
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return token ids of bare prompt texts."""
-        rows = self._ids(prompts)
-        return [
-            (row or [self._first_token()]) if len(row) <= self._config.max_tokens else self._cut(prompt)
-            for prompt, row in zip(prompts, rows, strict=True)
-        ]
+        return [row for row, _ in self._encoded(prompts)]
 
     def truncated(self, samples: Sequence[Sample]) -> int:
         """Return how many of the prompts are longer than `max_tokens`."""
         return sum(len(row) > self._config.max_tokens for row in self._ids([sample.prompt for sample in samples]))
+
+    def _encoded(self, prompts: Sequence[str]) -> list[tuple[list[int], str]]:
+        return [
+            (row or [self._first_token()], prompt) if len(row) <= self._config.max_tokens else self._cut(prompt)
+            for prompt, row in zip(prompts, self._ids(prompts), strict=True)
+        ]
 
     def _ids(self, prompts: Sequence[str], **options: bool | int) -> list[list[int]]:
         c = self._config
@@ -63,10 +75,12 @@ class PromptEncoder:
         rows: list[list[int]] = self._tokenizer(texts, **options)["input_ids"]
         return rows
 
-    def _cut(self, prompt: str) -> list[int]:
+    def _cut(self, prompt: str) -> tuple[list[int], str]:
+        """Return ids that fit, and the part of the prompt that they stand for."""
         c = self._config
         if not c.prefix and not c.suffix:
-            return self._ids([prompt], truncation=True, max_length=c.max_tokens)[0]
+            ids = self._ids([prompt], truncation=True, max_length=c.max_tokens)[0]
+            return ids, self._decoder.prompts([ids])[0]
         pieces = self._tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         keep = len(pieces)
         while keep >= 0:  # tokens merge differently at the new edge, so the length is checked rather than computed
@@ -75,7 +89,7 @@ class PromptEncoder:
                 shorter = prompt[pieces[-keep][0] :] if c.truncation_side == "left" else prompt[: pieces[keep - 1][1]]
             row = self._ids([shorter])[0]
             if len(row) <= c.max_tokens:
-                return row
+                return row, shorter
             keep = max(0, keep - max(1, len(row) - c.max_tokens)) if keep else -1  # the empty prompt is tried, too
         raise DataError(f"prompt.max_tokens: {c.max_tokens} leaves no room for prefix and suffix")
 

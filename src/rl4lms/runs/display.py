@@ -19,6 +19,13 @@ from rich.progress import (
 from rich.text import Text
 
 _SHOWN_TEXTS = 2
+_SHOWN_BEFORE = 60  # characters of the prompt
+
+
+def with_prompt(prompt: str, text: str) -> Text:
+    """Return a text, with the prompt at its beginning dim; where it begins otherwise, all of it is plain."""
+    seen = len(prompt) if text.startswith(prompt) else 0
+    return Text.assemble((text[:seen], "dim"), text[seen:])
 
 
 class _Unbreakable:
@@ -112,10 +119,9 @@ class Display:
         line = "  ".join(f"{key} {shown[key]:.3f}" for key in first)
         self.console.print(Text(f"step {step}  {line}", style="bold"))
         for sample in samples[:_SHOWN_TEXTS] if self._texts else []:
-            text = Text.assemble(
-                "  ", (f"…{sample['prompt'][-60:]} ".replace("\n", " "), "dim"), sample["completion"].replace("\n", " ")
-            )
-            self.console.print(text)
+            prompt, text = sample["prompt"].replace("\n", " "), sample["text"].replace("\n", " ")
+            before = max(0, len(prompt) - _SHOWN_BEFORE)
+            self.console.print(Text("  ") + with_prompt("…" + prompt[before:], "…" + text[before:]))
 
 
 def quiet_libraries() -> None:

@@ -74,6 +74,7 @@ def _row(e: Experience, row: int) -> dict[str, Any]:
         "id": sample.id,
         "prompt": sample.prompt,
         "completion": rollout.texts[row],
+        "text": rollout.full_texts[row],
         "references": list(sample.references),
     }
     ids = {

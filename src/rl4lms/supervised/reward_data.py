@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections import Counter
@@ -11,8 +12,10 @@ from typing import Any, Literal, Self
 
 from rl4lms.data.files import read_rows
 from rl4lms.data.rows import read_text
+from rl4lms.data.texts import glued, touches
 from rl4lms.errors import DataError
-from rl4lms.metrics.texts import joined
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["labels", "ratings", "preferences"]
 
@@ -108,14 +111,15 @@ RewardData = Labelled | Rated | Preferences
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of columns.
+    """Names of columns, and how they become texts.
 
     Attributes:
-        prompt: put before a text where the data has it.
+        prompt: put before a text where the data has it, with `join` between, as TRL does with none.
         text, label, rating: of labelled and rated texts.
         chosen, rejected: of preferences, as in TRL's format; texts or conversations.
         group: rows with the same value stay together when data are split, and pairs are made within it; the prompt, or
             the text where there is none, if None.
+        join: stands between prompt and text. Conversations are told apart by a new line whatever it is.
     """
 
     prompt: str = "prompt"
@@ -125,6 +129,7 @@ class Columns:
     chosen: str = "chosen"
     rejected: str = "rejected"
     group: str | None = None
+    join: str = ""
 
 
 COLUMNS = Columns()
@@ -152,6 +157,7 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
     if not rows:
         raise DataError(f"{path}: there are no rows")
     first = rows[0][1]
+    _note_touching(path, rows, columns)
     if kind is None:
         pairs = columns.chosen in first and columns.rejected in first
         kind = "preferences" if pairs else "ratings" if columns.rating in first else "labels"
@@ -284,8 +290,8 @@ def _preferences(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns
             raise DataError(
                 f"{place}: {columns.chosen} and {columns.rejected} are the same text, so neither can be preferred"
             )
-        preferred.append(joined(prompt, chosen))
-        others.append(joined(prompt, rejected))
+        preferred.append(_whole(row, columns, prompt, chosen))
+        others.append(_whole(row, columns, prompt, rejected))
         # without a prompt of its own a pair shares what both texts begin with (an implicit prompt): nothing is known to
         # divide it by
         groups.append(str(_required(row, columns.group, place)) if columns.group else prompt or chosen)
@@ -299,8 +305,32 @@ def _has_prompt(row: Mapping[str, Any], columns: Columns, text: str) -> bool:
 
 def _text_and_group(row: Mapping[str, Any], place: str, columns: Columns) -> tuple[str, str]:
     prompt = _flat(row.get(columns.prompt) or "", place, columns.prompt)
-    text = joined(prompt, _flat(_required(row, columns.text, place), place, columns.text))
+    text = _whole(row, columns, prompt, _flat(_required(row, columns.text, place), place, columns.text))
     return text, str(_required(row, columns.group, place)) if columns.group else prompt or text
+
+
+def _whole(row: Mapping[str, Any], columns: Columns, prompt: str, text: str) -> str:
+    """Return a prompt and its text as one."""
+    return glued(prompt, text, "\n" if isinstance(row.get(columns.prompt), list) else columns.join)
+
+
+def _note_touching(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> None:
+    """Tell how many texts begin where their prompt ends, which for most languages makes two words one."""
+    if columns.join:
+        return
+    names = (columns.text, columns.chosen, columns.rejected)
+    touching = 0
+    for _, row in rows:
+        prompt, texts = row.get(columns.prompt), [row.get(name) for name in names]
+        touching += isinstance(prompt, str) and any(isinstance(text, str) and touches(prompt, text) for text in texts)
+    if touching:
+        _log.warning(
+            "%s: %d of %d rows have no white space between prompt and text, and are joined without any; where the "
+            "language needs it, use --join ' '",
+            path,
+            touching,
+            len(rows),
+        )
 
 
 def _required(row: Mapping[str, Any], column: str, place: str) -> Any:

@@ -260,7 +260,7 @@ def train_reward_model(
         train, test: data, see `rl4lms.supervised.reward_data.read`; the test set is only reported.
         output: folder to write; there must be nothing in it.
         kind: what the rows are; their columns say it where None.
-        columns: their names.
+        columns: their names, and what stands between prompt and text.
         label_names: names to save for the sorted labels of the data, such as `negative positive` for 0 and 1.
         min_gap: ratings become preferences: all pairs within a group whose mean ratings differ by at least this.
         holdout: share of the training data that is held out to be reported where there is no test set, in whole groups;
@@ -312,6 +312,7 @@ def train_reward_model(
     result |= {"note": f"nothing was held out: fewer than {_FEWEST_TO_SPLIT} rows"} if held is None and holdout else {}
     settings = {"base": base, "kind": _kind(data), "train": train, "test": test, "held_out": held_out, **options}
     settings |= {"truncation_side": truncation_side, "min_gap": min_gap, "include_prompt": data.has_prompt}
+    settings |= {"join": columns.join} if data.has_prompt else {}
     settings |= {"use": usage(output, names, data.has_prompt), "result": result}
     with replacing(output) as folder:
         model.save_pretrained(folder)

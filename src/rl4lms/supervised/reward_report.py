@@ -225,7 +225,8 @@ def reward_model_card(settings: Mapping[str, Any], plots: Sequence[str]) -> str:
         "",
     ]
     lines += ["## Use", "", "```yaml", settings["use"], "```", ""]
-    lines += [] if settings["include_prompt"] else ["It was trained on texts without prompts.", ""]
+    between = f"It was trained on prompt and text with {settings.get('join', '')!r} between."
+    lines += [between if settings["include_prompt"] else "It was trained on texts without prompts.", ""]
     lines += ["## Results", "", *_results(settings, rows)]
     if result.get("curve"):
         lines += ["", f"| training {rows} | accuracy | ROC AUC |", "|---|---|---|"]

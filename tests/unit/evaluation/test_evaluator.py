@@ -89,7 +89,7 @@ def test_masked_rows_and_samples_of_a_run(tmp_path: Path) -> None:
     assert files == ["step-000000.jsonl", "step-000002.jsonl", "step-000003.jsonl"]
     rows = [json.loads(line) for line in (result.folder / "samples" / files[0]).read_text().splitlines()]
     assert len(rows) == 3
-    assert {"id", "prompt", "completion", "references", "reward"} <= rows[0].keys()
+    assert {"id", "prompt", "completion", "text", "references", "reward"} <= rows[0].keys()
     assert "eval/reward" in metric_lines(result.folder)[-1]
 
 

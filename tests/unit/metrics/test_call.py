@@ -82,8 +82,17 @@ def test_arguments_are_passed_by_name():
         "references": BATCH["references"],
         "topic": [1, 2, 3],
         "prompts": BATCH["prompts"],
+        "full_prompts": BATCH["prompts"],
         "completions": BATCH["completions"],
     }
+    assert compute(metric, **BATCH, texts=["pa", "q bb", "rcccc"], full_prompts=["0p", "q", "r"]) == []
+    assert (seen["texts"], seen["full_prompts"]) == (["pa", "q bb", "rcccc"], ["0p", "q", "r"])
+
+
+@pytest.mark.parametrize("name", ["texts", "full_prompts"])
+def test_what_metrics_are_given_is_no_name_for_a_column(name):
+    with pytest.raises(DataError, match=f"the data has a column '{name}', a name that is reserved"):
+        compute(length, **BATCH | {"columns": {name: ["a", "b", "c"]}})
 
 
 @pytest.mark.parametrize(

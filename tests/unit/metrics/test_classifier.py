@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, GPT2Config, GPT2ForSequenceClassification
 
-from rl4lms.errors import ConfigError, ModelError
+from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.metrics import build
 from rl4lms.metrics.classifier import Classifier
 from rl4lms.rewards import build as build_reward
@@ -53,10 +53,22 @@ def test_probability_of_a_label_with_the_prompt(bert):
     expected = one_by_one(model, tokenizer, texts).softmax(-1)
     for label, column in (("positive", 2), ("Negative", 0), (1, 1)):
         for batch_size in (1, 2, 64):
-            scores = Classifier(model=folder, label=label, batch_size=batch_size, device="cpu")(PROMPTS, COMPLETIONS)[
-                "classifier"
-            ]
+            scorer = Classifier(model=folder, label=label, batch_size=batch_size, device="cpu")
+            scores = scorer(PROMPTS, COMPLETIONS, texts)["classifier"]
             assert scores == pytest.approx(expected[:, column].tolist(), abs=1e-5)
+
+
+def test_where_only_strings_are_known(bert):
+    folder, model, tokenizer = bert
+    expected = one_by_one(model, tokenizer, ["w0 w1 w7 w8 w9 w10 w11", "w2 w12", "w3 w4 w5 w6"]).softmax(-1)[:, 2]
+    scorer = Classifier(model=folder, label="positive", device="cpu")
+    with pytest.raises(DataError, match=r"row 0 .* 'w0 w1' and 'w7 w8 w9 w10 w11'; give .*`text` .* option `join`"):
+        scorer(PROMPTS, COMPLETIONS)
+    spaced = [prompt + " " for prompt in PROMPTS]  # nothing is left to say
+    assert scorer(spaced, COMPLETIONS)["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
+    joining = Classifier(model=folder, label="positive", device="cpu", join=" ")
+    assert joining(PROMPTS, COMPLETIONS)["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert joining.signature != scorer.signature
 
 
 def test_logit_of_the_completion_alone(bert):
@@ -81,7 +93,7 @@ def test_whether_the_label_is_the_most_likely_one(bert):
 def test_which_end_of_a_long_text_is_cut(bert, side, kept):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, [kept]).softmax(-1)[:, 2]
-    scorer = Classifier(model=folder, label="positive", max_tokens=8, truncation_side=side, device="cpu")
+    scorer = Classifier(model=folder, label="positive", max_tokens=8, truncation_side=side, device="cpu", join=" ")
     assert scorer([" ".join(WORDS[:10])], [" ".join(WORDS[10:])])["classifier"] == pytest.approx(
         expected.tolist(), abs=1e-5
     )
@@ -97,10 +109,17 @@ def test_texts_longer_than_the_position_embeddings(bert):
 def test_metric_and_reward_agree(bert):
     folder = bert[0]
     metric = build({"name": "classifier", "model": folder, "label": "positive", "key": "sentiment", "device": "cpu"})
-    values = metric(prompts=PROMPTS, completions=COMPLETIONS)
+    texts = ["w0 w1w7", "w2 w12", "w3"]
+    values = metric(prompts=PROMPTS, completions=COMPLETIONS, texts=texts)
     reward = build_reward({"name": "classifier", "model": folder, "label": "positive", "device": "cpu"})
     output = score(
-        reward, prompts=PROMPTS, completions=COMPLETIONS, completion_ids=[[1]] * 3, references=[()] * 3, columns={}
+        reward,
+        prompts=PROMPTS,
+        completions=COMPLETIONS,
+        texts=texts,
+        completion_ids=[[1]] * 3,
+        references=[()] * 3,
+        columns={},
     )
     assert values == {"sentiment": output.scores}
     assert not output.dense
@@ -125,7 +144,7 @@ def test_a_decoder_with_one_output_and_no_pad_token(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     logits = one_by_one(model, tokenizer, ["w2 w12", "w0 w1 w7 w8 w9 w10 w11"])[:, 0]
     for output, expected in (("logit", logits), ("probability", logits.sigmoid())):
-        scorer = Classifier(model=str(tmp_path), output=output, device="cpu")
+        scorer = Classifier(model=str(tmp_path), output=output, device="cpu", join=" ")
         assert scorer([PROMPTS[1], PROMPTS[0]], [COMPLETIONS[1], COMPLETIONS[0]])["classifier"] == pytest.approx(
             expected.tolist(), abs=1e-5
         )

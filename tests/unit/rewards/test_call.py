@@ -36,10 +36,27 @@ def test_only_named_arguments_are_passed():
 
 def test_keyword_arguments_take_everything():
     def reward(**batch):
-        assert batch == {key: value for key, value in BATCH.items() if key != "columns"} | BATCH["columns"]
+        given.update(batch)
         return [0.0, 0.0]
 
+    given: dict[str, object] = {}
     call(reward)
+    known = {key: value for key, value in BATCH.items() if key != "columns"} | BATCH["columns"]
+    assert given == {**known, "full_prompts": BATCH["prompts"]}  # where only strings are known
+    ids = {"texts": ["pa", "q b c"], "full_prompts": ["up", "to q"], "prompt_ids": [[1], [2]]}
+    call(reward, **ids)
+    assert given == {**known, **ids}
+
+
+@pytest.mark.parametrize("name", ["texts", "full_prompts", "prompt_ids"])
+def test_what_rewards_are_given_is_no_name_for_a_column(name):
+    with pytest.raises(DataError, match=f"the data has a column '{name}', a name that is reserved"):
+        call(lambda completions: [0.0, 0.0], columns={name: ["a", "b"]})
+
+
+def test_a_reward_that_needs_texts_where_only_strings_are_known():
+    with pytest.raises(DataError, match="needs the data column 'texts'"):
+        call(lambda texts: [0.0, 0.0])
 
 
 def test_a_reward_written_for_trl_works_unchanged():

@@ -33,6 +33,14 @@ def test_rows_are_sent_in_batches_and_come_back_in_order(server):
     assert output.numbers == {"requests": 3.0, "retries": 0.0, "failed_requests": 0.0, "cached_rows": 0.0}
 
 
+def test_texts_are_sent_where_they_are_known(server):
+    reward = http(server, columns=["completions", "texts"])
+    score(reward, **batch(", and"), texts=["good, and"])
+    assert server.requests == [{"completions": [", and"], "texts": ["good, and"]}]
+    with pytest.raises(DataError, match="sends the column 'texts', which the data does not have"):
+        score(reward, **batch(", and"))
+
+
 def test_columns_and_references_are_sent(server):
     score(http(server, columns=["completions", "references", "topic"]), **batch("a", topic=["t"]))
     assert server.requests == [{"completions": ["a"], "references": [["a b c d"]], "topic": ["t"]}]

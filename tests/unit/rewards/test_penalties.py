@@ -74,7 +74,7 @@ def test_missing_concepts_divide():
 def test_a_missing_column_is_named(name):
     with pytest.raises(
         DataError,
-        match=f"{name} needs the data column 'concepts'; there are: completion_ids, prompts, references, topic",
+        match=f"{name} needs the data column 'concepts'; there are: completion_ids, full_prompts, .*topic",
     ):
         values(name, "a", topic=["x"])
 

@@ -12,7 +12,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from rl4lms.errors import ConfigError, ModelError
+from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.rewards import build, score
 from tests.unit.metrics.words import word_tokenizer
 from tests.unit.rewards.words import batch
@@ -54,7 +54,13 @@ def test_bradley_terry_is_the_one_output(tmp_path, kind):
         reward = build(
             {"name": "preference", "model": folder, "include_prompt": include_prompt, "device": "cpu", "batch_size": 2}
         )
-        assert score(reward, **batch(*TEXTS, prompts=PROMPTS)).scores == pytest.approx(expected, abs=1e-5)
+        rows = batch(*TEXTS, prompts=PROMPTS)
+        assert score(reward, **rows, texts=texts).scores == pytest.approx(expected, abs=1e-5)
+        if include_prompt:
+            with pytest.raises(DataError, match="preference reads prompt and completion as one text, and row 0 has"):
+                score(reward, **rows)
+            reward.join = " "
+        assert score(reward, **rows).scores == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

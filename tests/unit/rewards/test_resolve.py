@@ -141,6 +141,20 @@ def test_metrics_that_cannot_be_rewards():
         build({"name": "sum", "parts": [{"reward": {"name": "imdb_grammar", "key": "gold_sentiment"}}]})
 
 
+def test_texts_of_a_column_reach_the_metric_of_a_trl_reward():
+    given = {}
+
+    def metric(prompts, full_prompts, completions, texts=None):
+        given.update(prompts=prompts, full_prompts=full_prompts, texts=texts)
+        return {"x": [1.0] * len(completions)}
+
+    reward, conversation = MetricReward(metric, "own"), [{"role": "user", "content": "good"}]
+    reward(prompts=[conversation], completions=[", and"])
+    assert given == {"prompts": ["good"], "full_prompts": ["good"], "texts": None}
+    reward(prompts=["good"], full_prompts=["so good"], completions=[", and"], texts=["good, and"])
+    assert given == {"prompts": ["good"], "full_prompts": ["so good"], "texts": ["good, and"]}
+
+
 def test_as_trl_reward():
     reward = as_trl_reward("rouge", key="rouge1")
     assert reward.__name__ == "rouge"  # TRL logs rewards under their name

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rl4lms.metrics import build, compute_all
-from rl4lms.runs.display import Display, quiet_libraries
+from rl4lms.runs.display import Display, quiet_libraries, with_prompt
 from rl4lms.training.run import run
 from tests.runs import small_recipe
 
@@ -21,6 +21,19 @@ def test_the_line_of_an_evaluation_has_the_keys_that_metrics_report(capsys: pyte
     numbers = {f"eval/{result.key}": result.mean for result in compute_all([build("diversity")], **rows)}
     Display(texts=False).evaluation(3, {"eval/reward": 0.5, **numbers}, [])
     assert capsys.readouterr().err.split() == ["step", "3", "reward", "0.500", "distinct-2", "0.750"]
+
+
+def test_a_text_is_shown_as_it_was_decoded(capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "x" * 50 + "The movie was disapp"
+    rows = [{"prompt": prompt, "completion": "ointed", "text": prompt + "ointed\nme"}]
+    Display().evaluation(3, {"eval/reward": 0.5}, rows)
+    assert capsys.readouterr().err.split("\n")[1] == f"  …{prompt[-60:]}ointed me"
+
+
+def test_the_prompt_is_dim_where_the_text_begins_with_it() -> None:
+    shown = with_prompt("good", "good, and")
+    assert (shown.plain, [(span.start, span.end, span.style) for span in shown.spans]) == ("good, and", [(0, 4, "dim")])
+    assert not [span for span in with_prompt("Good", "good, and").spans if span.end > span.start]
 
 
 class Gone(io.StringIO):

@@ -25,14 +25,29 @@ def test_columns_say_what_the_rows_are(tmp_path):
     ratings = read(jsonl(tmp_path / "r.jsonl", {"text": "a", "rating": 1}, {"text": "b", "rating": "2.5"}))
     assert ratings == Rated(["a", "b"], [1.0, 2.5], ["a", "b"])
     pairs = read(jsonl(tmp_path / "p.jsonl", {"prompt": "p", "chosen": "a", "rejected": "b"}))
-    assert pairs == Preferences(["p a"], ["p b"], ["p"], has_prompt=True)
+    assert pairs == Preferences(["pa"], ["pb"], ["p"], has_prompt=True)
 
 
 def test_prompts_come_before_texts_and_group_them(tmp_path):
-    data = read(
-        jsonl(tmp_path / "l.jsonl", {"prompt": "p", "text": "a", "label": 0}, {"prompt": "p", "text": "b", "label": 1})
-    )
+    rows = [{"prompt": "p", "text": "a", "label": 0}, {"prompt": "p", "text": "b", "label": 1}]
+    data = read(jsonl(tmp_path / "l.jsonl", *rows), columns=Columns(join=" "))
     assert data == Labelled(["p a", "p b"], ["0", "1"], ["p", "p"], has_prompt=True)
+
+
+def test_prompt_and_text_are_joined_as_they_are_and_the_missing_white_space_is_told(tmp_path, caplog):
+    rows = [
+        {"prompt": "Is it", "chosen": " a cat?", "rejected": "n't?"},
+        {"prompt": "这是", "chosen": "一只猫", "rejected": " no"},
+        {"prompt": "Well ", "chosen": "yes", "rejected": "no"},
+        {"prompt": "", "chosen": "yes", "rejected": "no"},
+    ]
+    path = jsonl(tmp_path / "p.jsonl", *rows)
+    assert read(path).chosen == ["Is it a cat?", "这是一只猫", "Well yes", "yes"]
+    assert "2 of 4 rows have no white space between prompt and text" in caplog.text
+    assert "--join ' '" in caplog.text
+    caplog.clear()
+    assert read(path, columns=Columns(join="\n")).rejected == ["Is it\nn't?", "这是\n no", "Well \nno", "no"]
+    assert not caplog.text
 
 
 def test_conversations_as_trl_writes_them(tmp_path):
@@ -43,7 +58,7 @@ def test_conversations_as_trl_writes_them(tmp_path):
     }
     data = read(jsonl(tmp_path / "p.jsonl", row))
     assert data == Preferences(
-        ["What is it? A cat."], ["What is it? No idea.\nReally?"], ["What is it?"], has_prompt=True
+        ["What is it?\nA cat."], ["What is it?\nNo idea.\nReally?"], ["What is it?"], has_prompt=True
     )
     whole = {"chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]}  # an implicit prompt
     assert read(jsonl(tmp_path / "w.jsonl", whole)).has_prompt

@@ -55,7 +55,7 @@ def test_every_review_parses_to_its_label():
         assert grammar.label(review.text) == float(review.positive)
         last = next(polarity for polarity in reversed(parse.polarities) if polarity)
         assert (last > 0) is review.positive
-        assert grammar.derivable_share("", review.text) == 1.0
+        assert grammar.derivable_share(review.text, review.text) == 1.0
 
 
 def test_no_sentence_has_two_labels():
@@ -139,18 +139,22 @@ def test_spacing_of_punctuation_does_not_matter():
 
 
 def test_share_of_derivable_sentences_counts_those_that_end_in_the_completion():
-    assert grammar.derivable_share("i loved it . the plot", "was dull .") == 1.0
-    assert grammar.derivable_share("i loved it . the plot", "were dull .") == 0.0
-    assert grammar.derivable_share("i loved loved . the plot", "was dull . i hated it . the") == 1.0
-    assert grammar.derivable_share("the plot", "was dull . it hated i .") == 0.5
-    assert grammar.derivable_share("i loved it .", "the plot was") == 0.0
-    assert grammar.derivable_share("i loved it .", "") == 0.0
+    def share(prompt: str, completion: str) -> float:
+        return grammar.derivable_share(f"{prompt} {completion}", completion)
+
+    assert share("i loved it . the plot", "was dull .") == 1.0
+    assert share("i loved it . the plot", "were dull .") == 0.0
+    assert share("i loved loved . the plot", "was dull . i hated it . the") == 1.0
+    assert share("the plot", "was dull . it hated i .") == 0.5
+    assert share("i loved it .", "the plot was") == 0.0
+    assert share("i loved it .", "") == 0.0
 
 
 def test_grammar_metric_is_gold_and_refused_as_a_reward():
-    values = grammar.grammar_metric(
-        ["the plot was", "i", "it"], ["dull . i loved it .", "hated it .", "was"], extra=[1, 2, 3]
-    )
+    prompts, completions = ["the plot was", "i", "it"], ["dull . i loved it .", "hated it .", "was"]
+    texts = ["the plot was dull . i loved it .", "i hated it .", "it was"]
+    values = grammar.grammar_metric(prompts, completions, texts, extra=[1, 2, 3])
+    assert values == grammar.grammar_metric(prompts, completions, join=" ")
     assert values == {"derivable": [1.0, 1.0, 0.0], "gold_sentiment": [1.0, 0.0, 0.5]}
     with pytest.raises(ValueError, match="gold"):
         build_reward("imdb_grammar")
@@ -169,7 +173,7 @@ def test_a_bag_of_words_is_not_enough():
 @given(st.lists(st.sampled_from([*grammar.vocabulary(), ".", ".", "zzz", "!"]), max_size=60).map(" ".join))
 def test_any_text_can_be_judged(text):
     assert grammar.label(text) in (0.0, 1.0, None)
-    assert 0.0 <= grammar.derivable_share("the plot", text) <= 1.0
+    assert 0.0 <= grammar.derivable_share(f"the plot {text}", text) <= 1.0
     assert grammar.parse(text) is None or grammar.label(text) is not None
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from rl4lms.data.texts import Join, whole_texts
 from rl4lms.tasks.imdb.table import TABLE
 
 MIN_WORDS, MAX_WORDS = 20, 45
@@ -117,28 +118,39 @@ def label(text: str) -> float | None:
     return None
 
 
-def derivable_share(prompt: str, completion: str) -> float:
-    """Share of derivable ones among the sentences that end inside the completion; 0 where none ends there.
+def derivable_share(text: str, completion: str) -> float:
+    """Share of derivable ones among the sentences of a text that end inside the completion, its last part; 0 where none
+    ends there.
 
-    The first of them may begin in the prompt. An unfinished last sentence is left out.
+    The first of them may begin before it, in the prompt. An unfinished last sentence is left out.
     """
     finished = completion.count(".")
     if not finished:
         return 0.0
-    sentences = split_sentences(f"{prompt} {completion}")[0][-finished:]
+    sentences = split_sentences(text)[0][-finished:]
     return sum(_polarity(sentence) is not None for sentence in sentences) / finished
 
 
-def grammar_metric(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> dict[str, list[float]]:
+def grammar_metric(
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    texts: Sequence[str] | None = None,
+    *,
+    join: Join = None,
+    **columns: Any,
+) -> dict[str, list[float]]:
     """Return the gold measures of the mini edition.
 
     `derivable` is the share of derivable sentences (see `derivable_share`); `gold_sentiment` is the true label of
     prompt and completion together (see `label`), 0.5 where the text has none.
+
+    Raises:
+        DataError: see `whole_texts`.
     """
-    rows = list(zip(prompts, completions, strict=True))
-    golds = [label(f"{prompt} {completion}") for prompt, completion in rows]
+    read = whole_texts("imdb_grammar", prompts, completions, texts, join)
+    golds = [label(text) for text in read]
     return {
-        "derivable": [derivable_share(prompt, completion) for prompt, completion in rows],
+        "derivable": [derivable_share(*row) for row in zip(read, completions, strict=True)],
         "gold_sentiment": [0.5 if gold is None else gold for gold in golds],
     }
 
