@@ -56,6 +56,7 @@ ELSEWHERE = {
     "metrics": "metrics; checks of columns that rewards share",
     "models": "how families of HF models are run: hidden states, head, cache, kernels, to the logits of HF's own code",
     "rollout/prompts.py": "which tokens a prompt is",
+    "rollout/texts.py": "which text tokens are",
     "rewards": "how a reward is called, and what it may return",
     "tasks": "where prompts come from",
     "runs": "where numbers are written",
