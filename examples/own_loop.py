@@ -41,7 +41,7 @@ def train(path: str, prompts: list[str], reward: Reward, iterations: int, learni
         algorithm.advantages(e)
         numbers = algorithm.update(e, step)
         found.append(float(e.sequence_scores.mean()))
-        print(f"{step + 1:3d}  score {found[-1]:.3f}  loss {numbers['loss']:.4f}  {rollout.texts[0]!r}")
+        print(f"{step + 1:3d}  score {found[-1]:.3f}  loss {numbers['loss']:.4f}  {rollout.completions[0]!r}")
     return found
 
 

@@ -50,10 +50,10 @@ class Rollout:
             encoders.
         completion_ids, completion_mask: (B, T); mask is True on generated tokens, EOS included, and rows are padded on
             the right.
-        texts: decoded completions without special tokens.
-        full_texts: prompt and completion as one text (B,), decoded together, a configured prefix and suffix included.
-        seen_prompts: (B,) what of each prompt the policy saw: the sample's own where nothing was cut, else what its ids
-            say; without prefix and suffix.
+        prompts: (B,) what of each prompt the policy saw: the sample's own where nothing was cut, else what its ids say;
+            without prefix and suffix.
+        completions: (B,) decoded without special tokens.
+        texts: (B,) prompt and completion as one text, decoded together, a configured prefix and suffix included.
         terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
             vocabulary.
@@ -67,9 +67,9 @@ class Rollout:
     prompt_mask: Tensor
     completion_ids: Tensor
     completion_mask: Tensor
+    prompts: list[str]
+    completions: list[str]
     texts: list[str]
-    full_texts: list[str]
-    seen_prompts: list[str]
     terminated: Tensor
     token_mask: Tensor | None = None
     sampled_logprobs: Tensor | None = None
@@ -85,10 +85,10 @@ class Rollout:
         """
         names = sorted({name for sample in self.samples for name in sample.meta})
         return {
-            "prompts": self.seen_prompts,
+            "prompts": self.prompts,
             "full_prompts": [sample.prompt for sample in self.samples],
-            "completions": self.texts,
-            "texts": self.full_texts,
+            "completions": self.completions,
+            "texts": self.texts,
             "references": [sample.references for sample in self.samples],
             "columns": {name: [sample.meta.get(name) for sample in self.samples] for name in names},
         }

@@ -115,7 +115,7 @@ def test_a_file_with_strings_alone_says_what_to_do(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text(json.dumps({"prompt": "the plot was", "completion": "dull ."}) + "\n")
     with pytest.raises(
-        DataError, match=r"row 0 has .* white space between: 'the plot was' and 'dull \.'.*`text`.*`join`"
+        DataError, match=r"row 1 has .* white space between: 'the plot was' and 'dull \.'.*`text`.*`join`"
     ):
         score_file(str(path), ["imdb_grammar"])
     joined = score_file(str(path), [{"name": "imdb_grammar", "join": " "}]).results

@@ -59,7 +59,9 @@ def train_cases(rank: int, folder: Path, label: str) -> None:
         )
         texts: list[list[str]] = []
         credit = loop.algorithm.credit
-        loop.algorithm.credit = lambda e, kl_coef, c=credit, t=texts: (t.append(e.rollout.texts), c(e, kl_coef))[1]
+        loop.algorithm.credit = lambda e, kl_coef, c=credit, t=texts: (t.append(e.rollout.completions), c(e, kl_coef))[
+            1
+        ]
         lines = run_steps(loop, 3)
         name = f"{label} {rank} {case}".replace(" ", "-")
         save_file(

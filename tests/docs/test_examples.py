@@ -65,7 +65,7 @@ class Recording:
 
     def rollout(self, *args: Any, **options: Any) -> Rollout:
         found = self.engine.rollout(*args, **options)
-        self.texts.append(found.texts)
+        self.texts.append(found.completions)
         return found
 
 

@@ -100,7 +100,14 @@ def test_a_pickled_classifier_is_refused_as_reward_and_as_metric_unless_asked_fo
         assert str(caught.value) == f"the classifier {str(folder)!r} cannot be loaded: {REFUSED}"
     asked = small_recipe(tmp_path, reward={**options, "allow_pickle": True}).reward
     assert asked is not None
-    assert len(build_reward(asked)(prompts=["w3"], completions=["w4"], completion_ids=[[4]], references=[()])) == 1
+    assert (
+        len(
+            build_reward(asked)(
+                prompts=["w3"], completions=["w4"], completion_ids=[[4]], references=[()], texts=["w3 w4"]
+            )
+        )
+        == 1
+    )
 
 
 def test_a_pickled_judge_is_refused_unless_asked_for(tmp_path: Path) -> None:

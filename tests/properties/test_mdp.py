@@ -88,7 +88,7 @@ def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
             assert paid == pytest.approx(float(e.rewards[row, t]), abs=1e-5)
             assert terminated == (t == len(ids) - 1)
             assert not truncated
-        assert info["completion"] == e.rollout.texts[row]
+        assert info["completion"] == e.rollout.completions[row]
         assert observation["completion_mask"].sum() == len(ids)
 
 

@@ -57,12 +57,12 @@ def generate(
     settings = {name: value for name, value in given.items() if value is not None}
     rollout = _sample(model, run, texts, settings, number, seed)
     for row, ended in enumerate(rollout.terminated.tolist()):
-        text = rollout.full_texts[row]
+        text = rollout.texts[row]
         if as_json:
-            record = {"prompt": texts[row // number], "completion": rollout.texts[row], "text": text}
+            record = {"prompt": texts[row // number], "completion": rollout.completions[row], "text": text}
             print(json.dumps({**record, "terminated": ended}, ensure_ascii=False))
         else:
-            out.print(with_prompt(rollout.seen_prompts[row], text), soft_wrap=True)
+            out.print(with_prompt(rollout.prompts[row], text), soft_wrap=True)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:

@@ -209,9 +209,9 @@ def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResul
 def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
     per_sample = {key: r.values for key, r in results.items() if r.values is not None and len(r.values) == len(rollout)}
     records: list[dict[str, Any]] = []
-    for i, (sample, seen) in enumerate(zip(rollout.samples, rollout.seen_prompts, strict=True)):
+    for i, (sample, seen) in enumerate(zip(rollout.samples, rollout.prompts, strict=True)):
         whole = {} if seen == sample.prompt else {"full_prompt": sample.prompt}
-        texts = {"prompt": seen, **whole, "completion": rollout.texts[i], "text": rollout.full_texts[i]}
+        texts = {"prompt": seen, **whole, "completion": rollout.completions[i], "text": rollout.texts[i]}
         values = {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
         records.append({"id": sample.id, **texts, "references": list(sample.references), **values})
     return records

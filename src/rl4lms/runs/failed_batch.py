@@ -73,8 +73,8 @@ def _row(e: Experience, row: int) -> dict[str, Any]:
         "row": row,
         "id": sample.id,
         "prompt": sample.prompt,
-        "completion": rollout.texts[row],
-        "text": rollout.full_texts[row],
+        "completion": rollout.completions[row],
+        "text": rollout.texts[row],
         "references": list(sample.references),
     }
     ids = {

@@ -20,7 +20,7 @@ from rl4lms.models.loading import special_tokens
 from rl4lms.models.lora import renamed
 from rl4lms.models.policy import Policy
 from rl4lms.training.run import run
-from tests.runs import save_tiny, small_loop, small_recipe
+from tests.runs import save_tiny, small_recipe
 from tests.tiny import tiny_lm
 
 
@@ -35,19 +35,6 @@ def test_a_mask_of_no_rows() -> None:
     empty = torch.zeros(0, 5, dtype=torch.uint8)
     assert token_masks.penalty(empty, 40).shape == (0, 40)
     assert token_masks.unpack(empty, 38).shape == (0, 38)
-
-
-@pytest.mark.parametrize("rollout", [{"top_p": 0.9}, {}])
-def test_an_idle_process_takes_part_with_an_empty_pass(
-    tmp_path: Path, rollout: dict[str, float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a process that has no rows of a minibatch: no gradient, no statistic, no error."""
-    loop = small_loop(tmp_path, rollout=rollout)
-    monkeypatch.setattr(distributed, "share_of", lambda rows: rows[:0])
-    before = [p.clone() for p in loop.models.policy.lm.parameters()]
-    numbers = loop.step(0)
-    assert numbers["train/loss"] == numbers["train/grad_norm"] == 0
-    assert all(torch.equal(a, b) for a, b in zip(before, loop.models.policy.lm.parameters(), strict=True))
 
 
 def test_second_derivatives_of_the_activation_far_below_zero() -> None:

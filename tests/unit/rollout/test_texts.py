@@ -20,9 +20,9 @@ from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
+from rl4lms.rollout.texts import Decoder
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
-from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Sample
 from tests.tiny import number_tokenizer, tiny_lm
 
@@ -128,11 +128,11 @@ def test_a_prompt_that_was_cut_is_given_as_it_was_seen_and_as_it_was(family, pro
     samples = [Sample("a", "1 2 3 4"), Sample("b", "5  6")]  # the second with its own spacing
     settings = EvalGenerationConfig(max_new_tokens=4)
     rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=2)
-    assert rollout.seen_prompts == ["3 4", "3 4", "5  6", "5  6"]
+    assert rollout.prompts == ["3 4", "3 4", "5  6", "5  6"]
     columns = rollout.columns()
-    assert columns["prompts"] == rollout.seen_prompts
+    assert columns["prompts"] == rollout.prompts
     assert columns["full_prompts"] == ["1 2 3 4"] * 2 + ["5  6"] * 2
-    for seen, completion, text in zip(["3 4", "3 4", "5 6", "5 6"], rollout.texts, rollout.full_texts, strict=True):
+    for seen, completion, text in zip(["3 4", "3 4", "5 6", "5 6"], rollout.completions, rollout.texts, strict=True):
         assert text == f"{prompt.prefix}{seen}{prompt.suffix} {completion}".strip()
 
 
