@@ -129,10 +129,10 @@ def test_malformed_tables(change, message):
 
 
 def test_rows_need_references():
-    with pytest.raises(DataError, match=r"totto_parent .* row 0"):
+    with pytest.raises(DataError, match=r"totto_parent .* row 1"):
         TottoParent()(["a"], [()], **columns(ROW))
-    with pytest.raises(DataError, match=r"totto_bleu .* row 0"):
+    with pytest.raises(DataError, match=r"totto_bleu .* row 1"):
         TottoBleu()(["a"], [()])
     for null_references in (False, True):
-        with pytest.raises(DataError, match="row 0"):
+        with pytest.raises(DataError, match="row 1"):
             TottoBleu(null_references)(["a"], [()])
