@@ -188,9 +188,19 @@ def _value(cell: Any) -> str:
     return value.replace("|", "-")
 
 
-def _flags(subset: Sequence[bool | None]) -> list[bool | None]:
-    """JSON and CSV readers may give 0 and 1."""
-    return [None if flag is None else bool(flag) for flag in subset]
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "none": None, "": None}
+
+
+def _flags(subset: Sequence[Any]) -> list[bool | None]:
+    """Return the column `overlap_subset`; files may have 0 and 1, and those of CSV have words.
+
+    Raises:
+        DataError: a row has something else.
+    """
+    for number, flag in enumerate(subset, 1):
+        if str(flag).lower() not in _FLAGS:
+            raise DataError(f"totto: overlap_subset of row {number} must be true, false or null, got {flag!r}")
+    return [_FLAGS[str(flag).lower()] for flag in subset]
 
 
 def _columns(name: str, scores: list[Score | None]) -> dict[str, list[float | None]]:
