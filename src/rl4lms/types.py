@@ -225,6 +225,8 @@ class Metric(Protocol):
     * `signature`: implementation, version and options, one text or a mapping from key; stored with every result.
     * `reward_key`: which of several keys a reward takes where none is named; `as_reward(key, value) -> float` brings it
       to the scale of rewards (without it values are taken as they are, and with a minus sign where lower is better).
+    * `needs_references`: True if it cannot say anything about a row without references; it is then not given such rows,
+      and they have no value.
     * `needs_policy`: True if it must be called with `nll_of_texts=`, see `rl4lms.evaluation.evaluator`.
     * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a
       file; None where there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts
@@ -254,10 +256,12 @@ class CorpusValue:
     Attributes:
         value: the number.
         stderr: its standard error, by the bootstrap over texts for example.
+        n: the rows it is about; None: all that the metric was given.
     """
 
     value: float
     stderr: float | None = None
+    n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

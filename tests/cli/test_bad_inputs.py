@@ -293,7 +293,7 @@ METRICS = {
     ),
     "no references": Bad(
         "train r.yaml data=d.jsonl evaluation.metrics=[rouge]",
-        "rouge compares with references, and row 0 has none",
+        "metric 'Rouge' compares with references, and no row has any",
         {"d.jsonl": '{"prompt": "1"}\n' * 3},
     ),
     "no such number to be best in": Bad(

@@ -140,7 +140,7 @@ def test_a_column_text_that_is_something_else_is_told(tmp_path):
         ({"text": "a"}, r"out\.jsonl:1: no column 'completion', where the text to score should be; there are: text"),
         ({"completion": 3}, r"out\.jsonl:1: int in the column 'completion'"),
         ({"completion": "a", "references": {"a": 1}}, r"out\.jsonl:1: 'references' must be a text or a list of texts"),
-        ({"completion": "a"}, "exact_match compares with references, and row 0 has none"),
+        ({"completion": "a"}, "metric 'ExactMatch' compares with references, and no row has any"),
     ],
 )
 def test_what_cannot_be_scored_is_named(tmp_path, row, message):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from rl4lms.config.data import DataConfig
+from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.errors import DataError
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
@@ -42,7 +43,7 @@ class Samples(Sequence[Sample]):
         if isinstance(index, slice):
             return Samples(self._rows, self._config, self._order[index], self._change)
         number = self._order[index]
-        sample = _sample(self._config, self._rows[number], number, lambda: self._rows.place(number))
+        sample = _sample(self._config, self._rows[number], number, lambda: self._rows.place(number), self._rows.path)
         return sample if self._change is None else self._change(sample)
 
     def with_targets(self) -> Samples:
@@ -60,8 +61,8 @@ class FileTask:
     """Rows with a `prompt` column, and optionally `references` (a text or a list) and `completion`; other columns go to
     the reward.
 
-    An empty `references` is none. A column `id` goes to the reward, too, and names the samples, so no id may come twice
-    in a file.
+    A `references` of null, an empty list, and an empty cell of a CSV file are none; "" elsewhere is a reference that is
+    empty. A column `id` goes to the reward, too, and names the samples, so no id may come twice in a file.
 
     Args:
         config: which files, and what the columns are called.
@@ -150,7 +151,7 @@ def _open(path: str, split: str, config: DataConfig) -> Samples:
     def check(place: str, row: Row) -> None:
         nonlocal named
         named = named or row.get("id") is not None
-        ids.append(hash(_sample(config, row, len(ids), lambda: place).id))
+        ids.append(hash(_sample(config, row, len(ids), lambda: place, path).id))
 
     rows = open_rows(path, split, check)
     samples = Samples(rows, config, range(len(rows)))
@@ -175,8 +176,8 @@ def _refuse_twins(rows: Rows, samples: Samples, hashes: array[int]) -> None:
             )
 
 
-def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> Sample:
-    """Return one row as a sample; `number` counts from 0.
+def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path: str) -> Sample:
+    """Return one row of a file as a sample; `number` counts from 0.
 
     Raises:
         DataError: a column is missing or has a wrong type.
@@ -186,29 +187,13 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str]) -> S
     prompt = row[c.prompt_column]
     if not isinstance(prompt, str):
         raise DataError(f"{place()}: {c.prompt_column!r} must be a text, got {type(prompt).__name__}")
-    references = texts_of(row, c.references_column, place)
+    references = texts_of(row, c.references_column, place, path)
     meta = {key: value for key, value in row.items() if key not in (c.prompt_column, c.references_column)}
     if c.completion_column in meta and c.completion_column != "completion":
         meta["completion"] = meta.pop(c.completion_column)
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
     return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta)
-
-
-def texts_of(row: Mapping[str, Any], column: str, place: Callable[[], str]) -> tuple[str, ...]:
-    """Return a column that holds a text, a list of texts, or nothing.
-
-    Raises:
-        DataError: it holds something else.
-    """
-    value = row.get(column)
-    texts = [] if value in (None, "") else [value] if isinstance(value, str) else value
-    if not isinstance(texts, list):
-        raise DataError(f"{place()}: {column!r} must be a text or a list of texts, got {type(texts).__name__}")
-    wrong = next((type(text).__name__ for text in texts if not isinstance(text, str)), None)
-    if wrong is not None:
-        raise DataError(f"{place()}: {column!r} must be a text or a list of texts, got a list with {wrong}")
-    return tuple(texts)
 
 
 def _target(sample: Sample) -> str:

@@ -34,6 +34,8 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Rows(Protocol):
     """Rows by index, made anew whenever one is asked for."""
 
+    path: str
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Row: ...
@@ -102,7 +104,7 @@ class _JsonLines:
     """The file stays open, and a row is read from it when it is asked for."""
 
     def __init__(self, path: str, check: Check | None) -> None:
-        self._path = path
+        self.path = path
         self._starts, self._lengths, self._numbers = array("Q"), array("Q"), array("Q")
         with _opened(path) as file:
             self._file = os.dup(file.fileno())
@@ -127,13 +129,13 @@ class _JsonLines:
         if self._seen() != self._stamp:
             if _digest(self._file) != self._digest:  # a new time alone, as after `touch`, changes nothing
                 raise DataError(
-                    f"{self._path} was changed while it was in use; put the old one back and resume, or start a new run"
+                    f"{self.path} was changed while it was in use; put the old one back and resume, or start a new run"
                 )
             self._stamp = self._seen()
         return _json_row(_read_at(self._file, self._lengths[index], self._starts[index]), self.place(index))
 
     def place(self, index: int) -> str:
-        return f"{self._path}:{self._numbers[index]}"
+        return f"{self.path}:{self._numbers[index]}"
 
     def _seen(self) -> tuple[int, int]:
         status = os.fstat(self._file)
@@ -150,6 +152,7 @@ class _Packed:
     """
 
     def __init__(self, source: tuple[str, str], rows: Iterable[tuple[int, Row]], check: Check | None) -> None:
+        self.path = source[0]
         self._source, self._text = source, bytearray()
         self._starts, self._numbers = array("Q", [0]), array("Q")
         for number, row in rows:
@@ -177,7 +180,7 @@ class _Parquet:
         import pyarrow
         import pyarrow.parquet
 
-        self._path = path
+        self.path = path
         try:
             self._table = pyarrow.parquet.ParquetFile(path).read()
         except (pyarrow.ArrowException, OSError) as error:
@@ -199,7 +202,7 @@ class _Parquet:
         return self._plain(index, 1)[0]
 
     def place(self, index: int) -> str:
-        return f"{self._path}, row {index + 1}"
+        return f"{self.path}, row {index + 1}"
 
     def _plain(self, start: int, count: int) -> list[Row]:
         try:
@@ -218,7 +221,7 @@ class _Hub:
     def __init__(self, path: str, split: str, check: Check | None) -> None:
         import datasets
 
-        self._path = path
+        self.path = path
         try:
             self._rows: Any = datasets.load_dataset(path, split=split)
         except (OSError, ValueError, RuntimeError) as error:
@@ -236,7 +239,7 @@ class _Hub:
         return dict(self._rows[index])
 
     def place(self, index: int) -> str:
-        return f"{self._path}, row {index + 1}"
+        return f"{self.path}, row {index + 1}"
 
 
 def _json(path: str) -> Iterator[tuple[int, Row]]:

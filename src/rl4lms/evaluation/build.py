@@ -46,7 +46,10 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
             )
         own = isinstance(part, MetricReward) or type(part).__module__ == penalties.__name__
         if own and getattr(part, "in_background", False) and len(task.samples("train")):
-            sample = task.samples("train")[0]
+            samples = task.samples("train")
+            sample = samples[0]
+            if getattr(part, "needs_references", False):  # training leaves the rows out that have none
+                sample = next((one for one in samples if one.references), sample)
             text = next(iter(sample.references), sample.prompt)
             columns = {name: [value] for name, value in sample.meta.items()}
             score(

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from rl4lms.data.files import read_rows, texts_of
+from rl4lms.data.files import read_rows
+from rl4lms.data.given import texts_of
 from rl4lms.errors import DataError
 from rl4lms.rewards import nested
 from rl4lms.types import Task
@@ -48,7 +49,7 @@ def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
     else:
         for place, row in read_rows(name):
             of_prompt.setdefault(str(row.get("prompt") or place), []).extend(
-                texts_of(row, "references", functools.partial(str, place))
+                texts_of(row, "references", functools.partial(str, place), name)
             )
     documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
     if not documents:

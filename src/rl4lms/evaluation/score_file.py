@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rl4lms.data.files import read_rows, texts_of
+from rl4lms.data.files import read_rows
+from rl4lms.data.given import texts_of
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.evaluation.corpus import corpus as read_corpus
 from rl4lms.metrics import build_all, compute
@@ -68,11 +69,15 @@ def score_file(
     for name, ready in built:
         _fit(name, ready, corpus)
     raw = list(read_rows(path))
-    rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in raw]
+    named = completion_column, references_column, prompt_column
+    rows = [_row(path, place, row, *named) for place, row in raw]
     if not rows:
         raise DataError(f"{path}: there are no rows")
     texts = None
     if text_column != completion_column:
+        for place, row in raw:
+            if not isinstance(row.get(text_column), str | None):
+                raise DataError(f"{place}: {text_column!r} must be a text, got {type(row[text_column]).__name__}")
         texts = _whole_texts(path, text_column, [row.get(text_column) for _, row in raw], rows)
     names = sorted({name for row in rows for name in row["columns"]})
     given = ("prompts", "full_prompts", "completions", "references")
@@ -118,19 +123,24 @@ def _fit(owner: str, metric: Metric, file: str | None) -> None:
         part.fit(read_corpus(None, name), name)
 
 
-def _row(place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str) -> dict[str, Any]:
+def _row(
+    path: str, place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str
+) -> dict[str, Any]:
     if not isinstance(row.get(completion), str):
         found = "no column" if completion not in row else f"{type(row[completion]).__name__} in the column"
         raise DataError(
             f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
         )
     own = {completion, references, prompt, "prompts", "completions"}
-    seen = str(row.get(prompt) or "")
+    for name in (prompt, "full_prompt"):
+        if not isinstance(row.get(name), str | None):
+            raise DataError(f"{place}: {name!r} must be a text, got {type(row[name]).__name__}")
+    seen = row.get(prompt) or ""
     return {
         "prompts": seen,
-        "full_prompts": str(row.get("full_prompt") or seen),
+        "full_prompts": row.get("full_prompt") or seen,
         "completions": row[completion],
-        "references": texts_of(row, references, lambda: place),
+        "references": texts_of(row, references, lambda: place, path),
         "columns": {name: value for name, value in row.items() if name not in own},
     }
 

@@ -23,6 +23,7 @@ class ExactMatch:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class ExactMatch:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("exact_match", references)
+        references = check_references("exact_match", references)
         return {"exact_match": [float(self._equals_one(*row)) for row in zip(completions, references, strict=True)]}
 
     def _equals_one(self, completion: str, texts: tuple[str, ...]) -> bool:
@@ -59,6 +60,7 @@ class TokenF1:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(self) -> None:
         self.signature = signature("token_f1", norm="squad")
@@ -71,7 +73,7 @@ class TokenF1:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("token_f1", references)
+        references = check_references("token_f1", references)
         return {"token_f1": [self._value(*row) for row in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, texts: tuple[str, ...]) -> float:

@@ -105,6 +105,7 @@ class BertScore(RunnerOptions):
     """
 
     higher_is_better = True
+    needs_references = True
     uses_model = True
     reward_key = "bert_score"
 
@@ -160,7 +161,7 @@ class BertScore(RunnerOptions):
         Raises:
             DataError: a sample has no reference, or there are no samples.
         """
-        check_references(f"the corpus {name!r} of bert_score", references)
+        references = check_references(f"the corpus {name!r} of bert_score", references)
         texts = list(chain.from_iterable(references))
         frequencies = Counter(
             chain.from_iterable(set(ids) for ids in self._runner.encode(self._prepared(texts))["input_ids"])
@@ -178,7 +179,7 @@ class BertScore(RunnerOptions):
             DataError: a row has no reference.
             ConfigError: `idf` is on, and there are no weights yet.
         """
-        check_references("bert_score", references)
+        references = check_references("bert_score", references)
         if self.corpus is not None and self._idf is None:
             raise ConfigError(
                 f"bert_score needs the references of a corpus for its weights: fit(references, {self.corpus!r}) first"

@@ -43,6 +43,7 @@ class Bleu:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Bleu:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("bleu", references)
+        references = check_references("bleu", references)
         rows = [
             _statistics(completion, texts, *self._options)
             for completion, texts in zip(completions, references, strict=True)

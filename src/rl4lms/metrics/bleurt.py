@@ -31,6 +31,7 @@ class Bleurt(RunnerOptions):
     """
 
     higher_is_better = True
+    needs_references = True
     uses_model = True
 
     model: Annotated[str, Option("folder or Hub id of a checkpoint in HF format", min_length=1)]
@@ -52,7 +53,7 @@ class Bleurt(RunnerOptions):
         Raises:
             DataError: a row has no reference.
         """
-        check_references("bleurt", references)
+        references = check_references("bleurt", references)
         rows = [
             [(text, completion) for text in texts] for completion, texts in zip(completions, references, strict=True)
         ]

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rl4lms.data.given import references_given, texts_given
 from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError
 from rl4lms.plugins import building, calling, registry
 from rl4lms.plugins.component import Component
@@ -50,7 +51,7 @@ def compute(
     *,
     prompts: Sequence[str],
     completions: Sequence[str],
-    references: Sequence[tuple[str, ...]],
+    references: Sequence[str | Sequence[str] | None],
     columns: Mapping[str, list[Any]],
     texts: Sequence[str] | None = None,
     full_prompts: Sequence[str] | None = None,
@@ -60,7 +61,9 @@ def compute(
 
     Args:
         metric: gets those of the arguments below that it names, and all of them where it takes `**columns`.
-        prompts, completions, references: (B,) texts; prompts as far as a policy saw them.
+        prompts, completions: (B,) texts; prompts as far as a policy saw them.
+        references: (B,) of each row a text or several, None or () where there is none. A metric that
+            `needs_references` has no value for such a row.
         columns: every other column of the data, (B,) each. The metric gets copies of everything, down to nested lists.
         texts: (B,) prompt and completion as one text; None where only the two strings are known. A metric that names
             `texts` without a default then cannot be used.
@@ -72,21 +75,29 @@ def compute(
         mean treats rows as independent; it is None for a single row.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name, the policy is needed and absent, or the metric raised
-            an error, or returned something else than numbers, one per row or one for all. No number is made up for a
-            metric that fails.
+        DataError: a text is none, lengths differ, a column has a reserved name, no row has the references that are
+            needed, the policy is needed and absent, or the metric raised an error, or returned something else than
+            numbers, one per row or one for all. No number is made up for a metric that fails.
         NonFiniteError: the metric returned NaN or infinity.
     """
-    owner, n = f"metric {name_of(metric)!r}", len(completions)
+    owner = f"metric {name_of(metric)!r}"
+    given = {"prompts": prompts, "completions": completions, "full_prompts": full_prompts, "texts": texts}
+    if full_prompts is None:
+        given["full_prompts"] = prompts
+    batch: dict[str, Any] = {
+        name: texts_given(owner, name, values)
+        for name, values in given.items()
+        if values is not None or name != "texts"
+    }
+    n = len(batch["completions"])
     if not n:
         raise DataError(f"{owner}: there are no completions to measure")
     check_columns(columns, RESERVED)
-    batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "references": references, **columns}
-    batch["full_prompts"] = prompts if full_prompts is None else full_prompts
-    batch |= {} if texts is None else {"texts": texts}
+    batch |= {"references": references_given(owner, references), **columns}
     for column, values in batch.items():
         if len(values) != n:
             raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")
+    batch, rows = comparable(owner, metric, batch, n)
     if getattr(metric, "needs_policy", False):
         if nll_of_texts is None:
             raise DataError(f"{owner} scores texts under the policy, and can be used in evaluations only")
@@ -101,7 +112,7 @@ def compute(
         raise DataError(f"{owner} raised {calling.what_was_raised(metric, error)}") from error
     if not isinstance(values, Mapping):
         raise DataError(f"{owner} returned {type(values).__name__}; expected a mapping from key to numbers")
-    results = [_result(owner, metric, key, value, n) for key, value in values.items()]
+    results = [_result(owner, metric, key, value, n, rows) for key, value in values.items()]
     return [result for result in results if result.n]
 
 
@@ -121,6 +132,36 @@ def compute_all(metrics: Iterable[Metric], **batch: Any) -> list[MetricResult]:
                 )
             results[result.key] = result
     return list(results.values())
+
+
+def comparable(owner: str, component: Any, batch: Mapping[str, Any], n: int) -> tuple[dict[str, Any], Sequence[int]]:
+    """Return the columns of the rows that a metric or reward can say something about, and which of the n rows they are:
+    those with references, where it needs them.
+
+    Raises:
+        DataError: it needs references, and no row has any.
+    """
+    rows: Sequence[int] = range(n)
+    if getattr(component, "needs_references", False):
+        rows = [row for row, texts in enumerate(batch["references"]) if texts]
+    if not rows and n:
+        raise DataError(f"{owner} compares with references, and no row has any")
+    if len(rows) == n:
+        return dict(batch), rows
+    return {name: _of_rows(values, rows, n) for name, values in batch.items()}, rows
+
+
+def _of_rows(values: Any, rows: Sequence[int], n: int) -> Any:
+    """Return a column's values of these rows; what is no column, such as TRL's `trainer_state`, as it is."""
+    return [values[row] for row in rows] if hasattr(values, "__len__") and len(values) == n else values
+
+
+def spread(values: Sequence[Any], rows: Sequence[int], n: int) -> list[Any]:
+    """Return n values: those of `rows`, None for every other row."""
+    whole: list[Any] = [None] * n
+    for row, value in zip(rows, values, strict=True):
+        whole[row] = value
+    return whole
 
 
 def check_columns(columns: Mapping[str, Any], reserved: frozenset[str]) -> None:
@@ -150,7 +191,7 @@ def metric_attribute(metric: Any, attribute: str, key: str) -> Any:
     return value.get(key) if isinstance(value, Mapping) else value
 
 
-def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricResult:
+def _result(owner: str, metric: Metric, key: Any, value: Any, n: int, rows: Sequence[int]) -> MetricResult:
     if not isinstance(key, str) or not key:
         raise DataError(f"{owner} returned the key {key!r}; keys are names")
     said = {
@@ -160,15 +201,16 @@ def _result(owner: str, metric: Metric, key: Any, value: Any, n: int) -> MetricR
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
     if isinstance(value, CorpusValue):
+        about = len(rows) if value.n is None else value.n
         stderr = None if value.stderr is None else _finite(owner, f"the error of {key}", value.stderr)
-        return MetricResult(key, _finite(owner, key, value.value), stderr, n, None, **said)
+        return MetricResult(key, _finite(owner, key, value.value), stderr, about, None, **said)
     if _is_number(value):
-        return MetricResult(key, _finite(owner, key, value), None, n, None, **said)
+        return MetricResult(key, _finite(owner, key, value), None, len(rows), None, **said)
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise DataError(f"{owner}: {key} is {type(value).__name__}; expected one number per row, or one for all")
-    if len(value) != n:
-        raise DataError(f"{owner}: {key} has {len(value)} values for {n} completions")
-    plain = [item.item() if hasattr(item, "item") else item for item in value]
+    if len(value) != len(rows):
+        raise DataError(f"{owner}: {key} has {len(value)} values for {len(rows)} completions")
+    plain = spread([item.item() if hasattr(item, "item") else item for item in value], rows, n)
     for row, item in enumerate(plain):
         if item is not None and not _is_number(item):
             raise DataError(

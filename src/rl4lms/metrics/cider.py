@@ -52,6 +52,7 @@ class Cider:
     """
 
     higher_is_better = True
+    needs_references = True
     key = "cider"
 
     corpus: Annotated[str, Option(CORPUS, min_length=1)] = "train"
@@ -84,7 +85,7 @@ class Cider:
             DataError: a sample has no reference, or there are fewer than two samples: every weight, and so every value,
                 would be 0.
         """
-        check_references(f"the corpus {name!r} of {self.key}", references)
+        references = check_references(f"the corpus {name!r} of {self.key}", references)
         if len(references) < 2:
             raise DataError(
                 f"{self.key} compares how many documents of its corpus contain an n-gram, and {name!r} has "
@@ -113,7 +114,7 @@ class Cider:
                 f"{self.key} needs document frequencies: give it the references of a fixed corpus, fit(references, "
                 f"{self.corpus!r}), first"
             )
-        check_references(self.key, references)
+        references = check_references(self.key, references)
         return {self.key: [self._value(text, texts) for text, texts in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, references: tuple[str, ...]) -> float:

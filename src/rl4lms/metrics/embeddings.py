@@ -56,6 +56,11 @@ class EmbeddingSimilarity(RunnerOptions):
         self.signature = signature("embedding_similarity", **shown)
         self._kept: Memory[Tensor] = Memory(_KEPT, lambda vector: vector.numel() * 4)
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether texts are compared with references."""
+        return self.to == "references"
+
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, list[float]]:
@@ -65,7 +70,7 @@ class EmbeddingSimilarity(RunnerOptions):
             DataError: texts are compared with references, and a row has none.
         """
         if self.to == "references":
-            check_references("embedding_similarity", references)
+            references = check_references("embedding_similarity", references)
         others = references if self.to == "references" else [(prompt,) for prompt in prompts]
         rows = list(zip(completions, others, strict=True))
         values = [value for start in range(0, len(rows), _ROWS) for value in self._values(rows[start : start + _ROWS])]

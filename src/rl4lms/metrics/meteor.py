@@ -41,6 +41,7 @@ class MeteorExactStem:
     """
 
     higher_is_better = True
+    needs_references = True
     key = "meteor_exact_stem"
 
     def __init__(
@@ -66,7 +67,7 @@ class MeteorExactStem:
         Raises:
             DataError: a row has no reference.
         """
-        check_references(self.key, references)
+        references = check_references(self.key, references)
         pairs = zip(completions, references, strict=True)
         return {
             self.key: [

@@ -71,6 +71,7 @@ class Parent:
     """
 
     higher_is_better = True
+    needs_references = True
     reward_key = "parent"
 
     def __init__(
@@ -102,7 +103,7 @@ class Parent:
             DataError: a row has no reference, there is no column of tables, or a table is no list of pairs or triples
                 of texts.
         """
-        check_references("parent", references)
+        references = check_references("parent", references)
         if self._column not in columns:
             raise DataError(
                 f"parent needs the data column {self._column!r} with tables; name yours with the option column"

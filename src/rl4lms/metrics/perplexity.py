@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -58,7 +59,8 @@ class Perplexity:
         nats, counts = self._score(list(prompts), list(completions))
         if not sum(counts):
             return {self._nll_key: nats}
-        return {self._key: _perplexity(nats, counts), self._nll_key: nats}
+        with_tokens = sum(count > 0 for count in counts)
+        return {self._key: _perplexity(nats, counts, with_tokens), self._nll_key: nats}
 
 
 class ReferencePerplexity:
@@ -93,11 +95,14 @@ class ReferencePerplexity:
         nats, counts = nll_of_texts([prompt for prompt, _ in rows], [text for _, text in rows]) if rows else ([], [])
         if not sum(counts):
             raise DataError("reference_perplexity: the data has no references; leave the metric out")
-        return {"reference_perplexity": _perplexity(nats, counts)}
+        return {"reference_perplexity": _perplexity(nats, counts, sum(map(any, references)))}
 
 
-def _perplexity(nats: Sequence[float], counts: Sequence[int]) -> CorpusValue:
-    """Of texts with these nats and numbers of tokens; samples of the bootstrap without any token are left out."""
+def _perplexity(nats: Sequence[float], counts: Sequence[int], n: int) -> CorpusValue:
+    """Of texts with these nats and numbers of tokens, from n rows; samples of the bootstrap without any token are left
+    out.
+    """
     sums = resampled_sums(list(zip(nats, counts, strict=True)))
     sums = sums[sums[:, 1] > 0]
-    return corpus_value(math.exp(math.fsum(nats) / sum(counts)), np.exp(sums[:, 0] / sums[:, 1]), len(nats))
+    value = corpus_value(math.exp(math.fsum(nats) / sum(counts)), np.exp(sums[:, 0] / sums[:, 1]), len(nats))
+    return replace(value, n=n)

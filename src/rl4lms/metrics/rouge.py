@@ -35,6 +35,7 @@ class _Rouge:
 
     name: str
     higher_is_better = True
+    needs_references = True
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Rouge(_Rouge):
         Raises:
             DataError: a row has no reference.
         """
-        check_references("rouge", references)
+        references = check_references("rouge", references)
         rows = []
         for completion, texts in zip(completions, references, strict=True):
             candidate = prepared(completion, self._stemmer)
@@ -89,7 +90,7 @@ class RougeCombined(_Rouge):
         Raises:
             DataError: a row has no reference.
         """
-        check_references("rouge_combined", references)
+        references = check_references("rouge_combined", references)
         values = []
         for completion, texts in zip(completions, references, strict=True):
             candidate = prepared(completion, self._stemmer)

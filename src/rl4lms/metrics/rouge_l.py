@@ -29,6 +29,7 @@ class CocoRougeL:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(
         self, beta: Annotated[float, Option("how much more recall counts than precision", gt=0)] = 1.2
@@ -44,7 +45,7 @@ class CocoRougeL:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("coco_rouge_l", references)
+        references = check_references("coco_rouge_l", references)
         return {"coco_rouge_l": [self._value(*row) for row in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, texts: tuple[str, ...]) -> float:
@@ -76,6 +77,7 @@ class RougeLMax:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class RougeLMax:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("rouge_l_max", references)
+        references = check_references("rouge_l_max", references)
         values = []
         for completion, texts in zip(completions, references, strict=True):
             candidate = _prepared(completion, self._stemmer, self._max_words)

@@ -41,6 +41,7 @@ class _Adapter:
     where it differs between rows and before anything was measured.
     """
 
+    needs_references = True
     _most = 100.0  # rounding makes perfect texts a little better than that
 
     def __init__(
@@ -66,7 +67,7 @@ class _Adapter:
         Raises:
             DataError: a row has no reference.
         """
-        check_references(self._key, references)
+        references = check_references(self._key, references)
         scorer, single = _scorer(self._make, self._options), _scorer(self._make, self._sentence_options)
         rows = self._statistics(completions, references)
         counts = {len(texts) for texts in references}

@@ -35,6 +35,7 @@ class Spice:
     """
 
     higher_is_better = True
+    needs_references = True
 
     def __init__(self) -> None:
         try:
@@ -54,7 +55,7 @@ class Spice:
         Raises:
             DataError: a row has no reference, or the Java program failed.
         """
-        check_references("spice", references)
+        references = check_references("spice", references)
         values: list[float | None] = [0.0] * len(completions)
         rows = [row for row, text in enumerate(completions) if any(letter.isalnum() for letter in text)]
         if rows:

@@ -68,6 +68,11 @@ class _SummaC(RunnerOptions, ABC):
     )
     max_tokens: Annotated[int, Option("longer pairs are cut; the model's own limit applies, too", ge=8)] = 500
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether references are the sources."""
+        return self.source == "references"
+
     def _load(self, granularity: str, contradiction: bool) -> None:
         from transformers import AutoModelForSequenceClassification
 
@@ -113,8 +118,7 @@ class _SummaC(RunnerOptions, ABC):
         if self.source == "prompts":
             return [(prompt,) for prompt in prompts]
         if self.source == "references":
-            check_references(self.key, references)
-            return list(references)
+            return check_references(self.key, references)
         if self.source not in columns:
             known = ", ".join(["prompts", "references", *sorted(columns)])
             raise DataError(

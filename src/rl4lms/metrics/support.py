@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import rl4lms
+from rl4lms.data.given import references_given
 from rl4lms.errors import DataError
 
 CORPUS = "whose references give the document frequencies: a split of the task, or a file of data"
@@ -22,15 +24,21 @@ def signature(name: str, **options: object) -> str:
     )
 
 
-def check_references(name: str, references: Sequence[tuple[str, ...]]) -> None:
-    """Refuse rows without references.
+def check_references(name: str, references: Sequence[Any]) -> list[tuple[str, ...]]:
+    """Return the references of each row, at least one.
+
+    Args:
+        name: of the metric, in messages, which count rows from 1.
+        references: see `references_given`.
 
     Raises:
-        DataError: a row has no reference.
+        DataError: a row has no reference, or something else than texts.
     """
-    for row, texts in enumerate(references):
+    checked = references_given(name, references)
+    for number, texts in enumerate(checked, 1):
         if not texts:
-            raise DataError(f"{name} compares with references, and row {row} has none")
+            raise DataError(f"{name} compares with references, and row {number} has none")
+    return checked
 
 
 def _shown(value: object) -> str:

@@ -17,6 +17,7 @@ copies the table can score best against it: here only `null_references=True` doe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from rl4lms.errors import DataError
@@ -41,6 +42,7 @@ class TottoParent:
     """
 
     higher_is_better = True
+    needs_references = True
     reward_key = "totto_parent"
 
     def __init__(self, null_references: NullReferences = False) -> None:
@@ -66,7 +68,7 @@ class TottoParent:
         Raises:
             DataError: a row has no reference, a table is none, or a highlighted cell is not in it.
         """
-        check_references("totto_parent", references)
+        references = check_references("totto_parent", references)
         nothing = [None] * len(completions)
         titles = zip(
             table_page_title or nothing, table_section_title or nothing, table_section_text or nothing, strict=True
@@ -98,6 +100,7 @@ class TottoBleu:
     """
 
     higher_is_better = True
+    needs_references = True
     reward_key = "sentence_totto_bleu"
 
     def __init__(self, null_references: NullReferences = False) -> None:
@@ -127,7 +130,7 @@ class TottoBleu:
         Raises:
             DataError: a row has no reference.
         """
-        check_references("totto_bleu", references)
+        references = check_references("totto_bleu", references)
         references = [_filled(texts, self._at_least) for texts in references]
         flags = _flags(overlap_subset or [None] * len(completions))
         values: dict[str, CorpusValue | list[float]] = {}
@@ -135,9 +138,10 @@ class TottoBleu:
         for name, subset in (("totto_bleu_overlap", True), ("totto_bleu_non_overlap", False)):
             rows = [row for row, flag in enumerate(flags) if flag is subset]
             if rows:
-                values[name] = self._bleu([completions[row] for row in rows], [references[row] for row in rows])[
-                    "sacrebleu"
-                ]
+                of_rows = self._bleu([completions[row] for row in rows], [references[row] for row in rows])
+                value = of_rows["sacrebleu"]
+                assert isinstance(value, CorpusValue)
+                values[name] = replace(value, n=len(rows))
         of_all = self._bleu(completions, references)
         return {"totto_bleu": of_all["sacrebleu"], **values, self.reward_key: of_all["sentence_sacrebleu"]}
 
@@ -184,9 +188,19 @@ def _value(cell: Any) -> str:
     return value.replace("|", "-")
 
 
-def _flags(subset: Sequence[bool | None]) -> list[bool | None]:
-    """JSON and CSV readers may give 0 and 1."""
-    return [None if flag is None else bool(flag) for flag in subset]
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "none": None, "": None}
+
+
+def _flags(subset: Sequence[Any]) -> list[bool | None]:
+    """Return the column `overlap_subset`; files may have 0 and 1, and those of CSV have words.
+
+    Raises:
+        DataError: a row has something else.
+    """
+    for number, flag in enumerate(subset, 1):
+        if str(flag).lower() not in _FLAGS:
+            raise DataError(f"totto: overlap_subset of row {number} must be true, false or null, got {flag!r}")
+    return [_FLAGS[str(flag).lower()] for flag in subset]
 
 
 def _columns(name: str, scores: list[Score | None]) -> dict[str, list[float | None]]:

@@ -13,8 +13,9 @@ from torch import Tensor
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.advantages import place_last
 from rl4lms.core.padding import unpad
+from rl4lms.data.given import references_given, texts_given
 from rl4lms.errors import RewardError
-from rl4lms.metrics.call import check_columns, metric_attribute, name_of
+from rl4lms.metrics.call import check_columns, comparable, metric_attribute, name_of, spread
 from rl4lms.plugins import calling
 from rl4lms.rewards import guard
 from rl4lms.rewards.faults import STRICT, Fault, Kind, quoted, replacement, whole_call
@@ -65,7 +66,7 @@ def score(
     prompts: Sequence[str],
     completions: Sequence[str],
     completion_ids: Sequence[Sequence[int]],
-    references: Sequence[tuple[str, ...]],
+    references: Sequence[str | Sequence[str] | None],
     columns: Mapping[str, Sequence[Any]],
     texts: Sequence[str] | None = None,
     full_prompts: Sequence[str] | None = None,
@@ -78,7 +79,9 @@ def score(
     Args:
         reward: gets those of the arguments below that it names, and all of them where it takes `**columns`. May be
             `async`.
-        prompts, completions, references: (B,) texts; prompts as far as the policy saw them.
+        prompts, completions: (B,) texts; prompts as far as the policy saw them.
+        references: (B,) of each row a text or several, None or () where there is none. A reward that
+            `needs_references`, as metrics may, leaves such a row out.
         completion_ids: (B,) token ids without padding.
         columns: every other column of the data, (B,) each. The reward gets copies of everything, down to nested lists.
         texts: (B,) prompt and completion as one text; None where only the two strings are known. A reward that names
@@ -90,22 +93,28 @@ def score(
             standardised.
 
     Raises:
-        DataError: lengths differ, a column has a reserved name or cannot be copied, or the reward needs a column that
-            is not there.
+        DataError: a text is none, lengths differ, a column has a reserved name or cannot be copied, or the reward needs
+            a column that is not there, or references that no row has.
         RewardError: the result has the wrong length or type; or a fault, where `faults` says `error`.
     """
-    owner, n = f"reward {name_of(reward)!r}", len(completions)
+    owner = f"reward {name_of(reward)!r}"
     check_columns(columns, RESERVED)
-    batch: dict[str, Any] = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
-    batch |= {"references": references, "full_prompts": prompts if full_prompts is None else full_prompts}
-    known = {"texts": texts, "prompt_ids": prompt_ids}
-    batch |= {name: values for name, values in known.items() if values is not None}
+    said = {"prompts": prompts, "completions": completions}
+    said["full_prompts"] = prompts if full_prompts is None else full_prompts
+    batch: dict[str, Any] = {
+        name: texts_given(owner, name, values, conversations=True) for name, values in said.items()
+    }
+    batch |= {"completion_ids": completion_ids, "references": references_given(owner, references)}
+    batch |= {} if texts is None else {"texts": texts_given(owner, "texts", texts)}
+    batch |= {} if prompt_ids is None else {"prompt_ids": prompt_ids}
+    n = len(batch["completions"])
     given: dict[str, Sequence[Any]] = {**batch, **columns}
     for name, values in given.items():
         if len(values) != n:
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
     if isinstance(reward, Composed):
         return reward.composed_score(**batch, columns=columns, faults=faults, training=training)
+    given, rows = comparable(owner, reward, given, n)
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in calling.parameters_of(owner, reward)}
     taken = calling.taken_arguments(owner, reward, {**given, **extras})
     own = calling.detached(owner, {name: values for name, values in taken.items() if name in given})
@@ -117,6 +126,8 @@ def score(
         return RewardOutput(list(scores), dense=False, faults=(fault,))
     if isinstance(returned, Mapping):  # a metric
         returned = values_per_text(owner, reward, returned)
+    if _size(returned) == len(rows) < n:
+        returned = spread(_items(owner, returned), rows, n)
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
 
 

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rl4lms.errors import ConfigError, UnknownNameError
-from rl4lms.metrics.call import name_of
+from rl4lms.data.given import references_given, texts_given
+from rl4lms.errors import ConfigError, DataError, UnknownNameError
+from rl4lms.metrics.call import comparable, name_of, spread
 from rl4lms.plugins import building, calling, files, registry
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.options import checked_options, reward_options_model
@@ -62,6 +63,7 @@ class MetricReward(Container):
 
     Attributes:
         inner: the metric.
+        needs_references: whether the metric does; see `rl4lms.types.Metric`.
         in_background: whether it may run beside the model's work: this library's own metrics may, where they run no
             model themselves.
 
@@ -74,6 +76,7 @@ class MetricReward(Container):
         self.__name__ = name
         self.inner = (metric,)
         self.in_background = type(metric).__module__.startswith("rl4lms.") and not getattr(metric, "uses_model", False)
+        self.needs_references = bool(getattr(metric, "needs_references", False))
         self._metric, self._key = metric, key
 
     def __call__(
@@ -87,21 +90,28 @@ class MetricReward(Container):
         """Call the metric on a batch.
 
         Raises:
+            DataError: a text or a reference is none, or no row has the references that are needed.
             RewardError: the metric has no such key, or no values per row.
         """
-        own_prompts = [_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(completions)
+        owner = f"metric {self.__name__!r}"
+        texts = [_text(value) for value in texts_given(owner, "completions", completions, conversations=True)]
+        n = len(texts)
+        prompts = [""] * n if prompts is None else texts_given(owner, "prompts", prompts, conversations=True)
+        own_prompts = [_text(prompt) for prompt in prompts]
         batch = {
             "prompts": own_prompts,
             "full_prompts": own_prompts,
-            "completions": [_text(completion) for completion in completions],
-            "references": [_several(texts) for texts in references]
-            if references is not None
-            else [()] * len(completions),
+            "completions": texts,
+            "references": [()] * n if references is None else references_given(owner, references),
             **columns,
         }
-        owner = f"metric {self.__name__!r}"
+        for name in ("prompts", "references"):
+            if len(batch[name]) != n:
+                raise DataError(f"{owner}: {name} has {len(batch[name])} rows, completions {n}")
+        batch, rows = comparable(owner, self, batch, n)
         returned = self._metric(**calling.taken_arguments(owner, self._metric, batch))
-        return values_per_text(owner, self._metric, returned, self._key)
+        values = values_per_text(owner, self._metric, returned, self._key)
+        return spread(values, rows, n) if len(values) == len(rows) else values
 
 
 def as_trl_reward(
@@ -130,7 +140,7 @@ def as_trl_reward(
                 f"{component.name} takes document frequencies from a fixed corpus: give it, as corpus=[[reference, "
                 f"...], ...]"
             )
-        built.fit([tuple(texts) for texts in corpus], "corpus")
+        built.fit(references_given(f"the corpus of {component.name}", corpus), "corpus")
     return MetricReward(built, component.name, key)
 
 
@@ -169,9 +179,3 @@ def _text(value: Any) -> str:
     if isinstance(value, str) or value is None:
         return value or ""
     return "\n".join(_text(part) for part in value)
-
-
-def _several(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)

@@ -78,7 +78,7 @@ def test_a_dry_run_names_what_will_be_absent_and_builds_no_model(tmp_path: Path)
 def test_data_without_references_are_named_before_training(tmp_path: Path) -> None:
     data = tmp_path / "bare.jsonl"
     data.write_text("".join(json.dumps({"prompt": str(i)}) + "\n" for i in range(30)))
-    with pytest.raises(DataError, match="compares with references, and row 0 has none"):
+    with pytest.raises(DataError, match="compares with references, and no row has any"):
         run(small_recipe(tmp_path, data={"train": str(data)}, reward="rouge_combined"))
 
 

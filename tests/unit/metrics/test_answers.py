@@ -59,7 +59,7 @@ def test_unicode():
 
 @pytest.mark.parametrize("metric", [ExactMatch(), TokenF1()])
 def test_no_references(metric):
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(["a", "b"], [("a",), ()])
 
 

@@ -234,9 +234,9 @@ def test_any_text_has_a_finite_value(bert):
 
 
 def test_rows_need_references(bert):
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         values_of(bert_score(bert[0]), ["w1", "w2"], [("w1",), ()])
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         bert_score(bert[0], idf="train").fit([()], "train")
 
 

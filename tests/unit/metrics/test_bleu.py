@@ -81,7 +81,7 @@ def test_odd_texts(tokenize):
         assert values["bleu-4"].value == 0.0
     for text in ("?!", "\ud800", "e\u0301", "🙂 🙂", "日本", "שלום"):
         assert metric([text], [(text,)])["sentence_bleu-4"] == [1.0]
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(["a", "b"], [("a",), ()])
 
 

@@ -60,7 +60,7 @@ def test_any_text_has_a_finite_value(bert):
 
 
 def test_rows_need_references(bert):
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         values_of(bleurt(bert[0]), ["w1"], [()])
 
 

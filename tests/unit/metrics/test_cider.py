@@ -71,10 +71,10 @@ def test_fit_comes_first_and_needs_documents():
         metric(completions=["a"], references=[("a",)])
     with pytest.raises(DataError, match="'tiny' has 1"):
         metric.fit([("a",)], "tiny")
-    with pytest.raises(DataError, match=r"corpus 'tiny' of cider_d .* row 1 has none"):
+    with pytest.raises(DataError, match=r"corpus 'tiny' of cider_d .* row 2 has none"):
         metric.fit([("a",), ()], "tiny")
     metric.fit(CORPUS, "validation")
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         metric(completions=["a"], references=[()])
     with pytest.raises(ConfigError, match="tokenize"):
         build({"name": "cider", "tokenize": "13a"})

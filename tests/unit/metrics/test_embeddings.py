@@ -122,7 +122,7 @@ def test_it_is_a_reward(bert):
 
 
 def test_what_is_missing(bert):
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         values_of(similarity(bert[0]), ["w1", "w2"], [("w1",), ()])
     with pytest.raises(MissingPartError, match="which embedding_similarity needs"):
         similarity("nobody/has-this")

@@ -72,7 +72,7 @@ def test_parameters():
 def test_best_reference_counts():
     metric = MeteorExactStem()
     assert one(metric, "a b c", "x", "a b", "a b c") == one(metric, "a b c", "a b c") > one(metric, "a b c", "x", "a b")
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(["a", "b"], [("a",), ()])
 
 

@@ -105,7 +105,7 @@ def test_errors_for_users():
     for wrong in (None, "name: ann", [["name"]], [["name", 3]], ["ab"], {"name": "ann"}):
         with pytest.raises(DataError, match="cells of row 1 is no list"):
             metric(["a", "a"], [("a",), ("a",)], cells=[TABLE, wrong])
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         metric(["a"], [()], cells=[TABLE])
     with pytest.raises(ConfigError, match="recall_weight"):
         build({"name": "parent", "recall_weight": 2})

@@ -89,7 +89,7 @@ def test_empty_texts_score_zero_and_missing_references_are_an_error(metric):
         ("é 🙂", "é"),
     ):
         assert set(map(tuple, metric(completions=[completion], references=[(reference,)]).values())) == {(0.0,)}
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(completions=["a", "b"], references=[("a",), ()])
 
 

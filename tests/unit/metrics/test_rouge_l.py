@@ -80,7 +80,7 @@ def test_texts_without_words_score_zero(value):
 
 @pytest.mark.parametrize("metric", [CocoRougeL(), RougeLMax()])
 def test_no_references(metric):
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(completions=["a", "b"], references=[("a",), ()])
 
 

@@ -46,7 +46,7 @@ def test_odd_texts_have_values(metric):
     perfect = 0.0 if key == "sentence_ter" else 100.0
     for text in ("?!", "e\u0301", "🙂🙂", "日本語", "שלום", "a\ud800b"):
         assert metric([text], [(text,)])[key] == [pytest.approx(perfect)]
-    with pytest.raises(DataError, match="row 1 has none"):
+    with pytest.raises(DataError, match="row 2 has none"):
         metric(["a", "b"], [("a",), ()])
 
 

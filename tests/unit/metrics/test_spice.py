@@ -104,7 +104,7 @@ def test_characters_that_no_file_can_hold(stand_in):
 
 def test_failures_are_no_zeros(stand_in):
     metric = build("spice")
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         metric(completions=["a"], references=[()])
     stand_in.lost = 1
     with pytest.raises(DataError, match="1 values for 2 texts"):

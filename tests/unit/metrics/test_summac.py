@@ -123,7 +123,7 @@ def test_where_the_source_comes_from(overlap):
     metric = summac_zs("any", source="references")
     (value,) = metric(prompts=[TEXT], completions=[TEXT], references=[("zzz zzz zzz zzz", SOURCE)])["summac_zs"]
     assert value == pytest.approx(3 / 16)  # the best of the two
-    with pytest.raises(DataError, match="row 0 has none"):
+    with pytest.raises(DataError, match="row 1 has none"):
         metric(prompts=[SOURCE], completions=[TEXT], references=[()])
     metric = summac_zs("any", source="article")
     assert one(metric, source="zzz", article=[SOURCE]) == pytest.approx(3 / 16)

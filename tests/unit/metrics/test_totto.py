@@ -128,11 +128,28 @@ def test_malformed_tables(change, message):
         TottoParent()(["a", "b"], [("a",), ("b",)], **columns(ROW, ROW | change))
 
 
+def test_flags_as_files_have_them():
+    flags = ["True", "False", "0", "1", "", False, 1, None]
+    found = compute(
+        TottoBleu(),
+        prompts=["p"] * 8,
+        completions=["a"] * 8,
+        references=["a"] * 8,
+        columns={"overlap_subset": flags},
+    )
+    assert {result.key: result.n for result in found if "overlap" in result.key} == {
+        "totto_bleu_overlap": 3,
+        "totto_bleu_non_overlap": 3,
+    }
+    with pytest.raises(DataError, match="overlap_subset of row 2 must be true, false or null, got 'maybe'"):
+        TottoBleu()(["a", "b"], ["a", "b"], overlap_subset=[None, "maybe"])
+
+
 def test_rows_need_references():
-    with pytest.raises(DataError, match=r"totto_parent .* row 0"):
+    with pytest.raises(DataError, match=r"totto_parent .* row 1"):
         TottoParent()(["a"], [()], **columns(ROW))
-    with pytest.raises(DataError, match=r"totto_bleu .* row 0"):
+    with pytest.raises(DataError, match=r"totto_bleu .* row 1"):
         TottoBleu()(["a"], [()])
     for null_references in (False, True):
-        with pytest.raises(DataError, match="row 0"):
+        with pytest.raises(DataError, match="row 1"):
             TottoBleu(null_references)(["a"], [()])

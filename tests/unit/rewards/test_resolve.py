@@ -207,8 +207,8 @@ def test_conversations_as_trl_gives_them():
         [{"role": "assistant", "content": [{"type": "text", "text": "the cat"}, {"type": "image"}]}],
         [{"role": "assistant", "content": None, "tool_calls": []}],
     ]
-    assert reward(prompts=[None] * 3, completions=conversations, references=["the cat"] * 3) == [1.0, 1.0, 0.0]
-    with pytest.raises(DataError, match="row 0 has none"):
+    assert reward(prompts=["p"] * 3, completions=conversations, references=["the cat"] * 3) == [1.0, 1.0, 0.0]
+    with pytest.raises(DataError, match="no row has any"):
         reward(prompts=["p"], completions=["c"], references=[None])
 
 
