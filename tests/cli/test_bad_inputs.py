@@ -283,6 +283,26 @@ REWARD = {
 }
 
 METRICS = {
+    "dry run: a path inside a reward": Bad(
+        "train r.yaml --dry-run 'reward={name: scale, reward: {name: classifier, model: ./judge, label: 1}}'",
+        "reward.reward.model: ./judge is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a metric": Bad(
+        "train r.yaml --dry-run 'evaluation.metrics=[{name: perplexity, model: /none/lm}]'",
+        "evaluation.metrics.0.model: /none/lm is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a model": Bad(
+        "train r.yaml --dry-run model.path=models/to/none",
+        "model.path: models/to/none is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a tokenizer": Bad(
+        "train r.yaml --dry-run model.tokenizer=none/",
+        "model.tokenizer: none/ is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of data": Bad(
+        "train r.yaml --dry-run data.test=../none",
+        "data.test: ../none is not there; correct the path, or name a model or data set of the Hub",
+    ),
     "unknown name": Bad(
         "evaluate run --metric ruoge",
         "override evaluation.metrics=[ruoge]: evaluation.metrics.0.name: unknown metric 'ruoge'; did you mean 'rouge'?",
@@ -551,6 +571,16 @@ def test_a_run_that_failed_at_its_start_can_be_started_again(stage, tmp_path, mo
     result = CliRunner().invoke(app, ["train", "r.yaml", "reward=mine.py:zeros", "--quiet"])
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads((here / "new" / "run" / "result.json").read_text())["eval"]["eval/reward"]["mean"] == 0
+
+
+def test_a_dry_run_says_which_names_were_not_checked(stage, monkeypatch):
+    monkeypatch.chdir(stage)
+    result = CliRunner().invoke(app, ["train", "r.yaml", "--dry-run", "model.path=owner/name"])
+    assert result.exit_code == 0
+    assert "not checked" in result.stdout
+    assert "model.path: owner/name (not here; looked up on the Hub when it is loaded)" in result.stdout
+    whole = CliRunner().invoke(app, ["train", "r.yaml", "--dry-run"])
+    assert (whole.exit_code, "not checked" in whole.stdout) == (0, False)
 
 
 def test_there_are_many_examples():
