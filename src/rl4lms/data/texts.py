@@ -29,7 +29,7 @@ def whole_texts(
     if texts is not None:
         return list(texts)
     rows = list(zip(prompts, completions, strict=True))
-    for row, (prompt, completion) in enumerate(rows if join is None else []):
+    for row, (prompt, completion) in enumerate(rows if join is None else [], 1):
         if touches(prompt, completion):
             raise DataError(
                 f"{owner} reads prompt and completion as one text, and row {row} has them as two strings without white "

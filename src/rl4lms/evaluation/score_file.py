@@ -53,10 +53,12 @@ def score_file(
             of a task.
         completion_column, references_column, prompt_column: names of columns; prompts and references may be missing
             where no metric needs them.
-        text_column: prompt and completion as one text. Where a row has none, only the two strings are known.
+        text_column: prompt and completion as one text; `none` says that no column is. Where a row has none, only the
+            two strings are known.
 
     Raises:
-        DataError: the file cannot be read, a row has no completion, no text ends with its completion, or a metric
+        DataError: the file cannot be read, no row has a column that was named, a row has no completion,
+            no text ends with its completion, or a metric
             cannot use the data.
         ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named;
             or two metrics report the same key.
@@ -68,6 +70,11 @@ def score_file(
     for name, ready in built:
         _fit(name, ready, corpus)
     raw = list(read_rows(path))
+    named = {"references": references_column, "prompt": prompt_column, "text": text_column}
+    for usual, column in named.items():
+        if column != usual and (usual, column) != ("text", "none") and not any(column in row for _, row in raw):
+            there = ", ".join(map(str, raw[0][1])) if raw else "none"
+            raise DataError(f"{path}: no row has the column {column!r} ({usual}_column); there are: {there}")
     rows = [_row(place, row, completion_column, references_column, prompt_column) for place, row in raw]
     if not rows:
         raise DataError(f"{path}: there are no rows")
@@ -80,13 +87,30 @@ def score_file(
     columns = {name: [row["columns"].get(name) for row in rows] for name in names}
     results: dict[str, MetricResult] = {}
     for metric_name, ready in built:
-        for result in compute(ready, **batch, columns=columns):
+        for result in _computed(ready, batch, columns, [place for place, _ in raw], references_column):
             if result.key in results:
                 raise ConfigError(
                     f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls"
                 )
             results[result.key] = result
     return Scored(results, _records(rows, results), absent)
+
+
+def _computed(
+    metric: Metric, batch: Mapping[str, Any], columns: Mapping[str, list[Any]], places: Sequence[str], column: str
+) -> list[MetricResult]:
+    """Compute a metric; where it lacks references, say file, line and column."""
+    try:
+        return compute(metric, **batch, columns=columns)
+    except DataError as error:
+        lacking = next((place for place, texts in zip(places, batch["references"], strict=True) if not texts), None)
+        if lacking is None or "compares with references" not in str(error):
+            raise
+        what = str(error).partition(",")[0]
+        raise DataError(
+            f"{lacking}: no reference in the column {column!r}, and {what}; fill it in, leave the row out, or name "
+            f"another column as references_column"
+        ) from error
 
 
 def _refuse_twice(components: Sequence[Component]) -> None:
@@ -124,7 +148,8 @@ def _row(place: str, row: Mapping[str, Any], completion: str, references: str, p
         raise DataError(
             f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
         )
-    own = {completion, references, prompt, "prompts", "completions"}
+    # a column that is called like what metrics are given, while another one was named for it, is not meant
+    own = {completion, references, prompt, "prompts", "completions", "references"}
     seen = str(row.get(prompt) or "")
     return {
         "prompts": seen,

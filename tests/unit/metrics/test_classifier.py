@@ -62,7 +62,7 @@ def test_where_only_strings_are_known(bert):
     folder, model, tokenizer = bert
     expected = one_by_one(model, tokenizer, ["w0 w1 w7 w8 w9 w10 w11", "w2 w12", "w3 w4 w5 w6"]).softmax(-1)[:, 2]
     scorer = Classifier(model=folder, label="positive", device="cpu")
-    with pytest.raises(DataError, match=r"row 0 .* 'w0 w1' and 'w7 w8 w9 w10 w11'; give .*`text` .* option `join`"):
+    with pytest.raises(DataError, match=r"row 1 .* 'w0 w1' and 'w7 w8 w9 w10 w11'; give .*`text` .* option `join`"):
         scorer(PROMPTS, COMPLETIONS)
     spaced = [prompt + " " for prompt in PROMPTS]  # nothing is left to say
     assert scorer(spaced, COMPLETIONS)["classifier"] == pytest.approx(expected.tolist(), abs=1e-5)

@@ -57,7 +57,7 @@ def test_bradley_terry_is_the_one_output(tmp_path, kind):
         rows = batch(*TEXTS, prompts=PROMPTS)
         assert score(reward, **rows, texts=texts).scores == pytest.approx(expected, abs=1e-5)
         if include_prompt:
-            with pytest.raises(DataError, match="preference reads prompt and completion as one text, and row 0 has"):
+            with pytest.raises(DataError, match="preference reads prompt and completion as one text, and row 1 has"):
                 score(reward, **rows)
             reward.join = " "
         assert score(reward, **rows).scores == pytest.approx(expected, abs=1e-5)
