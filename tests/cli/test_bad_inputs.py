@@ -416,6 +416,14 @@ RUNS = {
         "evaluate lm --data numbers.jsonl model.path=bare",
         "override model.path=bare: the model to evaluate is the first argument; name it there",
     ),
+    "a file in no folder": Bad(
+        "evaluate run --split validation --output none/x.json",
+        "--output none/x.json: there is no folder none; make it, or name another file",
+    ),
+    "scores in no folder": Bad(
+        "metrics score numbers.jsonl --metric rouge --output none/x.json",
+        "--output none/x.json: there is no folder none; make it, or name another file",
+    ),
     "a model without prompts": Bad(
         "evaluate lm", "lm is taken for a model: say what to evaluate it on with either --task NAME or --data FILE"
     ),

@@ -35,7 +35,7 @@ def file(tmp_path):
 
 
 def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
-    output = tmp_path / "deep" / "scores.json"
+    output = tmp_path / "scores.json"
     result = call(
         file,
         "--metric",

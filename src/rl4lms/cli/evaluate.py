@@ -48,10 +48,10 @@ def evaluate(
     """Decode prompts and score the completions; prints mean and standard error over completions."""
     from rl4lms.cli import common
     from rl4lms.cli.unread import Given, refuse_unread
-    from rl4lms.errors import ConfigError
+    from rl4lms.runs.outputs import check_file
 
-    if output is not None and output.is_dir():
-        raise ConfigError(f"--output {output}: this is a folder; name a file")
+    if output is not None:
+        check_file(output, "--output")  # now, and not after the decoding
     extra = [*(overrides or ()), *([] if prompts is None else [f"evaluation.prompts={prompts}"])]
     extra += [f"evaluation.metrics=[{', '.join(metric)}]"] if metric else []
     recipe, folder = _recipe(target, extra, task, data)

@@ -57,9 +57,8 @@ def score_file(
             two strings are known.
 
     Raises:
-        DataError: the file cannot be read, no row has a column that was named, a row has no completion,
-            no text ends with its completion, or a metric
-            cannot use the data.
+        DataError: the file cannot be read, no row has a column that was named, a row has no completion, no text
+            ends with its completion, or a metric cannot use the data.
         ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named;
             or two metrics report the same key.
         UnknownNameError: there is no such metric.
