@@ -420,6 +420,10 @@ RUNS = {
         "evaluate run --split validation --output none/x.json",
         "--output none/x.json: there is no folder none; make it, or name another file",
     ),
+    "a corpus that no metric takes": Bad(
+        "metrics score numbers.jsonl --metric rouge --corpus numbers.jsonl",
+        "--corpus numbers.jsonl: none of these metrics takes statistics from it; leave it out",
+    ),
     "scores in no folder": Bad(
         "metrics score numbers.jsonl --metric rouge --output none/x.json",
         "--output none/x.json: there is no folder none; make it, or name another file",

@@ -66,8 +66,9 @@ def score_file(
     components = [as_component(metric, "metric") for metric in metrics]
     _refuse_twice(components)
     built, absent = build_all(components)
-    for name, ready in built:
-        _fit(name, ready, corpus)
+    fitted = [_fit(name, ready, corpus) for name, ready in built]
+    if corpus is not None and not any(fitted) and not absent:  # an absent metric may be what it is for
+        raise ConfigError(f"--corpus {corpus}: none of these metrics takes statistics from it; leave it out")
     raw = list(read_rows(path))
     named = {"references": references_column, "prompt": prompt_column, "text": text_column}
     for usual, column in named.items():
@@ -126,7 +127,9 @@ def _refuse_twice(components: Sequence[Component]) -> None:
         seen.add((name, key))
 
 
-def _fit(owner: str, metric: Metric, file: str | None) -> None:
+def _fit(owner: str, metric: Metric, file: str | None) -> bool:
+    """Give a metric the corpus it names; return whether that is `file`."""
+    used = False
     for part in nested(metric):
         name = getattr(part, "corpus", None)
         if name is None:
@@ -137,8 +140,9 @@ def _fit(owner: str, metric: Metric, file: str | None) -> None:
                     f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus "
                     f"FILE"
                 )
-            name = file
+            name, used = file, True
         part.fit(read_corpus(None, name), name)
+    return used
 
 
 def _row(place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str) -> dict[str, Any]:
