@@ -396,8 +396,14 @@ def _check(confidence: float) -> None:
 
 def _finite(values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+    if array.ndim != 1 or array.size == 0:
         raise DataError(f"statistics need a flat, non-empty list of finite numbers, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise DataError(
+            f"statistics need finite numbers, and value {place + 1} of {len(array)} is {array[place]}; leave out what "
+            f"has no value, in pairs where values are paired"
+        )
     return array
 
 
@@ -535,6 +541,11 @@ def _tables(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
             f"expected two tables (documents, systems) of one shape, with three systems or more; got {first.shape}, "
             f"{second.shape}"
         )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise DataError("correlations need finite numbers; leave out documents for which a system has no score")
+    for name, table in (("first", first), ("second", second)):
+        if not np.isfinite(table).all():
+            row, column = (int(i) for i in np.argwhere(~np.isfinite(table))[0])
+            raise DataError(
+                f"correlations need finite numbers, and the {name} table has {table[row, column]} for document "
+                f"{row + 1}, system {column + 1}; leave out documents for which a system has no score"
+            )
     return first, second

@@ -283,6 +283,26 @@ REWARD = {
 }
 
 METRICS = {
+    "dry run: a path inside a reward": Bad(
+        "train r.yaml --dry-run 'reward={name: scale, reward: {name: classifier, model: ./judge, label: 1}}'",
+        "reward.reward.model: ./judge is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a metric": Bad(
+        "train r.yaml --dry-run 'evaluation.metrics=[{name: perplexity, model: /none/lm}]'",
+        "evaluation.metrics.0.model: /none/lm is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a model": Bad(
+        "train r.yaml --dry-run model.path=models/to/none",
+        "model.path: models/to/none is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of a tokenizer": Bad(
+        "train r.yaml --dry-run model.tokenizer=none/",
+        "model.tokenizer: none/ is not there; correct the path, or name a model or data set of the Hub",
+    ),
+    "dry run: a path of data": Bad(
+        "train r.yaml --dry-run data.test=../none",
+        "data.test: ../none is not there; correct the path, or name a model or data set of the Hub",
+    ),
     "unknown name": Bad(
         "evaluate run --metric ruoge",
         "override evaluation.metrics=[ruoge]: evaluation.metrics.0.name: unknown metric 'ruoge'; did you mean 'rouge'?",
@@ -335,6 +355,78 @@ RUNS = {
     ),
     "a folder to write to": Bad(
         "evaluate run --split validation --output lm", "--output lm: this is a folder; name a file"
+    ),
+    "other prompts for a run": Bad(
+        "evaluate run --data none.jsonl",
+        "--data none.jsonl: run is a run, which has prompts of its own; write data.test=none.jsonl instead, or: rl4lms "
+        "evaluate run/model --data none.jsonl",
+    ),
+    "a task for a recipe": Bad(
+        "evaluate r.yaml --task imdb",
+        "--task imdb: r.yaml is a recipe, which has prompts of its own; write rl4lms evaluate lm --task imdb",
+    ),
+    "a split of one file": Bad(
+        "evaluate lm --data numbers.jsonl --split train",
+        "--split train: numbers.jsonl is one file, and all of it is evaluated; leave --split out",
+    ),
+    "evaluated with sampling that is not used": Bad(
+        "evaluate g.yaml --split validation rollout.top_p=0.9",
+        "override rollout.top_p=0.9: evaluations of this recipe decode by evaluation.generation, where top_p is 0.5; "
+        "write evaluation.generation.top_p=0.9",
+        {"g.yaml": RECIPE.replace("prompts: 4}", "prompts: 4, generation: {top_p: 0.5}}")},
+    ),
+    "evaluated with several completions of the training": Bad(
+        "evaluate run rollout.completions_per_prompt=2",
+        "override rollout.completions_per_prompt=2: an evaluation does not read it; write "
+        "evaluation.generation.completions_per_prompt=2",
+    ),
+    "evaluated with settings of the training": Bad(
+        "evaluate run kl.kl_coef=1",
+        "override kl.kl_coef=1: an evaluation does not read kl.kl_coef, but seed, device, model, task, data, prompt, "
+        "reward, reward_faults, rollout and evaluation; leave it out",
+    ),
+    "evaluated with an algorithm": Bad(
+        "evaluate run algorithm.n_epochs=2",
+        "override algorithm.n_epochs=2: an evaluation reads nothing of the algorithm but mask_top_p and "
+        "min_tokens_to_keep with --masked; leave it out",
+    ),
+    "evaluated on another split": Bad(
+        "evaluate run evaluation.split=train",
+        "override evaluation.split=train: an evaluation takes the split from its option; write --split train",
+    ),
+    "evaluated on a file of another split": Bad(
+        "evaluate run data.train=numbers.jsonl data.validation=none.jsonl",
+        "override data.validation=none.jsonl: the test split is evaluated; add --split validation, or set data.test",
+    ),
+    "evaluated more often": Bad(
+        "evaluate run evaluation.every=5",
+        "override evaluation.every=5: it says what a training does; an evaluation reads evaluation.prompts, "
+        "evaluation.metrics, evaluation.generation only",
+    ),
+    "evaluated inside the mask by a setting": Bad(
+        "evaluate run 'evaluation={generation: {mask: true}}'",
+        "override evaluation={generation: {mask: true}}: to decode inside the mask of a run, write --masked",
+    ),
+    "a run with another model": Bad(
+        "evaluate run model.path=lm",
+        "override model.path=lm: the model that the run trained is evaluated; for another one, name it or its recipe "
+        "instead of the run",
+    ),
+    "a model with another model": Bad(
+        "evaluate lm --data numbers.jsonl model.path=bare",
+        "override model.path=bare: the model to evaluate is the first argument; name it there",
+    ),
+    "a file in no folder": Bad(
+        "evaluate run --split validation --output none/x.json",
+        "--output none/x.json: there is no folder none; make it, or name another file",
+    ),
+    "a corpus that no metric takes": Bad(
+        "metrics score numbers.jsonl --metric rouge --corpus numbers.jsonl",
+        "--corpus numbers.jsonl: none of these metrics takes statistics from it; leave it out",
+    ),
+    "scores in no folder": Bad(
+        "metrics score numbers.jsonl --metric rouge --output none/x.json",
+        "--output none/x.json: there is no folder none; make it, or name another file",
     ),
     "a model without prompts": Bad(
         "evaluate lm", "lm is taken for a model: say what to evaluate it on with either --task NAME or --data FILE"
@@ -491,6 +583,16 @@ def test_a_run_that_failed_at_its_start_can_be_started_again(stage, tmp_path, mo
     result = CliRunner().invoke(app, ["train", "r.yaml", "reward=mine.py:zeros", "--quiet"])
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads((here / "new" / "run" / "result.json").read_text())["eval"]["eval/reward"]["mean"] == 0
+
+
+def test_a_dry_run_says_which_names_were_not_checked(stage, monkeypatch):
+    monkeypatch.chdir(stage)
+    result = CliRunner().invoke(app, ["train", "r.yaml", "--dry-run", "model.path=owner/name"])
+    assert result.exit_code == 0
+    assert "not checked" in result.stdout
+    assert "model.path: owner/name (not here; looked up on the Hub when it is loaded)" in result.stdout
+    whole = CliRunner().invoke(app, ["train", "r.yaml", "--dry-run"])
+    assert (whole.exit_code, "not checked" in whole.stdout) == (0, False)
 
 
 def test_there_are_many_examples():

@@ -35,7 +35,7 @@ def file(tmp_path):
 
 
 def test_a_table_and_a_file_with_signatures_and_rows(file, tmp_path):
-    output = tmp_path / "deep" / "scores.json"
+    output = tmp_path / "scores.json"
     result = call(
         file,
         "--metric",
@@ -140,7 +140,10 @@ def test_a_column_text_that_is_something_else_is_told(tmp_path):
         ({"text": "a"}, r"out\.jsonl:1: no column 'completion', where the text to score should be; there are: text"),
         ({"completion": 3}, r"out\.jsonl:1: int in the column 'completion'"),
         ({"completion": "a", "references": {"a": 1}}, r"out\.jsonl:1: 'references' must be a text or a list of texts"),
-        ({"completion": "a"}, "metric 'ExactMatch' compares with references, and no row has any"),
+        (
+            {"completion": "a"},
+            r"out\.jsonl: no row has a reference in the column .references., and exact_match compares with ref",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_named(tmp_path, row, message):
@@ -223,3 +226,40 @@ def test_the_output_is_tried_before_the_scoring(tmp_path):
     )
     assert (tmp_path / "file").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_named_column_counts_where_another_has_the_usual_name(tmp_path):
+    from rl4lms.evaluation.score_file import score_file
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"completion": "a b", "references": "x y", "gold": "a b"}) + "\n")
+    options = {"references_column": "gold"}
+    assert score_file(str(path), ["exact_match"], **options).results["exact_match"].mean == 1.0
+    assert score_file(str(path), ["exact_match"]).results["exact_match"].mean == 0.0
+
+
+def test_a_named_column_that_is_not_there_is_refused(tmp_path):
+    from rl4lms.errors import DataError
+    from rl4lms.evaluation.score_file import score_file
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"completion": "a b", "references": "x y"}) + "\n")
+    for option in ("references_column", "prompt_column", "text_column"):
+        with pytest.raises(DataError, match=rf"rows\.jsonl: no row has the column 'gold' \({option}\); there are: "):
+            score_file(str(path), ["diversity"], **{option: "gold"})
+
+
+def test_rows_without_references_are_left_out_and_a_file_without_any_is_named(tmp_path):
+    from rl4lms.errors import DataError
+    from rl4lms.evaluation.score_file import score_file
+
+    path = tmp_path / "rows.jsonl"
+    rows = [{"completion": "a", "references": "a"}, {"completion": "b", "references": []}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = score_file(str(path), ["exact_match"]).results["exact_match"]
+    assert (result.mean, result.n) == (1.0, 1)
+    path.write_text(json.dumps(rows[1]) + "\n")
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl: no row has a reference in the column 'references', and rouge com"
+    ):
+        score_file(str(path), ["rouge"])

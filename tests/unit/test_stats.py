@@ -330,3 +330,14 @@ def test_no_bootstrap_error_of_a_single_value():
     assert stats.bootstrap_stderr([1.0, 1.0, 1.0], 1) is None
     assert stats.bootstrap_stderr([1.0], 3) is None
     assert stats.bootstrap_stderr([], 3) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_named(value):
+    told = f"^statistics need finite numbers, and value 2 of 3 is {value}; leave out what has no value"
+    with pytest.raises(DataError, match=told):
+        stats.mean_stderr([1.0, value, 2.0])
+    with pytest.raises(DataError, match=told):
+        stats.correlation([1.0, 2.0, 3.0], [1.0, value, 2.0])
+    with pytest.raises(DataError, match=f"the second table has {value} for document 2, system 3; leave out documents"):
+        stats.summary_level_correlation([[1, 2, 3]] * 2, [[1, 2, 3], [1, 2, value]])

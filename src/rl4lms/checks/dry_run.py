@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
+from rl4lms.checks.paths import unchecked
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
@@ -56,9 +57,11 @@ def describe(recipe: Recipe) -> list[Line]:
     executed and their options checked, as in training; only an algorithm is made.
 
     Raises:
-        Rl4lmsError: the task's data cannot be read, or an algorithm, a reward or a metric cannot be used.
+        Rl4lmsError: a path is not there, the task's data cannot be read, or an algorithm, a reward or a metric cannot
+            be used.
     """
     check_trains(recipe)
+    from_hub = unchecked(recipe)
     r, task = recipe, task_of(recipe)
     algorithm = None if r.algorithm is None else build_algorithm(r.algorithm)
     check_files(r)
@@ -81,6 +84,7 @@ def describe(recipe: Recipe) -> list[Line]:
         )
     )
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
+    lines += [Line("not checked", f"{name} (not here; looked up on the Hub when it is loaded)") for name in from_hub]
     size = model_size(r, task.models)
     if size is None:
         return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]

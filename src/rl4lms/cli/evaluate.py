@@ -12,6 +12,7 @@ from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
+    from rl4lms.types import Split
 
 EPILOG = "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked"
 
@@ -28,7 +29,10 @@ def evaluate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the run or recipe.")
     ] = None,
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which prompts.")] = "test",
+    split: Annotated[
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Which prompts; by default test.", show_default=False),
+    ] = None,
     prompts: Annotated[
         int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)
     ] = None,
@@ -43,17 +47,17 @@ def evaluate(
 ) -> None:
     """Decode prompts and score the completions; prints mean and standard error over completions."""
     from rl4lms.cli import common
+    from rl4lms.cli.unread import Given, refuse_unread
+    from rl4lms.runs.outputs import check_file
 
-    if output is not None and output.is_dir():
-        from rl4lms.errors import ConfigError
-
-        raise ConfigError(f"--output {output}: this is a folder; name a file")
-    extra = list(overrides or ())
-    if prompts is not None:
-        extra.append(f"evaluation.prompts={prompts}")
-    if metric:
-        extra.append(f"evaluation.metrics=[{', '.join(metric)}]")
+    if output is not None:
+        check_file(output, "--output")  # now, and not after the decoding
+    extra = [*(overrides or ()), *([] if prompts is None else [f"evaluation.prompts={prompts}"])]
+    extra += [f"evaluation.metrics=[{', '.join(metric)}]"] if metric else []
     recipe, folder = _recipe(target, extra, task, data)
+    split = _split(split, data)
+    given = Given(split=split, masked=masked, is_run=folder is not None, is_model=task is not None or data is not None)
+    refuse_unread(recipe, overrides or (), given)
     common.quiet()
     from rl4lms.runs.display import Display
     from rl4lms.training.evaluate import evaluate as run_evaluation
@@ -78,7 +82,8 @@ def evaluate(
         )
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
-    common.console().print(common.results_table(f"{target} on the {split} split{where}", results, result.absent))
+    rows = f"the {split} split" if data is None else str(data)
+    common.console().print(common.results_table(f"{target} on {rows}{where}", results, result.absent))
     for name, why in result.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
@@ -92,6 +97,16 @@ def evaluate(
         print(f"written to {output}")
 
 
+def _split(split: Split | None, data: Path | None) -> Split:
+    """Return the split to evaluate; a file has none, so naming one would change nothing."""
+    from rl4lms.data.rows import SUFFIXES
+    from rl4lms.errors import ConfigError
+
+    if data is not None and split is not None and data.suffix.lower() in SUFFIXES:
+        raise ConfigError(f"--split {split}: {data} is one file, and all of it is evaluated; leave --split out")
+    return split or "test"
+
+
 def _recipe(target: str, overrides: list[str], task: str | None, data: Path | None) -> tuple[Recipe, Path | None]:
     """Return the settings, and the run folder if it is one."""
     from rl4lms.cli import common
@@ -100,8 +115,12 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
 
     folder = Path(target)
     if is_run(folder):
-        return common.read(folder, overrides), folder
+        recipe = common.read(folder, overrides)
+        _refuse_prompts("run", target, recipe, task, data)
+        return recipe, folder
     if target.endswith((".yaml", ".yml")) or target in common.recipe_names():
+        if task is not None or data is not None:
+            _refuse_prompts("recipe", target, common.read(common.find_recipe(target), overrides), task, data)
         return common.read(common.find_recipe(target), overrides), None
     if (task is None) == (data is None):
         raise ConfigError(
@@ -116,3 +135,22 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
     if not overrides:
         return settings, None
     return common.override(settings, overrides), None
+
+
+def _refuse_prompts(kind: str, target: str, recipe: Recipe, task: str | None, data: Path | None) -> None:
+    """Refuse --task and --data where the target says itself what its prompts are.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    from rl4lms.errors import ConfigError
+
+    if task is None and data is None:
+        return
+    option, value = ("--task", task) if task is not None else ("--data", str(data))
+    model = str(Path(target) / "model") if kind == "run" else recipe.model.path
+    model = "MODEL" if model.startswith("asset:") else model  # which only its task knows
+    ways = f"rl4lms evaluate {model} {option} {value}"
+    if data is not None and recipe.data is not None:
+        ways = f"data.test={value} instead, or: {ways}"
+    raise ConfigError(f"{option} {value}: {target} is a {kind}, which has prompts of its own; write {ways}")

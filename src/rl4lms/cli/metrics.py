@@ -27,7 +27,9 @@ def score(
     completion_column: Annotated[str, typer.Option(help="Column with the text to score.")] = "completion",
     references_column: Annotated[str, typer.Option(help="Column with a reference or a list of them.")] = "references",
     prompt_column: Annotated[str, typer.Option(help="Column with the prompt or source.")] = "prompt",
-    text_column: Annotated[str, typer.Option(help="Column with prompt and completion as one text, if any.")] = "text",
+    text_column: Annotated[
+        str, typer.Option(help="Column with prompt and completion as one text, if any; none: no column is that.")
+    ] = "text",
     output: Annotated[
         Path | None, typer.Option(help="Write numbers, signatures and values per row to this JSON file.")
     ] = None,

@@ -54,11 +54,12 @@ def score_file(
             of a task.
         completion_column, references_column, prompt_column: names of columns; prompts and references may be missing
             where no metric needs them.
-        text_column: prompt and completion as one text. Where a row has none, only the two strings are known.
+        text_column: prompt and completion as one text; `none` says that no column is. Where a row has none, only the
+            two strings are known.
 
     Raises:
-        DataError: the file cannot be read, a row has no completion, no text ends with its completion, or a metric
-            cannot use the data.
+        DataError: the file cannot be read, no row has a column that was named, a row has no completion, no text
+            ends with its completion, or a metric cannot use the data.
         ConfigError: a metric has a wrong option, is named twice, needs the policy, or needs a corpus and none is named;
             or two metrics report the same key.
         UnknownNameError: there is no such metric.
@@ -66,11 +67,16 @@ def score_file(
     components = [as_component(metric, "metric") for metric in metrics]
     _refuse_twice(components)
     built, absent = build_all(components)
-    for name, ready in built:
-        _fit(name, ready, corpus)
+    fitted = [_fit(name, ready, corpus) for name, ready in built]
+    if corpus is not None and not any(fitted) and not absent:  # an absent metric may be what it is for
+        raise ConfigError(f"--corpus {corpus}: none of these metrics takes statistics from it; leave it out")
     raw = list(read_rows(path))
-    named = completion_column, references_column, prompt_column
-    rows = [_row(path, place, row, *named) for place, row in raw]
+    named = {"references": references_column, "prompt": prompt_column, "text": text_column}
+    for usual, column in named.items():
+        if column != usual and (usual, column) != ("text", "none") and not any(column in row for _, row in raw):
+            there = ", ".join(map(str, raw[0][1])) if raw else "none"
+            raise DataError(f"{path}: no row has the column {column!r} ({usual}_column); there are: {there}")
+    rows = [_row(path, place, row, completion_column, references_column, prompt_column) for place, row in raw]
     if not rows:
         raise DataError(f"{path}: there are no rows")
     texts = None
@@ -85,6 +91,11 @@ def score_file(
     columns = {name: [row["columns"].get(name) for row in rows] for name in names}
     results: dict[str, MetricResult] = {}
     for metric_name, ready in built:
+        if getattr(ready, "needs_references", False) and not any(batch["references"]):
+            raise DataError(
+                f"{path}: no row has a reference in the column {references_column!r}, and {metric_name} compares with "
+                f"references; fill it in, or name another column as references_column"
+            )
         for result in compute(ready, **batch, columns=columns):
             if result.key in results:
                 raise ConfigError(
@@ -108,7 +119,9 @@ def _refuse_twice(components: Sequence[Component]) -> None:
         seen.add((name, key))
 
 
-def _fit(owner: str, metric: Metric, file: str | None) -> None:
+def _fit(owner: str, metric: Metric, file: str | None) -> bool:
+    """Give a metric the corpus it names; return whether that is `file`."""
+    used = False
     for part in nested(metric):
         name = getattr(part, "corpus", None)
         if name is None:
@@ -119,8 +132,9 @@ def _fit(owner: str, metric: Metric, file: str | None) -> None:
                     f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus "
                     f"FILE"
                 )
-            name = file
+            name, used = file, True
         part.fit(read_corpus(None, name), name)
+    return used
 
 
 def _row(
@@ -131,7 +145,8 @@ def _row(
         raise DataError(
             f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
         )
-    own = {completion, references, prompt, "prompts", "completions"}
+    # a column that is called like what metrics are given, while another one was named for it, is not meant
+    own = {completion, references, prompt, "prompts", "completions", "references"}
     for name in (prompt, "full_prompt"):
         if not isinstance(row.get(name), str | None):
             raise DataError(f"{place}: {name!r} must be a text, got {type(row[name]).__name__}")

@@ -33,17 +33,18 @@ def check_folder(output: Path) -> None:
 
 
 def check_file(output: Path, option: str) -> None:
-    """Make the folders above a file, and try whether `storage.write_text` could write it; `option` is what messages
-    name.
+    """Try whether `storage.write_text` could write a file; `option` is what messages name.
 
     Raises:
-        ConfigError: it could not, or this is a folder.
+        ConfigError: it could not, this is a folder, or the folder it should be in is not there: a path with a mistake
+            in it should not become a folder.
     """
     try:
         if output.is_dir():
             raise ConfigError(f"{option} {output}: this is a folder; name a file")
+        if not output.parent.exists():
+            raise ConfigError(f"{option} {output}: there is no folder {output.parent}; make it, or name another file")
         trial = temporary_of(output)
-        output.parent.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()
     except OSError as error:

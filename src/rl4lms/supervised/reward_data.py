@@ -7,7 +7,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from rl4lms.data.files import read_rows
@@ -133,6 +133,7 @@ class Columns:
 
 
 COLUMNS = Columns()
+_USED = {"labels": ("text", "label"), "ratings": ("text", "rating"), "preferences": ("chosen", "rejected")}
 
 
 def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split: str = "train") -> RewardData:
@@ -152,6 +153,7 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
     if path.endswith(".tsv"):
         if kind not in (None, "labels"):
             raise DataError(f"{path}: a TSV holds text<TAB>label; give {kind} as JSONL, CSV or Parquet")
+        _refuse_unused(path, columns, ("text", "label"), "a TSV holds text<TAB>label")
         return read_labelled(path, columns.text, columns.label)
     rows = [(place, row) for place, row in read_rows(path, split)]
     if not rows:
@@ -161,9 +163,25 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
     if kind is None:
         pairs = columns.chosen in first and columns.rejected in first
         kind = "preferences" if pairs else "ratings" if columns.rating in first else "labels"
+    _refuse_unused(path, columns, (*_USED[kind], "prompt", "group", "join"), f"the rows are {kind}")
     if kind == "preferences":
         return _preferences(rows, columns)
     return _rated(rows, columns) if kind == "ratings" else _labelled(path, rows, columns)
+
+
+def _refuse_unused(path: str, columns: Columns, used: Sequence[str], what: str) -> None:
+    """Refuse a name that nothing would be read by.
+
+    Raises:
+        DataError: one was given.
+    """
+    for entry in fields(columns):
+        value = getattr(columns, entry.name)
+        if entry.name not in used and value != entry.default:
+            option = "--join" if entry.name == "join" else f"--{entry.name}-column"
+            raise DataError(
+                f"{path}: {option} {value!r} is not used: {what}; leave it out, or say what they are: --kind"
+            )
 
 
 def read_labelled(path: str, text_column: str = "text", label_column: str = "label") -> Labelled:

@@ -20,9 +20,9 @@ from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
-from rl4lms.rollout.texts import Decoder
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Sample
 from tests.tiny import number_tokenizer, tiny_lm
 

@@ -186,3 +186,22 @@ def test_labels_that_follow_the_groups_cannot_be_divided():
     message = r"whichever group is held out, no row of some label would be left .*`--holdout 0`.*`--test FILE`"
     with pytest.raises(DataError, match=message):
         split(data, 0.1, 0)
+
+
+def test_a_name_of_a_column_that_is_not_used_is_refused(tmp_path):
+    import json
+
+    import pytest
+
+    from rl4lms.errors import DataError
+    from rl4lms.supervised.reward_data import Columns, read
+
+    labels, tsv = tmp_path / "l.jsonl", tmp_path / "l.tsv"
+    labels.write_text("".join(json.dumps({"text": t, "label": t}) + "\n" for t in "ab"))
+    tsv.write_text("a\t0\nb\t1\n")
+    assert len(read(str(labels))) == len(read(str(tsv))) == 2
+    with pytest.raises(DataError, match="--rating-column 'stars' is not used: the rows are labels"):
+        read(str(labels), columns=Columns(rating="stars"))
+    for columns, option in ((Columns(group="g"), "--group-column 'g'"), (Columns(join=" "), "--join ' '")):
+        with pytest.raises(DataError, match=f"{option} is not used: a TSV holds text<TAB>label"):
+            read(str(tsv), columns=columns)
