@@ -247,7 +247,7 @@ def main() -> None:
             f"D's cost per real token over B's: {d['cpu_s_per_1000_real_tokens'] / b['cpu_s_per_1000_real_tokens']:.3f}"
         )
     figures = {f"{r['workload']} {r['variant']}": ratios(r, by_name) for r in results}
-    print(json.dumps({"results": results, "ratios": figures}))
+    print(json.dumps({"processor": processor(), "results": results, "ratios": figures}))
 
 
 def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) -> dict[str, float]:
@@ -263,6 +263,13 @@ def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) ->
     if r["workload"] == "D" and b is not None:
         out["cost_per_real_token_over_b"] = r["cpu_s_per_1000_real_tokens"] / b["cpu_s_per_1000_real_tokens"]
     return out
+
+
+def processor() -> str:
+    """Return the vector instructions that torch uses, such as AVX2."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def native_bf16() -> bool:

@@ -4,8 +4,9 @@
 
 Seconds differ between machines and from hour to hour, so only ratios of one run are compared (`baselines/ratios.json`):
 efficiency over that of a plain forward and backward pass, rollout over HF `generate`, NLPO over PPO, cost per real
-token over B's, and peak memory. A ratio that has a baseline and was not measured fails, too. `--write` replaces the
-baselines of what was run and keeps the tolerances. The last line is one JSON object.
+token over B's, and peak memory. Ratios, too, depend on the vector instructions, so each kind of processor has baselines
+of its own. A ratio that has a baseline and was not measured fails. `--write` replaces the baselines of what was run on
+this kind of processor and keeps the tolerances. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -34,9 +35,17 @@ def main() -> int:
         command = [sys.executable, str(HERE / "bench.py"), "--repeats", "3", "--workload", *args.workload]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     print(output, end="")
-    measured = json.loads(output.splitlines()[-1])["ratios"]
+    found = json.loads(output.splitlines()[-1])
+    measured, processor = found["ratios"], found["processor"]
     stored = json.loads(BASELINES.read_text(encoding="utf-8"))
-    tolerances, baselines = stored["tolerances"], stored["baselines"]
+    tolerances, baselines = stored["tolerances"], stored["baselines"].setdefault(processor, {})
+    if not baselines and not args.write:
+        known = ", ".join(kind for kind in stored["baselines"] if kind != processor)
+        print(
+            f"{BASELINES.name} has baselines of processors with {known}, and none with {processor}: "
+            "run the check with --write on a commit that is known to be good, and here again"
+        )
+        return 1
     if args.write:
         for run, figures in measured.items():
             baselines[run] = {name: round(value, 3) for name, value in figures.items()}
