@@ -111,13 +111,13 @@ class _Chunks:
                 total = total + value
             else:
                 gradients = [None if g is None else g[piece] for g in ahead]
-            if all(g is None for g in gradients):
-                continue
-            backward = distributions.gradient(*gradients).to(logits.dtype)
-            at_hidden[piece], *found = torch.autograd.grad(logits, [states, *parameters], backward, allow_unused=True)
-            for i, g in enumerate(found):
-                before = at_parameters[i]
-                at_parameters[i] = g if before is None else before if g is None else before.add_(g)
+            if any(g is not None for g in gradients):
+                at_logits = distributions.gradient(*gradients).to(logits.dtype)
+                wanted = [states, *parameters]
+                at_hidden[piece], *found = torch.autograd.grad(logits, wanted, at_logits, allow_unused=True)
+                at_parameters = [_sum(a, b) for a, b in zip(at_parameters, found, strict=True)]
+                del at_logits, found
+            del logits, distributions  # as large as a chunk or the head: the next chunk needs the room
         return total, [at_hidden, *at_parameters]
 
     def _gradients(self, tokens: TokenLogprobs, piece: slice) -> tuple[Tensor, list[Tensor | None]]:
@@ -130,3 +130,11 @@ class _Chunks:
             torch.autograd.grad(value, given, allow_unused=True) if value.requires_grad else [None] * len(given)
         )
         return value.detach(), [None if leaf is None else next(found) for leaf in leaves]
+
+
+def _sum(total: Tensor | None, part: Tensor | None) -> Tensor | None:
+    """Add a part to a total, in its place; None stands for zero."""
+    if total is None or part is None:
+        # detached: autograd adds to a gradient in place unless it is a view
+        return total if part is None else part.detach()
+    return total.add_(part)
