@@ -74,9 +74,7 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True: a second derivative would take the gradients for constants
-            raise RuntimeError(
-                "a fused loss can be differentiated once; take log-probs with a graph for second derivatives"
-            )
+            raise RuntimeError("a fused loss can be differentiated once; log-probs that have a graph, twice")
         plain = bool(grad == 1)
         return None, *(g if g is None or plain else g * grad for g in ctx.saved_tensors)
 
@@ -111,13 +109,12 @@ class _Chunks:
                 total = total + value
             else:
                 gradients = [None if g is None else g[piece] for g in ahead]
-            if any(g is not None for g in gradients):
-                at_logits = distributions.gradient(*gradients).to(logits.dtype)
-                wanted = [states, *parameters]
-                at_hidden[piece], *found = torch.autograd.grad(logits, wanted, at_logits, allow_unused=True)
-                at_parameters = [_sum(a, b) for a, b in zip(at_parameters, found, strict=True)]
-                del at_logits, found
-            del logits, distributions  # as large as a chunk or the head: the next chunk needs the room
+            if all(g is None for g in gradients):
+                continue
+            at_logits = distributions.gradient(*gradients).to(logits.dtype)
+            at_hidden[piece], *found = torch.autograd.grad(logits, [states, *parameters], at_logits, allow_unused=True)
+            at_parameters = [_sum(a, b) for a, b in zip(at_parameters, found, strict=True)]
+            del logits, distributions, at_logits, found  # as large as a chunk or the head: the next one needs the room
         return total, [at_hidden, *at_parameters]
 
     def _gradients(self, tokens: TokenLogprobs, piece: slice) -> tuple[Tensor, list[Tensor | None]]:
@@ -133,8 +130,5 @@ class _Chunks:
 
 
 def _sum(total: Tensor | None, part: Tensor | None) -> Tensor | None:
-    """Add a part to a total, in its place; None stands for zero."""
-    if total is None or part is None:
-        # detached: autograd adds to a gradient in place unless it is a view
-        return total if part is None else part.detach()
-    return total.add_(part)
+    """Add a part to a total, in its place; None stands for zero. Detached, since autograd adds in place to no view."""
+    return total if part is None else part.detach() if total is None else total.add_(part)

@@ -18,8 +18,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ModelError
+from rl4lms.models.adapter_check import check_adapter
 from rl4lms.models.families import check_family
-from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
+from rl4lms.models.loading import DTYPES, freeze_computed, load_lm, load_tokenizer, special_tokens
 from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
 
@@ -56,6 +57,7 @@ def build_models(
     """
     _refuse_contradictions(config, device)
     lm = load_lm(config, device) if lm is None else lm.to(device).eval()
+    freeze_computed(lm)
     tokenizer = load_tokenizer(config)
     tokens = special_tokens(lm, tokenizer)
     autocast = DTYPES[config.autocast] if config.autocast else None
@@ -68,6 +70,7 @@ def build_models(
         names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
         add_adapters(lm, config.lora, names)
         policy, ref, mask_policy = wrap(lm, "policy"), wrap(lm, None), wrap(lm, "mask") if mask else None
+        check_adapter(policy, config.lora.target_modules)
         if value:
             policy.add_value(None, "value" if config.value == "separate" else None)
         if mask_policy is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     EncoderDecoderModel,
     PreTrainedModel,
@@ -21,7 +23,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import ConfigError, MissingExtraError, ModelError
+from rl4lms.errors import ConfigError, ModelError
+from rl4lms.models.adapter_folders import AdapterFolder, adapter_of, merge_adapter
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -75,14 +78,14 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     Raises:
         ModelError: not a language model, or not loadable; the message names the path and the cause.
     """
-    path = config.path
-    adapter = Path(path) / "adapter_config.json"
-    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else path
-    what = f"model.path: cannot load {base!r} as a language model"
-    if adapter.is_file() and not config.allow_pickle:
-        refuse_pickle(f"model.path: cannot load the adapter {path!r}", path)
+    path, adapter = config.path, adapter_of(config.path, config.revision)
+    base, revision = (path, config.revision) if adapter is None else adapter.model()
+    of = "" if adapter is None else f", the base of the adapter {path!r},"
+    what = f"model.path: cannot load {base!r}{of} as a language model"
+    if adapter is not None and adapter.task_type == "SEQ_CLS":
+        raise ModelError(f"model.path: {path!r} is the adapter of a classifier; name one of a language model")
     try:
-        hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=config.revision)
+        hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=revision)
         kind = (
             ("encoder-decoder" if hf_config.is_encoder_decoder else "causal")
             if config.architecture == "auto"
@@ -96,25 +99,47 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise ModelError(f"{what}: {_first_line(error)}") from error
     options = {"config": hf_config, "dtype": DTYPES[config.dtype], "revision": config.revision}
-    lm, missing = load_pretrained(loader, base, what, allow_pickle=config.allow_pickle, **options)
+    lm, missing = load_pretrained(loader, path, what, allow_pickle=config.allow_pickle, **options)
     if missing:
         raise ModelError(
             f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random"
         )
-    if adapter.is_file():
-        lm = _merge_adapter(lm, path)
+    freeze_computed(lm)  # the warm start trains it, too
     return lm.to(device).eval()
+
+
+def freeze_computed(lm: PreTrainedModel) -> None:
+    """Take tables that a family computes rather than learns out of training: sinusoidal positions, which some versions
+    of transformers hand over as parameters like any other, and make anew at every loading.
+    """
+    ignored = [re.compile(pattern) for pattern in lm._keys_to_ignore_on_save or ()]
+    for name, parameter in lm.named_parameters():
+        if any(pattern.search(name) for pattern in ignored) or _is_sinusoidal(parameter):
+            parameter.requires_grad_(False)
+
+
+def _is_sinusoidal(table: Tensor) -> bool:
+    """Return whether this is a table of sines and cosines of the same angles: every row has the squared norm d / 2."""
+    if table.ndim != 2 or len(table) < 2 or table.dtype not in DTYPES.values() or table.is_meta:
+        return False
+    first = table[:2].detach().float()  # what is none is recognised by two rows
+    half = table.shape[1] / 2
+
+    def fits(rows: Tensor) -> bool:
+        return bool((((rows**2).sum(-1) - half).abs() <= 0.01 * half).all() and rows.abs().max() <= 1.01)
+
+    return fits(first) and fits(table.detach().float())
 
 
 def load_pretrained(
     loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Return the one place that reads model weights of others: from safetensors, and without running code that comes
-    with them.
+    """Read model weights of others, which is done here alone: from safetensors, and without running code that comes
+    with them. An adapter is merged into its base.
 
     Args:
         loader: a class with `from_pretrained`.
-        path: Hub id or folder.
+        path: Hub id or folder, of a model or of an adapter in PEFT's format.
         what: beginning of error messages, such as "the judge 'x' cannot be loaded".
         allow_pickle: read a pickle where there are no safetensors; `torch` then refuses whatever is not a plain tensor.
         options: of `from_pretrained`.
@@ -125,6 +150,9 @@ def load_pretrained(
     Raises:
         ModelError: it cannot be loaded.
     """
+    adapter = adapter_of(path, options.get("revision"))
+    if adapter is not None:
+        return _load_adapted(loader, adapter, what, allow_pickle=allow_pickle, **options)
     if not allow_pickle:
         refuse_pickle(what, path)
     safe = None if allow_pickle else True  # None prefers safetensors
@@ -166,12 +194,26 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _merge_adapter(lm: PreTrainedModel, path: str) -> PreTrainedModel:
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
-    return PeftModel.from_pretrained(lm, path).merge_and_unload()
+def _load_adapted(
+    loader: Any, adapter: AdapterFolder, what: str, *, allow_pickle: bool, **options: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load the base of an adapter and merge the two in float32, whatever the precision that is wanted."""
+    if adapter.weights is None and not allow_pickle:
+        raise ModelError(_only_pickle(f"cannot load the adapter {adapter.path!r}", "adapter_model.bin"))
+    dtype = options.get("dtype")
+    options |= {"dtype": torch.float32, "revision": adapter.revision}
+    labels = adapter.labels() if loader is AutoModelForSequenceClassification else None
+    if labels is not None:  # the head comes with the adapter, so that of the base may be of any size
+        options = {"num_labels": labels, **options, "ignore_mismatched_sizes": True}
+    lm, missing = load_pretrained(loader, adapter.base, what, allow_pickle=allow_pickle, **options)
+    lm, brought = merge_adapter(lm, adapter)
+    return lm if dtype is None else lm.to(dtype), [name for name in missing if name not in brought]
+
+
+def tokenizer_folder(path: str, revision: str | None = None) -> str:
+    """Return where the tokenizer of a model is: with the base of an adapter that has none of its own."""
+    adapter = adapter_of(path, revision)
+    return path if adapter is None else adapter.tokenizer
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -180,7 +222,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none.
     """
-    path = config.tokenizer or config.path
+    path = config.tokenizer or tokenizer_folder(config.path, config.revision)
     missing = f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)

@@ -55,18 +55,23 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
 
 def _refuse_tied(lm: PreTrainedModel) -> None:
     """Refuse adapters on a weight that stands in two places: merged into one, the saved model would be another."""
-    places: dict[int, list[str]] = {}
-    for name, parameter in lm.named_parameters(remove_duplicate=False):
-        if ".lora_" not in name:
-            places.setdefault(id(parameter), []).append(name)
-    for names in places.values():
+    for names in tied_names(lm):
+        names = [name for name in names if ".lora_" not in name]
         adapted = [name for name in names if ".base_layer." in name]
-        if adapted and len(names) > 1:
+        if adapted:
             first, other = adapted[0].replace(".base_layer", ""), next(n for n in names if n != adapted[0])
             raise ModelError(
                 f"model.lora.target_modules: {first} is tied to {other.replace('.base_layer', '')}, and an adapter "
                 "would be in one of the two places only; leave it out"
             )
+
+
+def tied_names(lm: PreTrainedModel) -> list[list[str]]:
+    """Return the names of every weight that stands in several places."""
+    places: dict[int, list[str]] = {}
+    for name, parameter in lm.named_parameters(remove_duplicate=False):
+        places.setdefault(id(parameter), []).append(name)
+    return [names for names in places.values() if len(names) > 1]
 
 
 def belongs_to(parameter_name: str, adapter: str) -> bool:

@@ -30,6 +30,7 @@ from transformers import (
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.models.saving import save_classifier
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
 from rl4lms.supervised.warm_start import fit, save_supervised
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
@@ -131,7 +132,8 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
                 "seed": spec.seed,
             }
             fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
-            save_supervised(classifier, tokenizer, temporary / "model")
+            (temporary / "model").mkdir()
+            save_classifier(classifier, tokenizer, temporary / "model")
         else:
             lm = build_lm(spec, tokenizer)
             samples = [Sample(str(i), prompt, (completion,)) for i, (prompt, completion) in enumerate(rows)]

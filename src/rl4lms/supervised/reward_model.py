@@ -26,7 +26,8 @@ from transformers import (
 
 from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.metrics.runner import positions
-from rl4lms.models.loading import load_pretrained, resolve_device
+from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
+from rl4lms.models.saving import save_classifier
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.supervised.reward_data import (
@@ -315,8 +316,7 @@ def train_reward_model(
     settings |= {"join": columns.join} if data.has_prompt else {}
     settings |= {"use": usage(output, names, data.has_prompt), "result": result}
     with replacing(output) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_classifier(model, tokenizer, folder)
     # only now: whatever goes wrong with the report, the model is there
     (output / "reward_model.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     plots = write_plots(output, _kind(data), measured, points)
@@ -399,7 +399,9 @@ def _load(
     torch.manual_seed(seed)
     failure = f"cannot load {base!r} as a {'classifier' if kind == 'labels' else 'reward model'}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, truncation_side=truncation_side, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer_folder(base), truncation_side=truncation_side, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error
     model, _ = load_pretrained(AutoModelForSequenceClassification, base, failure, num_labels=len(names) or 1)

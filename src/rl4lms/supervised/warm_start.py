@@ -21,6 +21,7 @@ from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import SpecialTokens, check_window, load_lm, load_tokenizer, position_windows, special_tokens
 from rl4lms.models.policy import Policy
+from rl4lms.models.saving import save_lm
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.storage import replacing, write_text
 from rl4lms.supervised.trainer import run_trainer
@@ -170,8 +171,7 @@ def _check_rows(
 def save_supervised(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a model as an HF folder, whole or not at all."""
     with replacing(folder) as temporary:
-        lm.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        save_lm(lm, tokenizer, temporary)
 
 
 def warm_started(recipe: Recipe, folder: Path) -> Recipe:

@@ -13,6 +13,7 @@ from rl4lms.evaluation.evaluator import EvalResult, build_evaluator
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
+from rl4lms.models.saving import read_adapter
 from rl4lms.plugins import registry
 from rl4lms.runs.checkpoint import Checkpoints, load_policy
 from rl4lms.runs.display import Display
@@ -78,9 +79,13 @@ def _models(recipe: Recipe, folder: Path | None) -> Models:
     trained = folder / "model"
     if not (trained / "config.json").is_file():
         raise CheckpointError(f"{folder}: the run has no model yet; finish it with: rl4lms train {folder} --resume")
-    plain = recipe.model.model_copy(update={"path": str(trained), "tokenizer": None, "lora": None, "revision": None})
+    if recipe.model.lora is not None:  # as in the run: the same numbers, and the reference costs no memory
+        models = build_models(start_of(recipe, folder).model, device, value=False)
+        read_adapter(models.policy, folder / "adapter")
+        return models
+    plain = recipe.model.model_copy(update={"path": str(trained), "tokenizer": None, "revision": None})
     models = build_models(plain, device, value=False)
-    start = build_models(start_of(recipe, folder).model.model_copy(update={"lora": None}), device, value=False)
+    start = build_models(start_of(recipe, folder).model, device, value=False)
     models.ref_policy = start.ref_policy
     return models
 

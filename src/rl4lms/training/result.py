@@ -13,7 +13,7 @@ from rl4lms import distributed
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError
 from rl4lms.evaluation.evaluator import EvalResult
-from rl4lms.models.saving import save_model
+from rl4lms.models.saving import save_adapter, save_model
 from rl4lms.plugins.component import Component
 from rl4lms.runs.checkpoint import load_policy, verify
 from rl4lms.runs.environment import model_card
@@ -41,8 +41,8 @@ class RunResult:
 
 
 def save_result(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
-    """Write `model/`, `best/` where a best checkpoint was asked for, and, last, `result.json`; then upload the model
-    where asked to.
+    """Write `model/`, with LoRA the `adapter/` that is merged into it, `best/` where a best checkpoint was asked for,
+    and, last, `result.json`; then upload the model where asked to.
 
     Args:
         recipe: as the user wrote it.
@@ -52,6 +52,7 @@ def save_result(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> 
 
     Raises:
         CheckpointError: the best checkpoint is damaged.
+        ModelError: a saved folder, loaded again, is not the model that was trained.
     """
     folder, evaluated = loop.log.folder, loop.evaluate.results
     numbers = {prefix + key: r for prefix, result in evaluated.items() for key, r in result.results.items()}
@@ -71,6 +72,9 @@ def _write(
     card = model_card(recipe, numbers, loop.state.step)
     with replacing(folder / "model") as target:
         save_model(models.policy, models.tokenizer, target, card)
+    if models.policy.adapter is not None:
+        with replacing(folder / "adapter") as target:
+            save_adapter(models.policy, models.tokenizer, target, loop.recipe.model.path)
     task = loop.recipe.task or Component(name="data")
     result = {
         "name": recipe.name,
