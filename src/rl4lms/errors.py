@@ -14,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 
+def nth_row(index: int, token: int | None = None) -> str:
+    """Return what messages call a row, and a token in it: `row 1` is the first. All of them count from 1, as people do.
+
+    Args:
+        index, token: as Python counts, from 0.
+    """
+    return f"row {index + 1}" if token is None else f"row {index + 1}, token {token + 1}"
+
+
 class Rl4lmsError(Exception):
     """Root of all errors that this library raises on purpose."""
 

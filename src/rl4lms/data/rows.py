@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -202,7 +202,7 @@ class _Parquet:
         return self._plain(index, 1)[0]
 
     def place(self, index: int) -> str:
-        return f"{self.path}, row {index + 1}"
+        return f"{self.path}, {nth_row(index)}"
 
     def _plain(self, start: int, count: int) -> list[Row]:
         try:
@@ -239,7 +239,7 @@ class _Hub:
         return dict(self._rows[index])
 
     def place(self, index: int) -> str:
-        return f"{self.path}, row {index + 1}"
+        return f"{self.path}, {nth_row(index)}"
 
 
 def _json(path: str) -> Iterator[tuple[int, Row]]:
@@ -248,12 +248,12 @@ def _json(path: str) -> Iterator[tuple[int, Row]]:
         raise DataError(
             f"{path}: expected a list of rows, got {type(rows).__name__}; one object per line is called .jsonl"
         )
-    for number, row in enumerate(rows, 1):
+    for index, row in enumerate(rows):
         # A plain list of texts is a list of prompts.
         row = {"prompt": row} if isinstance(row, str) else row
         if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: expected a mapping of columns, got {type(row).__name__}")
-        yield number, row
+            raise DataError(f"{path}, {nth_row(index)}: expected a mapping of columns, got {type(row).__name__}")
+        yield index + 1, row
 
 
 def _csv(path: str) -> Iterator[tuple[int, Row]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.metrics.support import signature
 from rl4lms.plugins.options import Option
 
@@ -80,7 +80,7 @@ class ConceptCoverage:
             )
         values: list[float | None] = []
         for row, (completion, given) in enumerate(zip(completions, columns[self._column], strict=True)):
-            concepts = concepts_of(given, f"{self._column} of row {row}")
+            concepts = concepts_of(given, f"{self._column} of {nth_row(row)}")
             missing = missing_concepts(completion, concepts, self._inflect)
             values.append(1 - len(missing) / len(concepts) if concepts else None)
         return {"concept_coverage": values}

@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.metrics.rouge import lcs_length, places_of
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.plugins.options import Option
@@ -134,8 +134,8 @@ class Parent:
                 or not all(isinstance(part, str) for part in entry)
             ):
                 raise DataError(
-                    f"parent: {self._column} of row {row} is no list of [attribute, value] pairs or [head, relation, "
-                    f"tail] triples of texts"
+                    f"parent: {self._column} of {nth_row(row)} is no list of [attribute, value] pairs or [head, "
+                    f"relation, tail] triples of texts"
                 )
             values.append(self._words(entry[1]) if len(entry) == 2 else self._words(entry[0]) + self._words(entry[2]))
         return table_of(values)

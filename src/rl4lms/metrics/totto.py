@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.metrics.parent import Score, Table, best_score, table_of, words_13a
 from rl4lms.metrics.sacre import SacreBleu
 from rl4lms.metrics.support import check_references, signature
@@ -168,13 +168,12 @@ def _table(row: int, cells: Any, chosen: Any, titles: list[str | None], around: 
         highlighted = [words_13a(_value(cells[line][place])) for line, place in chosen]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(
-            f"totto_parent: table or highlighted_cells of row {row} is not as expected (rows of cells with a value; "
-            f"pairs of row and "
-            f"column index): {type(error).__name__}: {error}"
+            f"totto_parent: table or highlighted_cells of {nth_row(row)} is not as expected (rows of cells with a "
+            f"value; pairs of row and column index): {type(error).__name__}: {error}"
         ) from error
     except IndexError as error:
         raise DataError(
-            f"totto_parent: highlighted_cells of row {row} names a cell that its table does not have"
+            f"totto_parent: highlighted_cells of {nth_row(row)} names a cell that its table does not have"
         ) from error
     extra = [words_13a(title.replace("|", "-")) for title in titles if title]
     return Table(
@@ -197,9 +196,9 @@ def _flags(subset: Sequence[Any]) -> list[bool | None]:
     Raises:
         DataError: a row has something else.
     """
-    for number, flag in enumerate(subset, 1):
+    for row, flag in enumerate(subset):
         if str(flag).lower() not in _FLAGS:
-            raise DataError(f"totto: overlap_subset of row {number} must be true, false or null, got {flag!r}")
+            raise DataError(f"totto: overlap_subset of {nth_row(row)} must be true, false or null, got {flag!r}")
     return [_FLAGS[str(flag).lower()] for flag in subset]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rl4lms.data.files import read_rows
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 
 Row = tuple[str, bool]  # text, positive
 
@@ -103,6 +103,6 @@ def _from_hub(path: str) -> dict[str, list[Row]]:
     if missing:
         raise DataError(f"{path}: has no split {' and '.join(sorted(missing))}; found {', '.join(splits)}")
     return {
-        name: [_row(row, f"{path}, {name} row {number}") for number, row in enumerate(splits[name])]
+        name: [_row(row, f"{path}, {name} {nth_row(number)}") for number, row in enumerate(splits[name])]
         for name in ("train", "test")
     }
