@@ -39,6 +39,22 @@ class ModelError(Rl4lmsError, ValueError):
     """A model or tokenizer that cannot be loaded or used as asked."""
 
 
+class UnreachableModelError(ModelError):
+    """A model of the Hub that this machine does not have, while the Hub does not answer.
+
+    Args:
+        what: cannot be loaded.
+        remedy: why, and what to do instead.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.remedy}"
+
+
 class RewardError(Rl4lmsError, RuntimeError):
     """A reward that failed, or returned something that is not a reward."""
 

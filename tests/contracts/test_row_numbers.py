@@ -27,9 +27,8 @@ def rows_named_by_hand(source: str) -> list[int]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if re.search(r"\brow #?(\{|%[ds])", node.value):
                 found.append(node.lineno)
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and isinstance(node.left, ast.Constant):
-            if _BEFORE_A_NUMBER.search(str(node.left.value)):
-                found.append(node.lineno)
+        elif isinstance(node, ast.BinOp) and isinstance(node.left, ast.Constant):  # a %-format is a text like others
+            found += [node.lineno] * bool(_BEFORE_A_NUMBER.search(str(node.left.value)))
     return found
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from rl4lms.data.hub import load_dataset
 from rl4lms.errors import DataError, nth_row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -219,15 +220,8 @@ class _Hub:
     """A data set of the Hub, or one in the cache of `datasets`."""
 
     def __init__(self, path: str, split: str, check: Check | None) -> None:
-        import datasets
-
         self.path = path
-        try:
-            self._rows: Any = datasets.load_dataset(path, split=split)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"{path!r} is neither a file nor a data set that can be loaded from the Hub: {_first_line(error)}"
-            ) from error
+        self._rows: Any = load_dataset(path, split=split)
         for number, row in enumerate(self._rows):
             if check is not None:
                 check(self.place(number), row)

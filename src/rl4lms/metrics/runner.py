@@ -75,13 +75,13 @@ class ModelRunner:
     ) -> None:
         from transformers import AutoTokenizer
 
-        from rl4lms.models.loading import load_pretrained, resolve_device
+        from rl4lms.models.loading import here, load_pretrained, resolve_device
 
         failure = f"the {what} {model!r} cannot be loaded"
         loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=options.allow_pickle)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                model, truncation_side=truncation_side, trust_remote_code=False
+                here(model, failure), truncation_side=truncation_side, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{failure}: {error}") from error

@@ -21,7 +21,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import ConfigError, MissingExtraError, ModelError
+from rl4lms.data import hub
+from rl4lms.errors import ConfigError, MissingExtraError, ModelError, UnreachableModelError
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -81,6 +82,7 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     what = f"model.path: cannot load {base!r} as a language model"
     if adapter.is_file() and not config.allow_pickle:
         refuse_pickle(f"model.path: cannot load the adapter {path!r}", path)
+    base = here(base, what, config.revision)
     try:
         hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=config.revision)
         kind = (
@@ -106,6 +108,28 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     return lm.to(device).eval()
 
 
+def here(path: str, what: str, revision: str | None = None) -> str:
+    """Return what to give to `from_pretrained`: the path, or, where the Hub does not answer, the folder of its cache.
+
+    The Hub is asked once here; transformers asks five times for each file, also for those that need not be there.
+
+    Args:
+        path: Hub id or folder.
+        what: begins the message.
+        revision: of a Hub id.
+
+    Raises:
+        UnreachableModelError: the Hub does not answer, and its cache does not have the model.
+    """
+    why = hub.unreachable(path)
+    if why is None:
+        return path
+    folder = hub.cached(path, revision)
+    if folder is None:
+        raise UnreachableModelError(what, hub.not_here(path, why))
+    return folder
+
+
 def load_pretrained(
     loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any
 ) -> tuple[PreTrainedModel, list[str]]:
@@ -125,6 +149,7 @@ def load_pretrained(
     Raises:
         ModelError: it cannot be loaded.
     """
+    path = here(path, what, options.get("revision"))
     if not allow_pickle:
         refuse_pickle(what, path)
     safe = None if allow_pickle else True  # None prefers safetensors
@@ -182,6 +207,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """
     path = config.tokenizer or config.path
     missing = f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer"
+    path = here(path, f"model.tokenizer: cannot load the tokenizer of {path!r}", config.revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:

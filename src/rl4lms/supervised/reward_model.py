@@ -26,7 +26,7 @@ from transformers import (
 
 from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.metrics.runner import positions
-from rl4lms.models.loading import load_pretrained, resolve_device
+from rl4lms.models.loading import here, load_pretrained, resolve_device
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.supervised.reward_data import (
@@ -398,6 +398,7 @@ def _load(
     """Return the base model with a fresh head, the same for the same seed."""
     torch.manual_seed(seed)
     failure = f"cannot load {base!r} as a {'classifier' if kind == 'labels' else 'reward model'}"
+    base = here(base, failure)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, truncation_side=truncation_side, trust_remote_code=False)
     except (OSError, ValueError) as error:
