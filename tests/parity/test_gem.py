@@ -84,11 +84,29 @@ MIXED = {
     "cond_entropy-3": 0.486624565223814,
 }
 
+REPEATED = {
+    "total_length": 7,
+    "std_length": 0.0,
+    "distinct-1": 0.14285714285714285,
+    "unique-1": 0,
+    "entropy-1": 0.0,
+    "distinct-2": 0.16666666666666666,
+    "cond_entropy-2": 0.0,
+    "distinct-3": 0.2,
+    "vocab_size-3": 1,
+    "entropy-3": 0.0,
+    "cond_entropy-3": 0.0,
+}
+
 
 @pytest.mark.parametrize(
     ("texts", "published"),
-    [(PREDICTIONS, BASIC), (["", "token number one token number two token number three", ""], MIXED)],
-    ids=["basic", "mixed"],
+    [
+        (PREDICTIONS, BASIC),
+        (["", "token number one token number two token number three", ""], MIXED),
+        (["token " * 6 + "token"], REPEATED),
+    ],
+    ids=["basic", "mixed", "repeated"],
 )
 def test_diversity(texts, published):
     """Our names: what GEM calls `mean_pred_length` is `mean_length`, and so on."""

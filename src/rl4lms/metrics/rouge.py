@@ -101,7 +101,7 @@ class Rouge(_Rouge):
             DataError: a row has no reference.
         """
         references = self._given(references)
-        self._tell_of_lines(chain(completions, *references))
+        self._tell_of_lines(completions, references)
         rows = []
         for completion, texts in zip(completions, references, strict=True):
             candidate = prepared(completion, self._words)
@@ -113,16 +113,11 @@ class Rouge(_Rouge):
             rows.append(map(self._over_references, zip(*scored, strict=True)))
         return dict(zip(KEYS, (list(values) for values in zip(*rows, strict=True)), strict=True))
 
-    def _tell_of_lines(self, texts: Iterable[str]) -> None:
-        """Say once that ROUGE-Lsum is ROUGE-L: no text has several lines, and one has several sentences."""
-        if self._told:
+    def _tell_of_lines(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> None:
+        """Say once that ROUGE-Lsum is ROUGE-L: no text has several lines, and a reference has several sentences."""
+        if self._told or any("\n" in text.strip() for text in chain(completions, *references)):
             return
-        several = False
-        for text in texts:
-            if "\n" in text.strip():
-                return
-            several = several or len(split_sentences(text)) > 1
-        if several:
+        if any(_has_sentences(text) for text in chain(*references)):
             self._told = True
             _log.warning(
                 "rouge: rougeLsum is rougeL here, because it takes lines as sentences and no text has several lines; "
@@ -223,6 +218,11 @@ def watch(metric: str) -> Watch:
 def latin_words(text: str) -> list[str]:
     """Return the words of rouge-score: a-z and digits."""
     return _WORD.findall(text.lower())
+
+
+@lru_cache(maxsize=1 << 12)
+def _has_sentences(text: str) -> bool:
+    return len(split_sentences(text)) > 1
 
 
 def _lines(text: str) -> list[str]:
