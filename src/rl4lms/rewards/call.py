@@ -251,14 +251,15 @@ def _items(owner: str, value: Any) -> list[Any]:
 
 def _number(owner: str, value: Any, row: int, token: int | None, completion: str) -> float:
     """Return a number as Python has it; arrays without dimensions and numbers of other libraries count as one."""
-    where = f"{owner}: {nth_row(row, token)}"
     if hasattr(value, "tolist") and _size(value) is None:
         try:
             value = value.tolist()
         except Exception as error:
-            raise RewardError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+            where = nth_row(row, token)
+            raise RewardError(f"{owner}: {where} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(value, int | float):
-        raise RewardError(f"{where} is {_shown(value)}; expected a number (completion {quoted(completion)})")
+        where = nth_row(row, token)
+        raise RewardError(f"{owner}: {where} is {_shown(value)}; expected a number (completion {quoted(completion)})")
     return value
 
 
