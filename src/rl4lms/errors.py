@@ -14,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 
+def nth_row(index: int, token: int | None = None) -> str:
+    """Return what messages call a row, and a token in it: `row 1` is the first. All of them count from 1, as people do.
+
+    Args:
+        index, token: as Python counts, from 0.
+    """
+    return f"row {index + 1}" if token is None else f"row {index + 1}, token {token + 1}"
+
+
 class Rl4lmsError(Exception):
     """Root of all errors that this library raises on purpose."""
 
@@ -28,6 +37,22 @@ class DataError(Rl4lmsError, ValueError):
 
 class ModelError(Rl4lmsError, ValueError):
     """A model or tokenizer that cannot be loaded or used as asked."""
+
+
+class UnreachableModelError(ModelError):
+    """A model of the Hub that this machine does not have, while the Hub does not answer.
+
+    Args:
+        what: cannot be loaded.
+        remedy: why, and what to do instead.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.remedy}"
 
 
 class RewardError(Rl4lmsError, RuntimeError):

@@ -259,7 +259,7 @@ REWARD = {
     ),
     "not a number": Bad(
         "train r.yaml reward=mine.py:undefined",
-        "reward 'undefined': row 0 is nan; rewards are finite numbers, or None to leave a row out (completion ...",
+        "reward 'undefined': row 1 is nan; rewards are finite numbers, or None to leave a row out (completion ...",
     ),
     "too few scores": Bad(
         "train r.yaml reward=mine.py:short",

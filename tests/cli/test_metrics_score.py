@@ -86,6 +86,14 @@ def test_a_part_that_is_missing_is_absent_and_told(file, monkeypatch):
     )
 
 
+def test_nothing_measured_is_a_failure(file, monkeypatch, tmp_path):
+    monkeypatch.setattr("rl4lms.metrics.wordnet.search_places", lambda: [])
+    result = call(file, "--metric", "meteor", "--output", tmp_path / "scores.json")
+    assert result.exit_code == 2
+    assert "error: none of the metrics could be computed" in " ".join(result.output.split())
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_columns_may_have_other_names_and_prompts_may_be_missing(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("output,gold\na cat,the cat\n")

@@ -75,30 +75,30 @@ WRONG = {
     "too many": (torch.zeros(4), "reward 'mine' returned 4 values for 3 completions"),
     "none at all": ([], "reward 'mine' returned 0 values for 3 completions"),
     "far too many": (np.broadcast_to(0.0, (10**12,)), "reward 'mine' returned 1000000000000 values for 3 completions"),
-    "texts": ([1, "2", 3], "reward 'mine': row 1 is str '2'; expected a number (completion 'two')"),
+    "texts": ([1, "2", 3], "reward 'mine': row 2 is str '2'; expected a number (completion 'two')"),
     "array of texts": (
         np.array(["1", "2", "3"]),
-        "reward 'mine': row 0 is str '1'; expected a number (completion 'one')",
+        "reward 'mine': row 1 is str '1'; expected a number (completion 'one')",
     ),
-    "dicts": ([{}, 1, 2], "reward 'mine': row 0 is dict {}; expected a number (completion 'one')"),
-    "decimals": ([decimal.Decimal(1), 1, 2], "reward 'mine': row 0 is Decimal; expected a number (completion 'one')"),
-    "complex": ([1, 1j, 2], "reward 'mine': row 1 is complex 1j; expected a number (completion 'two')"),
+    "dicts": ([{}, 1, 2], "reward 'mine': row 1 is dict {}; expected a number (completion 'one')"),
+    "decimals": ([decimal.Decimal(1), 1, 2], "reward 'mine': row 1 is Decimal; expected a number (completion 'one')"),
+    "complex": ([1, 1j, 2], "reward 'mine': row 2 is complex 1j; expected a number (completion 'two')"),
     "lists and numbers": (
         [[1], 2, 3],
-        "reward 'mine': row 1 is int 2 where other rows are lists; return one list per completion, or none",
+        "reward 'mine': row 2 is int 2 where other rows are lists; return one list per completion, or none",
     ),
-    "lists of other lengths": ([[1], [2], [3]], "reward 'mine': row 1 has 1 values for the 2 tokens of its completion"),
+    "lists of other lengths": ([[1], [2], [3]], "reward 'mine': row 2 has 1 values for the 2 tokens of its completion"),
     "long rows": (
         np.broadcast_to(0.0, (3, 10**9)),
-        "reward 'mine': row 0 has 1000000000 values for the 1 tokens of its completion",
+        "reward 'mine': row 1 has 1000000000 values for the 1 tokens of its completion",
     ),
     "lists in lists": (
         [[[1]], [2, 3], [4]],
-        "reward 'mine': row 0, token 0 is list [1]; expected a number (completion 'one')",
+        "reward 'mine': row 1, token 1 is list [1]; expected a number (completion 'one')",
     ),
     "None in a row": (
         [[1], [2, None], [4]],
-        "reward 'mine': row 1, token 1 is NoneType None; expected a number (completion 'two')",
+        "reward 'mine': row 2, token 2 is NoneType None; expected a number (completion 'two')",
     ),
     "tensor without data": (
         torch.zeros(3, device="meta"),
@@ -136,21 +136,21 @@ NOT_FINITE = {
 
 @pytest.mark.parametrize(("value", "what"), NOT_FINITE.values(), ids=NOT_FINITE)
 def test_a_row_that_is_not_finite(value, what):
-    told = f"reward 'mine': row 1 is {what}; rewards are finite numbers, or None to leave a row out"
+    told = f"reward 'mine': row 2 is {what}; rewards are finite numbers, or None to leave a row out"
     with pytest.raises(RewardError) as caught:
         call(giving([1, value, 2]))
     assert str(caught.value) == f"{told} (completion 'two')"
     masked = call(giving([1, value, 2]), MASK)
     assert masked.scores == [1.0, None, 2.0]
     assert [fault.record() for fault in masked.faults] == [
-        {"kind": "non_finite", "message": told, "row": 1, "completion": "two"}
+        {"kind": "non_finite", "message": told, "row": 2, "completion": "two"}
     ]
     assert call(giving([1, value, 2]), CONSTANT).scores == [1.0, -3.0, 2.0]
 
 
 def test_a_token_that_is_not_finite_takes_its_row_with_it():
     dense = giving([[1], [2, NAN], [INF]])
-    with pytest.raises(RewardError, match=r"^reward 'mine': row 1, token 1 is nan; "):
+    with pytest.raises(RewardError, match=r"^reward 'mine': row 2, token 2 is nan; "):
         call(dense)
     assert call(dense, MASK).scores == [[1.0], None, None]
     output = call(dense, CONSTANT)
@@ -501,7 +501,7 @@ def test_faults_of_a_part_are_those_of_the_part(tmp_path):
         (
             "non_finite",
             1,
-            "part 'bad' of the sum: reward 'bad': row 1 is nan; rewards are finite numbers, or None to leave a row out",
+            "part 'bad' of the sum: reward 'bad': row 2 is nan; rewards are finite numbers, or None to leave a row out",
         ),
         ("exception", None, told),
     ]
@@ -510,7 +510,7 @@ def test_faults_of_a_part_are_those_of_the_part(tmp_path):
 def test_a_sum_that_is_not_finite_is_a_fault_of_the_sum(tmp_path):
     source = "def a(completions):\n    return [1e38] * 3\ndef b(completions):\n    return [0, 1e38, 1]\n"
     reward = summed(tmp_path, source, a=1e308, b=-1e308)
-    with pytest.raises(RewardError, match=r"^reward 'sum': row 0 is inf; rewards are finite numbers"):
+    with pytest.raises(RewardError, match=r"^reward 'sum': row 1 is inf; rewards are finite numbers"):
         call(reward)
     output = call(reward, MASK)
     assert output.scores == [None, None, None]  # infinity, infinity less infinity, and so on
@@ -530,7 +530,7 @@ def test_a_metric_that_fails_is_an_error_with_its_line():
     with pytest.raises(DataError) as caught:
         compute(mine, **batch)
     assert str(caught.value) == f"metric 'mine' raised SystemExit: 1 ({line_of(mine, 1)})"
-    with pytest.raises(ArithmeticError, match=r"^metric 'mine': x of row 1 is an integer of about 5000 digits$"):
+    with pytest.raises(ArithmeticError, match=r"^metric 'mine': x of row 2 is an integer of about 5000 digits$"):
         compute(giving({"x": [1, 10**5000, 2]}), **batch)
 
 
@@ -612,7 +612,7 @@ def test_faults_are_counted_and_told_and_the_run_goes_on(tmp_path, policy):
     assert {line["message"] for line in told if line["kind"] == "exception"} == {
         "reward 'flaky' raised ConnectionError: no answer (flaky.py, line 5)"
     }
-    assert all(line["completion"] is not None and line["row"] == 3 for line in told if line["kind"] == "non_finite")
+    assert all(line["completion"] is not None and line["row"] == 4 for line in told if line["kind"] == "non_finite")
 
 
 def test_a_run_goes_on_without_the_calls_that_are_too_slow(tmp_path):
@@ -708,7 +708,7 @@ def test_the_default_stops_at_the_first_fault(tmp_path):
         run(flaky_recipe(tmp_path))
     assert "reward 'flaky' raised ConnectionError: no answer (flaky.py, line 5)" in str(
         caught.value
-    ) or "row 3 is nan" in str(caught.value)
+    ) or "row 4 is nan" in str(caught.value)
     assert str(caught.value).startswith("reward 'flaky'")  # of the first evaluation
     assert not (tmp_path / "run" / "faults.jsonl").exists()
 

@@ -50,3 +50,11 @@ def test_parent(batch, null_references):
         "totto_parent_non_overlap_precision": 0.8317,
         "totto_parent_non_overlap_recall": 0.6256,
     }
+
+
+def test_parent_of_words_between_spaces(batch):
+    """The numbers of `eval_pipeline_test.py`, which splits texts at white space and tables as the script does."""
+    results = {result.key: result for result in compute(TottoParent(tokenize="whitespace"), **batch)}
+    keys = ("totto_parent_precision", "totto_parent_recall", "totto_parent")
+    assert [round(100 * results[key].mean, 1) for key in keys] == [66.1, 40.4, 48.1]
+    assert [round(100 * value, 1) for value in results["totto_parent"].values] == [68.4, 63.2, 51.9, 7.8, 48.9]

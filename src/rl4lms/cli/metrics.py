@@ -40,6 +40,7 @@ def score(
 
     from rl4lms.cli import common
     from rl4lms.config.reader import read_text
+    from rl4lms.errors import ConfigError
 
     values = [read_text(text, f"--metric {text}", lines=False)[0] for text in metric]
     common.quiet()
@@ -62,6 +63,8 @@ def score(
     common.console().print(common.results_table(f"{file}: {len(scored.samples)} texts", results, scored.absent))
     for name, why in scored.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
+    if scored.absent and not results:
+        raise ConfigError("none of the metrics could be computed")
     if output is not None:
         content = {"file": file, "results": results, "absent": scored.absent, "samples": scored.samples}
         write_text(output, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

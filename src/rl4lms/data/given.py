@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 
 
 def texts_given(owner: str, column: str, values: Any, *, conversations: bool = False) -> list[Any]:
@@ -25,10 +25,10 @@ def texts_given(owner: str, column: str, values: Any, *, conversations: bool = F
         DataError: one text where a list should be, or a row that is none; the message counts rows from 1.
     """
     rows = _rows(owner, column, values)
-    for number, value in enumerate(rows, 1):
+    for row, value in enumerate(rows):
         if not (isinstance(value, str) or (conversations and isinstance(value, list | tuple | Mapping))):
             remedy = "; write '' for an empty text" if value is None else ""
-            raise DataError(f"{owner}: {column} of row {number} must be a text, got {_kind(value)}{remedy}")
+            raise DataError(f"{owner}: {column} of {nth_row(row)} must be a text, got {_kind(value)}{remedy}")
     return rows
 
 
@@ -42,13 +42,13 @@ def references_given(owner: str, values: Any) -> list[tuple[str, ...]]:
     Raises:
         DataError: it is something else; the message counts rows from 1.
     """
-    number = 0
+    row = 0
 
     def where() -> str:
-        return f"{owner}: references of row {number}"
+        return f"{owner}: references of {nth_row(row)}"
 
     found = []
-    for number, value in enumerate(_rows(owner, "references", values), 1):  # noqa: B007 - `where` reads it
+    for row, value in enumerate(_rows(owner, "references", values)):  # noqa: B007 - `where` reads it
         found.append(references_of(value, where))
     return found
 

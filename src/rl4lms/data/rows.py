@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from rl4lms.errors import DataError
+from rl4lms.data.hub import load_dataset
+from rl4lms.errors import DataError, nth_row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -202,7 +203,7 @@ class _Parquet:
         return self._plain(index, 1)[0]
 
     def place(self, index: int) -> str:
-        return f"{self.path}, row {index + 1}"
+        return f"{self.path}, {nth_row(index)}"
 
     def _plain(self, start: int, count: int) -> list[Row]:
         try:
@@ -219,15 +220,8 @@ class _Hub:
     """A data set of the Hub, or one in the cache of `datasets`."""
 
     def __init__(self, path: str, split: str, check: Check | None) -> None:
-        import datasets
-
         self.path = path
-        try:
-            self._rows: Any = datasets.load_dataset(path, split=split)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"{path!r} is neither a file nor a data set that can be loaded from the Hub: {_first_line(error)}"
-            ) from error
+        self._rows: Any = load_dataset(path, split=split)
         for number, row in enumerate(self._rows):
             if check is not None:
                 check(self.place(number), row)
@@ -239,7 +233,7 @@ class _Hub:
         return dict(self._rows[index])
 
     def place(self, index: int) -> str:
-        return f"{self.path}, row {index + 1}"
+        return f"{self.path}, {nth_row(index)}"
 
 
 def _json(path: str) -> Iterator[tuple[int, Row]]:
@@ -248,12 +242,12 @@ def _json(path: str) -> Iterator[tuple[int, Row]]:
         raise DataError(
             f"{path}: expected a list of rows, got {type(rows).__name__}; one object per line is called .jsonl"
         )
-    for number, row in enumerate(rows, 1):
+    for index, row in enumerate(rows):
         # A plain list of texts is a list of prompts.
         row = {"prompt": row} if isinstance(row, str) else row
         if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: expected a mapping of columns, got {type(row).__name__}")
-        yield number, row
+            raise DataError(f"{path}, {nth_row(index)}: expected a mapping of columns, got {type(row).__name__}")
+        yield index + 1, row
 
 
 def _csv(path: str) -> Iterator[tuple[int, Row]]:

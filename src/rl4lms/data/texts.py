@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.plugins.options import Option
 
 Join = Annotated[str | None, Option("put between prompt and completion where only strings are known")]
@@ -29,11 +29,11 @@ def whole_texts(
     if texts is not None:
         return list(texts)
     rows = list(zip(prompts, completions, strict=True))
-    for row, (prompt, completion) in enumerate(rows if join is None else [], 1):
+    for row, (prompt, completion) in enumerate(rows if join is None else []):
         if touches(prompt, completion):
             raise DataError(
-                f"{owner} reads prompt and completion as one text, and row {row} has them as two strings without white "
-                f"space between: {prompt[-20:]!r} and {completion[:20]!r}; give the data a column of such texts "
+                f"{owner} reads prompt and completion as one text, and {nth_row(row)} has them as two strings without "
+                f"white space between: {prompt[-20:]!r} and {completion[:20]!r}; give the data a column of such texts "
                 f"(`text` in a file, `texts` in a call), or set the option `join`, to ' ' or ''"
             )
     return [glued(prompt, completion, join or "") for prompt, completion in rows]

@@ -7,9 +7,11 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -64,6 +66,7 @@ class TokenF1:
 
     def __init__(self) -> None:
         self.signature = signature("token_f1", norm="squad")
+        self._watch = Watch("token_f1", SPACES)
 
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
@@ -74,6 +77,7 @@ class TokenF1:
             DataError: a row has no reference.
         """
         references = check_references("token_f1", references)
+        self._watch.look(chain.from_iterable(references), _normalised)
         return {"token_f1": [self._value(*row) for row in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, texts: tuple[str, ...]) -> float:

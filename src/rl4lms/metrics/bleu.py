@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
@@ -58,6 +60,8 @@ class Bleu:
     ) -> None:
         self._options = max_n, tokenize, lowercase
         self._smoothing = smoothing
+        self._split = partial(_words, tokenize=tokenize, lowercase=lowercase)
+        self._watch = Watch("bleu", f"{SPACES}, or sacrebleu with tokenize: zh or char")
         self.reward_key = f"sentence_bleu-{max_n}"
         plain, smoothed = (
             signature("bleu", tok=tokenize, case="lc" if lowercase else "mixed", **said)
@@ -76,6 +80,7 @@ class Bleu:
             DataError: a row has no reference.
         """
         references = check_references("bleu", references)
+        self._watch.look(chain.from_iterable(references), self._split)
         rows = [
             _statistics(completion, texts, *self._options)
             for completion, texts in zip(completions, references, strict=True)

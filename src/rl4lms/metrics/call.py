@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rl4lms.data.given import references_given, texts_given
-from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError
+from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError, nth_row
 from rl4lms.plugins import building, calling, registry
 from rl4lms.plugins.component import Component
 from rl4lms.types import CorpusValue, Metric, MetricResult, NllOfTexts
@@ -106,6 +106,10 @@ def compute(
     own = calling.detached(owner, {name: values for name, values in taken.items() if name != "nll_of_texts"})
     try:
         values = metric(**taken | own)
+    except DataError as error:
+        if len(rows) == n:
+            raise
+        raise DataError(f"{error} (counted without the rows that have no reference)") from error
     except (Rl4lmsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a metric is anybody's code; SystemExit would end the program without a word
@@ -214,10 +218,10 @@ def _result(owner: str, metric: Metric, key: Any, value: Any, n: int, rows: Sequ
     for row, item in enumerate(plain):
         if item is not None and not _is_number(item):
             raise DataError(
-                f"{owner}: {key} of row {row} is {item!r}; expected a number, or None where the row has no value"
+                f"{owner}: {key} of {nth_row(row)} is {item!r}; expected a number, or None where the row has no value"
             )
     numbers = tuple(
-        math.nan if item is None else _finite(owner, f"{key} of row {row}", item) for row, item in enumerate(plain)
+        math.nan if item is None else _finite(owner, f"{key} of {nth_row(row)}", item) for row, item in enumerate(plain)
     )
     kept = [number for number in numbers if not math.isnan(number)]
     mean = statistics.fmean(kept) if kept else math.nan

@@ -22,11 +22,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.metrics.ptb import ptb_words
 from rl4lms.metrics.support import CORPUS, check_references, signature
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 
 # Vectors of this many reference texts are kept: some kilobytes each.
@@ -64,6 +66,7 @@ class Cider:
 
     def __post_init__(self) -> None:
         self._words: Callable[[str], Sequence[str]] = ptb_words if self.tokenize == "ptb" else str.split
+        self._watch = Watch(self.key, SPACES)
         self._documents = 0
         self._fitted: dict[str, object] = {}
 
@@ -115,6 +118,7 @@ class Cider:
                 f"{self.corpus!r}), first"
             )
         references = check_references(self.key, references)
+        self._watch.look(chain.from_iterable(references), self._words)
         return {self.key: [self._value(text, texts) for text, texts in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, references: tuple[str, ...]) -> float:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.metrics.support import signature
+from rl4lms.metrics.words import Watch, unicode_words
 from rl4lms.plugins.options import Option
 
 Concepts = Annotated[str, Option("data column: lists of words, or one text of them", min_length=1)]
@@ -66,6 +67,7 @@ class ConceptCoverage:
         self, column: Concepts = "concepts", inflect: Annotated[bool, Option("count inflected forms")] = True
     ) -> None:
         self._column, self._inflect = column, inflect
+        self._watch = Watch("concept_coverage", "give texts with spaces between words")
         self.signature = signature("concept_coverage", inflect=inflect)
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> dict[str, list[float | None]]:
@@ -78,9 +80,10 @@ class ConceptCoverage:
             raise DataError(
                 f"concept_coverage needs the data column {self._column!r}; name yours with the option column"
             )
+        self._watch.look(completions, unicode_words)
         values: list[float | None] = []
         for row, (completion, given) in enumerate(zip(completions, columns[self._column], strict=True)):
-            concepts = concepts_of(given, f"{self._column} of row {row}")
+            concepts = concepts_of(given, f"{self._column} of {nth_row(row)}")
             missing = missing_concepts(completion, concepts, self._inflect)
             values.append(1 - len(missing) / len(concepts) if concepts else None)
         return {"concept_coverage": values}
@@ -110,12 +113,12 @@ def missing_concepts(completion: str, concepts: Sequence[str], inflect: bool = T
         concepts: words, or phrases whose words must follow each other.
         inflect: inflected forms count as use.
     """
-    words = _WORD.findall(completion.lower())
+    words = unicode_words(completion)
     return [concept for concept in concepts if not _uses(words, concept.lower(), inflect)]
 
 
 def _uses(words: list[str], concept: str, inflect: bool) -> bool:
-    wanted = [forms(word) if inflect else frozenset([word]) for word in _WORD.findall(concept)]
+    wanted = [forms(word) if inflect else frozenset([word]) for word in unicode_words(concept)]
     starts = range(len(words) - len(wanted) + 1)
     return bool(wanted) and any(
         all(words[start + place] in each for place, each in enumerate(wanted)) for start in starts

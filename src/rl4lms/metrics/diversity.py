@@ -1,9 +1,9 @@
 """Lexical diversity of a set of texts, by the definitions of GEM-metrics, which the paper used.
 
-Source: GEM-benchmark/GEM-metrics, `msttr.py` and `ngrams.py` (after van Miltenburg et al., 2018). Words are lower-cased
-and punctuation marks are words. Deviations: words are split by a regular expression instead of nltk's `word_tokenize`,
-`-nopunct` leaves out every punctuation mark of Unicode and not those of ASCII only, nothing is rounded, and two names:
-what GEM calls `mean_pred_length` is `mean_length` (and so on), what it calls `msttr-100_nopunct` is
+Source: GEM-benchmark/GEM-metrics, `msttr.py` and `ngrams.py` (after van Miltenburg et al., 2018). Words are those of
+nltk's `word_tokenize`, lower-cased, punctuation marks too, and the numbers those that GEM publishes for its n-grams.
+Deviations: `-nopunct` leaves out every punctuation mark of Unicode and not those of ASCII only, nothing is rounded, and
+two names: what GEM calls `mean_pred_length` is `mean_length` (and so on), what it calls `msttr-100_nopunct` is
 `msttr-100-nopunct`.
 """
 
@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.support import signature
+from rl4lms.metrics.words import Tokenizer, Watch, characters, unicode_words
 from rl4lms.plugins.options import Option
 from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
@@ -59,6 +61,10 @@ class Diversity:
         self,
         window: Annotated[int, Option("segment length of MSTTR, in words", ge=1)] = 100,
         resamples: Annotated[int, Option("bootstrap samples for the standard errors; 0: none", ge=0)] = 200,
+        tokenizer: Annotated[
+            Literal["regex", "treebank", "unicode", "characters"],
+            Option("treebank: GEM's; regex: letters, or one mark; unicode: words of any script, no marks"),
+        ] = "treebank",
         detail: Annotated[
             Literal["standard", "all"], Option("eight keys, or all 42 that the original library logged")
         ] = "standard",
@@ -71,10 +77,13 @@ class Diversity:
         per_order = [f"{name}-{n}" for name in ("distinct", "vocab_size", "unique", "entropy") for n in _ORDERS]
         keys = [*per_order, "cond_entropy-2", "cond_entropy-3", f"msttr-{window}"]
         self.higher_is_better = dict.fromkeys([key + suffix for suffix in ("", _NOPUNCT) for key in keys], True)
-        self.signature = signature("diversity", tok="regex", window=window)
+        self.signature = signature("diversity", tok=tokenizer, window=window)
+        self._words = _TOKENIZERS[tokenizer]
+        self._watch = Watch("diversity", "set tokenizer: unicode or characters")
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> dict[str, CorpusValue]:
-        texts = [_WORD.findall(text.lower()) for text in completions]
+        self._watch.look(completions, self._words)
+        texts = [list(self._words(text)) for text in completions]
         # row 0 is the texts themselves, every other row how often each is drawn
         n = len(texts)
         resamples = self._resamples if n > 1 and self._resamples > 1 else 0
@@ -203,6 +212,22 @@ def _lengths(texts: Texts, order: Array) -> dict[str, Array]:
 def _where(totals: Array, values: Array) -> Array:
     """NaN for resamples without any n-gram."""
     return np.where(totals > 0, values, np.nan)
+
+
+def _treebank(text: str) -> list[str]:
+    return [word.lower() for word in treebank_words(text)]  # lower-cased last: case tells where sentences end
+
+
+def _regex(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+_TOKENIZERS: dict[str, Tokenizer] = {
+    "treebank": _treebank,
+    "regex": _regex,
+    "unicode": unicode_words,
+    "characters": characters,
+}
 
 
 def _is_punctuation(word: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from rl4lms.errors import ConfigError, DataError, ModelError
+from rl4lms.errors import ConfigError, DataError, ModelError, nth_row
 from rl4lms.metrics.classifier import label_index
 from rl4lms.metrics.pretrained import load_runner
 from rl4lms.metrics.runner import IncompleteModelError, RunnerOptions
@@ -82,9 +82,10 @@ class IntentAccuracy(RunnerOptions):
     def _wanted(self, row: int, label: Any) -> int:
         if not isinstance(label, str | int):
             raise DataError(
-                f"intent_accuracy: {self.column} of row {row} is {label!r}; expected the name or the index of a label"
+                f"intent_accuracy: {self.column} of {nth_row(row)} is {label!r}; expected the name or the "
+                f"index of a label"
             )
         try:
             return label_index(self._runner.config, self.model, label)
         except ConfigError as error:
-            raise DataError(f"intent_accuracy: {self.column} of row {row}: {error}") from error
+            raise DataError(f"intent_accuracy: {self.column} of {nth_row(row)}: {error}") from error

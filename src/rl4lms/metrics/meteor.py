@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any
 
 from nltk.stem.porter import PorterStemmer
@@ -26,6 +27,7 @@ from nltk.stem.porter import PorterStemmer
 from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.wordnet import installed_wordnet
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 
 _STEMMER = PorterStemmer()
@@ -55,6 +57,7 @@ class MeteorExactStem:
         self._synonyms = self._find_synonyms()
         self._alpha, self._beta, self._gamma = alpha, beta, gamma
         stages = "exact+stem+wordnet" if self.key == "meteor" else "exact+stem"
+        self._watch = Watch(self.key, SPACES)
         self.signature = signature(
             self.key, stages=stages, alpha=f"{alpha:g}", beta=f"{beta:g}", gamma=f"{gamma:g}", tokenize="treebank"
         )
@@ -68,6 +71,7 @@ class MeteorExactStem:
             DataError: a row has no reference.
         """
         references = check_references(self.key, references)
+        self._watch.look(chain.from_iterable(references), treebank_words)
         pairs = zip(completions, references, strict=True)
         return {
             self.key: [

@@ -27,13 +27,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 from rl4lms.metrics.rouge import lcs_length, places_of
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 
 MAX_ORDER = 4
@@ -90,7 +92,8 @@ class Parent:
         ] = "13a",
     ) -> None:
         self._column, self._recall_weight = column, recall_weight
-        self._words = words_13a if tokenize == "13a" else _words_between_spaces
+        self._words = words_13a if tokenize == "13a" else words_between_spaces
+        self._watch = Watch("parent", SPACES)
         weight = "auto" if recall_weight is None else f"{recall_weight:g}"
         self.signature = signature("parent", tokenize=tokenize, entailment="overlap", recall_weight=weight)
 
@@ -104,6 +107,7 @@ class Parent:
                 of texts.
         """
         references = check_references("parent", references)
+        self._watch.look(chain.from_iterable(references), self._words)
         if self._column not in columns:
             raise DataError(
                 f"parent needs the data column {self._column!r} with tables; name yours with the option column"
@@ -134,8 +138,8 @@ class Parent:
                 or not all(isinstance(part, str) for part in entry)
             ):
                 raise DataError(
-                    f"parent: {self._column} of row {row} is no list of [attribute, value] pairs or [head, relation, "
-                    f"tail] triples of texts"
+                    f"parent: {self._column} of {nth_row(row)} is no list of [attribute, value] pairs or [head, "
+                    f"relation, tail] triples of texts"
                 )
             values.append(self._words(entry[1]) if len(entry) == 2 else self._words(entry[0]) + self._words(entry[2]))
         return table_of(values)
@@ -225,5 +229,6 @@ def words_13a(text: str) -> Words:
     return tuple(_TOKENIZE_13A(text.strip().lower()).split())
 
 
-def _words_between_spaces(text: str) -> Words:
+def words_between_spaces(text: str) -> Words:
+    """Lower-cased words between white space."""
     return tuple(text.lower().split())

@@ -7,10 +7,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rl4lms.errors import MissingPartError, ModelError
+from rl4lms.errors import MissingPartError, UnreachableModelError
 from rl4lms.metrics.runner import ModelRunner, RunnerOptions
 
 Value = TypeVar("Value")
@@ -33,28 +32,10 @@ def load_runner(
     """
     try:
         return ModelRunner(auto_class, model, what, options, **others)
-    except ModelError as error:
-        if not Path(model).exists() and _is_out_of_reach(error):
-            raise MissingPartError(
-                f"the {what} {model!r}, which {metric} needs,",
-                "there is no such folder, and it could not be downloaded: get it where there is a network "
-                "(hf download <id> --local-dir <folder>) and name its folder with `model`, or leave the metric out",
-            ) from error
-        raise
-
-
-def _is_out_of_reach(error: BaseException) -> bool:
-    """Return whether the Hub did not answer. Unknown names on the Hub are something else, and so is what can only be a
-    folder.
-    """
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, LocalEntryNotFoundError):
-            return True
-        cause = cause.__cause__
-    return False
+    except UnreachableModelError as error:
+        raise MissingPartError(
+            f"the {what} {model!r}, which {metric} needs,", f"{error.remedy}; or leave the metric out"
+        ) from error
 
 
 class Memory(Generic[Value]):

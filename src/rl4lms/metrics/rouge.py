@@ -3,7 +3,9 @@
 The definitions are those of the `rouge-score` package (itself after ROUGE-1.5.5; Lin, 2004): the text is lower-cased,
 everything but letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1; of
 several references the best counts (or their mean), for each kind of ROUGE on its own. ROUGE-Lsum takes lines as
-sentences. A text without any such word scores 0, also against a reference without one.
+sentences, so that it is ROUGE-L where no text has several lines; `sentences: rules` finds sentences in them. A text
+without any such word scores 0, also against a reference without one: any text in another script than the Latin one,
+for which `tokenizer` has others. Both are told by a warning.
 
 What makes it faster than the package: stems are remembered by word and everything about a reference by its text, and
 the longest common subsequence is found with one big integer for a row of the table.
@@ -11,18 +13,24 @@ the longest common subsequence is found with one big integer for a row of the ta
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache, reduce
 from itertools import chain
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from nltk.stem.porter import PorterStemmer
 
+from rl4lms.metrics.sentences import sentences as split_sentences
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import Tokenizer, Watch, characters, check_tokenizer, unicode_words
+from rl4lms.metrics.words import tokenizer as named_tokenizer
 from rl4lms.plugins.options import Option
+
+_log = logging.getLogger(__name__)
 
 KEYS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -30,28 +38,59 @@ _WORD = re.compile(r"[a-z0-9]+")
 _STEMMER = PorterStemmer()  # nltk's own extensions included, as in rouge-score
 
 
+Stemmer = Annotated[bool, Option("compare Porter stems (English) of words longer than three letters")]
+References = Annotated[Literal["max", "mean"], Option("of several references the best counts, or their mean")]
+WordsOf = Annotated[
+    str,
+    Option(
+        "latin: a-z and 0-9 only, as rouge-score; unicode: words of any script; characters; or path/to/file.py:name, a "
+        "function from a text to its words"
+    ),
+]
+Sentences = Annotated[
+    Literal["lines", "rules"], Option("of ROUGE-Lsum: lines, as rouge-score; or found in each line by rules")
+]
+
+
 class _Rouge:
-    """What the two have in common: their options."""
+    """What the two have in common."""
 
     name: str
     higher_is_better = True
     needs_references = True
 
-    def __init__(
-        self,
-        stemmer: Annotated[bool, Option("compare Porter stems of words longer than three letters")] = True,
-        multi_reference: Annotated[
-            Literal["max", "mean"], Option("of several references the best counts, or their mean")
-        ] = "max",
-    ) -> None:
-        self._stemmer, self._over_references = stemmer, _OVER_REFERENCES[multi_reference]
-        self.signature = signature(self.name, stemmer=stemmer, refs=multi_reference)
+    def __init__(self, stemmer: bool, multi_reference: str, tokenizer: str, sentences: str, **shown: object) -> None:
+        lines = _lines if sentences == "lines" else split_sentences
+        self._words = Words(named_tokenizer(tokenizer, TOKENIZERS), stemmer, lines)
+        self._over_references = _OVER_REFERENCES[multi_reference]
+        self.signature = signature(self.name, stemmer=stemmer, refs=multi_reference, tok=tokenizer, **shown)
+        self._watch = watch(self.name)
+
+    @staticmethod
+    def check_options(tokenizer: str) -> None:
+        """Refuse a tokenizer that there is not."""
+        check_tokenizer(tokenizer, TOKENIZERS)
+
+    def _given(self, references: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        checked = check_references(self.name, references)
+        self._watch.look(chain.from_iterable(checked), self._words.tokenizer)
+        return checked
 
 
 class Rouge(_Rouge):
     """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`."""
 
     name = "rouge"
+
+    def __init__(
+        self,
+        stemmer: Stemmer = True,
+        multi_reference: References = "max",
+        tokenizer: WordsOf = "latin",
+        sentences: Sentences = "lines",
+    ) -> None:
+        super().__init__(stemmer, multi_reference, tokenizer, sentences, lsum=sentences)
+        self._told = sentences != "lines"
 
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
@@ -61,17 +100,29 @@ class Rouge(_Rouge):
         Raises:
             DataError: a row has no reference.
         """
-        references = check_references("rouge", references)
+        references = self._given(references)
+        self._tell_of_lines(completions, references)
         rows = []
         for completion, texts in zip(completions, references, strict=True):
-            candidate = prepared(completion, self._stemmer)
+            candidate = prepared(completion, self._words)
             scored = []
             for text in texts:
-                reference = prepared_reference(text, self._stemmer)
+                reference = prepared_reference(text, self._words)
                 one, two, longest = _scores(reference, candidate)
                 scored.append((one, two, longest, _lsum(reference, candidate, longest)))
             rows.append(map(self._over_references, zip(*scored, strict=True)))
         return dict(zip(KEYS, (list(values) for values in zip(*rows, strict=True)), strict=True))
+
+    def _tell_of_lines(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> None:
+        """Say once that ROUGE-Lsum is ROUGE-L: no text has several lines, and a reference has several sentences."""
+        if self._told or any("\n" in text.strip() for text in chain(completions, *references)):
+            return
+        if any(_has_sentences(text) for text in chain(*references)):
+            self._told = True
+            _log.warning(
+                "rouge: rougeLsum is rougeL here, because it takes lines as sentences and no text has several lines; "
+                "set sentences: rules to find the sentences in a line"
+            )
 
 
 class RougeCombined(_Rouge):
@@ -82,6 +133,11 @@ class RougeCombined(_Rouge):
 
     name = "rouge_combined"
 
+    def __init__(
+        self, stemmer: Stemmer = True, multi_reference: References = "max", tokenizer: WordsOf = "latin"
+    ) -> None:
+        super().__init__(stemmer, multi_reference, tokenizer, "lines")
+
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
     ) -> dict[str, list[float]]:
@@ -90,11 +146,11 @@ class RougeCombined(_Rouge):
         Raises:
             DataError: a row has no reference.
         """
-        references = check_references("rouge_combined", references)
+        references = self._given(references)
         values = []
         for completion, texts in zip(completions, references, strict=True):
-            candidate = prepared(completion, self._stemmer)
-            scored = [_scores(prepared_reference(text, self._stemmer), candidate) for text in texts]
+            candidate = prepared(completion, self._words)
+            scored = [_scores(prepared_reference(text, self._words), candidate) for text in texts]
             values.append(sum(map(self._over_references, zip(*scored, strict=True))) / 3)
         return {"rouge_combined": values}
 
@@ -128,16 +184,52 @@ class Prepared:
         return [places_of(line) for line in self.lines]
 
 
-def prepared(text: str, stemmer: bool) -> Prepared:
+class Words(NamedTuple):
+    """How a text becomes lines of words.
+
+    Attributes:
+        tokenizer: from a line to its words.
+        stemmer: whether words are replaced by their stems.
+        lines: from a text to its lines, or sentences.
+    """
+
+    tokenizer: Tokenizer
+    stemmer: bool
+    lines: Callable[[str], list[str]]
+
+
+def prepared(text: str, how: Words) -> Prepared:
     """Return the words of a text, or their stems."""
-    lines = (_WORD.findall(line) for line in text.lower().split("\n"))
-    return Prepared([_stem(word) for word in line] for line in lines) if stemmer else Prepared(lines)
+    lines = (list(how.tokenizer(line)) for line in how.lines(text))
+    return Prepared([_stem(word) for word in line] for line in lines) if how.stemmer else Prepared(lines)
 
 
 @lru_cache(maxsize=1 << 12)
-def prepared_reference(text: str, stemmer: bool) -> Prepared:
+def prepared_reference(text: str, how: Words) -> Prepared:
     """Return the same, kept: references come back in every iteration."""
-    return prepared(text, stemmer)
+    return prepared(text, how)
+
+
+def watch(metric: str) -> Watch:
+    """Return what tells of texts whose words the tokenizer loses."""
+    return Watch(metric, "set tokenizer: unicode, characters, or a function of your own (path/to/file.py:name)")
+
+
+def latin_words(text: str) -> list[str]:
+    """Return the words of rouge-score: a-z and digits."""
+    return _WORD.findall(text.lower())
+
+
+@lru_cache(maxsize=1 << 12)
+def _has_sentences(text: str) -> bool:
+    return len(split_sentences(text)) > 1
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n")
+
+
+TOKENIZERS: dict[str, Tokenizer] = {"latin": latin_words, "unicode": unicode_words, "characters": characters}
 
 
 def places_of(words: Sequence[str]) -> dict[str, int]:

@@ -4,18 +4,19 @@ NarrativeQA.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any
 
 from nltk.stem.porter import PorterStemmer
 
-from rl4lms.metrics.rouge import Prepared, lcs_length, places_of, union_hits
+from rl4lms.metrics.rouge import TOKENIZERS, Prepared, WordsOf, lcs_length, places_of, union_hits, watch
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import SPACES, Tokenizer, Watch, check_tokenizer
+from rl4lms.metrics.words import tokenizer as named_tokenizer
 from rl4lms.plugins.options import Option
 
-_WORD = re.compile(r"[a-z0-9]+")
 _STEMMER = PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM)
 
 
@@ -35,6 +36,7 @@ class CocoRougeL:
         self, beta: Annotated[float, Option("how much more recall counts than precision", gt=0)] = 1.2
     ) -> None:
         self._weight = beta**2
+        self._watch = Watch("coco_rouge_l", SPACES)
         self.signature = signature("coco_rouge_l", beta=beta)
 
     def __call__(
@@ -46,6 +48,7 @@ class CocoRougeL:
             DataError: a row has no reference.
         """
         references = check_references("coco_rouge_l", references)
+        self._watch.look(chain.from_iterable(references), str.split)
         return {"coco_rouge_l": [self._value(*row) for row in zip(completions, references, strict=True)]}
 
     def _value(self, completion: str, texts: tuple[str, ...]) -> float:
@@ -62,10 +65,10 @@ class RougeLMax:
     """ROUGE-L of py-rouge 1.1 under the key `rouge_l_max`, the best over the references, in [0, 1].
 
     Texts and references are cut after `max_words` words between white space; lines are sentences; everything is
-    lower-cased, everything but letters a-z and digits separates words, and words longer than three letters are stemmed
-    by Porter's original algorithm. Hits are the words of the reference on a longest common subsequence of its line with
-    any line of the text, each counted no more often than the text has the word. F = P R / ((1 - α) P + α R). The
-    original library calls py-rouge with one reference at a time and takes the best F.
+    lower-cased, everything but letters a-z and digits separates words (`tokenizer` has others), and words longer than
+    three letters are stemmed by Porter's original algorithm. Hits are the words of the reference on a longest common
+    subsequence of its line with any line of the text, each counted no more often than the text has the word.
+    F = P R / ((1 - α) P + α R). The original library calls py-rouge with one reference at a time and takes the best F.
 
     py-rouge takes the root of P and R that belongs to ROUGE-W for ROUGE-L, too. The original's recipes set
     `weight_factor: 1.2`, so its numbers are P^(1/1.2) and R^(1/1.2) in that formula, higher than ROUGE-L: 0.5 becomes
@@ -87,11 +90,19 @@ class RougeLMax:
         ] = 1.0,
         stemmer: Annotated[bool, Option("compare stems")] = True,
         max_words: Annotated[int | None, Option("words beyond this are cut off; null: none", ge=1)] = 100,
+        tokenizer: WordsOf = "latin",
     ) -> None:
         self._alpha, self._root, self._stemmer, self._max_words = alpha, 1 / weight_factor, stemmer, max_words
+        self._words = named_tokenizer(tokenizer, TOKENIZERS)
+        self._watch = watch("rouge_l_max")
         self.signature = signature(
-            "rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words
+            "rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words, tok=tokenizer
         )
+
+    @staticmethod
+    def check_options(tokenizer: str) -> None:
+        """Refuse a tokenizer that there is not."""
+        check_tokenizer(tokenizer, TOKENIZERS)
 
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
@@ -102,10 +113,12 @@ class RougeLMax:
             DataError: a row has no reference.
         """
         references = check_references("rouge_l_max", references)
+        self._watch.look(chain.from_iterable(references), self._words)
+        how = self._words, self._stemmer, self._max_words
         values = []
         for completion, texts in zip(completions, references, strict=True):
-            candidate = _prepared(completion, self._stemmer, self._max_words)
-            values.append(max(self._f(_reference(text, self._stemmer, self._max_words), candidate) for text in texts))
+            candidate = _prepared(completion, *how)
+            values.append(max(self._f(_reference(text, *how), candidate) for text in texts))
         return {"rouge_l_max": values}
 
     def _f(self, reference: Prepared, candidate: Prepared) -> float:
@@ -122,20 +135,20 @@ def _between_spaces(text: str) -> tuple[int, dict[str, int]]:
     return len(words), places_of(words)
 
 
-def _prepared(text: str, stemmer: bool, max_words: int | None) -> Prepared:
+def _prepared(text: str, tokenizer: Tokenizer, stemmer: bool, max_words: int | None) -> Prepared:
     lines, left = [], max_words
     for line in text.split("\n"):
         kept = line.split()[:left]
         if left is not None:
             left -= len(kept)
-        words = _WORD.findall(" ".join(kept).lower())
+        words = list(tokenizer(" ".join(kept)))
         lines.append([_stem(word) for word in words] if stemmer else words)
     return Prepared(lines)
 
 
 @lru_cache(maxsize=1 << 12)
-def _reference(text: str, stemmer: bool, max_words: int | None) -> Prepared:
-    return _prepared(text, stemmer, max_words)
+def _reference(text: str, tokenizer: Tokenizer, stemmer: bool, max_words: int | None) -> Prepared:
+    return _prepared(text, tokenizer, stemmer, max_words)
 
 
 @lru_cache(maxsize=1 << 16)

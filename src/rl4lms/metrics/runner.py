@@ -81,7 +81,7 @@ class ModelRunner:
         loaded: tuple[Any, list[str]] = load_pretrained(auto_class, model, failure, allow_pickle=options.allow_pickle)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                tokenizer_folder(model), truncation_side=truncation_side, trust_remote_code=False
+                tokenizer_folder(model, failure), truncation_side=truncation_side, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{failure}: {error}") from error

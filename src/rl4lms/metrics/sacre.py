@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from sacrebleu.metrics.ter import TER
 from rl4lms.metrics.bleu import Smoothing, corpus_value, resampled_sums
 from rl4lms.metrics.support import check_references
 from rl4lms.metrics.ter import Reference, count_edits
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
 
@@ -42,6 +44,7 @@ class _Adapter:
     """
 
     needs_references = True
+    _remedy = SPACES
     _most = 100.0  # rounding makes perfect texts a little better than that
 
     def __init__(
@@ -58,6 +61,7 @@ class _Adapter:
         self._sentence_options: Options = tuple((options | sentence).items())
         self.higher_is_better = {self._key: higher_is_better, self.reward_key: higher_is_better}
         self.signature = self._signatures(-1)
+        self._watch = Watch(key, self._remedy)
 
     def __call__(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]], **columns: Any
@@ -68,6 +72,7 @@ class _Adapter:
             DataError: a row has no reference.
         """
         references = check_references(self._key, references)
+        self._watch.look(chain.from_iterable(references), self._words)
         scorer, single = _scorer(self._make, self._options), _scorer(self._make, self._sentence_options)
         rows = self._statistics(completions, references)
         counts = {len(texts) for texts in references}
@@ -81,6 +86,10 @@ class _Adapter:
     def as_reward(self, key: str, value: float) -> float:
         """Return the value in [0, 1]."""
         return value / 100
+
+    def _words(self, text: str) -> list[str]:
+        words: list[str] = _scorer(self._make, self._options)._preprocess_segment(text).split()
+        return words
 
     def _statistics(
         self, completions: Sequence[str], references: Sequence[tuple[str, ...]]
@@ -114,6 +123,8 @@ class SacreBleu(_Adapter):
     0 for a text that shares no word with its references. As a reward: divided by 100.
     """
 
+    _remedy = "set tokenize: zh (Chinese) or char, or use chrf"
+
     def __init__(
         self,
         tokenize: Annotated[
@@ -141,9 +152,17 @@ class Chrf(_Adapter):
         word_order: Annotated[int, Option("word n-grams up to this length; 2: chrF++", ge=0)] = 0,
         beta: Annotated[int, Option("how much more recall counts than precision", ge=1)] = 2,
         lowercase: IgnoreCase = False,
+        eps_smoothing: Annotated[
+            bool,
+            Option("add a little to precision and recall, as chrF++.py and GEM do; else skip empty orders"),
+        ] = False,
     ) -> None:
         options = {"char_order": char_order, "word_order": word_order, "beta": beta, "lowercase": lowercase}
+        options["eps_smoothing"] = eps_smoothing
         super().__init__("chrf" + "+" * word_order, True, CHRF, options)
+
+    def _words(self, text: str) -> list[str]:
+        return list(text)  # whatever the script
 
 
 class Ter(_Adapter):
@@ -158,6 +177,7 @@ class Ter(_Adapter):
     that repeat words.
     """
 
+    _remedy = "set normalized and asian_support, or use chrf"
     _most = math.inf
 
     def __init__(

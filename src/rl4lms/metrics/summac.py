@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rl4lms.errors import ConfigError, DataError, MissingPartError, ModelError
+from rl4lms.errors import ConfigError, DataError, MissingPartError, ModelError, nth_row
 from rl4lms.metrics.pretrained import Memory, load_runner
 from rl4lms.metrics.runner import RunnerOptions
 from rl4lms.metrics.sentences import paragraphs, sentences
@@ -126,7 +126,9 @@ class _SummaC(RunnerOptions, ABC):
             )
         for row, text in enumerate(columns[self.source]):
             if not isinstance(text, str):
-                raise DataError(f"{self.key}: {self.source} of row {row} is {type(text).__name__}; expected a text")
+                raise DataError(
+                    f"{self.key}: {self.source} of {nth_row(row)} is {type(text).__name__}; expected a text"
+                )
         return [(text,) for text in columns[self.source]]
 
     def _probabilities(self, pairs: Iterable[Pair]) -> dict[Pair, list[float]]:

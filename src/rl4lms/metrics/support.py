@@ -7,7 +7,7 @@ from typing import Any
 
 import rl4lms
 from rl4lms.data.given import references_given
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, nth_row
 
 CORPUS = "whose references give the document frequencies: a split of the task, or a file of data"
 
@@ -35,9 +35,9 @@ def check_references(name: str, references: Sequence[Any]) -> list[tuple[str, ..
         DataError: a row has no reference, or something else than texts.
     """
     checked = references_given(name, references)
-    for number, texts in enumerate(checked, 1):
+    for row, texts in enumerate(checked):
         if not texts:
-            raise DataError(f"{name} compares with references, and row {number} has none")
+            raise DataError(f"{name} compares with references, and {nth_row(row)} has none")
     return checked
 
 

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from itertools import chain
+from typing import Annotated, Any, Literal
 
-from rl4lms.errors import DataError
-from rl4lms.metrics.parent import Score, Table, best_score, table_of, words_13a
+from rl4lms.errors import DataError, nth_row
+from rl4lms.metrics.parent import Score, Table, best_score, table_of, words_13a, words_between_spaces
 from rl4lms.metrics.sacre import SacreBleu
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue
 
@@ -45,10 +47,23 @@ class TottoParent:
     needs_references = True
     reward_key = "totto_parent"
 
-    def __init__(self, null_references: NullReferences = False) -> None:
+    def __init__(
+        self,
+        null_references: NullReferences = False,
+        tokenize: Annotated[
+            Literal["13a", "whitespace"],
+            Option("words of texts; 13a is that of ToTTo's script, whitespace that of its test. Tables are always 13a"),
+        ] = "13a",
+    ) -> None:
         self._at_least = 3 if null_references else 0
+        self._words = words_13a if tokenize == "13a" else words_between_spaces
+        self._watch = Watch("totto_parent", SPACES)
         self.signature = signature(
-            "totto_parent", tokenize="13a", entailment="overlap", recall_weight="auto", null_references=null_references
+            "totto_parent",
+            tokenize=tokenize,
+            entailment="overlap",
+            recall_weight="auto",
+            null_references=null_references,
         )
 
     def __call__(
@@ -69,6 +84,7 @@ class TottoParent:
             DataError: a row has no reference, a table is none, or a highlighted cell is not in it.
         """
         references = check_references("totto_parent", references)
+        self._watch.look(chain.from_iterable(references), self._words)
         nothing = [None] * len(completions)
         titles = zip(
             table_page_title or nothing, table_section_title or nothing, table_section_text or nothing, strict=True
@@ -79,7 +95,7 @@ class TottoParent:
         ):
             read = _table(row, cells, chosen, [page, section], around)
             scores.append(
-                best_score(words_13a(text), [words_13a(other) for other in _filled(texts, self._at_least)], read)
+                best_score(self._words(text), [self._words(other) for other in _filled(texts, self._at_least)], read)
             )
         values: dict[str, list[float | None]] = {}
         for name, subset in (
@@ -168,13 +184,12 @@ def _table(row: int, cells: Any, chosen: Any, titles: list[str | None], around: 
         highlighted = [words_13a(_value(cells[line][place])) for line, place in chosen]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(
-            f"totto_parent: table or highlighted_cells of row {row} is not as expected (rows of cells with a value; "
-            f"pairs of row and "
-            f"column index): {type(error).__name__}: {error}"
+            f"totto_parent: table or highlighted_cells of {nth_row(row)} is not as expected (rows of cells with a "
+            f"value; pairs of row and column index): {type(error).__name__}: {error}"
         ) from error
     except IndexError as error:
         raise DataError(
-            f"totto_parent: highlighted_cells of row {row} names a cell that its table does not have"
+            f"totto_parent: highlighted_cells of {nth_row(row)} names a cell that its table does not have"
         ) from error
     extra = [words_13a(title.replace("|", "-")) for title in titles if title]
     return Table(
@@ -197,9 +212,9 @@ def _flags(subset: Sequence[Any]) -> list[bool | None]:
     Raises:
         DataError: a row has something else.
     """
-    for number, flag in enumerate(subset, 1):
+    for row, flag in enumerate(subset):
         if str(flag).lower() not in _FLAGS:
-            raise DataError(f"totto: overlap_subset of row {number} must be true, false or null, got {flag!r}")
+            raise DataError(f"totto: overlap_subset of {nth_row(row)} must be true, false or null, got {flag!r}")
     return [_FLAGS[str(flag).lower()] for flag in subset]
 
 

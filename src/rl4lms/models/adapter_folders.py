@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
+from rl4lms.data import hub
 from rl4lms.errors import MissingExtraError, ModelError
 from rl4lms.models.lora import tied_names
 
@@ -100,6 +101,11 @@ def adapter_of(path: str, revision: str | None = None) -> AdapterFolder | None:
 
 def _found(path: str, name: str, revision: str | None) -> Path | None:
     """Return a file of a folder or of a repository on the Hub; None where it is not there, or the Hub is not."""
+    if not Path(path).is_dir() and hub.unreachable(path) is not None:
+        cached = hub.cached(path, revision)
+        if cached is None:
+            return None
+        path = cached
     if Path(path).is_dir():
         return Path(path) / name if (Path(path) / name).is_file() else None
     quiet = dict.fromkeys(("gated_repo", "missing_entries", "connection_errors"), False)

@@ -23,7 +23,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import ConfigError, ModelError
+from rl4lms.data import hub
+from rl4lms.errors import ConfigError, ModelError, UnreachableModelError
 from rl4lms.models.adapter_folders import AdapterFolder, adapter_of, merge_adapter
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
@@ -78,12 +79,14 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     Raises:
         ModelError: not a language model, or not loadable; the message names the path and the cause.
     """
-    path, adapter = config.path, adapter_of(config.path, config.revision)
+    path = here(config.path, f"model.path: cannot load {config.path!r} as a language model", config.revision)
+    adapter = adapter_of(path, config.revision)
     base, revision = (path, config.revision) if adapter is None else adapter.model()
     of = "" if adapter is None else f", the base of the adapter {path!r},"
     what = f"model.path: cannot load {base!r}{of} as a language model"
     if adapter is not None and adapter.task_type == "SEQ_CLS":
         raise ModelError(f"model.path: {path!r} is the adapter of a classifier; name one of a language model")
+    base = here(base, what, revision)
     try:
         hf_config = AutoConfig.from_pretrained(base, trust_remote_code=False, revision=revision)
         kind = (
@@ -131,6 +134,28 @@ def _is_sinusoidal(table: Tensor) -> bool:
     return fits(first) and fits(table.detach().float())
 
 
+def here(path: str, what: str, revision: str | None = None) -> str:
+    """Return what to give to `from_pretrained`: the path, or, where the Hub does not answer, the folder of its cache.
+
+    The Hub is asked once here; transformers asks five times for each file, also for those that need not be there.
+
+    Args:
+        path: Hub id or folder.
+        what: begins the message.
+        revision: of a Hub id.
+
+    Raises:
+        UnreachableModelError: the Hub does not answer, and its cache does not have the model.
+    """
+    why = hub.unreachable(path)
+    if why is None:
+        return path
+    folder = hub.cached(path, revision)
+    if folder is None:
+        raise UnreachableModelError(what, hub.not_here(path, why))
+    return folder
+
+
 def load_pretrained(
     loader: Any, path: str, what: str, *, allow_pickle: bool = False, **options: Any
 ) -> tuple[PreTrainedModel, list[str]]:
@@ -150,6 +175,7 @@ def load_pretrained(
     Raises:
         ModelError: it cannot be loaded.
     """
+    path = here(path, what, options.get("revision"))
     adapter = adapter_of(path, options.get("revision"))
     if adapter is not None:
         return _load_adapted(loader, adapter, what, allow_pickle=allow_pickle, **options)
@@ -210,10 +236,13 @@ def _load_adapted(
     return lm if dtype is None else lm.to(dtype), [name for name in missing if name not in brought]
 
 
-def tokenizer_folder(path: str, revision: str | None = None) -> str:
-    """Return where the tokenizer of a model is: with the base of an adapter that has none of its own."""
+def tokenizer_folder(path: str, what: str, revision: str | None = None) -> str:
+    """Return where the tokenizer of a model is, for `from_pretrained`: with the base of an adapter that has none of its
+    own. Arguments and errors are those of `here`.
+    """
+    path = here(path, what, revision)
     adapter = adapter_of(path, revision)
-    return path if adapter is None else adapter.tokenizer
+    return path if adapter is None or adapter.tokenizer == path else here(adapter.tokenizer, what)
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -222,8 +251,9 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none.
     """
-    path = config.tokenizer or tokenizer_folder(config.path, config.revision)
+    path = config.tokenizer or config.path
     missing = f"model.tokenizer: no tokenizer in {path!r}; name one with model.tokenizer"
+    path = tokenizer_folder(path, f"model.tokenizer: cannot load the tokenizer of {path!r}", config.revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.advantages import place_last
 from rl4lms.core.padding import unpad
 from rl4lms.data.given import references_given, texts_given
-from rl4lms.errors import RewardError
+from rl4lms.errors import RewardError, nth_row
 from rl4lms.metrics.call import check_columns, comparable, metric_attribute, name_of, spread
 from rl4lms.plugins import calling
 from rl4lms.rewards import guard
@@ -203,10 +203,11 @@ def checked(
             continue
         if dense and size is None:
             raise RewardError(
-                f"{owner}: row {i} is {_shown(row)} where other rows are lists; return one list per completion, or none"
+                f"{owner}: {nth_row(i)} is {_shown(row)} where other rows are lists; return one list per "
+                f"completion, or none"
             )
         if dense and size != length:
-            raise RewardError(f"{owner}: row {i} has {size} values for the {length} tokens of its completion")
+            raise RewardError(f"{owner}: {nth_row(i)} has {size} values for the {length} tokens of its completion")
         numbers = (
             [_number(owner, value, i, t, completions[i]) for t, value in enumerate(_items(owner, row))] if dense else []
         )
@@ -215,16 +216,12 @@ def checked(
         if not wrong:
             scores.append([float(number) for number in numbers] if dense else float(numbers[0]))
             continue
-        where = _where(i, wrong[0][0] if dense else None)
+        where = nth_row(i, wrong[0][0] if dense else None)
         message = f"{owner}: {where} is {wrong[0][1]}; rewards are finite numbers, or None to leave a row out"
         found.append(Fault("non_finite", message, i, completions[i]))
         constant = replacement(faults, found[-1])
         scores.append(_on_last(constant, length) if dense and constant is not None else constant)
     return RewardOutput(scores, dense, faults=tuple(found))
-
-
-def _where(row: int, token: int | None) -> str:
-    return f"row {row}" if token is None else f"row {row}, token {token}"
 
 
 def _on_last(value: float, length: int) -> list[float]:
@@ -254,14 +251,15 @@ def _items(owner: str, value: Any) -> list[Any]:
 
 def _number(owner: str, value: Any, row: int, token: int | None, completion: str) -> float:
     """Return a number as Python has it; arrays without dimensions and numbers of other libraries count as one."""
-    where = f"{owner}: {_where(row, token)}"
     if hasattr(value, "tolist") and _size(value) is None:
         try:
             value = value.tolist()
         except Exception as error:
-            raise RewardError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+            where = nth_row(row, token)
+            raise RewardError(f"{owner}: {where} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(value, int | float):
-        raise RewardError(f"{where} is {_shown(value)}; expected a number (completion {quoted(completion)})")
+        where = nth_row(row, token)
+        raise RewardError(f"{owner}: {where} is {_shown(value)}; expected a number (completion {quoted(completion)})")
     return value
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from rl4lms.errors import ConfigError, RewardError
+from rl4lms.errors import ConfigError, RewardError, nth_row
 from rl4lms.plugins.component import Block, Component
 from rl4lms.plugins.options import Option
 from rl4lms.rewards.call import RewardOutput
@@ -104,7 +104,7 @@ class Sum(_Parts):
 
     def _dense_row(self, terms: Sequence[Any], row: int, length: int) -> list[float]:
         if not length:
-            raise RewardError(f"reward 'sum': completion {row} has no tokens to put a score on")
+            raise RewardError(f"reward 'sum': {nth_row(row)} has no tokens to put a score on")
         total = [0.0] * length
         for weight, term in zip(self._weights, terms, strict=True):
             if isinstance(term, list):

@@ -39,9 +39,10 @@ class Fault:
     completion: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the fault as a line of `faults.jsonl`."""
+        """Return the fault as a line of `faults.jsonl`, whose row counts from 1, as that of its message does."""
         shown = None if self.completion is None else self.completion[:_SHOWN]
-        return asdict(self) | {"completion": shown}
+        row = None if self.row is None else self.row + 1
+        return asdict(self) | {"row": row, "completion": shown}
 
 
 def counts(faults: Iterable[Fault]) -> dict[str, float]:

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.metrics.coverage import Concepts, concepts_of, missing_concepts
+from rl4lms.metrics.words import Watch
 from rl4lms.plugins.options import Option
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+# Chinese and Japanese characters are words: they have no spaces between.
+_HAN_KANA = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_HAN_KANA}]|(?:(?![{_HAN_KANA}])\w)+|[^\w\s]")
 
 
 class LengthPenalty:
@@ -30,6 +33,7 @@ class LengthPenalty:
     ) -> None:
         self.check_options(at_least, at_most)
         self._unit, self._at_least, self._at_most, self._slope = unit, at_least, at_most, slope
+        self._watch = Watch("length_penalty", "set unit: characters or tokens")
 
     @staticmethod
     def check_options(at_least: int, at_most: int | None) -> None:
@@ -42,6 +46,8 @@ class LengthPenalty:
     def __call__(
         self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **columns: Any
     ) -> list[float]:
+        if self._unit == "words":
+            self._watch.look(completions, str.split)
         texts: Sequence[Any] = completion_ids if self._unit == "tokens" else completions
         lengths = [len(text.split()) if self._unit == "words" else len(text) for text in texts]
         return [max(-1.0, -self._slope * self._off(length)) for length in lengths]
@@ -54,7 +60,7 @@ class LengthPenalty:
 class RepetitionPenalty:
     """Minus the share of a completion's n-grams that occurred in it before, in [-1, 0].
 
-    Words are lower-cased, punctuation marks are words.
+    Words are lower-cased, punctuation marks and Chinese and Japanese characters are words.
     """
 
     in_background = True

@@ -400,7 +400,7 @@ def _load(
     failure = f"cannot load {base!r} as a {'classifier' if kind == 'labels' else 'reward model'}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder(base), truncation_side=truncation_side, trust_remote_code=False
+            tokenizer_folder(base, failure), truncation_side=truncation_side, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error

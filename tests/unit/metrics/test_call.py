@@ -109,9 +109,9 @@ def test_numbers_of_other_libraries(values):
     ("returned", "error", "message"),
     [
         ({"x": [1.0, 2.0]}, DataError, "x has 2 values for 3"),
-        ({"x": [1.0, "2", 2.0]}, DataError, "row 1 is '2'"),
+        ({"x": [1.0, "2", 2.0]}, DataError, "row 2 is '2'"),
         ({"x": "abc"}, DataError, "x is str"),
-        ({"x": [1.0, float("nan"), 2.0]}, NonFiniteError, "row 1 is nan"),
+        ({"x": [1.0, float("nan"), 2.0]}, NonFiniteError, "row 2 is nan"),
         ({"x": float("inf")}, NonFiniteError, "x is inf"),
         ({1: [1.0, 2.0, 3.0]}, DataError, "key 1"),
         ([1.0, 2.0, 3.0], DataError, "mapping"),
@@ -124,6 +124,19 @@ def test_other_results_are_refused(returned, error, message):
     with pytest.raises(error, match=message) as caught:
         compute(broken, **BATCH)
     assert "'broken'" in str(caught.value)
+
+
+def test_rows_are_counted_among_those_that_the_metric_gets_and_the_message_says_so():
+    class Picky:
+        needs_references = True
+
+        def __call__(self, completions, references):
+            raise DataError("picky: row 1 is wrong")
+
+    with pytest.raises(DataError, match=r"^picky: row 1 is wrong \(counted without the rows that have no reference\)$"):
+        compute(Picky(), **BATCH | {"references": [None, ("a",), ("b",)]})
+    with pytest.raises(DataError, match=r"^picky: row 1 is wrong$"):
+        compute(Picky(), **BATCH | {"references": [("c",), ("a",), ("b",)]})
 
 
 def test_wrong_batches_are_refused():

@@ -114,7 +114,7 @@ def test_errors_for_users():
     with pytest.raises(DataError, match="needs the data column 'words'"):
         metric(completions=["a"], concepts=[["a"]])
     for wrong in (None, 3, [3], {"a": 1}):
-        with pytest.raises(DataError, match="words of row 1 is"):
+        with pytest.raises(DataError, match="words of row 2 is"):
             metric(completions=["a", "a"], words=[["a"], wrong])
     assert metric.signature.startswith("concept_coverage|inflect:yes|")
 

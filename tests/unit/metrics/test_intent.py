@@ -86,11 +86,11 @@ def test_wanted_labels_that_are_missing_or_wrong(bert):
     batch = {"prompts": ["w1"], "completions": ["w2"]}
     with pytest.raises(DataError, match="needs the data column 'intent' with the wanted labels; there are: act"):
         metric(**batch, act=[1])
-    with pytest.raises(DataError, match="intent of row 0 is None; expected the name or the index of a label"):
+    with pytest.raises(DataError, match="intent of row 1 is None; expected the name or the index of a label"):
         metric(**batch, intent=[None])
-    with pytest.raises(DataError, match=r"row 0: .* has no label 4"):
+    with pytest.raises(DataError, match=r"row 1: .* has no label 4"):
         metric(**batch, intent=[4])
-    with pytest.raises(DataError, match=r"row 0: .* did you mean 'question'"):
+    with pytest.raises(DataError, match=r"row 1: .* did you mean 'question'"):
         metric(**batch, intent=["questoin"])
 
 

@@ -103,7 +103,7 @@ def test_errors_for_users():
     with pytest.raises(DataError, match="parent needs the data column 'cells'"):
         metric(["a"], [("a",)], table=[TABLE])
     for wrong in (None, "name: ann", [["name"]], [["name", 3]], ["ab"], {"name": "ann"}):
-        with pytest.raises(DataError, match="cells of row 1 is no list"):
+        with pytest.raises(DataError, match="cells of row 2 is no list"):
             metric(["a", "a"], [("a",), ("a",)], cells=[TABLE, wrong])
     with pytest.raises(DataError, match="row 1 has none"):
         metric(["a"], [()], cells=[TABLE])

@@ -94,5 +94,5 @@ def test_empty_texts_score_zero_and_missing_references_are_an_error(metric):
 
 
 def test_signature_names_the_options():
-    assert Rouge(stemmer=False).signature.startswith("rouge|stemmer:no|refs:max|version:rl4lms-")
+    assert Rouge(stemmer=False).signature.startswith("rouge|stemmer:no|refs:max|tok:latin|lsum:lines|version:rl4lms-")
     assert RougeCombined(multi_reference="mean").signature.startswith("rouge_combined|stemmer:yes|refs:mean|")

@@ -131,7 +131,7 @@ def test_where_the_source_comes_from(overlap):
         DataError, match="no data column 'article' to take sources from; there are: prompts, references, text"
     ):
         metric(prompts=[""], completions=[TEXT], references=[()], text=[SOURCE])
-    with pytest.raises(DataError, match="article of row 0 is list; expected a text"):
+    with pytest.raises(DataError, match="article of row 1 is list; expected a text"):
         one(metric, article=[[SOURCE]])
 
 

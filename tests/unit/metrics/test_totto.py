@@ -115,12 +115,12 @@ def test_rows_without_titles():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"highlighted_cells": [[9, 0]]}, "row 1 names a cell that its table does not have"),
-        ({"highlighted_cells": [3]}, "table or highlighted_cells of row 1 is not as expected"),
-        ({"highlighted_cells": None}, "of row 1 is not as expected"),
-        ({"table": [["a", "b"]]}, "of row 1 is not as expected"),
-        ({"table": [[{"text": "a"}]]}, "of row 1 is not as expected.*KeyError"),
-        ({"table": [[{"value": 3}]]}, "of row 1 is not as expected"),
+        ({"highlighted_cells": [[9, 0]]}, "row 2 names a cell that its table does not have"),
+        ({"highlighted_cells": [3]}, "table or highlighted_cells of row 2 is not as expected"),
+        ({"highlighted_cells": None}, "of row 2 is not as expected"),
+        ({"table": [["a", "b"]]}, "of row 2 is not as expected"),
+        ({"table": [[{"text": "a"}]]}, "of row 2 is not as expected.*KeyError"),
+        ({"table": [[{"value": 3}]]}, "of row 2 is not as expected"),
     ],
 )
 def test_malformed_tables(change, message):

@@ -178,7 +178,8 @@ def test_a_signature_that_cannot_be_read_is_refused():
 
 
 def test_a_metric_as_a_reward_has_a_key_that_says_which_of_its_values():
-    assert option_names(reward_options_model("rouge")) == {"stemmer", "multi_reference", "key"}
+    names = {"stemmer", "multi_reference", "tokenizer", "sentences", "key"}
+    assert option_names(reward_options_model("rouge")) == names
     key = {f.alias: f for f in reward_options_model("classifier").model_fields.values()}[
         "key"
     ]  # not the name of its result in logs

@@ -90,7 +90,7 @@ def test_mistakes():
         combined({"reward": "ones", "wight": 1})
     with pytest.raises(ConfigError, match="weight"):
         combined({"reward": "ones", "weight": float("nan")})
-    with pytest.raises(RewardError, match="completion 0 has no tokens"):
+    with pytest.raises(RewardError, match="row 1 has no tokens"):
         score(combined({"reward": "dense_ones"}, {"reward": "ones"}), **BATCH | {"completion_ids": [[], [1]]})
     registry.rewards.register("broken_part", lambda completions: [1.0])
     with pytest.raises(RewardError, match="1 value for 2"):

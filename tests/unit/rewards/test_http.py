@@ -155,7 +155,7 @@ def test_a_null_leaves_a_row_out_and_is_asked_for_again(server):
 
 def test_numbers_that_are_not_finite_follow_their_own_policy(server):
     server.plan = [b'{"scores": [NaN]}']
-    with pytest.raises(RewardError, match="row 0 is nan"):
+    with pytest.raises(RewardError, match="row 1 is nan"):
         score(http(server), **batch("a"), faults=MASK)
     server.plan = [b'{"scores": [NaN]}']
     reward = http(server)

@@ -105,3 +105,24 @@ def test_the_preference_reward_of_the_paper_can_be_written_down():
         "preference/concept_penalty",
         "rouge_combined",
     }
+
+
+CHINESE = "猫坐在窗边看鸟"
+
+
+def test_repetition_in_a_text_without_spaces():
+    penalty = build({"name": "repetition_penalty", "n": 2})
+    once, twice = penalty(completions=[CHINESE, CHINESE * 2])
+    assert once == 0
+    assert twice == pytest.approx(7 / 13 - 1)  # 13 pairs, of which 7 differ
+    assert penalty(completions=["a_b c猫d, a_b c猫d"]) == [pytest.approx(5 / 8 - 1)]  # words a_b, c, 猫, d and a comma
+
+
+def test_the_length_in_words_of_a_text_without_spaces_is_told(caplog):
+    given = {"completions": [CHINESE], "completion_ids": [[1, 2]]}
+    for unit in ("characters", "tokens"):
+        build({"name": "length_penalty", "at_least": 1, "unit": unit})(**given)
+    assert not caplog.records
+    build({"name": "length_penalty", "at_least": 1})(**given)
+    assert "length_penalty: the tokenizer takes 1 texts" in caplog.text
+    assert "set unit: characters or tokens" in caplog.text

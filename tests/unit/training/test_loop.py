@@ -78,7 +78,7 @@ def test_every_reward_none_is_not_an_update(tmp_path: Path) -> None:
 def test_nan_in_a_reward_stops_the_run(tmp_path: Path, value: float) -> None:
     loop = small_loop(tmp_path)
     loop.reward = lambda completions, **columns: [value] * len(completions)
-    with pytest.raises(RewardError, match=rf"^iteration 1: .*row 0 is {value}.*no checkpoint was written yet"):
+    with pytest.raises(RewardError, match=rf"^iteration 1: .*row 1 is {value}.*no checkpoint was written yet"):
         loop.run()
 
 

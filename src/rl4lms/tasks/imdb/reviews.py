@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rl4lms.data.files import read_rows
-from rl4lms.errors import DataError
+from rl4lms.data.hub import load_dataset
+from rl4lms.errors import DataError, nth_row
 
 Row = tuple[str, bool]  # text, positive
 
@@ -90,19 +91,16 @@ def _row(row: dict[str, Any], where: str) -> Row:
 
 
 def _from_hub(path: str) -> dict[str, list[Row]]:
-    import datasets
-
     try:
-        splits = datasets.load_dataset(path)
-    except (OSError, ValueError) as error:  # no network, no such data set, no access
+        splits = load_dataset(path)
+    except DataError as error:
         raise DataError(
-            f"the reviews {path!r} cannot be loaded from the Hub ({error}); "
-            "name a local folder, .zip, .jsonl or .csv with `path`, or use edition: mini"
+            f"the reviews {error}; or name a local folder, .zip, .jsonl or .csv with `path`, or use edition: mini"
         ) from error
     missing = {"train", "test"} - set(splits)
     if missing:
         raise DataError(f"{path}: has no split {' and '.join(sorted(missing))}; found {', '.join(splits)}")
     return {
-        name: [_row(row, f"{path}, {name} row {number}") for number, row in enumerate(splits[name])]
+        name: [_row(row, f"{path}, {name} {nth_row(number)}") for number, row in enumerate(splits[name])]
         for name in ("train", "test")
     }
