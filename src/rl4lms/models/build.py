@@ -18,7 +18,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ModelError
-from rl4lms.models.families import check_family
 from rl4lms.models.loading import DTYPES, load_lm, load_tokenizer, special_tokens
 from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
@@ -63,7 +62,6 @@ def build_models(
     def wrap(model: PreTrainedModel, adapter: str | None = None) -> Policy:
         return Policy(model, tokens, adapter, autocast)
 
-    check_family(lm, wrap(lm).family, 1e-3 if config.dtype == "float32" else 0.5)
     if config.lora is not None:
         names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
         add_adapters(lm, config.lora, names)

@@ -3,7 +3,7 @@
 The rest of the library sees two operations: hidden states of the positions that predict completion tokens, and the
 output head. The head is the model's *own* `forward` with its trunk replaced by a stub that hands over given hidden
 states, so that biases (Marian), scalings (tied T5), transforms (BERT) and soft caps (Gemma) are applied whatever the
-family. `check_family` compares the result with the plain forward of the model when it is loaded.
+family. `family_check` compares the result with the plain forward of the model when it is loaded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import roomy_cache
 
-_TRUNK_NAMES = ("model", "encoder", "decoder")
+
+@dataclass
+class _TrunkOutput(ModelOutput):
+    """What a trunk hands its head: the hidden states, and None for every other field a head reads (router logits, past
+    keys, attentions).
+    """
+
+    last_hidden_state: Tensor | None = None
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 class _Stub(nn.Module):
@@ -31,12 +42,8 @@ class _Stub(nn.Module):
 
     hidden: Tensor
 
-    def __init__(self, output: type[ModelOutput] = BaseModelOutputWithPastAndCrossAttentions) -> None:
-        super().__init__()
-        self.output = output
-
     def forward(self, *args: Any, **kwargs: Any) -> ModelOutput:
-        return self.output(last_hidden_state=self.hidden)
+        return _TrunkOutput(last_hidden_state=self.hidden)
 
     @property
     def decoder(self) -> _Stub:
@@ -44,11 +51,18 @@ class _Stub(nn.Module):
         return self
 
 
-def _with_stub(lm: PreTrainedModel, stub: _Stub, names: tuple[str, ...]) -> PreTrainedModel:
-    """Return a shallow copy of `lm` (shared parameters) whose named children are the stub."""
+def _with_stub(lm: PreTrainedModel, stub: _Stub, trunks: tuple[nn.Module, ...]) -> PreTrainedModel:
+    """Return a shallow copy of `lm` (shared parameters) whose trunks are the stub."""
     headed = copy.copy(lm)
-    headed.__dict__["_modules"] = {name: stub if name in names else child for name, child in lm._modules.items()}
+    headed.__dict__["_modules"] = {
+        name: stub if any(child is trunk for trunk in trunks) else child for name, child in lm._modules.items()
+    }
     return headed
+
+
+def _trunks(lm: PreTrainedModel) -> tuple[PreTrainedModel, ...]:
+    """Return the children of `lm` that are models: what lies between the token ids and the output head."""
+    return tuple(child for child in lm.children() if isinstance(child, PreTrainedModel))
 
 
 def _accepts(module: nn.Module, name: str) -> bool:
@@ -101,14 +115,11 @@ class DecodeState:
 
     def repeat(self, n: int) -> None:
         """Repeat every row n times, consecutively."""
-        self.cache.batch_repeat_interleave(n)
-        self.mask, self.counted = self.mask.repeat_interleave(n, 0), self.counted.repeat_interleave(n, 0)
-        if self.encoder_hidden is not None:
-            self.encoder_hidden = self.encoder_hidden.repeat_interleave(n, 0)
+        self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(n))
 
     def select(self, rows: Tensor) -> None:
-        """Keep the given rows, int64 (b,)."""
-        self.cache.batch_select_indices(rows)
+        """Make the given rows, int64 (b,), the batch; a row may be given several times."""
+        self.cache.reorder_cache(rows)  # the one selection that caches of all kinds have, for beams
         self.mask, self.counted = self.mask[rows], self.counted[rows]
         if self.encoder_hidden is not None:
             self.encoder_hidden = self.encoder_hidden[rows]
@@ -120,15 +131,18 @@ class CausalFamily:
     padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel) -> None:
-        trunk = getattr(lm, lm.base_model_prefix, None)
-        if trunk is None or trunk is lm:
+        trunks = _trunks(lm)
+        if len(trunks) != 1:
+            raise ModelError(f"{type(lm).__name__} is not one trunk and an output head; this family is not supported")
+        self.trunk = trunks[0]
+        self.positions = _Positions(self.trunk)
+        self.cache_name = next((n for n in ("past_key_values", "cache_params") if _accepts(self.trunk, n)), None)
+        if self.cache_name is None:
             raise ModelError(
-                f"{type(lm).__name__} has no separate trunk `{lm.base_model_prefix}`; this family is not supported"
+                f"{type(lm).__name__} keeps no key-value cache to sample with; this family is not supported"
             )
-        self.trunk = trunk
-        self.positions = _Positions(trunk)
         self._stub = _Stub()
-        self._headed = _with_stub(lm, self._stub, (lm.base_model_prefix,))
+        self._headed = _with_stub(lm, self._stub, trunks)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
@@ -175,8 +189,8 @@ class CausalFamily:
             prompt_mask,
             self.positions(prompt_ids, prompt_mask),
             prompt_mask if padded else None,
-            past_key_values=cache,
             use_cache=True,
+            **{self.cache_name: cache},
         )
         ones = torch.ones(len(prompt_ids), budget, dtype=torch.bool, device=prompt_ids.device)
         counted = self.positions.counted(prompt_ids, prompt_mask).sum(-1)
@@ -191,7 +205,7 @@ class CausalFamily:
         state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
         mask = state.mask[:, : state.length]
         out = self._run(
-            ids, mask, positions, mask if state.padded else None, past_key_values=state.cache, use_cache=True
+            ids, mask, positions, mask if state.padded else None, use_cache=True, **{self.cache_name: state.cache}
         )
         return out.last_hidden_state[:, -1]
 
@@ -201,7 +215,9 @@ class CausalFamily:
         else:  # ALiBi models derive positions from the mask, so they always need it
             attention_mask = mask
         kwargs.setdefault("use_cache", False)
-        return self.trunk(input_ids=ids, attention_mask=attention_mask, **kwargs)
+        if attention_mask is not None:
+            kwargs["attention_mask"] = attention_mask.long()  # as tokenizers give it: some models compute 1 - mask
+        return self.trunk(input_ids=ids, **kwargs)
 
 
 class EncoderDecoderFamily:
@@ -216,38 +232,30 @@ class EncoderDecoderFamily:
     def __init__(self, lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> None:
         self.lm = lm
         self.prefix = decoder_prefix
-        self.encoder = lm.get_encoder()
-        decoder = lm.get_decoder()
-        # BART's kin call one `model` that holds encoder and decoder; T5's call the two themselves.
-        self._stub = _Stub(Seq2SeqModelOutput if "model" in lm._modules else BaseModelOutputWithPastAndCrossAttentions)
-        if (
-            isinstance(decoder, PreTrainedModel)
-            and hasattr(decoder, "get_output_embeddings")
-            and lm.config.model_type == "encoder-decoder"
-        ):
-            # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
-            self.decoder = getattr(decoder, decoder.base_model_prefix)
-            self._headed = _with_stub(decoder, self._stub, (decoder.base_model_prefix,))
-            self.positions: _Positions | None = _Positions(self.decoder)
+        self.encoder, self.decoder = lm.get_encoder(), lm.get_decoder()
+        self.positions: _Positions | None = None
+        # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
+        self._own = CausalFamily(self.decoder) if self.decoder.get_output_embeddings() is not None else None
+        if self._own is not None:
+            self.decoder, self.positions = self._own.trunk, self._own.positions
         else:
-            self.decoder = decoder
-            self._headed = _with_stub(lm, self._stub, _TRUNK_NAMES)
-            self.positions = None
+            self._stub = _Stub()
+            self._headed = _with_stub(lm, self._stub, _trunks(lm))
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
+        if self._own is not None:
+            return self._own.head(hidden)
         self._stub.hidden = hidden[None]
         dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        if self.positions is not None:
-            return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
-        encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
+        encoded = BaseModelOutput(last_hidden_state=hidden[None])
         return self._headed(
             input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False
         ).logits.squeeze(0)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
-        return list(self._headed.parameters())
+        return list(self._headed.parameters()) if self._own is None else self._own.head_parameters()
 
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
@@ -267,7 +275,8 @@ class EncoderDecoderFamily:
         encoded = self._encode(prompt_ids, prompt_mask)
         ids = self._start(len(prompt_ids), prompt_ids.device)
         cache = EncoderDecoderCache(
-            roomy_cache(self.decoder.config, len(self.prefix) + budget), DynamicCache(config=self.decoder.config)
+            roomy_cache(self.decoder.config, len(self.prefix) + budget),
+            DynamicCache(),  # without the config, whose sliding windows are not of the encoder's states
         )
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
         return DecodeState(
@@ -298,7 +307,7 @@ class EncoderDecoderFamily:
         return self.positions(ids, torch.ones_like(ids, dtype=torch.bool), before)
 
     def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
-        encoded = self.encoder(input_ids=prompt_ids, attention_mask=prompt_mask).last_hidden_state
+        encoded = self.encoder(input_ids=prompt_ids, attention_mask=prompt_mask.long()).last_hidden_state
         # EncoderDecoderModel projects where encoder and decoder differ in width.
         projection = getattr(self.lm, "enc_to_dec_proj", None)
         return encoded if projection is None else projection(encoded)
@@ -308,49 +317,6 @@ class EncoderDecoderFamily:
     ) -> Any:
         if positions is not None:
             kwargs["position_ids"] = positions
-        return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
-
-
-Family = CausalFamily | EncoderDecoderFamily
-
-
-def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
-    """Return the family of a loaded model; `decoder_prefix` is ignored by decoder-only models."""
-    return EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
-
-
-@torch.no_grad()
-def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -> None:
-    """Compare trunk and head, on padded rows, with the model's own forward on each row alone.
-
-    Raises:
-        ModelError: they differ by more than `tolerance` in some log-probability, so training would not optimise this
-            model.
-    """
-    device = next(lm.parameters()).device
-    vocab_size = lm.get_output_embeddings().weight.shape[0]
-    ids = torch.arange(3, 9, device=device)[None].expand(2, -1) % vocab_size
-    prompt_mask = torch.ones(2, 4, dtype=torch.bool, device=device)
-    prompt_mask[1, :2] = False
-    if family.padding_side == "right":
-        prompt_mask = prompt_mask.flip(-1)
-    completion, full = ids[:, 4:], torch.ones(2, 2, dtype=torch.bool, device=device)
-    hidden = family.hidden(ids[:, :4], prompt_mask, completion, full)
-    for row in range(2):
-        prompt = ids[row : row + 1, :4][:, prompt_mask[row]]
-        if isinstance(family, EncoderDecoderFamily):
-            start = torch.tensor([family.prefix], device=device)
-            target = torch.cat([start, completion[row : row + 1, :-1]], dim=1)
-            logits = lm(input_ids=prompt, decoder_input_ids=target, use_cache=False).logits[0]
-        else:
-            logits = lm(input_ids=torch.cat([prompt, completion[row : row + 1, :-1]], dim=1), use_cache=False).logits[0]
-        expected = logits[-2:].float().log_softmax(-1)
-        got = family.head(hidden[2 * row : 2 * row + 2]).float().log_softmax(-1)
-        error = float((expected - got).abs().max())
-        if not error <= tolerance:
-            raise ModelError(
-                f"{type(lm).__name__}: log-probabilities of padded rows differ from the model's own forward by "
-                f"{error:.2g} nats "
-                f"(allowed: {tolerance:g}). This model handles padding, positions or its output head in a way that is "
-                f"not supported."
-            )
+        return self.decoder(
+            input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask.long(), **kwargs
+        )

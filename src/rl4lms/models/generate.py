@@ -18,7 +18,7 @@ from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
 from rl4lms.core.logprobs import softmax_and_log_z
 from rl4lms.core.sampling import draw
-from rl4lms.models.families import Family
+from rl4lms.models.family_check import Family
 from rl4lms.models.loading import SpecialTokens
 
 # Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
