@@ -17,20 +17,16 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
 
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import roomy_cache
 
 
-@dataclass
-class _TrunkOutput(ModelOutput):
+class _TrunkOutput(BaseModelOutput):
     """What a trunk hands its head: the hidden states, and None for every other field a head reads (router logits, past
     keys, attentions).
     """
-
-    last_hidden_state: Tensor | None = None
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -38,31 +34,46 @@ class _TrunkOutput(ModelOutput):
 
 
 class _Stub(nn.Module):
-    """Stands where a trunk was and return the hidden states it was given."""
+    """Stands where a trunk was and hands over given hidden states; for what else a head reads of its trunk, such as a
+    scale or a config, it asks the trunk.
 
-    hidden: Tensor
+    Args:
+        trunk: the model it stands for; no child of the stub, which has no parameters.
+        given: holds the hidden states, shared with the stubs of models inside this one.
+    """
 
-    def forward(self, *args: Any, **kwargs: Any) -> ModelOutput:
-        return _TrunkOutput(last_hidden_state=self.hidden)
+    def __init__(self, trunk: nn.Module, given: list[Tensor]) -> None:
+        super().__init__()
+        self.__dict__ |= {"trunk": trunk, "given": given}
 
-    @property
-    def decoder(self) -> _Stub:
-        # OPT's language model calls `self.model.decoder`.
-        return self
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutput:
+        return _TrunkOutput(last_hidden_state=self.given[0])
 
-
-def _with_stub(lm: PreTrainedModel, stub: _Stub, trunks: tuple[nn.Module, ...]) -> PreTrainedModel:
-    """Return a shallow copy of `lm` (shared parameters) whose trunks are the stub."""
-    headed = copy.copy(lm)
-    headed.__dict__["_modules"] = {
-        name: stub if any(child is trunk for trunk in trunks) else child for name, child in lm._modules.items()
-    }
-    return headed
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.trunk, name)
+        # OPT's language model calls `self.model.decoder`
+        return _Stub(value, self.given) if isinstance(value, PreTrainedModel) else value
 
 
-def _trunks(lm: PreTrainedModel) -> tuple[PreTrainedModel, ...]:
-    """Return the children of `lm` that are models: what lies between the token ids and the output head."""
-    return tuple(child for child in lm.children() if isinstance(child, PreTrainedModel))
+class _Head:
+    """The output head of `lm` alone: its own forward, with the models between token ids and head replaced."""
+
+    def __init__(self, lm: PreTrainedModel) -> None:
+        self.given: list[Tensor] = [torch.empty(0)]
+        self.lm = copy.copy(lm)  # shallow: parameters are shared
+        self.lm.__dict__["_modules"] = {
+            name: _Stub(child, self.given) if isinstance(child, PreTrainedModel) else child
+            for name, child in lm._modules.items()
+        }
+
+    def __call__(self, hidden: Tensor, **inputs: Any) -> Tensor:
+        """Return logits (N, V) of hidden states (N, d)."""
+        self.given[0] = hidden[None]
+        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
+        if self.lm.config.is_encoder_decoder:
+            inputs = {"decoder_input_ids": dummy, "encoder_outputs": _TrunkOutput(last_hidden_state=hidden[None])}
+        # `[0]` would cost a copy in the backward pass
+        return self.lm(input_ids=dummy, use_cache=False, **inputs).logits.squeeze(0)
 
 
 def _accepts(module: nn.Module, name: str) -> bool:
@@ -131,29 +142,26 @@ class CausalFamily:
     padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel) -> None:
-        trunks = _trunks(lm)
+        trunks = [child for child in lm.children() if isinstance(child, PreTrainedModel)]
         if len(trunks) != 1:
-            raise ModelError(f"{type(lm).__name__} is not one trunk and an output head; this family is not supported")
+            raise ModelError(f"{type(lm).__name__} is not supported: it is not one trunk and an output head")
         self.trunk = trunks[0]
+        if not _accepts(self.trunk, "input_ids"):  # a wrapper that passes all on to the one decoder in it
+            self.trunk = lm.get_decoder()
         self.positions = _Positions(self.trunk)
-        self.cache_name = next((n for n in ("past_key_values", "cache_params") if _accepts(self.trunk, n)), None)
-        if self.cache_name is None:
-            raise ModelError(
-                f"{type(lm).__name__} keeps no key-value cache to sample with; this family is not supported"
-            )
-        self._stub = _Stub()
-        self._headed = _with_stub(lm, self._stub, trunks)
+        caches = [name for name in ("past_key_values", "cache_params") if _accepts(self.trunk, name)]
+        if not caches:
+            raise ModelError(f"{type(lm).__name__} is not supported: it has no cache to sample with")
+        self.cache_name = caches[0]
+        self._head = _Head(lm)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
-        self._stub.hidden = hidden[None]
-        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        # `[0]` would cost a copy in the backward pass
-        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
+        return self._head(hidden)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
-        return list(self._headed.parameters())
+        return list(self._head.lm.parameters())
 
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
@@ -171,9 +179,9 @@ class CausalFamily:
         mask = columns < lengths
         # Positions run on through the padding: a break would read as several sequences in one row
         if self.positions.skip is None:
-            out = self._run(ids, mask, self.positions(ids, torch.ones_like(mask)), None)
+            out = self._run(ids, self.positions(ids, torch.ones_like(mask)), None)
         else:
-            out = self._run(ids, mask, self.positions(ids, mask), mask)
+            out = self._run(ids, self.positions(ids, mask), mask)
         states: Tensor = out.last_hidden_state
         # Column that predicts each token
         before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
@@ -186,7 +194,6 @@ class CausalFamily:
         cache = roomy_cache(self.trunk.config, prompt_ids.shape[1] + budget)
         out = self._run(
             prompt_ids,
-            prompt_mask,
             self.positions(prompt_ids, prompt_mask),
             prompt_mask if padded else None,
             use_cache=True,
@@ -205,15 +212,13 @@ class CausalFamily:
         state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
         mask = state.mask[:, : state.length]
         out = self._run(
-            ids, mask, positions, mask if state.padded else None, use_cache=True, **{self.cache_name: state.cache}
+            ids, positions, mask if state.padded else None, use_cache=True, **{self.cache_name: state.cache}
         )
         return out.last_hidden_state[:, -1]
 
-    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
+    def _run(self, ids: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
         if self.positions.accepted:
             kwargs["position_ids"] = positions
-        else:  # ALiBi models derive positions from the mask, so they always need it
-            attention_mask = mask
         kwargs.setdefault("use_cache", False)
         if attention_mask is not None:
             kwargs["attention_mask"] = attention_mask.long()  # as tokenizers give it: some models compute 1 - mask
@@ -234,28 +239,22 @@ class EncoderDecoderFamily:
         self.prefix = decoder_prefix
         self.encoder, self.decoder = lm.get_encoder(), lm.get_decoder()
         self.positions: _Positions | None = None
-        # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
-        self._own = CausalFamily(self.decoder) if self.decoder.get_output_embeddings() is not None else None
-        if self._own is not None:
-            self.decoder, self.positions = self._own.trunk, self._own.positions
-        else:
-            self._stub = _Stub()
-            self._headed = _with_stub(lm, self._stub, _trunks(lm))
+        self._head = _Head(lm)
+        if isinstance(self.decoder, PreTrainedModel) and self.decoder.get_output_embeddings() is not None:
+            # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
+            inner = CausalFamily(self.decoder)
+            self.decoder, self.positions, self._head = inner.trunk, inner.positions, inner._head
+        needed = ("input_ids", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
+        if missing := [name for name in needed if not _accepts(self.decoder, name)]:
+            raise ModelError(f"{type(lm).__name__} is not supported: its decoder does not take {', '.join(missing)}")
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
-        if self._own is not None:
-            return self._own.head(hidden)
-        self._stub.hidden = hidden[None]
-        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        encoded = BaseModelOutput(last_hidden_state=hidden[None])
-        return self._headed(
-            input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False
-        ).logits.squeeze(0)
+        return self._head(hidden)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
-        return list(self._headed.parameters()) if self._own is None else self._own.head_parameters()
+        return list(self._head.lm.parameters())
 
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor

@@ -6,8 +6,10 @@ model's own forward on each row alone, without padding and without a cache.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from rl4lms.core.padding import pad
@@ -39,6 +41,7 @@ def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
     family = EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
     in_groups = getattr(lm, "runs_in_groups", None)
     if in_groups is None:
+        _refuse_loss_at_loading(lm)
         try:
             check_family(lm, family)
             in_groups = False
@@ -50,11 +53,28 @@ def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
 
 
 @torch.no_grad()
+def _refuse_loss_at_loading(lm: PreTrainedModel) -> None:
+    """Refuse a model whose class writes into embeddings that were read from a file: what is trained would be lost."""
+    padding = getattr(lm.get_input_embeddings(), "padding_idx", None)
+    if padding is None:
+        return
+    probe = nn.Embedding(padding + 1, 1, padding, _weight=torch.ones(padding + 1, 1))
+    weight: Any = probe.weight
+    weight._is_hf_initialized = True  # as `from_pretrained` marks what it has read
+    lm._init_weights(probe)
+    if not bool((probe.weight == 1).all()):
+        raise ModelError(
+            f"{type(lm).__name__} is not supported: `transformers` sets the embedding of token {padding}, the padding, "
+            "to zero whenever it loads this model, so what is saved would not be what was trained; "
+            "set pad_token_id to null in its config.json"
+        )
+
+
+@torch.no_grad()
 def check_family(lm: PreTrainedModel, family: Family) -> None:
     """Compare a way of running a model with its own forward on each row alone.
 
-    Three prompts of different lengths are decoded twice each, rows leave in between, and the same tokens go through the
-    log-prob pass.
+    Four prompts are decoded twice each, rows leave in between, and the same tokens go through the log-prob pass.
 
     Raises:
         ModelError: log-probabilities differ, or the model's code fails; the message says where and by how much.
@@ -85,7 +105,9 @@ def check_family(lm: PreTrainedModel, family: Family) -> None:
 
 
 def _batch(lm: PreTrainedModel, family: Family) -> tuple[list[Tensor], Tensor]:
-    """Return three prompts (P_i,), one of them beyond a sliding window that is short, and six completions (6, T)."""
+    """Return four prompts (P_i,), one of them beyond a sliding window that is short and two of one length, and eight
+    completions (8, T).
+    """
     inner = family.family if isinstance(family, Grouped) else family
     text_config = (inner.trunk if isinstance(inner, CausalFamily) else inner.decoder).config
     windows = [
@@ -95,10 +117,14 @@ def _batch(lm: PreTrainedModel, family: Family) -> tuple[list[Tensor], Tensor]:
     positions = position_windows(lm)[0]
     if positions is not None:
         longest = max(1, min(longest, positions - _STEPS))
-    device, vocab_size = next(lm.parameters()).device, lm.get_output_embeddings().weight.shape[0]
-    ids = (3 + 5 * torch.arange(longest + 6 * _STEPS, device=device)) % vocab_size
-    prompts = [ids[:longest], ids[1:2], ids[2 : 2 + (longest + 1) // 2]]
-    return prompts, ids[longest:].view(6, _STEPS)
+    vocab_size, half = lm.get_output_embeddings().weight.shape[0], (longest + 1) // 2
+    random = torch.Generator().manual_seed(0)
+
+    def tokens(*shape: int) -> Tensor:
+        drawn = torch.randint(min(3, vocab_size - 1), vocab_size, shape, generator=random)
+        return drawn.to(next(lm.parameters()).device)
+
+    return [tokens(longest), tokens(1), tokens(half), tokens(half)], tokens(8, _STEPS)
 
 
 def _own(lm: PreTrainedModel, family: Family, prompt: Tensor, completion: Tensor) -> Tensor:
@@ -114,7 +140,7 @@ def _own(lm: PreTrainedModel, family: Family, prompt: Tensor, completion: Tensor
 
 
 def _passed(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits (N, V) by the log-prob pass, and which tokens (6, T) they are of: rows end at different lengths."""
+    """Return logits (N, V) by the log-prob pass, and which tokens (8, T) they are of: rows end at different lengths."""
     rows = [prompts[i // 2].tolist() for i in range(len(completions))]
     ids, mask = (part.to(completions.device) for part in pad(rows, 0, family.padding_side))
     lengths = _STEPS - torch.arange(len(rows), device=completions.device) % 3
@@ -123,16 +149,18 @@ def _passed(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple
 
 
 def _decoded(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits (N, V) by cached decoding, and which tokens (6, T) they are of: half of the rows leave."""
+    """Return logits (N, V) by cached decoding, and which tokens (8, T) they are of: every third row leaves."""
     ids, mask = (part.to(completions.device) for part in pad([p.tolist() for p in prompts], 0, family.padding_side))
+    state: Any
     state, hidden = family.prefill(ids, mask, _STEPS)
     logits = {(row, 0): part for row, part in enumerate(family.head(hidden).repeat_interleave(2, 0))}
     state.repeat(2)
     rows = torch.arange(len(completions), device=completions.device)
     for t in range(1, _STEPS):
         if t == _STEPS // 2:
-            state.select(rows[::2])
-            rows = rows[::2]
+            left = rows[rows % 3 != 1]
+            state.select(left)
+            rows = left
         step = family.head(family.step(state, completions[rows, t - 1]))
         logits |= {(row, t): part for row, part in zip(rows.tolist(), step, strict=True)}
     taken = torch.zeros_like(completions, dtype=torch.bool)

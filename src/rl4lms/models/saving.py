@@ -42,7 +42,9 @@ def plain_lm(policy: Policy) -> PreTrainedModel:
             state[name.replace(".base_layer", "")] = tensor.clone()
     for name, module in policy.lm.named_modules():
         if hasattr(module, "get_delta_weight"):
-            state[f"{name}.weight"] += module.get_delta_weight(policy.adapter)
+            # Of experts, whose weights are parameters of one module, each has an adapter around the one before
+            weight = f"{name.replace('.base_layer', '')}.{getattr(module, 'parameter_name', 'weight')}"
+            state[weight] += module.get_delta_weight(policy.adapter)
     lm = type(policy.lm)(copy.deepcopy(policy.lm.config))
     lm.load_state_dict(state)
     lm.tie_weights()
