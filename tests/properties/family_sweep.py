@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 
 from rl4lms.config.generation import SamplingConfig
 from rl4lms.config.model import ModelConfig
@@ -41,7 +42,7 @@ TOLERANCE = 1e-3
 # Token ids 3 to 98 are numbers
 PROMPTS = [[5 + (7 * i * k) % 80 for k in range(length)] for i, length in enumerate((20, 1, 7, 7, 12, 2), 1)]
 # What models of many kinds raise where something is not as they expect it
-FAULTS = (ValueError, TypeError, AttributeError, LookupError, ImportError)
+FAULTS = (ValueError, TypeError, AttributeError, LookupError, ImportError, StrictDataclassError)
 # Layers that get adapters, first to last: the usual ones where not every linear layer can have one
 TARGETS: tuple[str | list[str], ...] = ("all-linear", ["q_proj", "v_proj"], ["q_a_proj"], ["in_proj"])
 MANY_EOS = [EOS, *range(60, 75)]
@@ -66,7 +67,9 @@ class Outcome:
     def row(self) -> str:
         """Return the line of the table."""
         kind, name = self.family.split(":")
-        cells = (f"`{name}`", f"`{ARCHITECTURES[kind][name]}`", self.result, self.adapters, self.note)
+        # Sets of names are printed in any order
+        note = re.sub(r"\{([^{}]*)\}", lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", self.note)
+        cells = (f"`{name}`", f"`{ARCHITECTURES[kind][name]}`", self.result, self.adapters, note)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -83,7 +83,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "blt": {"encoder_hash_byte_group_vocab": 50},
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8}},
-    "dots3_note": {"text_config": {"per_layer_config": {}}},
+    "dots3_note": {"text_config": {"per_layer_config": {"00": {"num_attention_heads": 4}}}},
     "dots3_note_text": {"per_layer_config": {}},
     "encoder-decoder": {
         "encoder": _BERT,

@@ -110,9 +110,10 @@ def support(
 class _Decoder:
     """One model decoding in step: its cache, its adapter, its logits."""
 
+    state: Any
+
     def __init__(self, policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
         self.policy = policy
-        self.state: Any
         with policy.running():
             self.state, hidden = policy.family.prefill(prompt_ids, prompt_mask, budget)
             self.logits = policy.family.head(hidden)
