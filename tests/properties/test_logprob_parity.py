@@ -9,7 +9,6 @@ from rl4lms.config.generation import SamplingConfig
 from rl4lms.core import token_masks
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
-from rl4lms.models.families import check_family
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
@@ -44,7 +43,6 @@ def hf_logits(policy: Policy, prompt: list[int], completion: list[int]) -> torch
 def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> None:
     lm = tiny_lm(family)
     policy = Policy(lm, special_tokens(lm, None))
-    check_family(lm, policy.family)
     options, top_p = SETTINGS[setting]
     settings = SamplingConfig(max_new_tokens=12, **options)
     other = tiny_lm(family, seed=1)

@@ -70,7 +70,9 @@ def _merging_error(policy: Policy, named: dict[str, torch.nn.Parameter]) -> floa
 def _merged(policy: Policy) -> Iterator[None]:
     """Put the adapter into the weights it belongs to for a while, and switch it off."""
     adapter, layers = policy.adapter, [m for m in policy.lm.modules() if hasattr(m, "get_delta_weight")]
-    weights: list[Any] = [layer.get_base_layer().weight for layer in layers]
+    weights: list[Any] = [
+        getattr(layer.get_base_layer(), getattr(layer, "parameter_name", "weight")) for layer in layers
+    ]
     before = [weight.data for weight in weights]
     try:
         for layer, weight in zip(layers, weights, strict=True):

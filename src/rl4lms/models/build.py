@@ -16,10 +16,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from rl4lms.config.model import ModelConfig
+from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.adapter_check import check_adapter
-from rl4lms.models.families import check_family
+from rl4lms.models.family_check import check_family, family_of
 from rl4lms.models.loading import DTYPES, freeze_computed, load_lm, load_tokenizer, special_tokens
 from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
@@ -65,11 +65,12 @@ def build_models(
     def wrap(model: PreTrainedModel, adapter: str | None = None) -> Policy:
         return Policy(model, tokens, adapter, autocast)
 
-    check_family(lm, wrap(lm).family, 1e-3 if config.dtype == "float32" else 0.5)
+    family_of(lm, tokens.decoder_prefix)  # before adapters: what is refused is the model then
     if config.lora is not None:
         names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
         add_adapters(lm, config.lora, names)
         policy, ref, mask_policy = wrap(lm, "policy"), wrap(lm, None), wrap(lm, "mask") if mask else None
+        _check_adapters(policy, config.lora)
         check_adapter(policy, config.lora.target_modules)
         if value:
             policy.add_value(None, "value" if config.value == "separate" else None)
@@ -85,6 +86,18 @@ def build_models(
             if trained is not None:
                 checkpoint_layers(trained)
     return Models(policy, ref, mask_policy, tokenizer)
+
+
+def _check_adapters(policy: Policy, config: LoraConfig) -> None:
+    """Refuse adapters that the model does not run with; they start as the identity, so it must be what it was."""
+    try:
+        with policy.running():
+            check_family(policy.lm, policy.family)
+    except ModelError as error:
+        raise ModelError(
+            f"model.lora.target_modules: with adapters on {config.target_modules!r}, {error}; name layers that are "
+            "plain linear maps, such as [q_proj, v_proj]"
+        ) from error
 
 
 def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:

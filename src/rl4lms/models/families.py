@@ -3,7 +3,7 @@
 The rest of the library sees two operations: hidden states of the positions that predict completion tokens, and the
 output head. The head is the model's *own* `forward` with its trunk replaced by a stub that hands over given hidden
 states, so that biases (Marian), scalings (tied T5), transforms (BERT) and soft caps (Gemma) are applied whatever the
-family. `check_family` compares the result with the plain forward of the model when it is loaded.
+family. `family_check` compares the result with the plain forward of the model when it is loaded.
 """
 
 from __future__ import annotations
@@ -16,39 +16,64 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import BaseModelOutput
 
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import roomy_cache
 
-_TRUNK_NAMES = ("model", "encoder", "decoder")
+
+class _TrunkOutput(BaseModelOutput):
+    """What a trunk hands its head: the hidden states, and None for every other field a head reads (router logits, past
+    keys, attentions).
+    """
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 class _Stub(nn.Module):
-    """Stands where a trunk was and return the hidden states it was given."""
+    """Stands where a trunk was and hands over given hidden states; for what else a head reads of its trunk, such as a
+    scale or a config, it asks the trunk.
 
-    hidden: Tensor
+    Args:
+        trunk: the model it stands for; no child of the stub, which has no parameters.
+        given: holds the hidden states, shared with the stubs of models inside this one.
+    """
 
-    def __init__(self, output: type[ModelOutput] = BaseModelOutputWithPastAndCrossAttentions) -> None:
+    def __init__(self, trunk: nn.Module, given: list[Tensor]) -> None:
         super().__init__()
-        self.output = output
+        self.__dict__ |= {"trunk": trunk, "given": given}
 
-    def forward(self, *args: Any, **kwargs: Any) -> ModelOutput:
-        return self.output(last_hidden_state=self.hidden)
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutput:
+        return _TrunkOutput(last_hidden_state=self.given[0])
 
-    @property
-    def decoder(self) -> _Stub:
-        # OPT's language model calls `self.model.decoder`.
-        return self
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.trunk, name)
+        # OPT's language model calls `self.model.decoder`
+        return _Stub(value, self.given) if isinstance(value, PreTrainedModel) else value
 
 
-def _with_stub(lm: PreTrainedModel, stub: _Stub, names: tuple[str, ...]) -> PreTrainedModel:
-    """Return a shallow copy of `lm` (shared parameters) whose named children are the stub."""
-    headed = copy.copy(lm)
-    headed.__dict__["_modules"] = {name: stub if name in names else child for name, child in lm._modules.items()}
-    return headed
+class _Head:
+    """The output head of `lm` alone: its own forward, with the models between token ids and head replaced."""
+
+    def __init__(self, lm: PreTrainedModel) -> None:
+        self.given: list[Tensor] = [torch.empty(0)]
+        self.lm = copy.copy(lm)  # shallow: parameters are shared
+        self.lm.__dict__["_modules"] = {
+            name: _Stub(child, self.given) if isinstance(child, PreTrainedModel) else child
+            for name, child in lm._modules.items()
+        }
+
+    def __call__(self, hidden: Tensor, **inputs: Any) -> Tensor:
+        """Return logits (N, V) of hidden states (N, d)."""
+        self.given[0] = hidden[None]
+        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
+        if self.lm.config.is_encoder_decoder:
+            inputs = {"decoder_input_ids": dummy, "encoder_outputs": _TrunkOutput(last_hidden_state=hidden[None])}
+        # `[0]` would cost a copy in the backward pass
+        return self.lm(input_ids=dummy, use_cache=False, **inputs).logits.squeeze(0)
 
 
 def _accepts(module: nn.Module, name: str) -> bool:
@@ -101,14 +126,11 @@ class DecodeState:
 
     def repeat(self, n: int) -> None:
         """Repeat every row n times, consecutively."""
-        self.cache.batch_repeat_interleave(n)
-        self.mask, self.counted = self.mask.repeat_interleave(n, 0), self.counted.repeat_interleave(n, 0)
-        if self.encoder_hidden is not None:
-            self.encoder_hidden = self.encoder_hidden.repeat_interleave(n, 0)
+        self.select(torch.arange(len(self.mask), device=self.mask.device).repeat_interleave(n))
 
     def select(self, rows: Tensor) -> None:
-        """Keep the given rows, int64 (b,)."""
-        self.cache.batch_select_indices(rows)
+        """Make the given rows, int64 (b,), the batch; a row may be given several times."""
+        self.cache.reorder_cache(rows)  # the one selection that caches of all kinds have, for beams
         self.mask, self.counted = self.mask[rows], self.counted[rows]
         if self.encoder_hidden is not None:
             self.encoder_hidden = self.encoder_hidden[rows]
@@ -120,26 +142,26 @@ class CausalFamily:
     padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel) -> None:
-        trunk = getattr(lm, lm.base_model_prefix, None)
-        if trunk is None or trunk is lm:
-            raise ModelError(
-                f"{type(lm).__name__} has no separate trunk `{lm.base_model_prefix}`; this family is not supported"
-            )
-        self.trunk = trunk
-        self.positions = _Positions(trunk)
-        self._stub = _Stub()
-        self._headed = _with_stub(lm, self._stub, (lm.base_model_prefix,))
+        trunks = [child for child in lm.children() if isinstance(child, PreTrainedModel)]
+        if len(trunks) != 1:
+            raise ModelError(f"{type(lm).__name__} is not supported: it is not one trunk and an output head")
+        self.trunk = trunks[0]
+        if not _accepts(self.trunk, "input_ids"):  # a wrapper that passes all on to the one decoder in it
+            self.trunk = lm.get_decoder()
+        self.positions = _Positions(self.trunk)
+        caches = [name for name in ("past_key_values", "cache_params") if _accepts(self.trunk, name)]
+        if not caches:
+            raise ModelError(f"{type(lm).__name__} is not supported: it has no cache to sample with")
+        self.cache_name = caches[0]
+        self._head = _Head(lm)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
-        self._stub.hidden = hidden[None]
-        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        # `[0]` would cost a copy in the backward pass
-        return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
+        return self._head(hidden)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
-        return list(self._headed.parameters())
+        return list(self._head.lm.parameters())
 
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
@@ -157,9 +179,9 @@ class CausalFamily:
         mask = columns < lengths
         # Positions run on through the padding: a break would read as several sequences in one row
         if self.positions.skip is None:
-            out = self._run(ids, mask, self.positions(ids, torch.ones_like(mask)), None)
+            out = self._run(ids, self.positions(ids, torch.ones_like(mask)), None)
         else:
-            out = self._run(ids, mask, self.positions(ids, mask), mask)
+            out = self._run(ids, self.positions(ids, mask), mask)
         states: Tensor = out.last_hidden_state
         # Column that predicts each token
         before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
@@ -172,11 +194,10 @@ class CausalFamily:
         cache = roomy_cache(self.trunk.config, prompt_ids.shape[1] + budget)
         out = self._run(
             prompt_ids,
-            prompt_mask,
             self.positions(prompt_ids, prompt_mask),
             prompt_mask if padded else None,
-            past_key_values=cache,
             use_cache=True,
+            **{self.cache_name: cache},
         )
         ones = torch.ones(len(prompt_ids), budget, dtype=torch.bool, device=prompt_ids.device)
         counted = self.positions.counted(prompt_ids, prompt_mask).sum(-1)
@@ -191,17 +212,17 @@ class CausalFamily:
         state.counted = state.counted + self.positions.counted(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]
         mask = state.mask[:, : state.length]
         out = self._run(
-            ids, mask, positions, mask if state.padded else None, past_key_values=state.cache, use_cache=True
+            ids, positions, mask if state.padded else None, use_cache=True, **{self.cache_name: state.cache}
         )
         return out.last_hidden_state[:, -1]
 
-    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
+    def _run(self, ids: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
         if self.positions.accepted:
             kwargs["position_ids"] = positions
-        else:  # ALiBi models derive positions from the mask, so they always need it
-            attention_mask = mask
         kwargs.setdefault("use_cache", False)
-        return self.trunk(input_ids=ids, attention_mask=attention_mask, **kwargs)
+        if attention_mask is not None:
+            kwargs["attention_mask"] = attention_mask.long()  # as tokenizers give it: some models compute 1 - mask
+        return self.trunk(input_ids=ids, **kwargs)
 
 
 class EncoderDecoderFamily:
@@ -216,38 +237,24 @@ class EncoderDecoderFamily:
     def __init__(self, lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> None:
         self.lm = lm
         self.prefix = decoder_prefix
-        self.encoder = lm.get_encoder()
-        decoder = lm.get_decoder()
-        # BART's kin call one `model` that holds encoder and decoder; T5's call the two themselves.
-        self._stub = _Stub(Seq2SeqModelOutput if "model" in lm._modules else BaseModelOutputWithPastAndCrossAttentions)
-        if (
-            isinstance(decoder, PreTrainedModel)
-            and hasattr(decoder, "get_output_embeddings")
-            and lm.config.model_type == "encoder-decoder"
-        ):
+        self.encoder, self.decoder = lm.get_encoder(), lm.get_decoder()
+        self.positions: _Positions | None = None
+        self._head = _Head(lm)
+        if isinstance(self.decoder, PreTrainedModel) and self.decoder.get_output_embeddings() is not None:
             # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
-            self.decoder = getattr(decoder, decoder.base_model_prefix)
-            self._headed = _with_stub(decoder, self._stub, (decoder.base_model_prefix,))
-            self.positions: _Positions | None = _Positions(self.decoder)
-        else:
-            self.decoder = decoder
-            self._headed = _with_stub(lm, self._stub, _TRUNK_NAMES)
-            self.positions = None
+            inner = CausalFamily(self.decoder)
+            self.decoder, self.positions, self._head = inner.trunk, inner.positions, inner._head
+        needed = ("input_ids", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
+        if missing := [name for name in needed if not _accepts(self.decoder, name)]:
+            raise ModelError(f"{type(lm).__name__} is not supported: its decoder does not take {', '.join(missing)}")
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
-        self._stub.hidden = hidden[None]
-        dummy = torch.zeros(1, 1, dtype=torch.int64, device=hidden.device)
-        if self.positions is not None:
-            return self._headed(input_ids=dummy, use_cache=False).logits.squeeze(0)
-        encoded = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
-        return self._headed(
-            input_ids=dummy, decoder_input_ids=dummy, encoder_outputs=encoded, use_cache=False
-        ).logits.squeeze(0)
+        return self._head(hidden)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the output head may use; what is tied to the embeddings is one of them."""
-        return list(self._headed.parameters())
+        return list(self._head.lm.parameters())
 
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
@@ -267,7 +274,8 @@ class EncoderDecoderFamily:
         encoded = self._encode(prompt_ids, prompt_mask)
         ids = self._start(len(prompt_ids), prompt_ids.device)
         cache = EncoderDecoderCache(
-            roomy_cache(self.decoder.config, len(self.prefix) + budget), DynamicCache(config=self.decoder.config)
+            roomy_cache(self.decoder.config, len(self.prefix) + budget),
+            DynamicCache(),  # without the config, whose sliding windows are not of the encoder's states
         )
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
         return DecodeState(
@@ -298,7 +306,7 @@ class EncoderDecoderFamily:
         return self.positions(ids, torch.ones_like(ids, dtype=torch.bool), before)
 
     def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
-        encoded = self.encoder(input_ids=prompt_ids, attention_mask=prompt_mask).last_hidden_state
+        encoded = self.encoder(input_ids=prompt_ids, attention_mask=prompt_mask.long()).last_hidden_state
         # EncoderDecoderModel projects where encoder and decoder differ in width.
         projection = getattr(self.lm, "enc_to_dec_proj", None)
         return encoded if projection is None else projection(encoded)
@@ -308,49 +316,6 @@ class EncoderDecoderFamily:
     ) -> Any:
         if positions is not None:
             kwargs["position_ids"] = positions
-        return self.decoder(input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask, **kwargs)
-
-
-Family = CausalFamily | EncoderDecoderFamily
-
-
-def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
-    """Return the family of a loaded model; `decoder_prefix` is ignored by decoder-only models."""
-    return EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
-
-
-@torch.no_grad()
-def check_family(lm: PreTrainedModel, family: Family, tolerance: float = 1e-3) -> None:
-    """Compare trunk and head, on padded rows, with the model's own forward on each row alone.
-
-    Raises:
-        ModelError: they differ by more than `tolerance` in some log-probability, so training would not optimise this
-            model.
-    """
-    device = next(lm.parameters()).device
-    vocab_size = lm.get_output_embeddings().weight.shape[0]
-    ids = torch.arange(3, 9, device=device)[None].expand(2, -1) % vocab_size
-    prompt_mask = torch.ones(2, 4, dtype=torch.bool, device=device)
-    prompt_mask[1, :2] = False
-    if family.padding_side == "right":
-        prompt_mask = prompt_mask.flip(-1)
-    completion, full = ids[:, 4:], torch.ones(2, 2, dtype=torch.bool, device=device)
-    hidden = family.hidden(ids[:, :4], prompt_mask, completion, full)
-    for row in range(2):
-        prompt = ids[row : row + 1, :4][:, prompt_mask[row]]
-        if isinstance(family, EncoderDecoderFamily):
-            start = torch.tensor([family.prefix], device=device)
-            target = torch.cat([start, completion[row : row + 1, :-1]], dim=1)
-            logits = lm(input_ids=prompt, decoder_input_ids=target, use_cache=False).logits[0]
-        else:
-            logits = lm(input_ids=torch.cat([prompt, completion[row : row + 1, :-1]], dim=1), use_cache=False).logits[0]
-        expected = logits[-2:].float().log_softmax(-1)
-        got = family.head(hidden[2 * row : 2 * row + 2]).float().log_softmax(-1)
-        error = float((expected - got).abs().max())
-        if not error <= tolerance:
-            raise ModelError(
-                f"{type(lm).__name__}: log-probabilities of padded rows differ from the model's own forward by "
-                f"{error:.2g} nats "
-                f"(allowed: {tolerance:g}). This model handles padding, positions or its output head in a way that is "
-                f"not supported."
-            )
+        return self.decoder(
+            input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask.long(), **kwargs
+        )

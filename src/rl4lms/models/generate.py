@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import GenerationConfig, PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
 from rl4lms.core.logprobs import softmax_and_log_z
 from rl4lms.core.sampling import draw
-from rl4lms.models.families import Family
+from rl4lms.models.family_check import Family
+from rl4lms.models.groups import Grouped, groups_of
 from rl4lms.models.loading import SpecialTokens
 
 # Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
@@ -108,6 +110,8 @@ def support(
 class _Decoder:
     """One model decoding in step: its cache, its adapter, its logits."""
 
+    state: Any
+
     def __init__(self, policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
         self.policy = policy
         with policy.running():
@@ -138,6 +142,25 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
     Returns:
         A `Generation` of B rows whose `logprobs` are zero.
     """
+    if not isinstance(policy.family, Grouped):
+        return _beams(policy, prompt_ids, prompt_mask, settings)
+    groups = [(rows, prompt_ids[rows][real].view(len(rows), -1)) for rows, real in groups_of(prompt_mask)]
+    parts = [_beams(policy, ids, torch.ones_like(ids, dtype=torch.bool), settings) for _, ids in groups]
+    order, width = (
+        torch.cat([rows for rows, _ in groups]).argsort(),
+        max(part.completion_ids.shape[1] for part in parts),
+    )
+
+    def joined(name: str, fill: int = 0) -> Tensor:
+        columns = [getattr(part, name) for part in parts]
+        return torch.cat([pad(c, (0, width - c.shape[1]), value=fill) for c in columns])[order]
+
+    terminated = torch.cat([part.terminated for part in parts])[order]
+    ids = joined("completion_ids", policy.tokens.pad)
+    return Generation(ids, joined("completion_mask"), terminated, joined("logprobs"), None)
+
+
+def _beams(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
     prefix = policy.tokens.decoder_prefix
     # A config of our own: the model's may hold penalties and lengths that the settings do not name.
     config = GenerationConfig(

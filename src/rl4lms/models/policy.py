@@ -18,7 +18,7 @@ from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.fused import TokenLoss, fused_loss
 from rl4lms.core.logprobs import chunked_token_logprobs
 from rl4lms.models.activations import fuse_activations
-from rl4lms.models.families import family_of
+from rl4lms.models.family_check import family_of
 from rl4lms.models.generate import Generation, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
@@ -102,10 +102,9 @@ class Policy(nn.Module):
         """Add a value head on the policy's own trunk (`value_lm` None), on another LM, or on another adapter of the
         same LM.
         """
-        config = self.lm.config
-        width = getattr(config, "hidden_size", None) or config.decoder.hidden_size
-        if getattr(config, "word_embed_proj_dim", None):
-            width = config.word_embed_proj_dim  # OPT's trunk may project its output
+        one = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        with torch.no_grad():  # configs name the width of what comes out in many ways
+            width = self.family.hidden(one, one.bool() | True, one, one.bool() | True).shape[-1]
         self.value_head = ValueHead(width).to(self.device)
         self.value_adapter = adapter or self.adapter
         if value_lm is not None:

@@ -49,7 +49,9 @@ def plain_lm(policy: Policy) -> PreTrainedModel:
             state[name.replace(".base_layer", "")] = exact.cpu().clone()
     for name, module in policy.lm.named_modules():
         if hasattr(module, "get_delta_weight"):
-            state[f"{name}.weight"] += module.get_delta_weight(policy.adapter).float().cpu()
+            # Of experts, whose weights are parameters of one module, each has an adapter around the one before
+            weight = f"{name.replace('.base_layer', '')}.{getattr(module, 'parameter_name', 'weight')}"
+            state[weight] += module.get_delta_weight(policy.adapter).float().cpu()
     config = copy.deepcopy(policy.lm.config)
     config.dtype = torch.float32
     lm = type(policy.lm)(config)

@@ -1,0 +1,169 @@
+"""Which way a model is run, found by trying: with padded prompts, else in groups of one length, else not at all.
+
+A model is compared with itself once, when its first policy is built: the log-prob pass and cached decoding against the
+model's own forward on each row alone, without padding and without a cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from rl4lms.core.padding import pad
+from rl4lms.errors import ModelError
+from rl4lms.models.families import CausalFamily, EncoderDecoderFamily
+from rl4lms.models.groups import Grouped
+from rl4lms.models.loading import position_windows
+
+Family = CausalFamily | EncoderDecoderFamily | Grouped
+
+# A sliding window is crossed where it has at most so many tokens; GPT-OSS has 128.
+_LONGEST, _LONGEST_WINDOW = 20, 128
+_STEPS = 4
+_TOLERANCE = {torch.float32: 1e-3}
+_LOW_PRECISION = 0.5
+
+
+def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
+    """Return how a loaded model is run, which is found out once for a model and its copies.
+
+    Args:
+        lm: in eval mode.
+        decoder_prefix: first decoder tokens; ignored by decoder-only models.
+
+    Raises:
+        ModelError: no way of running it gives the log-probabilities of its own forward, so what is sampled or trained
+            would be another model.
+    """
+    family = EncoderDecoderFamily(lm, decoder_prefix) if lm.config.is_encoder_decoder else CausalFamily(lm)
+    in_groups = getattr(lm, "runs_in_groups", None)
+    if in_groups is None:
+        _refuse_loss_at_loading(lm)
+        try:
+            check_family(lm, family)
+            in_groups = False
+        except ModelError:
+            check_family(lm, Grouped(family))
+            in_groups = True
+        lm.runs_in_groups = in_groups
+    return Grouped(family) if in_groups else family
+
+
+@torch.no_grad()
+def _refuse_loss_at_loading(lm: PreTrainedModel) -> None:
+    """Refuse a model whose class writes into embeddings that were read from a file: what is trained would be lost."""
+    padding = getattr(lm.get_input_embeddings(), "padding_idx", None)
+    if padding is None:
+        return
+    probe = nn.Embedding(padding + 1, 1, padding, _weight=torch.ones(padding + 1, 1))
+    weight: Any = probe.weight
+    weight._is_hf_initialized = True  # as `from_pretrained` marks what it has read
+    lm._init_weights(probe)
+    if not bool((probe.weight == 1).all()):
+        raise ModelError(
+            f"{type(lm).__name__} is not supported: `transformers` sets the embedding of token {padding}, the padding, "
+            "to zero whenever it loads this model, so what is saved would not be what was trained; "
+            "set pad_token_id to null in its config.json"
+        )
+
+
+@torch.no_grad()
+def check_family(lm: PreTrainedModel, family: Family) -> None:
+    """Compare a way of running a model with its own forward on each row alone.
+
+    Four prompts are decoded twice each, rows leave in between, and the same tokens go through the log-prob pass.
+
+    Raises:
+        ModelError: log-probabilities differ, or the model's code fails; the message says where and by how much.
+    """
+    try:
+        prompts, completions = _batch(lm, family)
+        expected = torch.cat([_own(lm, family, prompts[i // 2], row) for i, row in enumerate(completions)])
+        found = {
+            "the log-prob pass": _passed(family, prompts, completions),
+            "cached decoding": _decoded(family, prompts, completions),
+        }
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each model's code fails in its own way where it is not what this library takes it for
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"{type(lm).__name__} is not supported: sampling and scoring fail with {type(error).__name__}: {first}"
+        ) from error
+    tolerance = _TOLERANCE.get(lm.dtype, _LOW_PRECISION)
+    for what, (logits, taken) in found.items():
+        wanted, got = (part.float().log_softmax(-1) for part in (expected[taken.flatten()], logits))
+        largest = float(torch.where(wanted == got, 0.0, (wanted - got).abs()).max())  # -inf may stand in both
+        if not largest <= tolerance:
+            raise ModelError(
+                f"{type(lm).__name__} is not supported: log-probabilities of {what} differ from the model's own "
+                f"forward by {largest:.2g} nats (allowed: {tolerance:g}), also where no prompt is padded"
+            )
+
+
+def _batch(lm: PreTrainedModel, family: Family) -> tuple[list[Tensor], Tensor]:
+    """Return four prompts (P_i,), one of them beyond a sliding window that is short and two of one length, and eight
+    completions (8, T).
+    """
+    inner = family.family if isinstance(family, Grouped) else family
+    text_config = (inner.trunk if isinstance(inner, CausalFamily) else inner.decoder).config
+    windows = [
+        layer.sliding_window for layer in DynamicCache(config=text_config).layers if hasattr(layer, "sliding_window")
+    ]
+    longest = max([_LONGEST, *(window + 2 for window in windows if window <= _LONGEST_WINDOW)])
+    positions = position_windows(lm)[0]
+    if positions is not None:
+        longest = max(1, min(longest, positions - _STEPS))
+    vocab_size, half = lm.get_output_embeddings().weight.shape[0], (longest + 1) // 2
+    random = torch.Generator().manual_seed(0)
+
+    def tokens(*shape: int) -> Tensor:
+        drawn = torch.randint(min(3, vocab_size - 1), vocab_size, shape, generator=random)
+        return drawn.to(next(lm.parameters()).device)
+
+    return [tokens(longest), tokens(1), tokens(half), tokens(half)], tokens(8, _STEPS)
+
+
+def _own(lm: PreTrainedModel, family: Family, prompt: Tensor, completion: Tensor) -> Tensor:
+    """Return logits (T, V) by the model's own forward, on one row."""
+    inner = family.family if isinstance(family, Grouped) else family
+    if isinstance(inner, EncoderDecoderFamily):
+        target = torch.cat([completion.new_tensor(inner.prefix), completion[:-1]])
+        logits = lm(input_ids=prompt[None], decoder_input_ids=target[None], use_cache=False).logits
+    else:
+        logits = lm(input_ids=torch.cat([prompt, completion[:-1]])[None], use_cache=False).logits
+    own: Tensor = logits[0, -len(completion) :]
+    return own
+
+
+def _passed(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits (N, V) by the log-prob pass, and which tokens (8, T) they are of: rows end at different lengths."""
+    rows = [prompts[i // 2].tolist() for i in range(len(completions))]
+    ids, mask = (part.to(completions.device) for part in pad(rows, 0, family.padding_side))
+    lengths = _STEPS - torch.arange(len(rows), device=completions.device) % 3
+    taken = torch.arange(_STEPS, device=completions.device) < lengths[:, None]
+    return family.head(family.hidden(ids, mask, completions, taken)), taken
+
+
+def _decoded(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits (N, V) by cached decoding, and which tokens (8, T) they are of: every third row leaves."""
+    ids, mask = (part.to(completions.device) for part in pad([p.tolist() for p in prompts], 0, family.padding_side))
+    state: Any
+    state, hidden = family.prefill(ids, mask, _STEPS)
+    logits = {(row, 0): part for row, part in enumerate(family.head(hidden).repeat_interleave(2, 0))}
+    state.repeat(2)
+    rows = torch.arange(len(completions), device=completions.device)
+    for t in range(1, _STEPS):
+        if t == _STEPS // 2:
+            left = rows[rows % 3 != 1]
+            state.select(left)
+            rows = left
+        step = family.head(family.step(state, completions[rows, t - 1]))
+        logits |= {(row, t): part for row, part in zip(rows.tolist(), step, strict=True)}
+    taken = torch.zeros_like(completions, dtype=torch.bool)
+    for row, t in logits:
+        taken[row, t] = True
+    return torch.stack([logits[key] for key in sorted(logits)]), taken
