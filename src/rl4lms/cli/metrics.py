@@ -58,7 +58,7 @@ def score(
         "prompt_column": prompt_column,
         "text_column": text_column,
     }
-    scored = score_file(file, components, corpus=corpus, **columns)
+    scored = score_file(file, components, corpus=corpus, samples=output is not None, **columns)
     results = {key: result.summary() for key, result in scored.results.items()}
     common.console().print(common.results_table(f"{file}: {len(scored.samples)} texts", results, scored.absent))
     for name, why in scored.absent.items():

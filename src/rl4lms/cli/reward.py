@@ -51,7 +51,10 @@ def train(
         float | None,
         typer.Option(help="Make preferences of ratings: pairs within a group whose ratings differ by this or more."),
     ] = None,
-    holdout: Annotated[float, typer.Option(help="Share held out where there is no --test; 0: none.")] = 0.1,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share held out where there is no --test; 0: none; by default 0.1.", show_default=False),
+    ] = None,
     curve: Annotated[
         str | None, typer.Option(help="Learning curve: also train on these shares of the data, such as 0.1,0.3.")
     ] = None,

@@ -35,7 +35,7 @@ def train(
     resumed = resume and is_run(Path(recipe))
     settings = common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides or ())
     if dry_run:
-        _dry_run(settings)
+        _dry_run(settings, resume)
         return
     common.quiet()
     from rl4lms.errors import Interrupted
@@ -64,14 +64,21 @@ def _results(folder: Path) -> dict[str, dict[str, float]]:
     return {key.removeprefix("eval/"): value for key, value in results.items()}
 
 
-def _dry_run(settings: object) -> None:
-    from rl4lms.checks.dry_run import describe
+def _dry_run(settings: object, resume: bool) -> None:
+    from rl4lms.checks.dry_run import Line, describe
     from rl4lms.cli import common
     from rl4lms.config import Recipe, dump_recipe
 
     assert isinstance(settings, Recipe)
     common.quiet()
     lines = describe(settings)
+    if resume:
+        from rl4lms.runs.folder import last_good, refuse_nothing_to_resume
+        from rl4lms.training.run import run_folder
+
+        folder = run_folder(settings)
+        refuse_nothing_to_resume(folder)
+        lines.insert(1, Line("continues from", str(last_good(folder) or "the start, since no checkpoint is usable")))
     print(dump_recipe(settings), end="")
     print("\n# What this amounts to")
     width = max(len(line.name) for line in lines)

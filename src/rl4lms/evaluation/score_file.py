@@ -13,6 +13,7 @@ from rl4lms.evaluation.corpus import corpus as read_corpus
 from rl4lms.metrics import build_all, compute
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import as_component
+from rl4lms.plugins.calling import parameters_of
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.options import option_names, options_model
 from rl4lms.rewards import nested
@@ -43,6 +44,7 @@ def score_file(
     references_column: str = "references",
     prompt_column: str = "prompt",
     text_column: str = "text",
+    samples: bool = True,
 ) -> Scored:
     """Compute metrics of the completions in a file.
 
@@ -56,6 +58,8 @@ def score_file(
             where no metric needs them.
         text_column: prompt and completion as one text; `none` says that no column is. Where a row has none, only the
             two strings are known.
+        samples: whether the rows are wanted as well. Where they are not, the name of a column that none of the metrics
+            reads is refused.
 
     Raises:
         DataError: the file cannot be read, no row has a column that was named, a row has no completion, no text
@@ -76,6 +80,8 @@ def score_file(
         if column != usual and (usual, column) != ("text", "none") and not any(column in row for _, row in raw):
             there = ", ".join(map(str, raw[0][1])) if raw else "none"
             raise DataError(f"{path}: no row has the column {column!r} ({usual}_column); there are: {there}")
+        if column != usual and not samples and not absent and not any(_reads(usual, *ready) for ready in built):
+            raise ConfigError(f"{usual}_column {column!r}: none of these metrics reads it; leave it out")
     rows = [_row(path, place, row, completion_column, references_column, prompt_column) for place, row in raw]
     if not rows:
         raise DataError(f"{path}: there are no rows")
@@ -103,6 +109,17 @@ def score_file(
                 )
             results[result.key] = result
     return Scored(results, _records(rows, results), absent)
+
+
+def _reads(column: str, owner: str, metric: Metric) -> bool:
+    """Return whether a metric takes prompts, references or texts; one of somebody else's may, if it takes anything."""
+    parameters = parameters_of(owner, metric)
+    if column == "references" and getattr(metric, "needs_references", False):
+        return True
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    own = type(metric).__module__.partition(".")[0] == __name__.partition(".")[0]
+    names = {"prompt": {"prompts", "full_prompts"}, "text": {"texts"}}.get(column, {column})
+    return not names.isdisjoint(parameters) or (anything and not own)
 
 
 def _refuse_twice(components: Sequence[Component]) -> None:

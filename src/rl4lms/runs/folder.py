@@ -34,8 +34,8 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
         ConfigError: it holds another run.
         StorageError: it cannot be written to, now or later.
     """
-    if resume and not is_run(folder):
-        raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
+    if resume:
+        refuse_nothing_to_resume(folder)
     with storage_errors(folder, lambda: how_to_go_on(folder)):
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,16 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
                     shutil.rmtree(folder, ignore_errors=True)
                     _remove_empty(made[1:])
                 raise
+
+
+def refuse_nothing_to_resume(folder: Path) -> None:
+    """Refuse a folder that holds no run.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    if not is_run(folder):
+        raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
 
 
 def _something_to_lose(folder: Path) -> bool:

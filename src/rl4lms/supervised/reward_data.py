@@ -164,6 +164,9 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
         pairs = columns.chosen in first and columns.rejected in first
         kind = "preferences" if pairs else "ratings" if columns.rating in first else "labels"
     _refuse_unused(path, columns, (*_USED[kind], "prompt", "group", "join"), f"the rows are {kind}")
+    if not any(row.get(columns.prompt) for _, row in rows):
+        used = tuple(entry.name for entry in fields(columns) if entry.name != "join")
+        _refuse_unused(path, columns, used, f"no row has a {columns.prompt!r} to put before the text")
     if kind == "preferences":
         return _preferences(rows, columns)
     return _rated(rows, columns) if kind == "ratings" else _labelled(path, rows, columns)
@@ -180,7 +183,7 @@ def _refuse_unused(path: str, columns: Columns, used: Sequence[str], what: str) 
         if entry.name not in used and value != entry.default:
             option = "--join" if entry.name == "join" else f"--{entry.name}-column"
             raise DataError(
-                f"{path}: {option} {value!r} is not used: {what}; leave it out, or say what they are: --kind"
+                f"{path}: {option} {value!r} is not used: {what}; leave it out, or say what the rows are: --kind"
             )
 
 

@@ -55,6 +55,7 @@ from rl4lms.supervised.reward_report import (
 from rl4lms.supervised.trainer import run_trainer
 
 _MAX_TOKENS = 512
+_HOLDOUT = 0.1
 _FEWEST_TO_SPLIT = 20  # rows; with fewer, what is held out would say nothing
 
 
@@ -239,7 +240,7 @@ def train_reward_model(
     columns: Columns = COLUMNS,
     label_names: Sequence[str] | None = None,
     min_gap: float | None = None,
-    holdout: float = 0.1,
+    holdout: float | None = None,
     curve: Sequence[float] = (),
     epochs: float = 2.0,
     batch_size: int = 32,
@@ -265,7 +266,7 @@ def train_reward_model(
         label_names: names to save for the sorted labels of the data, such as `negative positive` for 0 and 1.
         min_gap: ratings become preferences: all pairs within a group whose mean ratings differ by at least this.
         holdout: share of the training data that is held out to be reported where there is no test set, in whole groups;
-            0: none.
+            0: none; a tenth where None.
         curve: shares of the training data, in (0, 1), to train further models on for the learning curve. They are not
             kept.
         epochs, batch_size, learning_rate, max_tokens, truncation_side, seed, device: the training.
@@ -281,9 +282,19 @@ def train_reward_model(
         DataError, ModelError: data or base model cannot be used.
         NonFiniteError: the loss became NaN or infinite.
     """
+    if test is not None and holdout is not None:
+        raise ConfigError(
+            f"holdout: {holdout:g}, but the held-out data are those of {test}; leave out holdout or the test data"
+        )
+    holdout = _HOLDOUT if holdout is None else holdout
     _check_options(epochs=epochs, learning_rate=learning_rate, min_gap=min_gap, holdout=holdout, curve=curve)
     check_folder(output)  # now, and not after the training
     data, held, held_out = _divided(train, test, kind, columns, min_gap, holdout, seed)
+    if columns.group is not None and isinstance(data, Rated) and not curve and (held is None or test is not None):
+        raise ConfigError(
+            f"group_column {columns.group!r} is not used: groups of ratings matter where a part of them is held out, "
+            "for the curve, and with min_gap; leave it out"
+        )
     names, values = _labels(data, held, train, test, label_names)
     if curve and held is None:
         raise ConfigError(
