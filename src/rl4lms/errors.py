@@ -135,6 +135,10 @@ class MissingExtraError(Rl4lmsError, ImportError):
         return f'{self.package} is not installed; run: pip install "rl4lms[{self.extra}]"'
 
 
+class UnknownComponentError(ConfigError):
+    """A recipe names a component that is not registered."""
+
+
 class UnknownNameError(Rl4lmsError, KeyError):
     """A name that no component is registered under.
 

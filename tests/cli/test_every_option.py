@@ -52,6 +52,9 @@ USES = {
 
 # A value for every option that is not a switch, other than what it is by default.
 VALUES = {
+    "train --import": "plugin.py",
+    "evaluate --import": "plugin.py",
+    "doctor --import": "plugin.py",
     "evaluate --split": "validation",
     "evaluate --prompts": "3",
     "evaluate --task": "imdb",
@@ -152,6 +155,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         word_tokenizer().save_pretrained(folder / name)
     for name, rows in (("numbers", 24), ("held", 11), ("test", 12)):
         number_prompts(folder / f"{name}.jsonl", rows)
+    (folder / "plugin.py").write_text("print('imported')\n")
     (folder / "prompts.txt").write_text("3 4\n5\n")
     for name, first, n in (("", 0, 24), ("more-", 24, 10), ("fewer", 0, 12)):
         rows = [

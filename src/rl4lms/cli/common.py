@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.errors import ConfigError, UnknownComponentError, did_you_mean
 from rl4lms.runs.layout import CONFIG_FILE, is_run
 
 if TYPE_CHECKING:
@@ -42,8 +42,13 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()) -> Recipe:
     """Read a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
+
+    Args:
+        path: of the recipe or run.
+        overrides: settings that replace its own.
+        unread: of a run: blocks whose components need not be known.
 
     Raises:
         ConfigError: it cannot be understood.
@@ -52,7 +57,24 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
     if not is_run(path):
         return read_recipe(path, overrides)
-    return read_recipe(path / CONFIG_FILE, overrides).model_copy(update={"output_dir": str(path)})
+    try:
+        recipe = read_recipe(path / CONFIG_FILE, overrides, unread)
+    except UnknownComponentError as error:
+        hint = "one that a script registers is known once that script is imported: --import FILE"
+        raise ConfigError(f"{error}; {hint}") from error
+    return recipe.model_copy(update={"output_dir": str(path)})
+
+
+def run_imports(files: Iterable[Path] | None) -> None:
+    """Execute what `--import` names, before anything is looked up.
+
+    Raises:
+        ConfigError: a file is not there, or raises an error.
+    """
+    from rl4lms.plugins.files import run_file
+
+    for file in files or ():
+        run_file(file)
 
 
 def quiet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,14 +20,18 @@ def doctor(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")
     ] = None,
     rows: Annotated[int, typer.Option(min=2, help="Prompts of the iteration that is tried.")] = 32,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Try one iteration on a throwaway copy and say what is off. Exit code 1 if a check fails."""
     import tempfile
-    from pathlib import Path
 
     from rl4lms.cli import common
 
+    common.run_imports(imports)
     settings = common.read(common.find_recipe(recipe), overrides or ())
     common.quiet()
     from rich.padding import Padding

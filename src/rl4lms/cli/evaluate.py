@@ -43,6 +43,10 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="For a model: a file with prompts.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Use these metrics instead (repeat the option).")] = None,
     output: Annotated[Path | None, typer.Option(help="Write numbers and completions to this JSON file.")] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Decode prompts and score the completions; prints mean and standard error over completions."""
@@ -52,6 +56,7 @@ def evaluate(
 
     if output is not None:
         check_file(output, "--output")  # now, and not after the decoding
+    common.run_imports(imports)
     extra = [*(overrides or ()), *([] if prompts is None else [f"evaluation.prompts={prompts}"])]
     extra += [f"evaluation.metrics=[{', '.join(metric)}]"] if metric else []
     recipe, folder = _recipe(target, extra, task, data)
@@ -115,7 +120,8 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
 
     folder = Path(target)
     if is_run(folder):
-        recipe = common.read(folder, overrides)
+        blocks = {text.partition("=")[0].strip().partition(".")[0] for text in overrides}
+        recipe = common.read(folder, overrides, unread={"reward", "algorithm"} - blocks)
         _refuse_prompts("run", target, recipe, task, data)
         return recipe, folder
     if target.endswith((".yaml", ".yml")) or target in common.recipe_names():

@@ -49,7 +49,9 @@ def generate(
 
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     texts = _prompts(prompts or [], file)
-    run = common.read(Path(model)) if is_run(Path(model)) else None
+    # of a run, only its model, its prompts' limits and how it decodes are needed
+    unread = ("task", "reward", "algorithm", "evaluation")
+    run = common.read(Path(model), unread=unread) if is_run(Path(model)) else None
     common.quiet()
     from rl4lms.runs.display import with_prompt
 

@@ -27,11 +27,16 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
     ] = False,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train a language model as a recipe says."""
     from rl4lms.cli import common
 
+    common.run_imports(imports)
     resumed = resume and is_run(Path(recipe))
     settings = common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides or ())
     if dry_run:

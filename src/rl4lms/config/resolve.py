@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import yaml
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from rl4lms.config.reader import MAX_BYTES, MAX_DEPTH, checked, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError, Rl4lmsError, UnknownNameError, cut, one_line, shown
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, UnknownNameError, cut, one_line, shown
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build_task
 from rl4lms.plugins.component import Component
@@ -38,18 +38,20 @@ _SHORT_FORMS = {"model": "path", "data": "train", "task": "name", "algorithm": "
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 
 
-def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
+def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), unread: Collection[str] = ()) -> Recipe:
     """Read a recipe from a YAML file.
 
     Args:
         path: the file.
         overrides: settings such as `rollout.top_p=0.9`, applied in order; list items by index, as in
             `evaluation.metrics.0.name=rouge`.
+        unread: blocks whose components stay as they are written, also where nothing of that name is known: of a run,
+            what the caller has no use for.
 
     Raises:
         ConfigError: one line, `file:line: key.path: reason` or `override a.b=c: reason`.
     """
-    return _resolve(_Draft(*read_file(path)), overrides)
+    return _resolve(_Draft(*read_file(path)), overrides, unread)
 
 
 def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>") -> Recipe:
@@ -93,10 +95,11 @@ class _Draft:
 
     def __init__(self, tree: dict[str, Any], where: dict[KeyPath, str]) -> None:
         self.tree, self.where = tree, where
+        self.unread: Collection[str] = ()
 
-    def fail(self, path: KeyPath, reason: str) -> NoReturn:
+    def fail(self, path: KeyPath, reason: str, error: type[ConfigError] = ConfigError) -> NoReturn:
         known = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in self.where)
-        raise ConfigError(located(self.where[known], path, reason))
+        raise error(located(self.where[known], path, reason))
 
     def expand_short_forms(self) -> None:
         """`reward: brevity` becomes `reward: {name: brevity}`, so that options can be merged into it."""
@@ -177,7 +180,7 @@ class _Draft:
 
     def merge_task_defaults(self) -> None:
         task = self.tree.get("task")
-        if task is None:
+        if task is None or "task" in self.unread:
             return
         component = self.component(self.validate(Component, task, ("task",)), ("task",), registry.tasks)
         try:
@@ -206,7 +209,7 @@ class _Draft:
         up.
         """
         if isinstance(value, Component):
-            return value if kind is None else self.component(value, path, kind)
+            return value if kind is None or path[0] in self.unread else self.component(value, path, kind)
         if isinstance(value, BaseModel):
             changed = {}
             for name, field in type(value).model_fields.items():
@@ -235,7 +238,7 @@ class _Draft:
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
         if name not in names and not is_path(name):
-            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)))
+            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
         try:
             model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
         except Rl4lmsError as error:
@@ -244,7 +247,8 @@ class _Draft:
         return Component.model_validate(written(options) | {"name": name})
 
 
-def _resolve(draft: _Draft, overrides: Iterable[str]) -> Recipe:
+def _resolve(draft: _Draft, overrides: Iterable[str], unread: Collection[str] = ()) -> Recipe:
+    draft.unread = unread
     draft.expand_short_forms()
     for text in overrides:
         draft.override(text)

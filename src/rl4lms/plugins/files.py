@@ -15,6 +15,8 @@ from typing import Any
 
 from rl4lms.errors import ConfigError, Rl4lmsError, did_you_mean
 
+# Files that are being executed, the innermost last.
+_executing: list[Path] = []
 _PATH = re.compile(r"(?P<file>.+\.py):(?P<attribute>[A-Za-z_]\w*)")
 
 
@@ -68,13 +70,44 @@ def _module(file: Path, owner: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before execution: dataclasses and pickling look modules up by name
     try:
+        _executing.append(file)
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt | Rl4lmsError):
             raise
         raise ConfigError(f"{owner}: {_what_is_wrong(file, error)}") from error
+    finally:
+        _executing.pop()
     return module
+
+
+def run_file(path: str | Path) -> None:
+    """Execute a file for what it registers; once for each version of it.
+
+    Raises:
+        ConfigError: there is no such file, or it raises an error.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise ConfigError(f"--import {path}: there is no such file")
+    _module(file, f"--import {path}")
+
+
+def refuse_while_executing(what: str) -> None:
+    """Refuse to start what takes long while a file is executed for a component that is in it.
+
+    Args:
+        what: such as `rl4lms.train`.
+
+    Raises:
+        ConfigError: a file is being executed.
+    """
+    if _executing:
+        raise ConfigError(
+            f"{_executing[-1]} calls {what} whenever it is executed, also where only a function in it is wanted; "
+            'put that call under `if __name__ == "__main__":`'
+        )
 
 
 def _what_is_wrong(file: Path, error: BaseException) -> str:

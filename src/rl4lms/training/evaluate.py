@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.errors import CheckpointError, ConfigError, UnknownNameError
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import EvalResult, build_evaluator
 from rl4lms.models.build import Models, build_models
@@ -15,6 +15,7 @@ from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
 from rl4lms.models.saving import read_adapter
 from rl4lms.plugins import registry
+from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.runs.checkpoint import Checkpoints, load_policy
 from rl4lms.runs.display import Display
 from rl4lms.runs.storage import write_text
@@ -37,7 +38,7 @@ def evaluate(
     Args:
         recipe: task or data, metrics, decoding; and the model, unless `run_folder` is given.
         run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its
-            RL started from.
+            RL started from. A reward that cannot be had again is absent from the result, with the reason.
         split: the recipe's evaluation split where None.
         masked: decode inside the mask that an NLPO run ended with.
         display: shows the building of assets.
@@ -48,20 +49,44 @@ def evaluate(
         CheckpointError: the run has no trained model, or no checkpoint with its mask.
         Rl4lmsError: whatever else cannot be loaded or computed.
     """
-    has_mask = recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
-    if masked and (run_folder is None or not has_mask):
+    refuse_while_executing("rl4lms.evaluate")
+    if masked and (run_folder is None or not _has_mask(recipe)):
         raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
     task = task_of(recipe)
     recipe = with_assets(recipe, task, None if display is None else display.report)
-    reward, metrics = reward_of(recipe, task), metrics_of(recipe, task)
+    metrics, absent = metrics_of(recipe, task)
+    try:
+        reward = reward_of(recipe, task)
+    except (ConfigError, UnknownNameError) as error:
+        if run_folder is None:
+            raise
+        # the run's model is there all the same, and so are its metrics
+        reward, absent = None, {"reward": _left_out(recipe, error), **absent}
     rule: MaskRule | None = None
     if masked:
         assert run_folder is not None
         models, rule = _with_mask(recipe, run_folder)
     else:
         models = _models(recipe, run_folder)
-    evaluator = build_evaluator(recipe, task, models, reward, metrics, split)
+    evaluator = build_evaluator(recipe, task, models, reward, (metrics, absent), split)
     return evaluator(rule, progress)
+
+
+def _has_mask(recipe: Recipe) -> bool:
+    return recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
+
+
+def _left_out(recipe: Recipe, error: ConfigError | UnknownNameError) -> str:
+    """Say why the reward of a run is left out, and how to have it."""
+    name = recipe.reward.name if recipe.reward is not None else ""
+    if name.startswith("__main__:") or "<" in name:
+        return (
+            f"{name} was an object of the script that trained this run, and is gone with it; a reward that is "
+            "registered by @rl4lms.reward, or named path/to/file.py:name, can be had again"
+        )
+    if isinstance(error, UnknownNameError):
+        return f"nothing here registers {error.name!r}; import the script that does, with --import FILE"
+    return f"it cannot be had again: {error}"
 
 
 def start_of(recipe: Recipe, folder: Path) -> Recipe:

@@ -22,6 +22,7 @@ from rl4lms.evaluation.evaluator import build_evaluator
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import build_models
 from rl4lms.models.loading import check_window, resolve_device
+from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.rewards import load_state, state_of
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
@@ -97,6 +98,7 @@ def run(
     recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None
 ) -> RunResult:
     """Run a recipe; see `train`. `reward` replaces the recipe's by a callable."""
+    refuse_while_executing("rl4lms.train")
     folder = run_folder(recipe)
     loop: Loop | None = None
     wanted = recipe.tracking.progress if progress is None else progress
