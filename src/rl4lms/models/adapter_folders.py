@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,13 @@ def merge_adapter(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrain
         ModelError: it does not fit this base, cannot be merged, or gives another model once merged.
         MissingExtraError: `peft` is not installed.
     """
+    # PEFT warns of missing weights and of tied ones, which are errors here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _merged(lm, adapter)
+
+
+def _merged(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrainedModel, set[str]]:
     try:
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError as error:

@@ -34,9 +34,9 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
         )
         try:
             with warnings.catch_warnings():
-                # Several adapters on one model, and GPT-2's transposed layers, are meant here.
+                # Several adapters on one model, and GPT-2's transposed layers, are meant here; tied layers are refused
                 warnings.filterwarnings(
-                    "ignore", message="Already found a `peft_config`|fan_in_fan_out is set to False"
+                    "ignore", message="Already found a `peft_config`|fan_in_fan_out is set to|Model has `tie_word"
                 )
                 inject_adapter_in_model(peft_config, lm, adapter_name=name)
         except ValueError as error:
