@@ -92,13 +92,8 @@ def evaluate(
     for name, why in result.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
-        about = {
-            "target": target,
-            "task": recipe.task.name if recipe.task else "data",
-            "split": split,
-            "masked": masked,
-        }
-        write_json(output, result, about)
+        task_name = recipe.task.name if recipe.task else "data"
+        write_json(output, result, {"target": target, "task": task_name, "split": split, "masked": masked})
         print(f"written to {output}")
 
 

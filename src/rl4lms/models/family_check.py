@@ -17,14 +17,14 @@ from rl4lms.errors import ModelError
 from rl4lms.models.families import CausalFamily, EncoderDecoderFamily
 from rl4lms.models.groups import Grouped
 from rl4lms.models.loading import position_windows
+from rl4lms.models.precision import in_float32
 
 Family = CausalFamily | EncoderDecoderFamily | Grouped
 
 # A sliding window is crossed where it has at most so many tokens; GPT-OSS has 128.
 _LONGEST, _LONGEST_WINDOW = 20, 128
 _STEPS = 4
-_TOLERANCE = {torch.float32: 1e-3}
-_LOW_PRECISION = 0.5
+_TOLERANCE = 1e-3  # nats, in float32
 
 
 def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
@@ -72,7 +72,7 @@ def _refuse_loss_at_loading(lm: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def check_family(lm: PreTrainedModel, family: Family) -> None:
-    """Compare a way of running a model with its own forward on each row alone.
+    """Compare a way of running a model with its own forward on each row alone, in float32 whatever its precision.
 
     Four prompts are decoded twice each, rows leave in between, and the same tokens go through the log-prob pass.
 
@@ -81,11 +81,12 @@ def check_family(lm: PreTrainedModel, family: Family) -> None:
     """
     try:
         prompts, completions = _batch(lm, family)
-        expected = torch.cat([_own(lm, family, prompts[i // 2], row) for i, row in enumerate(completions)])
-        found = {
-            "the log-prob pass": _passed(family, prompts, completions),
-            "cached decoding": _decoded(family, prompts, completions),
-        }
+        with in_float32(lm):
+            expected = torch.cat([_own(lm, family, prompts[i // 2], row) for i, row in enumerate(completions)])
+            found = {
+                "the log-prob pass": _passed(family, prompts, completions),
+                "cached decoding": _decoded(family, prompts, completions),
+            }
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # each model's code fails in its own way where it is not what this library takes it for
@@ -93,14 +94,13 @@ def check_family(lm: PreTrainedModel, family: Family) -> None:
         raise ModelError(
             f"{type(lm).__name__} is not supported: sampling and scoring fail with {type(error).__name__}: {first}"
         ) from error
-    tolerance = _TOLERANCE.get(lm.dtype, _LOW_PRECISION)
     for what, (logits, taken) in found.items():
         wanted, got = (part.float().log_softmax(-1) for part in (expected[taken.flatten()], logits))
         largest = float(torch.where(wanted == got, 0.0, (wanted - got).abs()).max())  # -inf may stand in both
-        if not largest <= tolerance:
+        if not largest <= _TOLERANCE:
             raise ModelError(
                 f"{type(lm).__name__} is not supported: log-probabilities of {what} differ from the model's own "
-                f"forward by {largest:.2g} nats (allowed: {tolerance:g}), also where no prompt is padded"
+                f"forward by {largest:.2g} nats (allowed: {_TOLERANCE:g}), also where no prompt is padded"
             )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from rl4lms.core.padding import pad
 from rl4lms.models.loading import position_windows
 from rl4lms.models.policy import Policy
+from rl4lms.models.precision import in_float32
 
 # Nats, in float32. Adapters and merged weights, two devices or two kernels differ by less; two models by more.
 LARGEST_ROUNDING = 1e-3
@@ -43,14 +44,11 @@ def probe_logprobs(policy: Policy) -> Tensor:
 
 @contextlib.contextmanager
 def exactly(policy: Policy) -> Iterator[None]:
-    """Compute in float32 for a while; weights of lower precision are the same afterwards to the last bit."""
-    autocast, low = policy.autocast, [(p, p.data) for p in policy.lm.parameters() if p.dtype != torch.float32]
+    """Compute in float32 and without autocast for a while."""
+    autocast = policy.autocast
     try:
         policy.autocast = None
-        for parameter, data in low:
-            parameter.data = data.float()
-        yield
+        with in_float32(policy.lm):
+            yield
     finally:
         policy.autocast = autocast
-        for parameter, data in low:
-            parameter.data = data

@@ -186,3 +186,18 @@ class TestGroups:
 
 def _roll(state: Any) -> None:
     state.cache.reorder_cache(torch.arange(len(state.mask)).roll(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_no_excuse(dtype: torch.dtype) -> None:
+    """Rounding in bfloat16 explains tenths of a nat, and would hide a wrong position."""
+    lm = tiny_lm("gpt2").to(dtype)
+    before = [p.data_ptr() for p in lm.parameters()]
+    family_of(lm, ())
+    assert [p.data_ptr() for p in lm.parameters()] == before
+    wrong = tiny_lm("gpt2").to(dtype)
+    wrong.transformer.wpe.register_forward_hook(
+        lambda module, given, out: out * (1.05 if given[0].shape[1] == 1 else 1)
+    )
+    with pytest.raises(ModelError, match="log-probabilities of cached decoding differ"):
+        family_of(wrong, ())
