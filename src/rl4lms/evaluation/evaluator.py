@@ -20,7 +20,7 @@ from rl4lms.models.text_nll import TextNll
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rewards.faults import STRICT, Fault, for_evaluation
-from rl4lms.rollout.engine import LocalEngine, log_prob_pass
+from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
 from rl4lms.stats import mean_stderr
 from rl4lms.tasks import samples_of
 from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
@@ -135,6 +135,8 @@ class Evaluator:
             and here.entropy is not None
             and there.full_logprobs is not None
         )
+        if self.settings.num_beams == 1:  # beams have no log-probs of their own
+            sampler_error(self.engine.policy, rollout, here.logprobs)
         mask = rollout.completion_mask
         lengths = mask.sum(-1)
         kl = (here.full_logprobs - there.full_logprobs) * mask

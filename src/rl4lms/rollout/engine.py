@@ -15,6 +15,7 @@ from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core.padding import group_by_length, pad, stack, trim, unpad
 from rl4lms.core.sampling import STREAMS, draw_keys
+from rl4lms.errors import ModelError
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
 from rl4lms.rollout.prompts import PromptEncoder
@@ -162,3 +163,21 @@ def log_prob_pass(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
     back = torch.cat(batches).argsort()[: len(mine)]
     columns = (None if column[0] is None else torch.cat(column)[back] for column in zip(*parts, strict=True))
     return Pass(*(None if column is None else distributed.gather_rows(column) for column in columns))
+
+
+def sampler_error(policy: Policy, rollout: Rollout, logprobs: Tensor) -> float:
+    """Return the largest difference in nats between the sampler's log-probs and those (B, T) of the pass.
+
+    Raises:
+        ModelError: they differ by more than rounding, so what was sampled is not what is trained or measured.
+    """
+    assert rollout.sampled_logprobs is not None
+    errors = (rollout.sampled_logprobs - logprobs)[rollout.completion_mask].abs()
+    largest = float(errors.max())
+    disagreement = policy.disagreement(float(errors.mean()), largest)
+    if disagreement:
+        raise ModelError(
+            f"the log-probs of the sampler and of the log-prob pass differ by {disagreement}: the cache, positions or "
+            "padding of this model are handled differently in the two; `rl4lms doctor` looks closer"
+        )
+    return largest

@@ -35,7 +35,7 @@ from rl4lms.rewards.background import begin_scoring
 from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
-from rl4lms.rollout.engine import LocalEngine, log_prob_pass
+from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command, unreadable
@@ -174,7 +174,7 @@ class Loop:
             if self.algorithm.needs_reference:
                 reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None
-        sampler_error = self._sampler_error(rollout, current.logprobs)
+        difference = sampler_error(models.policy, rollout, current.logprobs)
         # 3 reward, which may run beside the pass
         with self._timed("reward"):
             output = self._scores(reward)
@@ -199,7 +199,7 @@ class Loop:
         assert current.entropy is not None and current.kept_mass is not None
         numbers = {f"train/{name}": value for name, value in stats.items()}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
-        numbers["rollout/sampler_error"] = sampler_error
+        numbers["rollout/sampler_error"] = difference
         if bool(row_mask.any()) and experience.kl is not None:
             self.state.kl_coef = next_kl_coef(self.state.kl_coef, r.kl.kl_target, numbers["rollout/kl_per_token"])
         self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
@@ -256,24 +256,6 @@ class Loop:
             numbers[f"score/{name}"] = mean(torch.tensor(values)) if values else float("nan")
         numbers |= {f"score/{name}": value for name, value in output.numbers.items()}
         return {f"rollout/{name}": value for name, value in numbers.items()}
-
-    def _sampler_error(self, rollout: Rollout, logprobs: Tensor) -> float:
-        """Compare the sampler's log-probs with those of the pass.
-
-        Raises:
-            ModelError: they differ by more than rounding, so what would be trained is not what was sampled.
-        """
-        assert rollout.sampled_logprobs is not None
-        errors = (rollout.sampled_logprobs - logprobs)[rollout.completion_mask].abs()
-        largest = float(errors.max())
-        disagreement = self.models.policy.disagreement(float(errors.mean()), largest)
-        if disagreement:
-            raise ModelError(
-                f"the log-probs of the sampler and of the training pass differ by {disagreement}: "
-                "the cache, positions or padding of this model are handled differently in the two; `rl4lms doctor` "
-                "looks closer"
-            )
-        return largest
 
     def _evaluated(self, step: int) -> dict[str, float]:
         with self.stop.during("the evaluation", at_once=True):
