@@ -250,14 +250,12 @@ def copied(place: Path, to: Path) -> Path:
     return shutil.copytree(place, to / "place")
 
 
-def quick(use: str) -> bool:
-    return "reward train" not in use or ("--train prompted" in use and "--test" not in use)
-
-
 @pytest.mark.parametrize(
     ("use", "option"),
     [
-        pytest.param(use, option, marks=() if quick(use) else pytest.mark.slow, id=f"{use} + {option}")
+        pytest.param(
+            use, option, marks=pytest.mark.slow if use.startswith("reward train") else (), id=f"{use} + {option}"
+        )
         for use, option in CASES
     ],
 )
