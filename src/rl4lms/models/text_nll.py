@@ -12,14 +12,15 @@ from rl4lms.core.padding import pad
 from rl4lms.errors import DataError
 from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
 from rl4lms.models.policy import Policy
+from rl4lms.models.targets import encode_targets
 from rl4lms.types import NllOfTexts
 
 
 class TextNll:
     """Negative log-likelihood of texts that follow prompts, under one policy.
 
-    The text is tokenised apart from its prompt, without special tokens, as completions are: what is measured is what
-    was (or would be) generated. No EOS is added.
+    The text is tokenised apart from its prompt, as a target, without special tokens, as completions are: what is
+    measured is what was (or would be) generated. No EOS is added.
 
     Args:
         policy: the language model.
@@ -53,7 +54,8 @@ class TextNll:
         if not texts:
             return [], []
         prompt_rows = self._encode_prompts(prompts)
-        rows = [ids[: self._max_tokens - 1] for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        targets = encode_targets(self._tokenizer, texts, self._policy.lm.config.is_encoder_decoder)
+        rows = [ids[: self._max_tokens - 1] for ids in targets]
         self._check_ids("prompt", prompt_rows, self._policy.lm.get_input_embeddings().weight.shape[0])
         self._check_ids("text", rows, self._policy.tokens.vocab_size)
         nats, counts = [0.0] * len(texts), [len(row) for row in rows]

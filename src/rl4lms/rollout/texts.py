@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from rl4lms.models.targets import source_side
+
 Rows = Sequence[Sequence[int]]
 
 # Prompt tokens that decide how what follows is decoded: a word's beginning, a character of several bytes.
@@ -30,15 +32,18 @@ class Decoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, two_texts: bool = False) -> None:
         self._tokenizer = tokenizer
         self._has_modes = hasattr(tokenizer, "spm_source")
+        self._source = source_side(tokenizer)
         self._apart = two_texts and (self._has_modes or not _keeps_apart(tokenizer))
 
     def __call__(self, rows: Rows) -> list[str]:
-        return [self._tokenizer.decode(list(row), skip_special_tokens=True) for row in rows]
+        # a Marian with one vocabulary takes its source's pieces otherwise
+        mode = {"use_source_tokenizer": False} if self._has_modes else {}
+        return [self._tokenizer.decode(list(row), skip_special_tokens=True, **mode) for row in rows]
 
     def prompts(self, rows: Rows) -> list[str]:
         """Return the texts of prompts alone."""
         mode = {"use_source_tokenizer": True} if self._has_modes else {}
-        return [self._tokenizer.decode(list(row), skip_special_tokens=True, **mode) for row in rows]
+        return [self._source.decode(list(row), skip_special_tokens=True, **mode) for row in rows]
 
     def together(self, prompts: Rows, completions: Rows) -> list[str]:
         """Return each prompt and its completion as one text."""

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from rl4lms.errors import ConfigError, DataError, ModelError
-from rl4lms.metrics.runner import positions
+from rl4lms.metrics.runner import give_padding, positions
 from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
 from rl4lms.models.saving import save_classifier
 from rl4lms.runs.outputs import check_folder
@@ -405,10 +405,8 @@ def _load(
     except (OSError, ValueError) as error:
         raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error
     model, _ = load_pretrained(AutoModelForSequenceClassification, base, failure, num_labels=len(names) or 1)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    give_padding(model, tokenizer, failure)
     tokenizer.padding_side = "right"
-    model.config.pad_token_id = tokenizer.pad_token_id
     if names:
         model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
     else:
