@@ -75,6 +75,7 @@ class ModelRunner:
     ) -> None:
         from transformers import AutoTokenizer
 
+        from rl4lms.models.frame import Frame
         from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
 
         failure = f"the {what} {model!r} cannot be loaded"
@@ -97,6 +98,7 @@ class ModelRunner:
         self._inputs = set(inspect.signature(self.model.forward).parameters)
         self.tokenizer.padding_side = "right"
         give_padding(self.model, self.tokenizer, failure)
+        self._frame = Frame(self.tokenizer, f"texts for the {what} {model!r}")
         self._nothing = (
             self.tokenizer.pad_token_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         )
@@ -135,8 +137,8 @@ class ModelRunner:
         return results
 
     def encode(self, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
-        """Return token ids of each text, special tokens included, cut to what the model reads; EOS for a text without
-        any, as models need one.
+        """Return token ids of each text, special tokens included (once, where a text brings them), cut to what the
+        model reads; EOS for a text without any, as models need one.
         """
         if texts and isinstance(texts[0], tuple):
             firsts, seconds = ([self._text(pair[side]) for pair in texts] for side in (0, 1))
@@ -145,6 +147,9 @@ class ModelRunner:
             encoded = dict(
                 self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens)
             )
+            names = ("input_ids", *(name for name in encoded if name != "input_ids"))
+            rows = [self._frame.once(*columns) for columns in zip(*(encoded[name] for name in names), strict=True)]
+            encoded = {name: [row[i] for row in rows] for i, name in enumerate(names)}
         filler = {"input_ids": self._nothing, "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
             if not ids:

@@ -39,10 +39,17 @@ def has_target_mode(tokenizer: PreTrainedTokenizerBase) -> bool:
     return hasattr(tokenizer, "_switch_to_target_mode") and getattr(tokenizer, "tgt_lang", "") is not None
 
 
-def source_side(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Return what decodes prompts: Marian's tokenizer with two vocabularies looks ids up among its targets alone."""
+def sides(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
+    """Return what decodes sources and what decodes targets: the same tokenizer, but for Marian's with two vocabularies.
+
+    That one looks every id up among its targets, and special tokens among its sources; its pad ids differ.
+    """
     if not getattr(tokenizer, "separate_vocabs", False):
-        return tokenizer
-    source = copy.copy(tokenizer)
+        return tokenizer, tokenizer
+    source, target = copy.copy(tokenizer), copy.copy(tokenizer)
     source.decoder = {index: token for token, index in source.encoder.items()}
-    return source
+    special = {target.target_encoder.get(str(token)): token for token in tokenizer.added_tokens_decoder.values()}
+    target._added_tokens_decoder = {index: token for index, token in special.items() if index is not None}
+    target.encoder = target.current_encoder = target.target_encoder
+    target._added_tokens_encoder = {str(token): index for index, token in target._added_tokens_decoder.items()}
+    return source, target

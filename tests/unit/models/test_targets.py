@@ -59,7 +59,7 @@ def marian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         words = pieces[side] if request.param else both
         if side == "target":
             words = words[::-1]  # so that an id is never the same piece by chance
-        vocabulary = {piece: i for i, piece in enumerate(["</s>", "<unk>", "<pad>", *words])}
+        vocabulary = {piece: i for i, piece in enumerate(["</s>", "<unk>", *words, "<pad>"])}
         (folder / f"{side}.json").write_text(json.dumps(vocabulary))
     files = {"source_spm": str(folder / "source.model"), "target_spm": str(folder / "target.model")}
     files |= {"vocab": str(folder / "source.json")}
@@ -73,17 +73,24 @@ def translator(tokenizer: Any) -> PreTrainedModel:
     sizes = {"vocab_size": len(tokenizer.encoder)}
     if tokenizer.separate_vocabs:
         sizes |= {"decoder_vocab_size": len(tokenizer.target_encoder), "share_encoder_decoder_embeddings": False}
-    ids = {"pad_token_id": 2, "eos_token_id": 0, "decoder_start_token_id": 2, "forced_eos_token_id": None}
+    pad = tokenizer.pad_token_id
+    start = tokenizer.target_encoder["<pad>"] if tokenizer.separate_vocabs else pad
+    ids = {"pad_token_id": pad, "eos_token_id": 0, "decoder_start_token_id": start, "forced_eos_token_id": None}
     return MarianMTModel(MarianConfig(**_SHAPE, **sizes, **ids, dropout=0.0)).eval()
 
 
 def test_targets_are_encoded_and_decoded_with_their_own_vocabulary(marian: Any) -> None:
-    decoder = Decoder(marian, two_texts=True)
+    decoder = Decoder(marian, special_tokens(translator(marian), marian), two_texts=True)
     targets = encode_targets(marian, _TARGET, two_texts=True)
     assert not any(marian.unk_token_id in row for row in targets)
     assert decoder(targets) == _TARGET
     sources = marian(_SOURCE, add_special_tokens=False)["input_ids"]  # the target mode is left again
     assert decoder.prompts(sources) == _SOURCE
+    pad = marian.target_encoder["<pad>"] if marian.separate_vocabs else marian.pad_token_id
+    assert decoder([[pad, *row, 0] for row in targets]) == _TARGET
+    if marian.separate_vocabs and (piece := marian.decoder.get(marian.pad_token_id)):  # a piece of the other side's
+        assert decoder([[marian.pad_token_id]]) == [piece.replace("▁", " ").strip()]
+    assert decoder.beginnings(sources[0], [[], targets[0]]) == ["one dog", "one dog\nein Hund"]
     assert decoder.together(sources, targets) == [f"{a}\n{b}" for a, b in zip(_SOURCE, _TARGET, strict=True)]
 
 
