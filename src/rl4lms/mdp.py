@@ -77,9 +77,9 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         if (policy is None) != (ref_policy is None):
             raise ValueError("the KL term needs both policy and ref_policy")
         self.samples, self.tokenizer, self.tokens, self.reward = samples, tokenizer, tokens, reward
-        self._decoder = Decoder(tokenizer, two_texts=padding_side == "right")
-        give_tokenizer([reward], self._decoder)
         self.prompt = prompt or PromptConfig()
+        self._decoder = Decoder(tokenizer, tokens, padding_side == "right", self.prompt.keep_special_tokens)
+        give_tokenizer([reward], self._decoder)
         self.max_new_tokens, self.padding_side, self.time_limit = max_new_tokens, padding_side, time_limit
         self.policy, self.ref_policy, self.kl_coef = policy, ref_policy, kl_coef
         self.render_mode = render_mode

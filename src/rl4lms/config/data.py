@@ -35,10 +35,18 @@ class DataConfig(Block):
 
 
 class PromptConfig(Block):
-    """Tokenisation of prompts."""
+    """Tokenisation of prompts, and what stays of special tokens when ids become texts."""
 
     max_tokens: int = Field(256, ge=1)
     truncation_side: Literal["left", "right"] = "left"
-    add_special_tokens: bool = True
+    add_special_tokens: bool = Field(
+        True,
+        description="what the tokenizer puts around a text, such as BOS; a prompt that brings it gets no second one",
+    )
+    keep_special_tokens: bool = Field(
+        True,
+        description="texts that rewards, metrics and people read keep special tokens that mean something, such as the "
+        "end of a turn; EOS, BOS, padding, unknown tokens and what the tokenizer puts around a text never stay",
+    )
     prefix: str = ""
     suffix: str = ""

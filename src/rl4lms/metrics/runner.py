@@ -75,6 +75,7 @@ class ModelRunner:
     ) -> None:
         from transformers import AutoTokenizer
 
+        from rl4lms.models.frame import Frame
         from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
 
         failure = f"the {what} {model!r} cannot be loaded"
@@ -96,10 +97,8 @@ class ModelRunner:
         self._max_tokens = min(options.max_tokens, self.tokenizer.model_max_length, positions(self.config))
         self._inputs = set(inspect.signature(self.model.forward).parameters)
         self.tokenizer.padding_side = "right"
-        if self.tokenizer.pad_token is None:  # decoders: padding comes last and is masked, so any token will do
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        if self.config.pad_token_id is None:
-            self.config.pad_token_id = self.tokenizer.pad_token_id
+        give_padding(self.model, self.tokenizer, failure)
+        self._frame = Frame(self.tokenizer, f"texts for the {what} {model!r}")
         self._nothing = (
             self.tokenizer.pad_token_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         )
@@ -138,8 +137,8 @@ class ModelRunner:
         return results
 
     def encode(self, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
-        """Return token ids of each text, special tokens included, cut to what the model reads; EOS for a text without
-        any, as models need one.
+        """Return token ids of each text, special tokens included (once, where a text brings them), cut to what the
+        model reads; EOS for a text without any, as models need one.
         """
         if texts and isinstance(texts[0], tuple):
             firsts, seconds = ([self._text(pair[side]) for pair in texts] for side in (0, 1))
@@ -148,6 +147,9 @@ class ModelRunner:
             encoded = dict(
                 self.tokenizer([self._text(text) for text in texts], truncation=True, max_length=self._max_tokens)
             )
+            names = ("input_ids", *(name for name in encoded if name != "input_ids"))
+            rows = [self._frame.once(*columns) for columns in zip(*(encoded[name] for name in names), strict=True)]
+            encoded = {name: [row[i] for row in rows] for i, name in enumerate(names)}
         filler = {"input_ids": self._nothing, "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
             if not ids:
@@ -176,6 +178,34 @@ class IncompleteModelError(ModelError):
 
     def __str__(self) -> str:
         return f"{self.model!r} is no whole {self.what}: its weights lack {', '.join(self.missing)}"
+
+
+def give_padding(model: Any, tokenizer: Any, failure: str) -> None:
+    """Let a model and its tokenizer have one pad token, the model's where it has one.
+
+    Padding is masked, but decoders that classify take the last token that is no padding for the end of a text. So it
+    must be the token that the model knows as padding, and one that no text ends on.
+
+    Args:
+        model: with `config`, which is changed.
+        tokenizer: of the model, which is changed.
+        failure: begins the message.
+
+    Raises:
+        ModelError: neither has a pad token, nor the tokenizer another one that would do.
+    """
+    known = min(len(tokenizer), model.get_input_embeddings().weight.shape[0])
+    names = ("pad", "eos", "bos", "cls", "sep", "mask")
+    candidates = (model.config.pad_token_id, *(getattr(tokenizer, f"{name}_token_id") for name in names))
+    pad = next((i for i in candidates if isinstance(i, int) and 0 <= i < known), None)
+    if pad is None:
+        raise ModelError(
+            f"{failure}: its tokenizer has no pad token that the model knows, nor an EOS, BOS, CLS, SEP or mask token "
+            "to pad with; set `pad_token` in its tokenizer_config.json to a token that no text ends on"
+        )
+    if tokenizer.pad_token_id != pad:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    model.config.pad_token_id = pad
 
 
 def positions(config: PretrainedConfig) -> int:

@@ -26,6 +26,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.data import hub
 from rl4lms.errors import ConfigError, ModelError, UnreachableModelError
 from rl4lms.models.adapter_folders import AdapterFolder, adapter_of, merge_adapter
+from rl4lms.models.targets import target_language
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -267,6 +268,9 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> SpecialTokens:
     """Read EOS, pad and decoder start ids: the generation config first, then the model config, then the tokenizer.
 
+    Where no config says with which language code the targets of a translation model begin, the tokenizer's `tgt_lang`
+    does: as the start token (mBART), or behind it (NLLB, M2M100).
+
     Raises:
         ModelError: an encoder-decoder without a decoder start token.
     """
@@ -288,7 +292,8 @@ def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | Non
     ]
     prefix: tuple[int, ...] = ()
     if lm.config.is_encoder_decoder:
-        start = first("decoder_start_token_id")
+        start, language = first("decoder_start_token_id"), target_language(tokenizer)
+        start = language if start is None else start
         start = first("bos_token_id") if start is None else start
         if not isinstance(start, int):
             raise ModelError(
@@ -296,6 +301,7 @@ def special_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | Non
                 f"generation_config.json"
             )
         forced = first("forced_bos_token_id")
+        forced = language if forced is None and language != start else forced
         prefix = (start, forced) if isinstance(forced, int) else (start,)
     return SpecialTokens(eos_ids, pads[0], prefix, vocab_size)
 

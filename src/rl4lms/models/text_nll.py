@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -10,16 +11,18 @@ from transformers import PreTrainedTokenizerBase
 from rl4lms.config.model import ModelConfig
 from rl4lms.core.padding import pad
 from rl4lms.errors import DataError
+from rl4lms.models.frame import Frame, special_ids
 from rl4lms.models.loading import load_lm, load_tokenizer, resolve_device, special_tokens
 from rl4lms.models.policy import Policy
+from rl4lms.models.targets import encode_targets
 from rl4lms.types import NllOfTexts
 
 
 class TextNll:
     """Negative log-likelihood of texts that follow prompts, under one policy.
 
-    The text is tokenised apart from its prompt, without special tokens, as completions are: what is measured is what
-    was (or would be) generated. No EOS is added.
+    The text is tokenised apart from its prompt, as a target, without special tokens, as completions are: what is
+    measured is what was (or would be) generated. No EOS is added, and one that a text brings is not scored.
 
     Args:
         policy: the language model.
@@ -40,6 +43,7 @@ class TextNll:
     ) -> None:
         self._policy, self._tokenizer, self._batch_size = policy, tokenizer, batch_size
         self._encode_prompts = encode_prompts or self._plain_prompts
+        self._special, self._frame = special_ids(tokenizer), Frame(tokenizer, "prompts")
         window = getattr(policy.lm.config, "max_position_embeddings", None) or max_tokens
         self._max_tokens = min(max_tokens, window)
 
@@ -53,7 +57,10 @@ class TextNll:
         if not texts:
             return [], []
         prompt_rows = self._encode_prompts(prompts)
-        rows = [ids[: self._max_tokens - 1] for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        targets = encode_targets(self._tokenizer, texts, self._policy.lm.config.is_encoder_decoder)
+        eos = self._policy.tokens.eos
+        targets = [ids[:-1] if ids and ids[-1] in eos and ids[-1] in self._special else ids for ids in targets]
+        rows = [ids[: self._max_tokens - 1] for ids in targets]
         self._check_ids("prompt", prompt_rows, self._policy.lm.get_input_embeddings().weight.shape[0])
         self._check_ids("text", rows, self._policy.tokens.vocab_size)
         nats, counts = [0.0] * len(texts), [len(row) for row in rows]
@@ -79,7 +86,7 @@ class TextNll:
                 )
 
     def _plain_prompts(self, prompts: list[str]) -> list[list[int]]:
-        rows = self._tokenizer(prompts)["input_ids"]
+        rows: list[Any] = [self._frame.once(row)[0] for row in self._tokenizer(prompts)["input_ids"]]
         start = next((t for t in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id) if t is not None), None)
         if start is None and not all(rows):
             raise DataError(

@@ -79,7 +79,9 @@ class PreferenceReward(RunnerOptions):
         return self._runner.run(read_texts, read, decoder_input_ids=start)
 
     def _first_token(self, word: str) -> int:
-        ids = self._runner.tokenizer(word, add_special_tokens=False)["input_ids"]
+        from rl4lms.models.targets import encode_targets
+
+        (ids,) = encode_targets(self._runner.tokenizer, [word], two_texts=True)
         if not ids:
             raise ConfigError(f"reward 'preference': the tokenizer has no token for {word!r}")
         return int(ids[0])

@@ -48,7 +48,9 @@ class LocalEngine:
     def create(cls, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig, seed: int) -> LocalEngine:
         """Return an engine with an encoder and a decoder of its own."""
         encoder = PromptEncoder(tokenizer, policy.tokens, prompt)
-        return cls(policy, tokenizer, encoder, Decoder(tokenizer, policy.lm.config.is_encoder_decoder), seed)
+        two_texts = policy.lm.config.is_encoder_decoder
+        decoder = Decoder(tokenizer, policy.tokens, two_texts, prompt.keep_special_tokens)
+        return cls(policy, tokenizer, encoder, decoder, seed)
 
     def rollout(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from rl4lms.config.data import PromptConfig
 from rl4lms.errors import DataError
+from rl4lms.models.frame import Frame
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Sample
@@ -23,7 +25,8 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: SpecialTokens, config: PromptConfig) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.truncation_side = config.truncation_side
-        self._decoder = Decoder(tokenizer)
+        self._decoder = Decoder(tokenizer, tokens, keep_special_tokens=config.keep_special_tokens)
+        self._frame = Frame(self._tokenizer, "prompts") if config.add_special_tokens else None
         self._tokens = tokens
         self._config = config
 
@@ -68,18 +71,21 @@ class PromptEncoder:
             for prompt, row in zip(prompts, self._ids(prompts), strict=True)
         ]
 
-    def _ids(self, prompts: Sequence[str], **options: bool | int) -> list[list[int]]:
+    def _ids(self, prompts: Sequence[str], max_length: int | None = None) -> list[list[int]]:
         c = self._config
         texts = [c.prefix + prompt + c.suffix for prompt in prompts]
-        options |= {"add_special_tokens": c.add_special_tokens, "return_attention_mask": False, "verbose": False}
+        options: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length, "verbose": False}
+        options |= {"add_special_tokens": c.add_special_tokens, "return_attention_mask": False}
         rows: list[list[int]] = self._tokenizer(texts, **options)["input_ids"]
-        return rows
+        return rows if self._frame is None else [self._frame.once(row)[0] for row in rows]
 
     def _cut(self, prompt: str) -> tuple[list[int], str]:
         """Return ids that fit, and the part of the prompt that they stand for."""
         c = self._config
         if not c.prefix and not c.suffix:
-            ids = self._ids([prompt], truncation=True, max_length=c.max_tokens)[0]
+            ids = self._ids([prompt], c.max_tokens)[0]
+            if spare := c.max_tokens - len(ids):  # the prompt brought special tokens of its own, which are not doubled
+                ids = self._ids([prompt], c.max_tokens + spare)[0]
             return ids, self._decoder.prompts([ids])[0]
         pieces = self._tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         keep = len(pieces)

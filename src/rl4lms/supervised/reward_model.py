@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from rl4lms.errors import ConfigError, DataError, ModelError
-from rl4lms.metrics.runner import positions
+from rl4lms.metrics.runner import give_padding, positions
+from rl4lms.models.frame import Frame
 from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
 from rl4lms.models.saving import save_classifier
 from rl4lms.runs.outputs import check_folder
@@ -121,7 +122,7 @@ def fit_classifier(
     Raises:
         NonFiniteError: the loss became NaN or infinite.
     """
-    encoded = tokenizer(list(texts), truncation=True, max_length=_window(model, max_tokens))["input_ids"]
+    encoded = _encoded(tokenizer, texts, _window(model, max_tokens), "texts for the classifier")
     rows = [{"input_ids": ids, "labels": label} for ids, label in zip(encoded, labels, strict=True)]
     total = steps or int(np.ceil(len(rows) / batch_size) * epochs)
     try:
@@ -182,7 +183,8 @@ def fit_preferences(
     """Train a sequence classifier with one output on pairs, in place; arguments and errors as in `fit_classifier`."""
     window = _window(model, max_tokens)
     chosen, rejected = (
-        tokenizer(texts, truncation=True, max_length=window)["input_ids"] for texts in (pairs.chosen, pairs.rejected)
+        _encoded(tokenizer, texts, window, f"{name} texts")
+        for name, texts in (("chosen", pairs.chosen), ("rejected", pairs.rejected))
     )
     rows = [{"input_ids": one, "rejected_ids": other} for one, other in zip(chosen, rejected, strict=True)]
     total = int(np.ceil(len(rows) / batch_size) * epochs)
@@ -219,7 +221,7 @@ def logits(
     max_tokens: int = _MAX_TOKENS,
 ) -> NDArray[np.float64]:
     """Return outputs for each text, (N, labels)."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=_window(model, max_tokens))["input_ids"]
+    encoded = _encoded(tokenizer, texts, _window(model, max_tokens), None)
     out = np.zeros((len(texts), model.config.num_labels))
     order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
     for start in range(0, len(order), batch_size):
@@ -416,10 +418,8 @@ def _load(
     except (OSError, ValueError) as error:
         raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error
     model, _ = load_pretrained(AutoModelForSequenceClassification, base, failure, num_labels=len(names) or 1)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    give_padding(model, tokenizer, failure)
     tokenizer.padding_side = "right"
-    model.config.pad_token_id = tokenizer.pad_token_id
     if names:
         model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
     else:
@@ -465,3 +465,11 @@ def _shifted(progress: Callable[[int, int], None] | None, done: int, of: int) ->
 
 def _window(model: PreTrainedModel, max_tokens: int) -> int:
     return min(max_tokens, positions(model.config))
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window: int, what: str | None
+) -> list[list[int]]:
+    """Token ids, special tokens included, once where a text brings them; `what` names the texts in the note on that."""
+    frame = Frame(tokenizer, what)
+    return [frame.once(row)[0] for row in tokenizer(list(texts), truncation=True, max_length=window)["input_ids"]]

@@ -1,7 +1,7 @@
 """Supervised warm start by maximum likelihood, through the HF `Trainer`.
 
 The loss is that of the log-prob pass: completion tokens and the EOS that ends them, prompt tokens left out, for every
-family.
+family. Of several EOS ids, all of which end a completion, targets end on the one that the model itself would end on.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import SpecialTokens, check_window, load_lm, load_tokenizer, position_windows, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import save_lm
+from rl4lms.models.targets import encode_targets
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.storage import replacing, write_text
 from rl4lms.supervised.trainer import run_trainer
 from rl4lms.types import Sample, Task
+
+_log = logging.getLogger(__name__)
+
+# Targets whose end is looked at to choose among several EOS ids.
+_ENDS_READ = 64
 
 
 class _Likelihood(nn.Module):
@@ -77,9 +83,14 @@ def fit(
     """
     tokens = special_tokens(lm, tokenizer)
     policy = Policy(lm, tokens)
-    targets = tokenizer([s.references[0] for s in samples], add_special_tokens=False)["input_ids"]
+    targets = encode_targets(tokenizer, [s.references[0] for s in samples], lm.config.is_encoder_decoder)
     rows = _rows(prompt_ids, targets, config.max_target_tokens, tokens)
     _check_rows(samples, rows, lm, tokens)
+    unended = [row["target"] for row, target in zip(rows, targets, strict=True) if len(row["target"]) > len(target)]
+    if len(tokens.eos) > 1 and unended:
+        end = _likeliest_end(policy, tokenizer, rows, config.batch_size)
+        for target in unended:
+            target[-1] = end
 
     def collate(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:
         p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
@@ -127,22 +138,52 @@ def _rows(
     prompts: Sequence[Sequence[int]], targets: Sequence[list[int]], longest: int, tokens: SpecialTokens
 ) -> list[dict[str, list[int]]]:
     """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text
-    was cut.
+    was cut. A target that comes with an EOS of the model gets no second one.
     """
-    rows, end = [], list(tokens.eos[:1])
-    for prompt, target in zip(prompts, targets, strict=True):
-        whole = [*target, *end]
-        rows.append({"prompt": list(prompt), "target": whole if len(whole) <= longest else target[:longest]})
-    cut = sum(len(target) + len(end) > longest for target in targets)
+    end = list(tokens.eos[:1])
+    whole = [target if target and target[-1] in tokens.eos else [*target, *end] for target in targets]
+    cut = sum(len(text) > longest for text in whole)
     if cut:
-        logging.getLogger(__name__).warning(
+        _log.warning(
             "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS "
             "is learnt from them",
             cut,
-            len(rows),
+            len(whole),
             longest,
         )
-    return rows
+    return [
+        {"prompt": list(prompt), "target": text if len(text) <= longest else target[:longest]}
+        for prompt, target, text in zip(prompts, targets, whole, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _likeliest_end(
+    policy: Policy, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]], batch_size: int
+) -> int:
+    """Return the EOS id to which the model, not yet trained, gives most probability at the ends of the first targets.
+
+    Neither the order of the ids nor the tokenizer says which one a model was trained to end on: Llama's chat models
+    list the one of plain text first, and Gemma's tokenizer names it.
+    """
+    eos, pad_id = policy.tokens.eos, policy.tokens.pad
+    whole = [row for row in rows if row["target"][-1:] == [eos[0]]][:_ENDS_READ]
+    probability = dict.fromkeys(eos, 0.0)
+    for start in range(0, len(whole), batch_size):
+        batch = whole[start : start + batch_size]
+        prompts = pad([row["prompt"] for row in batch], pad_id, policy.family.padding_side)
+        for end in eos:
+            ids, mask = pad([[*row["target"][:-1], end] for row in batch], pad_id, "right")
+            out = policy(*(t.to(policy.device) for t in (*prompts, ids, mask)), entropy=False)
+            assert out.full_logprobs is not None
+            last = mask.sum(-1, keepdim=True).to(policy.device) - 1
+            probability[end] += float(out.full_logprobs.gather(1, last).exp().sum())
+    likeliest = max(eos, key=probability.__getitem__)
+    shares = [
+        f"{tokenizer.convert_ids_to_tokens(i)} ({i}) with p = {p / len(whole):.2g}" for i, p in probability.items()
+    ]
+    _log.info("warm start: targets end on id %d; after them the model ends on %s", likeliest, ", ".join(shares))
+    return likeliest
 
 
 def _check_rows(

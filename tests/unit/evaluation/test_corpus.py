@@ -12,6 +12,7 @@ from rl4lms.config.data import DataConfig
 from rl4lms.data.files import FileTask
 from rl4lms.errors import DataError
 from rl4lms.evaluation.corpus import corpus, give_corpora
+from rl4lms.models.loading import SpecialTokens
 from rl4lms.rewards import nested, state_of
 from rl4lms.rewards.composite import Container, give_tokenizer
 from rl4lms.rollout.texts import Decoder
@@ -60,7 +61,7 @@ def test_the_tokenizer_decodes_without_special_tokens():
             self.decode = decode
 
     tokenizer, part = number_tokenizer(), Decoding()
-    give_tokenizer([part], Decoder(tokenizer))
+    give_tokenizer([part], Decoder(tokenizer, SpecialTokens((1,), 0, (), 24)))
     ids = tokenizer("1 2 3", add_special_tokens=False)["input_ids"]
     assert part.decode([ids, [*ids, tokenizer.eos_token_id], []]) == ["1 2 3", "1 2 3", ""]
 
@@ -81,6 +82,6 @@ def test_rewards_of_others_may_use_these_names_for_themselves(task):
 
     reward = Own()
     give_corpora([reward], task)
-    give_tokenizer([reward], Decoder(number_tokenizer()))
+    give_tokenizer([reward], Decoder(number_tokenizer(), SpecialTokens((1,), 0, (), 24)))
     assert list(nested(reward)) == [reward]
     assert state_of(reward) == []

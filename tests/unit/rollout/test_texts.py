@@ -16,7 +16,7 @@ from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.data.rows import read_text
 from rl4lms.evaluation.evaluator import Evaluator
 from rl4lms.mdp import TextGenEnv
-from rl4lms.models.loading import special_tokens
+from rl4lms.models.loading import SpecialTokens, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rewards.composite import give_tokenizer
@@ -37,9 +37,15 @@ def llama(test_data: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(test_data / "stories260K-hf")
 
 
+def tokens_of(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
+    return SpecialTokens((tokenizer.eos_token_id,), 0, (), len(tokenizer))
+
+
 def together(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str, two_texts: bool = False) -> str:
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, completion)]
-    return Decoder(tokenizer, two_texts).together([ids[0]], [[*ids[1], tokenizer.eos_token_id]])[0]
+    return Decoder(tokenizer, tokens_of(tokenizer), two_texts).together([ids[0]], [[*ids[1], tokenizer.eos_token_id]])[
+        0
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +66,14 @@ def test_tokens_with_white_space_of_their_own(gpt2, prompt, completion, text):
 def test_a_character_that_begins_in_the_prompt_is_whole(gpt2):
     ids = gpt2("看")["input_ids"]
     assert len(ids) > 1
-    assert Decoder(gpt2).together([ids[:1]], [ids[1:]]) == ["看"]
-    assert Decoder(gpt2).beginnings(ids[:1], [ids[1:]]) == ["看"]
+    assert Decoder(gpt2, tokens_of(gpt2)).together([ids[:1]], [ids[1:]]) == ["看"]
+    assert Decoder(gpt2, tokens_of(gpt2)).beginnings(ids[:1], [ids[1:]]) == ["看"]
 
 
 @pytest.mark.parametrize("which", ["gpt2", "llama"])
 def test_a_text_cut_between_any_two_tokens_is_whole_again(which, request, test_data):
     tokenizer = request.getfixturevalue(which)
-    decoder = Decoder(tokenizer)
+    decoder = Decoder(tokenizer, tokens_of(tokenizer))
     file = sorted((test_data / "sst2").glob("test.tsv"))[0]
     texts = [line.rpartition("\t")[0] for line in read_text(str(file)).split("\n")[1:51]]
     texts += ["The movie was good, and I liked it.", "这部电影很好看。", 'He said: "don\'t!"']
@@ -87,18 +93,6 @@ def test_the_completion_of_an_encoder_decoder_is_a_second_text(gpt2, llama):
     assert together(number_tokenizer(), "1 2", "3", two_texts=True) == "1 2 3"
     assert together(gpt2, "a dog", "a cat", two_texts=True) == "a dog\na cat"  # as of BART
     assert together(gpt2, "a dog", "", two_texts=True) == "a dog"
-
-
-def test_source_and_target_have_their_own_mode():
-    class Marian:
-        spm_source = spm_target = None
-
-        def decode(self, ids: list[int], skip_special_tokens: bool, use_source_tokenizer: bool = False) -> str:
-            return " ".join(f"{'source' if use_source_tokenizer else 'target'}{i}" for i in ids)
-
-    decoder: Any = Decoder(Marian(), two_texts=True)  # type: ignore[arg-type]
-    assert decoder.together([[1, 2]], [[3]]) == ["source1 source2\ntarget3"]
-    assert decoder.beginnings([1], [[3], [3, 4]]) == ["source1\ntarget3", "source1\ntarget3 target4"]
 
 
 # --- what a run gives to rewards, metrics and people

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 import rl4lms
 from rl4lms.checks.doctor import examine
 from rl4lms.checks.dry_run import describe
 from rl4lms.config.algorithms import SupervisedConfig
+from rl4lms.config.data import PromptConfig
+from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
-from rl4lms.supervised.warm_start import _Likelihood, fit
+from rl4lms.rollout.engine import LocalEngine
+from rl4lms.supervised.warm_start import _likeliest_end, _Likelihood, _rows, fit
 from rl4lms.types import Sample
 from tests.runs import small_recipe
 from tests.tiny import ENCODER_DECODER, number_tokenizer, tiny_lm
@@ -207,3 +210,57 @@ def test_without_an_algorithm_the_warm_start_must_be_said(tmp_path: Path) -> Non
     (verdict,) = examine(recipe, tmp_path)
     assert (verdict.status, verdict.figure) == ("fail", "nothing to train")
     assert "warm start" in {line.name for line in describe(small_recipe(tmp_path, algorithm=None, supervised={}))}
+
+
+def with_several_ends(first_trained: int, eos: list[int]) -> PreTrainedModel:
+    """A model that ends its texts on one id, and then is said to have several."""
+    lm = tiny_lm("gpt2", vocab_size=len(number_tokenizer()))
+    lm.generation_config.eos_token_id = first_trained
+    run_fit(lm, TEXTS, max_steps=80)
+    lm.generation_config.eos_token_id = eos
+    return lm
+
+
+@pytest.mark.parametrize(("end", "eos"), [(1, [2, 22, 1]), (22, [1, 2, 22])])
+def test_targets_end_on_what_the_model_ends_on(end: int, eos: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the order of the ids, and whichever the tokenizer names (it is 1)."""
+    lm = with_several_ends(end, eos)
+    learnt: list[list[int]] = []
+    forward = _Likelihood.forward
+
+    def record(self: _Likelihood, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        learnt.extend(row[row >= 0].tolist() for row in batch["labels"])
+        return forward(self, **batch)
+
+    with caplog.at_level("INFO"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Likelihood, "forward", record)
+        run_fit(lm, TEXTS, max_steps=2)
+    assert {row[-1] for row in learnt} == {end}
+    assert any(message.startswith(f"warm start: targets end on id {end}") for message in caplog.messages)
+
+
+def test_whichever_end_is_drawn_ends_a_completion() -> None:
+    lm = with_several_ends(22, [1, 2, 22])
+    engine = LocalEngine.create(Policy(lm, special_tokens(lm, None)), number_tokenizer(), PromptConfig(), seed=0)
+    settings = EvalGenerationConfig(max_new_tokens=6, top_k=1)
+    rollout = engine.rollout(TEXTS[:5], settings, stream="evaluation", step=0)
+    assert rollout.terminated.all()
+    assert rollout.completion_ids[:, 2].tolist() == [22] * 5
+
+
+def test_a_story_ends_on_the_token_that_the_model_was_trained_with(test_data: Path) -> None:
+    """Of `[1, 2]` it knows `<s>` alone; its tokenizer names `</s>`, which it was never trained with."""
+    folder = test_data / "stories260K-hf"
+    lm, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    lm.generation_config.eos_token_id = [2, 1]
+    stories = json.loads((test_data / "tinystories-text" / "tinystories_1000.json").read_text())
+    targets = tokenizer([story.strip() for story in stories[:40]], add_special_tokens=False)["input_ids"]
+    rows = [{"prompt": [1], "target": [*target, 2]} for target in targets if len(target) < 400][:8]
+    assert len(rows) == 8
+    assert _likeliest_end(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, rows, 4) == 1
+
+
+def test_a_target_that_brings_its_end_gets_no_second_one() -> None:
+    tokens = special_tokens(tiny_lm("gpt2", vocab_size=24), None)
+    rows = _rows([[3], [3]], [[4, 5], [4, 5, 1]], 10, tokens)
+    assert [row["target"] for row in rows] == [[4, 5, 1], [4, 5, 1]]
