@@ -14,6 +14,15 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 JOBS ?= 2
 
+# What depends most on other packages' versions: loading and saving, families, sampler, signals, command line.
+CORE = tests/unit/models/test_family_check.py tests/unit/models/test_saved_models.py tests/unit/runs/test_display.py \
+	tests/properties/test_logprob_parity.py tests/faults/test_signals.py tests/cli/test_cli.py
+PIP = -m pip install --quiet --disable-pip-version-check
+# One torch is tested, that of constraints.txt, which is also the oldest allowed: each further one is gigabytes of CUDA on
+# Linux, so not even `newest` takes another unless asked: `make test-newest NEWEST_TORCH=torch` takes what pip takes.
+NEWEST_TORCH ?= $(shell grep '^torch==' constraints.txt)
+
+.PHONY: test-newest test-floor core-newest core-floor
 .PHONY: demo test test-all lint types cost bench bench-check bench-memory bench-metrics metrics-vs-people check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
@@ -24,6 +33,18 @@ test: $(READY)  ## the default tests
 
 test-all: $(READY)  ## every test; those for an accelerator are skipped where there is none
 	$(PYTEST)
+
+test-newest: .venv-newest/.ready  ## the default tests with the newest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu"
+
+test-floor: .venv-floor/.ready  ## the default tests with the oldest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 .venv-floor/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu"
+
+core-newest: .venv-newest/.ready  ## the part of them that .ci/run runs
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" $(CORE)
+
+core-floor: .venv-floor/.ready  ## the part of them that .ci/run runs
+	OMP_NUM_THREADS=1 .venv-floor/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" $(CORE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -53,7 +74,7 @@ metrics-vs-people: $(READY)  ## correlations of the metrics with human judgement
 check: lint types cost test
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-floor build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch first and through the constraints, so that nothing else picks another one
 .venv/.ready: pyproject.toml constraints.txt
@@ -61,4 +82,19 @@ clean:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# Nothing else is pinned: what is newest on the day it is made. `make clean` before a later day.
+.venv-newest/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python $(PIP) "$(NEWEST_TORCH)"
+	.venv-newest/bin/python $(PIP) -e ".[dev]"
+	@touch $@
+
+.venv-floor/.ready: pyproject.toml scripts/floor.py
+	$(PYTHON) -m venv --clear .venv-floor
+	.venv-floor/bin/python $(PIP) packaging
+	.venv-floor/bin/python scripts/floor.py > .venv-floor/constraints.txt
+	.venv-floor/bin/python $(PIP) -c .venv-floor/constraints.txt torch
+	.venv-floor/bin/python $(PIP) -c .venv-floor/constraints.txt -e ".[dev]"
 	@touch $@

@@ -143,13 +143,13 @@ def sample(lm: PreTrainedModel, tokenizer: Tokenizer, prompts: list[str], keys: 
     width = max(map(len, rows))
     prompt_ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
     prompt_mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-    given, mask, cache = prompt_ids, prompt_mask.long(), None
+    given, mask, cache = prompt_ids, prompt_mask.long(), {}
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    alive = torch.ones(len(rows), dtype=torch.bool)
-    ids, real = [], []
+    ids, real, alive = [], [], torch.ones(len(rows), dtype=torch.bool)
     for t in range(s.max_new_tokens):
-        out = lm(input_ids=given, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
-        token, cache = draw(out.logits[:, -1] / s.temperature, keys, t), out.past_key_values
+        out = lm(input_ids=given, attention_mask=mask, position_ids=positions, use_cache=True, **cache)
+        cache = {name: out[name] for name in out.keys() & {"cache", "past_key_values"}}  # 5.24's name, and that before
+        token = draw(out.logits[:, -1] / s.temperature, keys, t)
         ids.append(torch.where(alive, token, pad))
         real.append(alive)
         alive = alive & ~torch.isin(token, eos_ids)

@@ -1,12 +1,30 @@
-"""A key-value cache that does not copy itself at every token."""
+"""A key-value cache that does not copy itself at every token, and the name that a model takes a cache by."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+# Since transformers 5.24 every model takes a `cache`; before, they took one of two others (and Flaubert's `cache`, a
+# dict, was something else).
+_FIELDS = {field.name for field in dataclasses.fields(BaseModelOutputWithPast)}
+CACHE_NAMES = ("cache",) if "cache" in _FIELDS else ("past_key_values", "cache_params")
+
+
+def accepts(module: nn.Module, name: str) -> bool:
+    """Return whether a model has a parameter of this name."""
+    return name in inspect.signature(type(module).forward).parameters
+
+
+def cache_name(module: nn.Module) -> str | None:
+    """Return by which name a model takes its cache, in whatever version of transformers; None where it has none."""
+    return next((name for name in CACHE_NAMES if accepts(module, name)), None)
 
 
 class RoomyLayer(DynamicLayer):

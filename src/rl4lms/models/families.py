@@ -9,7 +9,6 @@ family. `family_check` compares the result with the plain forward of the model w
 from __future__ import annotations
 
 import copy
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
-from rl4lms.models.cache import roomy_cache
+from rl4lms.models.cache import CACHE_NAMES, accepts, cache_name, roomy_cache
 
 
 class _TrunkOutput(BaseModelOutput):
@@ -76,10 +75,6 @@ class _Head:
         return self.lm(input_ids=dummy, use_cache=False, **inputs).logits.squeeze(0)
 
 
-def _accepts(module: nn.Module, name: str) -> bool:
-    return name in inspect.signature(type(module).forward).parameters
-
-
 class _Positions:
     """Position ids of a decoder-only trunk, from its tokens and mask alone.
 
@@ -89,7 +84,7 @@ class _Positions:
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         self.skip: int | None = getattr(getattr(trunk, "embeddings", None), "padding_idx", None)
-        self.accepted = _accepts(trunk, "position_ids")
+        self.accepted = accepts(trunk, "position_ids")
 
     def counted(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return which tokens (B, L) advance the position."""
@@ -146,13 +141,13 @@ class CausalFamily:
         if len(trunks) != 1:
             raise ModelError(f"{type(lm).__name__} is not supported: it is not one trunk and an output head")
         self.trunk = trunks[0]
-        if not _accepts(self.trunk, "input_ids"):  # a wrapper that passes all on to the one decoder in it
+        if not accepts(self.trunk, "input_ids"):  # a wrapper that passes all on to the one decoder in it
             self.trunk = lm.get_decoder()
         self.positions = _Positions(self.trunk)
-        caches = [name for name in ("past_key_values", "cache_params") if _accepts(self.trunk, name)]
-        if not caches:
+        name = cache_name(self.trunk)
+        if name is None:
             raise ModelError(f"{type(lm).__name__} is not supported: it has no cache to sample with")
-        self.cache_name = caches[0]
+        self.cache_name = name
         self._head = _Head(lm)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -244,9 +239,13 @@ class EncoderDecoderFamily:
             # EncoderDecoderModel: the decoder is a causal LM with a head of its own.
             inner = CausalFamily(self.decoder)
             self.decoder, self.positions, self._head = inner.trunk, inner.positions, inner._head
-        needed = ("input_ids", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
-        if missing := [name for name in needed if not _accepts(self.decoder, name)]:
-            raise ModelError(f"{type(lm).__name__} is not supported: its decoder does not take {', '.join(missing)}")
+        needed = ("input_ids", "encoder_hidden_states", "encoder_attention_mask")
+        missing = [name for name in needed if not accepts(self.decoder, name)]
+        name = cache_name(self.decoder)
+        if missing or name is None:
+            lacking = ", ".join(missing + ([CACHE_NAMES[0]] if name is None else []))
+            raise ModelError(f"{type(lm).__name__} is not supported: its decoder does not take {lacking}")
+        self.cache_name = name
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (N, V) of hidden states (N, d), by the model's own head."""
@@ -277,7 +276,9 @@ class EncoderDecoderFamily:
             roomy_cache(self.decoder.config, len(self.prefix) + budget),
             DynamicCache(),  # without the config, whose sliding windows are not of the encoder's states
         )
-        out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), past_key_values=cache, use_cache=True)
+        out = self._decode(
+            ids, encoded, prompt_mask, self._position_ids(ids, 0), use_cache=True, **{self.cache_name: cache}
+        )
         return DecodeState(
             cache, prompt_mask, len(self.prefix), self._count(ids), encoder_hidden=encoded
         ), out.last_hidden_state[:, -1]
@@ -289,7 +290,7 @@ class EncoderDecoderFamily:
         state.counted = state.counted + self._count(ids)
         assert state.encoder_hidden is not None
         out = self._decode(
-            ids, state.encoder_hidden, state.mask, positions, past_key_values=state.cache, use_cache=True
+            ids, state.encoder_hidden, state.mask, positions, use_cache=True, **{self.cache_name: state.cache}
         )
         return out.last_hidden_state[:, -1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, cast
 
@@ -18,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+# Their deprecations are of their own calls among each other; one that this library causes is raised in its name.
+_LIBRARIES = r"(transformers|peft|accelerate|datasets|huggingface_hub|tokenizers|safetensors|torch|numpy|scipy)(\.|$)"
 _SHOWN_TEXTS = 2
 _SHOWN_BEFORE = 60  # characters of the prompt
 
@@ -125,10 +128,18 @@ class Display:
 
 
 def quiet_libraries() -> None:
-    """Turn off the progress bars and notice that `transformers` and `datasets` print; ours say what matters."""
+    """Turn off the progress bars and notices that `transformers` and `datasets` print; ours say what matters.
+
+    Deprecations inside of libraries are hidden as well: nobody who uses them through this library can act on them. What
+    is raised in the name of this library or of a user's file is shown, and so is every other kind of warning, and
+    everything where `-W` or PYTHONWARNINGS ask for warnings.
+    """
     import datasets
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     datasets.disable_progress_bars()
+    if not sys.warnoptions:
+        for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind, module=_LIBRARIES)

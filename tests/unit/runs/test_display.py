@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,31 @@ def test_a_run_goes_on_when_its_terminal_is_gone(
     assert stream.getvalue().startswith("step 0  reward ")
     assert stream.left < 0
     assert json.loads((result.folder / "result.json").read_text())["iterations"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "hidden"),
+    [
+        (FutureWarning, "transformers.modeling_utils", True),
+        (FutureWarning, "peft", True),
+        (DeprecationWarning, "torch.optim", True),
+        (UserWarning, "transformers.modeling_utils", False),
+        (FutureWarning, "transformers_of_mine", False),
+        (FutureWarning, "my_reward", False),
+        (FutureWarning, "rl4lms.models.families", False),
+    ],
+)
+def test_deprecations_inside_of_libraries_are_all_that_is_hidden(
+    kind: type[Warning], module: str, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> list[str]:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            quiet_libraries()
+            warnings.warn_explicit("`x` is deprecated", kind, "file.py", 1, module=module)
+        return [str(warning.message) for warning in seen]
+
+    monkeypatch.setattr(sys, "warnoptions", [])
+    assert shown() == ([] if hidden else ["`x` is deprecated"])
+    monkeypatch.setattr(sys, "warnoptions", ["default"])  # whoever asks for warnings gets them
+    assert shown() == ["`x` is deprecated"]
