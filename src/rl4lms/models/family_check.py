@@ -117,14 +117,15 @@ def _batch(lm: PreTrainedModel, family: Family) -> tuple[list[Tensor], Tensor]:
     positions = position_windows(lm)[0]
     if positions is not None:
         longest = max(1, min(longest, positions - _STEPS))
-    vocab_size, half = lm.get_output_embeddings().weight.shape[0], (longest + 1) // 2
-    random = torch.Generator().manual_seed(0)
+    # Marian may have a vocabulary for each side
+    read, written = (part.weight.shape[0] for part in (lm.get_input_embeddings(), lm.get_output_embeddings()))
+    half, random = (longest + 1) // 2, torch.Generator().manual_seed(0)
 
-    def tokens(*shape: int) -> Tensor:
+    def tokens(vocab_size: int, *shape: int) -> Tensor:
         drawn = torch.randint(min(3, vocab_size - 1), vocab_size, shape, generator=random)
         return drawn.to(next(lm.parameters()).device)
 
-    return [tokens(longest), tokens(1), tokens(half), tokens(half)], tokens(8, _STEPS)
+    return [tokens(read, n) for n in (longest, 1, half, half)], tokens(written, 8, _STEPS)
 
 
 def _own(lm: PreTrainedModel, family: Family, prompt: Tensor, completion: Tensor) -> Tensor:
