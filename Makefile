@@ -34,11 +34,12 @@ test: $(READY)  ## the default tests
 test-all: $(READY)  ## every test; those for an accelerator are skipped where there is none
 	$(PYTEST)
 
+# Not tests/net: the runs there are recorded with the versions of constraints.txt, and others round otherwise.
 test-newest: .venv-newest/.ready  ## the default tests with the newest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" --ignore tests/net
 
 test-floor: .venv-floor/.ready  ## the default tests with the oldest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 .venv-floor/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 .venv-floor/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" --ignore tests/net
 
 core-newest: .venv-newest/.ready  ## the part of them that .ci/run runs
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" $(CORE)
