@@ -80,6 +80,9 @@ def evaluate(
             f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}",
             file=sys.stderr,
         )
+    if result.prompts < result.available:
+        drawn = f"drawn with evaluation.prompt_seed {recipe.evaluation.prompt_seed}"
+        print(f"note: {result.prompts:,} of {result.available:,} prompts, {drawn}", file=sys.stderr)
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
     rows = f"the {split} split" if data is None else str(data)
@@ -87,12 +90,8 @@ def evaluate(
     for name, why in result.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
-        about = {
-            "target": target,
-            "task": recipe.task.name if recipe.task else "data",
-            "split": split,
-            "masked": masked,
-        }
+        name = recipe.task.name if recipe.task else "data"
+        about = {"target": target, "task": name, "split": split, "masked": masked}
         write_json(output, result, about)
         print(f"written to {output}")
 
