@@ -89,7 +89,9 @@ class Samples(Sequence[Sample]):
 
 
 class _Marks(NamedTuple):
-    """Hashes of each row of a file, eight bytes each: of what it says, but for its id, and of the group it is in."""
+    """Hashes of each row of a file, eight bytes each: of what it says, but for its id, and of the group it is in where
+    rows are held out.
+    """
 
     contents: array[int]
     groups: array[int]
@@ -214,6 +216,7 @@ class FileTask:
 def _open(path: str, split: str, config: DataConfig) -> Samples:
     named, ids = False, array("q")
     marks = _Marks(array("q"), array("q"))
+    divides = split == "train" and config.holdout != 0 and (config.holdout is not None or config.validation is None)
 
     def check(place: str, row: Row) -> None:
         nonlocal named
@@ -221,7 +224,8 @@ def _open(path: str, split: str, config: DataConfig) -> Samples:
         sample = _sample(config, row, len(ids), lambda: place, path)
         ids.append(hash(sample.id))
         marks.contents.append(hash(_content(sample)))
-        marks.groups.append(hash(_group(config, row, place)) if split == "train" else 0)
+        if divides:
+            marks.groups.append(hash(_group(config, row, place)))
 
     rows = open_rows(path, split, check)
     samples = Samples(rows, config, range(len(rows)), marks)
