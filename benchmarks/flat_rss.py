@@ -76,7 +76,7 @@ def settings(folder: Path, iterations: int, algorithm: str) -> dict[str, Any]:
         "algorithm": {"name": algorithm, "n_epochs": 1, "minibatch_size": 8, **options},
         "rollout": {"max_new_tokens": 8},
         "training": {"iterations": iterations, "prompts_per_iteration": 8},
-        "evaluation": {"every": 50, "prompts": 8, "metrics": [{"name": "diversity"}]},
+        "evaluation": {"every": 50, "prompts": 8, "metrics": [{"name": "diversity"}], "on_training_data": True},
         "checkpoint": {"every": 50, "keep_last": 2},
         "tracking": {"progress": False},
     }

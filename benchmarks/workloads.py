@@ -114,7 +114,7 @@ def recipe(workload: Workload, variant: str, model: Path, data: Path, output: Pa
         "rollout": {"max_new_tokens": NEW_TOKENS, "batch_size": 64},
         "optimizer": {"learning_rate": 1e-6},
         "training": {"iterations": 1, "prompts_per_iteration": workload.prompts},
-        "evaluation": {"every": 0, "prompts": 1, "metrics": [{"name": "diversity"}]},
+        "evaluation": {"every": 0, "prompts": 1, "metrics": [{"name": "diversity"}], "on_training_data": True},
         "tracking": {"progress": False},
     }
     for block, settings in VARIANTS[variant][0].items():

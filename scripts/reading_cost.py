@@ -222,6 +222,7 @@ def tiny_ppo_step(folder: Path) -> Callable[[], Any]:
     settings: dict[str, Any] = {
         "model": folder / "model",
         "data": {"train": folder / "prompts.jsonl", "validation": folder / "prompts.jsonl"},
+        "evaluation": {"on_training_data": True},
         "prompt": {"max_tokens": 8},
         "rollout": {"max_new_tokens": 4},
         "training": {"prompts_per_iteration": 4},

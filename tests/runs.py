@@ -51,7 +51,7 @@ def small_recipe(tmp_path: Path, family: str = "gpt2", **settings: Any) -> Recip
         "rollout": {"max_new_tokens": 6},
         "optimizer": {"learning_rate": 1e-3},
         "training": {"iterations": 3, "prompts_per_iteration": 16},
-        "evaluation": {"every": 0, "prompts": 8, "metrics": [{"name": "diversity"}]},
+        "evaluation": {"every": 0, "prompts": 8, "metrics": [{"name": "diversity"}], "on_training_data": True},
         "checkpoint": {"every": 1},
         "tracking": {"progress": False},
     }

@@ -30,7 +30,7 @@ prompt: {max_tokens: 8}
 rollout: {max_new_tokens: 4}
 reward: increasing_numbers
 training: {iterations: 1, prompts_per_iteration: 4}
-evaluation: {every: 0, prompts: 4}
+evaluation: {every: 0, prompts: 4, on_training_data: true}
 checkpoint: {every: 1}
 tracking: {progress: false}
 """
@@ -314,7 +314,7 @@ METRICS = {
     "no references": Bad(
         "train r.yaml data=d.jsonl evaluation.metrics=[rouge]",
         "metric 'Rouge' compares with references, and no row has any",
-        {"d.jsonl": '{"prompt": "1"}\n' * 3},
+        {"d.jsonl": '{"prompt": "1"}\n{"prompt": "2"}\n{"prompt": "3"}\n'},
     ),
     "no such number to be best in": Bad(
         "train r.yaml checkpoint.best=eval/rewrd",
@@ -373,7 +373,7 @@ RUNS = {
         "evaluate g.yaml --split validation rollout.top_p=0.9",
         "override rollout.top_p=0.9: evaluations of this recipe decode by evaluation.generation, where top_p is 0.5; "
         "write evaluation.generation.top_p=0.9",
-        {"g.yaml": RECIPE.replace("prompts: 4}", "prompts: 4, generation: {top_p: 0.5}}")},
+        {"g.yaml": RECIPE.replace("prompts: 4,", "prompts: 4, generation: {top_p: 0.5},")},
     ),
     "evaluated with several completions of the training": Bad(
         "evaluate run rollout.completions_per_prompt=2",
@@ -401,7 +401,7 @@ RUNS = {
     "evaluated more often": Bad(
         "evaluate run evaluation.every=5",
         "override evaluation.every=5: it says what a training does; an evaluation reads evaluation.prompts, "
-        "evaluation.metrics, evaluation.generation only",
+        "evaluation.prompt_seed, evaluation.metrics, evaluation.generation, evaluation.on_training_data only",
     ),
     "evaluated inside the mask by a setting": Bad(
         "evaluate run 'evaluation={generation: {mask: true}}'",

@@ -196,7 +196,7 @@ def test_dry_run_counts_and_trains_nothing(tmp_path):
     assert lines["updates"] == "4 epochs x 3 minibatches = 12 per iteration"
     assert lines["tokens in all"] == "up to 864 in 3 iterations"
     assert lines["warm start"] == "64 texts, 14 steps of 10"
-    assert lines["evaluations"] == "2, each of 8 validation prompts, up to 6 new tokens"
+    assert lines["evaluations"] == "2, each of 8 of 64 validation prompts, up to 6 new tokens"
     assert "2 copies (policy, reference)" in lines["parameters"]
     assert not (tmp_path / "run").exists()
     written = tmp_path / "printed.yaml"

@@ -38,7 +38,7 @@ def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str
         "optimizer": {"learning_rate": 4e-3},
         "kl": {"kl_coef": 0.01},
         "training": {"iterations": 12, "prompts_per_iteration": 64},
-        "evaluation": {"every": 0, "prompts": 64},
+        "evaluation": {"every": 0, "prompts": 64, "on_training_data": True},
         "checkpoint": {"every": 0},
         "progress": False,
     }

@@ -19,7 +19,9 @@ from rl4lms.algorithms.build import build_algorithm
 from rl4lms.checks.paths import unchecked
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
+from rl4lms.data.files import FileTask
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
+from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.loading import DTYPES
 from rl4lms.supervised import assets
 from rl4lms.tasks import samples_of, task_of
@@ -75,7 +77,10 @@ def describe(recipe: Recipe) -> list[Line]:
     if not supervised_only:
         lines += _iteration_lines(r, len(samples_of(task, "train")))
     evaluations = _evaluations(r, supervised_only)
-    prompts = min(r.evaluation.prompts, len(samples_of(task, r.evaluation.split)))
+    available = len(samples_of(task, r.evaluation.split))
+    shared = check_split(r, task, r.evaluation.split)
+    check_best(r, task)
+    prompts = f"{available:,}" if available <= r.evaluation.prompts else f"{r.evaluation.prompts:,} of {available:,}"
     lines.append(
         Line(
             "evaluations",
@@ -83,6 +88,9 @@ def describe(recipe: Recipe) -> list[Line]:
             f"tokens",
         )
     )
+    if isinstance(task, FileTask) and (held := task.held_out()):
+        lines.append(Line("held out", held))
+    lines += [Line("note", shared)] if shared else []
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
     lines += [Line("not checked", f"{name} (not here; looked up on the Hub when it is loaded)") for name in from_hub]
     size = model_size(r, task.models)

@@ -85,6 +85,9 @@ def evaluate(
             f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}",
             file=sys.stderr,
         )
+    if result.prompts < result.available:
+        drawn = f"drawn with evaluation.prompt_seed {recipe.evaluation.prompt_seed}"
+        print(f"note: {result.prompts:,} of {result.available:,} prompts, {drawn}", file=sys.stderr)
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
     rows = f"the {split} split" if data is None else str(data)

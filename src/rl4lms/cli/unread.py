@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
 
 _READ = ("seed", "device", "model", "task", "data", "prompt", "reward", "reward_faults")
-_READ_OF_EVALUATION = ("prompts", "metrics", "generation")
+_READ_OF_EVALUATION = ("prompts", "prompt_seed", "metrics", "generation", "on_training_data")
 _READ_OF_ALGORITHM = ("mask_top_p", "min_tokens_to_keep")  # and these inside the mask only
 _OF_ITS_START = ("path", "tokenizer", "lora", "revision")  # what a run's trained model does not take from the recipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rl4lms.plugins.component import Block
 
@@ -23,15 +23,26 @@ class DataConfig(Block):
     holdout: int | None = Field(
         None,
         ge=0,
-        description="rows taken off a shuffled `train` for each of validation and test where no file is named. null: "
-        "a tenth, at most 128, "
-        "if there is no validation file, else none; 0: none",
+        description="rows, or some more, taken off a shuffled `train` for each of validation and test where no file is "
+        "named, so that no prompt is in two splits. null: a tenth, at most 128, if there is no validation file, else "
+        "none; 0: none",
+    )
+    group_column: str | None = Field(
+        None,
+        description="held-out rows leave none behind that has the same value in this column. null: none of the same "
+        "prompt",
     )
     prompt_column: str = "prompt"
     references_column: str = "references"
     completion_column: str = "completion"
     shuffle_seed: int = 0
     limit: int | None = Field(None, ge=1, description="use at most this many rows of each split")
+
+    @model_validator(mode="after")
+    def _groups_are_held_out(self) -> DataConfig:
+        if self.group_column is not None and (self.holdout == 0 or (self.holdout is None and self.validation)):
+            raise ValueError("group_column has no effect where no rows are held out: name a holdout, or leave it out")
+        return self
 
 
 class PromptConfig(Block):

@@ -22,7 +22,16 @@ class EvaluationConfig(Block):
 
     every: int = Field(10, ge=0, description="iterations; 0 evaluates before and after training only")
     split: Literal["train", "validation", "test"] = "validation"
-    prompts: int = Field(128, ge=1)
+    prompts: int = Field(128, ge=1, description="drawn from the split where it has more")
+    prompt_seed: int = Field(
+        0,
+        ge=0,
+        description="draws the prompts; apart from `seed`, so that runs with different seeds have the same ones",
+    )
+    on_training_data: bool = Field(
+        False,
+        description="true: the split may consist of rows that are trained on, and its numbers say nothing about others",
+    )
     metrics: list[Component] = []
     generation: EvalGenerationConfig | None = Field(None, description="defaults to the rollout settings")
     samples: int = Field(8, ge=0, description="texts written to samples/ at every evaluation")
@@ -35,6 +44,9 @@ class CheckpointConfig(Block):
     keep_last: int = Field(2, ge=1)
     best: str | None = None
     best_mode: Literal["max", "min"] = "max"
+    best_on_test: bool = Field(
+        False, description="true: `best` may be chosen on the test split, whose numbers are then too good"
+    )
 
 
 class TrackingConfig(Block):

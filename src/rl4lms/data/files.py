@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from rl4lms.config.data import DataConfig
 from rl4lms.data.given import texts_of
@@ -24,13 +25,19 @@ class Samples(Sequence[Sample]):
         rows: the file.
         config: what the columns are called.
         order: which rows.
+        marks: what tells rows of the file apart.
         change: what becomes of each sample.
     """
 
     def __init__(
-        self, rows: Rows, config: DataConfig, order: Sequence[int], change: Callable[[Sample], Sample] | None = None
+        self,
+        rows: Rows,
+        config: DataConfig,
+        order: Sequence[int],
+        marks: _Marks,
+        change: Callable[[Sample], Sample] | None = None,
     ) -> None:
-        self._rows, self._config, self._order, self._change = rows, config, order, change
+        self._rows, self._config, self._order, self._marks, self._change = rows, config, order, marks, change
 
     def __len__(self) -> int:
         return len(self._order)
@@ -41,7 +48,7 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, index: slice) -> Samples: ...
     def __getitem__(self, index: int | slice) -> Sample | Samples:
         if isinstance(index, slice):
-            return Samples(self._rows, self._config, self._order[index], self._change)
+            return Samples(self._rows, self._config, self._order[index], self._marks, self._change)
         number = self._order[index]
         sample = _sample(self._config, self._rows[number], number, lambda: self._rows.place(number), self._rows.path)
         return sample if self._change is None else self._change(sample)
@@ -53,8 +60,41 @@ class Samples(Sequence[Sample]):
             self._rows,
             self._config,
             order,
+            self._marks,
             lambda sample: Sample(sample.id, sample.prompt, (_target(sample),), sample.meta),
         )
+
+    def among(self, others: Samples) -> int:
+        """Return how many rows have the content of one of the others, whatever their ids."""
+        known = {others._marks.contents[number] for number in others._order}
+        return sum(self._marks.contents[number] in known for number in self._order)
+
+    def held_out(self, fewest: int) -> tuple[Samples, Samples]:
+        """Return the rows that stay, and at least `fewest` from the end with all rows of their groups: nothing where no
+        group would stay.
+        """
+        groups, held, rows = self._marks.groups, set[int](), 0
+        sizes = Counter(groups[number] for number in self._order)
+        for number in reversed(self._order):
+            if rows >= fewest:
+                break
+            if groups[number] not in held:
+                held.add(groups[number])
+                rows += sizes[groups[number]]
+        if len(held) == len(sizes):
+            return self, self[:0]
+        parts = (array("Q", (n for n in self._order if (groups[n] in held) == out)) for out in (False, True))
+        stay, out = (Samples(self._rows, self._config, order, self._marks, self._change) for order in parts)
+        return stay, out
+
+
+class _Marks(NamedTuple):
+    """Hashes of each row of a file, eight bytes each: of what it says, but for its id, and of the group it is in where
+    rows are held out.
+    """
+
+    contents: array[int]
+    groups: array[int]
 
 
 class FileTask:
@@ -78,6 +118,7 @@ class FileTask:
     def __init__(self, config: DataConfig) -> None:
         self.config = config
         self._splits: dict[str, Samples] = {}
+        self._rows = 0  # of the file that rows were held out of; 0 where none were
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """Return rows of a split, in the order of the file; where `holdout` takes validation and test off train, train
@@ -89,10 +130,14 @@ class FileTask:
         if not self._splits:
             self._read()
         if not self._splits.get(split):
-            if split == "validation" and self.config.holdout is None and len(self._splits.get("train", ())) == 1:
+            if split == "validation" and self.config.holdout is None and "train" in self._splits:
+                single, other = "row", ""
+                if len(self._splits["train"]) > 1:
+                    single = repr(self.config.group_column or self.config.prompt_column)
+                    other = ", or another column by which rows belong together with data.group_column"
                 raise DataError(
-                    f"data: {self.config.train} has a single row, so none is left for validation; name a file with "
-                    f"data.validation"
+                    f"data: {self.config.train} has a single {single}, so none is left for validation; name a file "
+                    f"with data.validation{other}"
                 )
             raise DataError(
                 f"data: there is no {split} split; name a file with data.{split}, or set data.holdout to take rows "
@@ -110,6 +155,28 @@ class FileTask:
                 f"from"
             )
         return rows
+
+    def held_out(self) -> str:
+        """Return how many rows were taken off train for which split, in words; nothing where none were."""
+        self.samples("train")
+        if not self._rows:
+            return ""
+        c, train = self.config, len(self._splits["train"])
+        parts = [
+            f"{len(self._splits[split]):,} for {split}"
+            for split in ("validation", "test")
+            if getattr(c, split) is None and self._splits.get(split)
+        ]
+        together = f"rows of one {c.group_column or c.prompt_column!r} stay together"
+        return f"{' and '.join(parts)}, {train:,} to train on, of {self._rows:,} rows of {c.train}; {together}"
+
+    def shared(self, split: Split, other: Split) -> int:
+        """Return how many rows of a split are rows of another, too, in whichever files they stand; 0 where one is not
+        there.
+        """
+        self.samples("train")
+        rows, others = self._splits.get(split), self._splits.get(other)
+        return rows.among(others) if rows and others else 0
 
     def _read(self) -> None:
         c = self.config
@@ -135,11 +202,12 @@ class FileTask:
             return
         order = array("Q", range(len(train)))
         random.Random(c.shuffle_seed).shuffle(order)
-        train = Samples(train._rows, c, order)
+        train = Samples(train._rows, c, order, train._marks)
         for split in ("validation", "test"):
             if split not in splits:
-                if len(train) > n:
-                    splits[split], train = train[-n:], train[:-n]
+                train, held = train.held_out(n)
+                if held:
+                    splits[split], self._rows = held, len(order)
                 elif c.holdout is not None:
                     raise DataError(f"data.holdout: {n} rows for {split} leave none of {c.train} to train on")
         splits["train"] = train
@@ -147,17 +215,38 @@ class FileTask:
 
 def _open(path: str, split: str, config: DataConfig) -> Samples:
     named, ids = False, array("q")
+    marks = _Marks(array("q"), array("q"))
+    divides = split == "train" and config.holdout != 0 and (config.holdout is not None or config.validation is None)
 
     def check(place: str, row: Row) -> None:
         nonlocal named
         named = named or row.get("id") is not None
-        ids.append(hash(_sample(config, row, len(ids), lambda: place, path).id))
+        sample = _sample(config, row, len(ids), lambda: place, path)
+        ids.append(hash(sample.id))
+        marks.contents.append(hash(_content(sample)))
+        if divides:
+            marks.groups.append(hash(_group(config, row, place)))
 
     rows = open_rows(path, split, check)
-    samples = Samples(rows, config, range(len(rows)))
+    samples = Samples(rows, config, range(len(rows)), marks)
     if named:
         _refuse_twins(rows, samples, ids)
     return samples
+
+
+def _content(sample: Sample) -> tuple[Any, ...]:
+    """Return what makes a row the same as another: its texts; the other columns only where it has a prompt alone."""
+    if sample.references or sample.meta.get("completion"):
+        return (sample.prompt, sample.references, sample.meta.get("completion"))
+    return (sample.prompt, repr(sorted(item for item in sample.meta.items() if item[0] != "id")))
+
+
+def _group(c: DataConfig, row: Row, place: str) -> str:
+    """Return what a row has in common with those that it stays together with."""
+    name = c.group_column or c.prompt_column
+    if name not in row:
+        raise DataError(f"{place}: no column {name!r} (data.group_column); there are: {', '.join(map(str, row))}")
+    return repr(row[name])
 
 
 def _refuse_twins(rows: Rows, samples: Samples, hashes: array[int]) -> None:

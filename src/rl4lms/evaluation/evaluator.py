@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,12 +41,15 @@ class EvalResult:
             completion, text (both as one), references, and per-sample values.
         faults: what went wrong in the reward; those rows are left out of its mean, and its `n` says how many remain.
         absent: metrics that were asked for and could not be computed, with what to do about it.
+        prompts, available: how many prompts were evaluated, of how many.
     """
 
     results: dict[str, MetricResult]
     samples: list[dict[str, Any]] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
+    prompts: int = 0
+    available: int = 0
 
     def numbers(self, prefix: str = "eval/") -> dict[str, float]:
         """Means by log key."""
@@ -66,6 +70,7 @@ class Evaluator:
         reward_faults: what to do when the reward fails. A row is left out where training would make its score up. A
             metric that fails always stops the evaluation.
         absent: metrics that lack an optional part, with what to do about it; reported with every result.
+        available: how many prompts `samples` were drawn from.
     """
 
     engine: LocalEngine
@@ -76,6 +81,7 @@ class Evaluator:
     reward: Reward | None = None
     reward_faults: RewardFaultsConfig = STRICT
     absent: Mapping[str, str] = field(default_factory=dict)
+    available: int = 0
 
     def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
         """Decode and score every prompt; with `mask_rule` inside NLPO's mask.
@@ -111,7 +117,8 @@ class Evaluator:
         results |= policy_numbers
         n = self.settings.completions_per_prompt
         by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}
-        return EvalResult(by_prompt, _records(rollout, results), faults, self.absent)
+        available = max(self.available, len(self.samples))
+        return EvalResult(by_prompt, _records(rollout, results), faults, self.absent, len(self.samples), available)
 
     def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
         s = self.settings
@@ -176,12 +183,22 @@ def build_evaluator(
     Raises:
         DataError: the split has no prompts.
     """
-    samples = samples_of(task, split or recipe.evaluation.split)[: recipe.evaluation.prompts]  # type: ignore[arg-type]
+    there = samples_of(task, split or recipe.evaluation.split)  # type: ignore[arg-type]
+    samples = drawn(there, recipe.evaluation.prompts, recipe.evaluation.prompt_seed)
     engine = LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed)
     give_tokenizer([*metrics[0], reward], engine.decoder)
-    return Evaluator(
-        engine, models.ref_policy, samples, recipe.decoding, metrics[0], reward, recipe.reward_faults, metrics[1]
-    )
+    decoding, faults = recipe.decoding, recipe.reward_faults
+    return Evaluator(engine, models.ref_policy, samples, decoding, metrics[0], reward, faults, metrics[1], len(there))
+
+
+def drawn(samples: Sequence[Sample], most: int, seed: int) -> Sequence[Sample]:
+    """Return all samples, or as many as asked for, drawn by the seed alone and in their order.
+
+    The first ones of a file would not do: files come sorted, by a label or a length.
+    """
+    if len(samples) <= most:
+        return samples
+    return [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), most))]
 
 
 def _summarise(key: str, values: Sequence[float | None]) -> MetricResult:

@@ -101,6 +101,11 @@ class Display:
         if done >= total:
             self._progress.remove_task(self._bars.pop(name))
 
+    def note(self, line: str) -> None:
+        """Print a line."""
+        if self._enabled:
+            self.console.print(line, markup=False, soft_wrap=True)
+
     def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         """Progress of RL, with the numbers that people watch."""
         note = (

@@ -27,6 +27,8 @@ _FREE = (
     "push_to_hub",
     "training.iterations",
     "reward_faults",
+    "evaluation.on_training_data",
+    "checkpoint.best_on_test",
 )
 
 WEIGHTS = "model.weights"  # of the starting model

@@ -10,6 +10,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, UnknownNameError
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import EvalResult, build_evaluator
+from rl4lms.evaluation.leaks import check_split
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
@@ -45,7 +46,8 @@ def evaluate(
         progress: called with the number of completions that were just decoded.
 
     Raises:
-        ConfigError: `masked` without an NLPO run, or settings that do not fit the model.
+        ConfigError: `masked` without an NLPO run, settings that do not fit the model, or a split that the run was
+            trained on without `evaluation.on_training_data`.
         CheckpointError: the run has no trained model, or no checkpoint with its mask.
         Rl4lmsError: whatever else cannot be loaded or computed.
     """
@@ -68,6 +70,8 @@ def evaluate(
         models, rule = _with_mask(recipe, run_folder)
     else:
         models = _models(recipe, run_folder)
+    if run_folder is not None:  # otherwise nothing was trained on these rows
+        check_split(recipe, task, split or recipe.evaluation.split)
     evaluator = build_evaluator(recipe, task, models, reward, (metrics, absent), split)
     return evaluator(rule, progress)
 
@@ -138,6 +142,7 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
 def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None:
     """Write numbers and completions as JSON; NaN becomes null."""
     results = {key: r.summary() for key, r in sorted(result.results.items())}
+    about = {**about, "prompts": result.prompts, "available": result.available}
     content = {**about, "results": results, "absent": dict(result.absent), "samples": result.samples}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")

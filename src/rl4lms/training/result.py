@@ -97,7 +97,7 @@ def _write(
             )
         load_policy(best / "policy.safetensors", models.policy)
         key, step = str(recipe.checkpoint.best), int(loop.state.best["step"])
-        known = {key: MetricResult(key, loop.state.best["value"], None, recipe.evaluation.prompts)}
+        known = {key: MetricResult(key, loop.state.best["value"], None, len(loop.evaluate.evaluator.samples))}
         with replacing(folder / "best") as target:  # of its own evaluation only this number is kept
             save_model(models.policy, models.tokenizer, target, model_card(recipe, known, step))
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")

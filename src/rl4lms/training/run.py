@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.recipe import Recipe
+from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
 from rl4lms.evaluation.build import metrics_of, reward_of
-from rl4lms.evaluation.evaluator import build_evaluator
+from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
+from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import build_models
 from rl4lms.models.loading import check_window, resolve_device
@@ -163,6 +165,8 @@ def assemble(
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
     prompts = samples_of(task, "train") if algorithm is not None else ()
+    check_split(recipe, task, recipe.evaluation.split)
+    check_best(recipe, task)
     recipe = _with_models(recipe, task, algorithm, display, stop)
     # What can be wrong with rewards and metrics shows before the warm start, which may take hours. The first process
     # scores for all.
@@ -200,6 +204,8 @@ def assemble(
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
+    for line in _rows_used(recipe, task, evaluator):
+        display.note(line)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
@@ -223,6 +229,18 @@ def assemble(
         ),
         stop=stop,
     )
+
+
+def _rows_used(recipe: Recipe, task: Task, evaluator: Evaluator) -> Iterator[str]:
+    """Say which rows are trained on and which are evaluated, where that is not all of them."""
+    c, prompts = recipe.evaluation, len(evaluator.samples)
+    if isinstance(task, FileTask) and (held := task.held_out()):
+        yield f"held out: {held}"
+    if shared := check_split(recipe, task, c.split):
+        yield f"note: {shared}"
+    if prompts < evaluator.available:
+        drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
+        yield f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}"
 
 
 def _with_models(

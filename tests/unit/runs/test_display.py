@@ -62,7 +62,7 @@ def test_a_run_goes_on_when_its_terminal_is_gone(
     monkeypatch.setattr(sys, "stderr", stream)
     result = run(small_recipe(tmp_path, tracking={"progress": True}, evaluation={"every": 1, "samples": 2}))
     monkeypatch.undo()
-    assert stream.getvalue().startswith("step 0  reward ")
+    assert stream.getvalue().startswith("note: 64 of the 64 validation rows are rows of data.train ")
     assert stream.left < 0
     assert json.loads((result.folder / "result.json").read_text())["iterations"] == 3
 

@@ -81,7 +81,7 @@ def test_the_python_entry_takes_a_model_and_a_function(tmp_path: Path) -> None:
         prompt={"max_tokens": 8},
         rollout={"max_new_tokens": 4},
         training={"iterations": 1, "prompts_per_iteration": 4},
-        evaluation={"prompts": 4},
+        evaluation={"prompts": 4, "on_training_data": True},
         output_dir=str(tmp_path / "run"),
         progress=False,
     )
