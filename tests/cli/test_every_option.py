@@ -26,7 +26,7 @@ prompt: {{max_tokens: 8}}
 reward: {{name: increasing_numbers, min_tokens: 6}}
 rollout: {{max_new_tokens: 6}}
 training: {{iterations: 1, prompts_per_iteration: 4}}
-evaluation: {{every: 0, prompts: 6, metrics: [diversity]}}
+evaluation: {{every: 0, prompts: 6, metrics: [diversity], on_training_data: true}}
 algorithm: {algorithm}
 output_dir: {folder}
 device: cpu
@@ -215,7 +215,7 @@ def observed(folder: Path, words: str) -> tuple[Any, ...]:
     return (
         result.exit_code,
         re.sub(r"(about )?[\d.,e-]+ (s|ms|seconds|minutes)\b|\d+:\d\d:\d\d", "", result.stdout),
-        bool(result.stderr.strip()),
+        "\x1b[2K" in result.stderr,
         changed,
     )
 

@@ -39,7 +39,7 @@ def run(name, reward):
         "lm", reward=reward, output_dir=name, device="cpu", algorithm="ppo", prompt={"max_tokens": 8},
         data={"train": "numbers.jsonl", "validation": "held.jsonl", "test": "held.jsonl"},
         rollout={"max_new_tokens": 4}, training={"iterations": 1, "prompts_per_iteration": 4},
-        evaluation={"prompts": 4, "metrics": ["diversity"]}, tracking={"progress": False},
+        evaluation={"prompts": 4, "metrics": ["diversity"], "on_training_data": True}, tracking={"progress": False},
     )
 
 

@@ -60,6 +60,8 @@ def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()
     try:
         recipe = read_recipe(path / CONFIG_FILE, overrides, unread)
     except UnknownComponentError as error:
+        if "did you mean" in str(error):
+            raise
         hint = "one that a script registers is known once that script is imported: --import FILE"
         raise ConfigError(f"{error}; {hint}") from error
     return recipe.model_copy(update={"output_dir": str(path)})

@@ -12,6 +12,7 @@ from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
+    from rl4lms.evaluation.evaluator import EvalResult
     from rl4lms.types import Split
 
 EPILOG = "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked"
@@ -80,14 +81,7 @@ def evaluate(
         result = run_evaluation(
             recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress
         )
-    if result.faults:
-        print(
-            f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}",
-            file=sys.stderr,
-        )
-    if result.prompts < result.available:
-        drawn = f"drawn with evaluation.prompt_seed {recipe.evaluation.prompt_seed}"
-        print(f"note: {result.prompts:,} of {result.available:,} prompts, {drawn}", file=sys.stderr)
+    _tell(result, recipe)
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""
     rows = f"the {split} split" if data is None else str(data)
@@ -98,6 +92,18 @@ def evaluate(
         task_name = recipe.task.name if recipe.task else "data"
         write_json(output, result, {"target": target, "task": task_name, "split": split, "masked": masked})
         print(f"written to {output}")
+
+
+def _tell(result: EvalResult, recipe: Recipe) -> None:
+    """Say on standard error what a table of means does not."""
+    if result.faults:
+        print(
+            f"note: the reward failed {len(result.faults)} times; its mean leaves rows out. {result.faults[0].message}",
+            file=sys.stderr,
+        )
+    if result.prompts < result.available:
+        drawn = f"drawn with evaluation.prompt_seed {recipe.evaluation.prompt_seed}"
+        print(f"note: {result.prompts:,} of {result.available:,} prompts, {drawn}", file=sys.stderr)
 
 
 def _split(split: Split | None, data: Path | None) -> Split:
