@@ -200,8 +200,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("family", ["llama", "t5-untied"])
-@pytest.mark.parametrize("case", CASES)
+QUICK = {"llama": "lora bfloat16", "t5-untied": "extended vocabulary"}
+
+
+@pytest.mark.parametrize(
+    ("case", "family"),
+    [
+        pytest.param(case, family, marks=() if case in ("lora", QUICK[family]) else pytest.mark.slow)
+        for case in CASES
+        for family in ("llama", "t5-untied")
+    ],
+)
 def test_the_saved_model_says_what_the_run_said(tmp_path: Path, case: str, family: str) -> None:
     model = json.loads(
         json.dumps(CASES[case]).replace("EMBEDDINGS", "embed_tokens").replace("EXTENDED", str(tmp_path / "adapter"))
