@@ -70,9 +70,10 @@ OWN_POINTS: dict[str, list[tuple[tuple[str, int], ...]]] = {
             "causal NLPO separate",
             [("checkpoint: policy torn", 2), ("metrics: torn line", 2), ("result.json: before the rename", 1)],
         ),
-        (
+        pytest.param(
             "LoRA encoder-decoder PPO shared",
             [("checkpoint: before the rename", 1), ("update: one optimiser step", 3), ("evaluation: decoded", 2)],
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -122,6 +122,7 @@ def test_an_evaluation_that_is_due_after_the_signal_is_not_begun(nursery: Nurser
     continued(nursery, victim, lines[-1])
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_may_be_interrupted_again_and_the_run_killed(
     nursery: Nursery, victim: Victim
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_warm_start_is_lost_whole(nursery: Nursery, tmp_path: Path) -> None:
     continued(nursery, victim, lines[-1])
 
 
+@pytest.mark.slow
 def test_assets_are_built_whole_or_not_at_all(nursery: Nursery, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ("train", "imdb-mini-ppo", f"output_dir={folder}", "--quiet")

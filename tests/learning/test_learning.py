@@ -44,7 +44,7 @@ def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str
     }
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("t5-untied", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("algorithm", ["ppo", "nlpo"])
 def test_learns_increasing_numbers(tmp_path: Path, family: str, algorithm: str) -> None:
     # the size with which twelve iterations are enough

@@ -150,6 +150,7 @@ def test_the_command_says_it_with_exit_code_2(away, tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # seconds, in processes of its own
 def test_what_the_cache_has_is_taken(away, tmp_path):
     script = """
 import os, shutil, sys

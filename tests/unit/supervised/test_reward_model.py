@@ -209,6 +209,7 @@ def test_preferences_are_learned_and_become_a_reward(tmp_path: Path, base: Any) 
     assert (tmp_path / "reward" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
     rng = random.Random(0)
     rows = [
