@@ -56,8 +56,10 @@ def build_models(
         ModelError: the model is not supported, or the options contradict each other.
     """
     _refuse_contradictions(config, device)
-    lm = load_lm(config, device) if lm is None else lm.to(device).eval()
-    freeze_computed(lm)
+    if lm is None:
+        lm = load_lm(config, device)
+    else:
+        freeze_computed(lm.to(device).eval())  # as loading does
     tokenizer = load_tokenizer(config)
     tokens = special_tokens(lm, tokenizer)
     autocast = DTYPES[config.autocast] if config.autocast else None
