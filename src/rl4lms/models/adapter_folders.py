@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
@@ -68,8 +68,11 @@ class AdapterFolder:
         """Return the shapes of its tensors by name, without PEFT's prefix."""
         if self.weights is None:
             return {name.removeprefix(PEFT_PREFIX): tuple(t.shape) for name, t in _pickled(self.path).items()}
-        with safe_open(self.weights, "pt") as file:
-            return {name.removeprefix(PEFT_PREFIX): tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(self.weights, "pt") as file:
+                return {name.removeprefix(PEFT_PREFIX): tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"the adapter {self.path!r} cannot be read: {error}") from error
 
     def labels(self) -> int | None:
         """Return how many outputs the classification head has that came with the adapter; None without one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
@@ -190,11 +191,15 @@ def read_adapter(policy: Policy, folder: Path) -> None:
     """Fill the adapter of a policy with what `save_adapter` wrote.
 
     Raises:
-        ModelError: it is of other layers or sizes.
+        ModelError: it cannot be read, or is of other layers or sizes.
     """
     from peft import set_peft_model_state_dict
 
-    tensors = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
+    try:
+        loaded = load_file(folder / ADAPTER_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the adapter cannot be read: {error}") from error
+    tensors = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in loaded.items()}
     try:
         found: Any = set_peft_model_state_dict(policy.lm, tensors, adapter_name=str(policy.adapter))
     except (RuntimeError, ValueError) as error:

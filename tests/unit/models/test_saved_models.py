@@ -380,3 +380,16 @@ class TestAdapterFolders:
         other = config.model_copy(update={"lora": LoraConfig(r=2, target_modules=["c_fc"])})
         with pytest.raises(ModelError, match="the adapter does not fit the model"):
             read_adapter(build_models(other, CPU, value=False).policy, tmp_path / "adapter")
+
+    @pytest.mark.parametrize("content", [None, b"", b"no safetensors at all"])
+    def test_an_adapter_that_cannot_be_read_is_one_clear_error(self, tmp_path: Path, content: bytes | None) -> None:
+        config = ModelConfig(path=str(save_tiny(tmp_path / "lm", "gpt2")), lora=LoraConfig(r=2))
+        policy = build_models(config, CPU, value=False).policy
+        (tmp_path / "adapter").mkdir()
+        if content is not None:
+            (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(content)
+        with pytest.raises(ModelError, match="the adapter cannot be read: "):
+            read_adapter(policy, tmp_path / "adapter")
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": config.path}))
+        with pytest.raises(ModelError, match="adapter"):
+            load_lm(ModelConfig(path=str(tmp_path / "adapter")), CPU)
