@@ -89,12 +89,13 @@ class Samples(Sequence[Sample]):
 
 
 class _Marks(NamedTuple):
-    """Hashes of each row of a file, eight bytes each: of what it says, but for its id, and of the group it is in where
-    rows are held out.
+    """What was seen when a file was read: hashes of each row, eight bytes each, of what it says, but for its id, and of
+    the group it is in where rows are held out; the columns of all rows.
     """
 
     contents: array[int]
     groups: array[int]
+    columns: set[str]
 
 
 class FileTask:
@@ -187,6 +188,7 @@ class FileTask:
                 if path not in opened or not path.lower().endswith(SUFFIXES):  # a Hub id has a split of its own
                     opened[path] = _open(path, split, c)
                 splits[split] = opened[path]
+        _refuse_absent_columns(c, list(opened.values()))
         if "train" in splits:
             self._hold_out(splits)
         if c.limit is not None:
@@ -215,12 +217,13 @@ class FileTask:
 
 def _open(path: str, split: str, config: DataConfig) -> Samples:
     named, ids = False, array("q")
-    marks = _Marks(array("q"), array("q"))
+    marks = _Marks(array("q"), array("q"), set())
     divides = split == "train" and config.holdout != 0 and (config.holdout is not None or config.validation is None)
 
     def check(place: str, row: Row) -> None:
         nonlocal named
         named = named or row.get("id") is not None
+        marks.columns.update(row)
         sample = _sample(config, row, len(ids), lambda: place, path)
         ids.append(hash(sample.id))
         marks.contents.append(hash(_content(sample)))
@@ -232,6 +235,16 @@ def _open(path: str, split: str, config: DataConfig) -> Samples:
     if named:
         _refuse_twins(rows, samples, ids)
     return samples
+
+
+def _refuse_absent_columns(c: DataConfig, files: list[Samples]) -> None:
+    """Raise where a recipe renames a column that no row of any file has: nothing would be read from it."""
+    for key in ("references_column", "completion_column"):
+        name = getattr(c, key)
+        if name != DataConfig.model_fields[key].default and not any(name in rows._marks.columns for rows in files):
+            paths = " or ".join(rows._rows.path for rows in files)
+            found = ", ".join(sorted({str(column) for rows in files for column in rows._marks.columns})) or "none"
+            raise DataError(f"data.{key}: no row of {paths} has a column {name!r}; there are: {found}")
 
 
 def _content(sample: Sample) -> tuple[Any, ...]:

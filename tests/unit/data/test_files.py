@@ -48,6 +48,25 @@ def test_csv_with_a_byte_order_mark_and_other_column_names(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("key", ["references_column", "completion_column"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_named_column_that_no_row_of_any_file_has_is_an_error(tmp_path: Path, key: str, suffix: str) -> None:
+    def file(name: str, *columns: str) -> str:
+        path = tmp_path / (name + suffix)
+        rows = [{column: "a" for column in columns}, {"prompt": "b", columns[-1]: "c"}]
+        if suffix == ".csv":
+            path.write_text("\n".join([",".join(columns), *(",".join(r.get(c, "") for c in columns) for r in rows)]))
+        else:
+            path.write_text("\n".join(map(json.dumps, rows)))
+        return str(path)
+
+    plain, other = file("plain", "prompt", "answers"), file("other", "prompt", "topic")
+    with pytest.raises(DataError, match=rf"data\.{key}: no row of .*plain.* or .*other.* has a column 'answer'; .*topic"):
+        FileTask(DataConfig(train=plain, validation=other, **{key: "answer"})).samples("train")
+    task = FileTask(DataConfig(train=other, validation=plain, **{key: "answers"}))  # one of the files has it
+    assert task.samples("validation")[1].prompt == "b"
+
+
 def test_a_list_of_texts_is_a_list_of_prompts(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text('["one", "two"]')

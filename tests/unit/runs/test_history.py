@@ -1,0 +1,31 @@
+"""The numbers of a run, read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rl4lms.errors import CheckpointError
+from rl4lms.runs.history import read_history
+
+
+def test_what_a_run_logged_comes_back_and_as_a_data_frame(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "eval/reward": 0.5}\n{"step": 1, "train/loss": null}\n{"step": 2, "eval/reward": 1.5}\n{"step": 3'
+    )
+    history = read_history(tmp_path)
+    assert history == [{"step": 0, "eval/reward": 0.5}, {"step": 1, "train/loss": None}, {"step": 2, "eval/reward": 1.5}]
+    assert history.series("eval/reward") == [(0, 0.5), (2, 1.5)]
+    assert history.series("train/loss") == history.series("nothing") == []
+    assert history.keys() == ["eval/reward", "train/loss"]
+    frame = history.to_pandas()
+    assert list(frame.index) == [0, 1, 2] and frame["eval/reward"].dropna().tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("content", [None, '{"step": 0}\n{"loss": 1}\n', '{"step": 0}\n[1]\n', "{\n"])
+def test_no_run_or_a_damaged_line_is_an_error(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_text(content)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl"):
+        read_history(tmp_path)
