@@ -42,6 +42,7 @@ from rl4lms.runs.folder import last_good, resume_command, unreadable
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
 from rl4lms.training.callbacks import Evaluations
+from rl4lms.training.watchers import Watchers
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
 
@@ -51,6 +52,7 @@ class Loop:
 
     Attributes:
         evaluate: called with the step; returns numbers with their `eval/` prefix, and keeps the last results.
+        watch: tells callbacks what happens, and what they ask for.
         after_step: called after every iteration with the step and its numbers, for progress display.
         stop: knows of signals that ask to stop.
         check_folder: called before anything is written; raises where the run folder is no longer the one that the run
@@ -67,6 +69,7 @@ class Loop:
     checkpoints: Checkpoints
     log: RunLog
     evaluate: Evaluations
+    watch: Watchers
     after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
     stop: StopSignals = field(default_factory=StopSignals)
     check_folder: Callable[[], None] = lambda: None
@@ -82,13 +85,16 @@ class Loop:
         """
         with self.stop.during("this iteration", at_once=False):
             # Before training, and where the evaluation of the last iteration did not end
+            self.watch.begin(self.state.step)
             if self.state.unlogged is not None:
                 self._track(self.state.step, self.state.unlogged)
-            while self.state.step < self.recipe.training.iterations:
+            while self.state.step < self.recipe.training.iterations and not self.watch.stop:
                 self._iterate()
+            self.watch.end()
 
     def _iterate(self) -> None:
         done = self.state.step
+        self.watch.before()
         learning_rate = self.algorithm.learner.schedule.set(done)
         with self._telling(f"iteration {done + 1}"):
             try:
@@ -100,6 +106,7 @@ class Loop:
                 raise
         self.state.unlogged = numbers
         self.state.step += 1
+        self.watch.after(self.state.step, numbers)
         self._track(self.state.step, numbers)
         self.after_step(self.state.step, numbers)
 
@@ -132,8 +139,10 @@ class Loop:
         r = self.recipe
         distributed.only_main(self.check_folder)
         # 7 track
-        last_one = done == r.training.iterations
-        due = done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
+        last_one = done == r.training.iterations or self.watch.stop
+        due = (
+            done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0) or self.watch.evaluate
+        )
         # before iteration 1 there is nothing to go on from, and what fails is a mistake in the recipe, told as it is
         with self._telling(f"the evaluation after iteration {done}") if done else contextlib.nullcontext():
             try:
@@ -144,13 +153,18 @@ class Loop:
                 raise
         distributed.only_main(lambda: self.log.log(done, numbers | evaluated))
         self.state.unlogged = None
+        if due:
+            self.watch.evaluated(done, evaluated)
+            last_one = last_one or self.watch.stop
         # 8 save
         is_best = self.state.best.get("step") == done  # the untrained model may turn out to be the best
-        wanted = done > 0 and (last_one or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0))
+        every = r.checkpoint.every
+        wanted = done > 0 and (last_one or (every > 0 and done % every == 0) or self.watch.save)
         stop = distributed.any_of(self.stop.received is not None) and not last_one
         if is_best or wanted or (stop and done > 0):
             with self._telling(f"iteration {done}"):
                 self._save()
+            self.watch.saved()
         if stop:
             raise Interrupted(self.stop.received or "a signal to another process")
 

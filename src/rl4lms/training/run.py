@@ -1,9 +1,9 @@
-"""From a recipe to a trained model: puts the pieces together, and is what `rl4lms.train` and the command line call."""
+"""From a recipe to a trained model: puts the pieces together, for `rl4lms.train` and the command line."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
-from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
@@ -39,56 +38,17 @@ from rl4lms.supervised.assets import with_assets
 from rl4lms.supervised.warm_start import warm_start, warm_started
 from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.callbacks import Evaluations
+from rl4lms.training.given import Given
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, save_result
+from rl4lms.training.watchers import Watchers
 from rl4lms.types import Reward, Task
 
 
-def train(
-    source: str | Path | Recipe,
-    *,
-    overrides: Iterable[str] = (),
-    resume: bool = False,
-    progress: bool | None = None,
-    **settings: Any,
-) -> RunResult:
-    """Train a language model.
-
-    Args:
-        source: a recipe (a file ending in `.yaml` or `.yml`, or a `Recipe`), or the model: a Hub id, a folder,
-            `asset:<name>` of the task.
-        overrides: dotted settings for a recipe file, such as `rollout.top_p=0.9`.
-        resume: continue the run in the run folder from its last checkpoint.
-        progress: show progress on standard error; as the recipe says when None.
-        settings: blocks of the recipe when `source` is a model: `task="imdb"`, `algorithm="nlpo"`, `reward=function`,
-            ...
-
-    Returns:
-        A `RunResult`.
-
-    Raises:
-        ConfigError: the settings cannot be understood, or the run folder holds another run.
-        Rl4lmsError: what went wrong, where, and what to do.
-        Interrupted: Ctrl-C (SIGINT), SIGTERM or SIGHUP arrived. The iteration was finished and saved; call again with
-            `resume=True`. It is a `KeyboardInterrupt`, so that a script ends as people expect. A second signal ends the
-            run at once.
-    """
-    reward = settings.get("reward") if callable(settings.get("reward")) else None
-    is_file = str(source).endswith((".yaml", ".yml"))
-    if settings and (is_file or isinstance(source, Recipe)):
-        raise ConfigError(
-            f"settings beside a recipe: pass them as overrides of the file, such as "
-            f"overrides=['{next(iter(settings))}=...']"
-        )
-    if overrides and not is_file:
-        raise ConfigError("overrides belong to a recipe file; beside a model, pass settings by keyword, such as seed=1")
-    if isinstance(source, Recipe):
-        recipe = source
-    elif is_file:
-        recipe = read_recipe(source, overrides)
-    else:
-        recipe = recipe_from_dict({"model": str(source), **settings})
-    return run(recipe, resume=resume, reward=reward, progress=progress)
+_LOST = (
+    "note: {} is known to this script alone: rl4lms.train(..., resume=True) in it can continue the run; the command line "
+    "cannot, and evaluates without it"
+)
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -97,9 +57,29 @@ def run_folder(recipe: Recipe) -> Path:
 
 
 def run(
-    recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    reward: Reward | None = None,
+    progress: bool | None = None,
+    given: Given | None = None,
+    callbacks: Iterable[Any] = (),
+    lost: Sequence[str] = (),
 ) -> RunResult:
-    """Run a recipe; see `train`. `reward` replaces the recipe's by a callable."""
+    """Run a recipe.
+
+    Args:
+        recipe: every setting.
+        resume: continue the run in the run folder from its last checkpoint.
+        reward: replaces the recipe's.
+        progress: show progress on standard error; as the recipe says when None.
+        given: objects that the recipe names the files of; they are written into the run folder.
+        callbacks: see `rl4lms.training.watchers`.
+        lost: names of functions and objects that only the script at hand knows; the user is told.
+
+    Raises:
+        ConfigError, Rl4lmsError, Interrupted: see `rl4lms.train`.
+    """
     refuse_while_executing("rl4lms.train")
     folder = run_folder(recipe)
     loop: Loop | None = None
@@ -109,8 +89,12 @@ def run(
             with ExitStack() as stack:
                 # The first process alone holds and writes the folder; the others only read it.
                 lock = distributed.only_main(lambda: stack.enter_context(open_folder(folder, recipe, resume)))
+                for name in lost:
+                    display.note(_LOST.format(name))
                 with stop.during("the start", at_once=True):
-                    loop = assemble(recipe, folder, reward=reward, display=display, stop=stop)
+                    if given is not None:
+                        distributed.only_main(functools.partial(given.write, folder))
+                    loop = assemble(recipe, folder, reward=reward, callbacks=callbacks, display=display, stop=stop)
                 if lock is not None:
                     loop.check_folder = lock.check
                 try:
@@ -119,6 +103,8 @@ def run(
                         # what may change on resume may have changed
                         distributed.only_main(lambda: write_config(folder, recipe))
                     loop.run()
+                    if loop.watch.stopped_by:
+                        display.note(f"stopped after iteration {loop.state.step} by {loop.watch.stopped_by}")
                 finally:
                     loop.log.close()
                 if not loop.evaluate.results:  # resumed after the last iteration
@@ -155,6 +141,7 @@ def assemble(
     folder: Path,
     *,
     reward: Reward | None = None,
+    callbacks: Iterable[Any] = (),
     display: Display | None = None,
     stop: StopSignals | None = None,
 ) -> Loop:
@@ -211,6 +198,9 @@ def assemble(
     )
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
     state.reward = state_of(scored_by)
+    parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
+    watch = Watchers(callbacks, recipe, folder, parts)
+    state.callbacks = watch
     return Loop(
         recipe=recipe,
         models=models,
@@ -224,6 +214,7 @@ def assemble(
         ),
         log=log,
         evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
+        watch=watch,
         after_step=lambda step, numbers: display.iteration(
             recipe.algorithm_name, step, recipe.training.iterations, numbers
         ),
