@@ -49,7 +49,8 @@ def read_recipe(
         ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
     draft = _Draft(*read_file(path))
-    draft.merge(settings or {}, "<arguments>")
+    if settings:
+        draft.merge(settings, "<arguments>")
     return _resolve(draft, overrides, unread)
 
 
@@ -127,7 +128,7 @@ class _Draft:
     def merge(self, settings: Mapping[str, Any], source: str) -> None:
         """Let settings replace those that are there, block by block; a component of another name whole."""
         ours = _Draft(plain(nested(settings, source), source), {})
-        ours.where = dict.fromkeys(_paths(ours.tree), source)
+        ours.where = {path: source for path in _paths(ours.tree) if path}
         ours.expand_short_forms()
         self.expand_short_forms()
         self.tree = merge_defaults(ours.tree, self.tree)
@@ -278,23 +279,26 @@ def _resolve(draft: _Draft, overrides: Iterable[str], unread: Collection[str] = 
 
 
 def nested(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return settings in which a key with dots, such as `rollout.top_p`, is a block within a block.
+    """Return settings in which a key with dots, such as `rollout.top_p`, is a block within a block; it wins over what a
+    block of that name says.
 
     Raises:
         ConfigError: a part of such a key stands for something that is no block.
     """
     tree: dict[str, Any] = {}
-    for key, value in settings.items():
+    for key in sorted(settings, key=lambda key: str(key).count(".")):
+        value = settings[key]
         *blocks, last = key.split(".") if isinstance(key, str) else [key]
         node = tree
         for number, block in enumerate(blocks, 1):
-            node = node.setdefault(block, {})
-            if not isinstance(node, dict):
+            inner = node.get(block) or {}
+            if not isinstance(inner, Mapping):
                 raise ConfigError(
-                    located(source, tuple(blocks[:number]), f"it is {shown(node)}, and {key} is set as well")
+                    located(source, tuple(blocks[:number]), f"it is {shown(inner)}, and {key} is set as well")
                 )
-        both = isinstance(node.get(last), dict) and isinstance(value, Mapping)
-        node[last] = merge_defaults(value, node[last]) if both else value
+            node[block] = dict(inner)  # settings of a script stay as they are
+            node = node[block]
+        node[last] = value
     return tree
 
 

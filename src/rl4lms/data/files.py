@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, overload
 
 from rl4lms.config.data import DataConfig
 from rl4lms.data.given import texts_of
-from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows, saved_splits
+from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
+from rl4lms.data.saved import saved_splits
 from rl4lms.errors import DataError
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 

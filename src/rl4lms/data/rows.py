@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rl4lms.data.hub import load_dataset
+from rl4lms.data.saved import load_saved, saved_splits
 from rl4lms.errors import DataError, nth_row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -60,9 +61,9 @@ def open_rows(path: str, split: str = "train", check: Check | None = None) -> Ro
     except OSError as error:  # such as a name that is too long
         raise DataError(f"{path[:100]}: cannot be read: {error.strerror}") from error
     if not exists and suffix not in SUFFIXES:
-        rows = _Hub(path, split, check)
+        rows = _Dataset(path, load_dataset(path, split=split), check)
     elif saved_splits(path) is not None:
-        rows = _Saved(path, split, check)
+        rows = _Dataset(path, load_saved(path, split), check)
     elif not exists:
         raise DataError(f"{path}: no such file; data files end in {', '.join(SUFFIXES)}, anything else is a Hub id")
     elif not file.is_file():
@@ -219,21 +220,11 @@ class _Parquet:
         return rows
 
 
-def saved_splits(path: str) -> list[str] | None:
-    """Return the splits of a folder that `save_to_disk` wrote; none of one `Dataset` alone, None of anything else."""
-    folder = Path(path)
-    if (folder / "dataset_dict.json").is_file():
-        splits: list[str] = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        return splits
-    return [] if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file() else None
+class _Dataset:
+    """A `Dataset`, which is mapped into memory."""
 
-
-class _Hub:
-    """A data set of the Hub, or one in the cache of `datasets`."""
-
-    def __init__(self, path: str, split: str, check: Check | None) -> None:
-        self.path = path
-        self._rows: Any = self._load(path, split)
+    def __init__(self, path: str, rows: Any, check: Check | None) -> None:
+        self.path, self._rows = path, rows
         for number, row in enumerate(self._rows):
             if check is not None:
                 check(self.place(number), row)
@@ -246,29 +237,6 @@ class _Hub:
 
     def place(self, index: int) -> str:
         return f"{self.path}, {nth_row(index)}"
-
-    @staticmethod
-    def _load(path: str, split: str) -> Any:
-        return load_dataset(path, split=split)
-
-
-class _Saved(_Hub):
-    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote, mapped into memory."""
-
-    @staticmethod
-    def _load(path: str, split: str) -> Any:
-        import datasets
-
-        splits = saved_splits(path)
-        if splits and split not in splits:
-            raise DataError(
-                f"{path}: there is no split {split!r}; there are: {', '.join(splits)}. Name the folder of one, such as "
-                f"{Path(path) / splits[0]}"
-            )
-        try:
-            return datasets.load_from_disk(str(Path(path) / split if splits else path))
-        except Exception as error:  # damaged folders fail in many ways
-            raise DataError(f"{path}: this folder of a data set cannot be read: {_first_line(error)}") from error
 
 
 def _json(path: str) -> Iterator[tuple[int, Row]]:

@@ -189,7 +189,7 @@ def merged_copy(model: Any) -> PreTrainedModel:
         ModelError: they cannot be merged, or give another model once they are.
     """
     if not hasattr(model, "peft_config"):
-        return model  # type: ignore[no-any-return]
+        return model
     what = f"model: the adapters of this {type(model).__name__}"
     own = copy.deepcopy(model).float().eval()
     if not hasattr(own, "merge_and_unload"):

@@ -64,6 +64,8 @@ class Given:
             ModelError: adapters cannot be merged.
         """
         place = folder / _FOLDER
+        if self:
+            place.mkdir(exist_ok=True)
         for name, rows in self.rows.items():
             _write_rows(place / f"{name}.jsonl", rows)
         if self.model is not None:
@@ -161,7 +163,7 @@ def _kind(value: Any) -> str:
 def _rows_of(value: Any, what: str) -> Iterable[Mapping[str, Any]]:
     kind = _kind(value)
     if kind == "Dataset":
-        return value  # type: ignore[no-any-return]
+        return value
     if kind == "DataFrame":
         return [{str(k): v for k, v in row.items()} for row in value.to_dict("records")]
     if kind.startswith("Iterable"):
@@ -196,7 +198,6 @@ def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
                     "were, or resume without them: rl4lms.train(folder, resume=True)"
                 )
         return
-    path.parent.mkdir(exist_ok=True)
     temporary = temporary_of(path)
     with temporary.open("wb") as file:
         file.writelines(_lines(path, rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,12 @@ from rl4lms.training.callbacks import Evaluations
 from rl4lms.training.given import Given
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, save_result
-from rl4lms.training.watchers import Watchers
+from rl4lms.training.watchers import Watchers, callbacks_of
 from rl4lms.types import Reward, Task
 
-
 _LOST = (
-    "note: {} is known to this script alone: rl4lms.train(..., resume=True) in it can continue the run; the command line "
-    "cannot, and evaluates without it"
+    "note: {} is known to this script alone: rl4lms.train(..., resume=True) in it can continue the run; the command "
+    "line cannot, and evaluates without it"
 )
 
 
@@ -148,6 +147,7 @@ def assemble(
     """Build everything that a run needs."""
     keep_freed_memory()
     display, stop = display or Display(enabled=False), stop or StopSignals()
+    callbacks = callbacks_of(callbacks)
     check_trains(recipe)
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
@@ -169,11 +169,8 @@ def assemble(
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)
-    needs_value, needs_mask = (
-        algorithm is not None and algorithm.needs_value,
-        algorithm is not None and algorithm.needs_mask_policy,
-    )
-    models = build_models(recipe.model, device, value=needs_value, mask=needs_mask)
+    value, mask = (False, False) if algorithm is None else (algorithm.needs_value, algorithm.needs_mask_policy)
+    models = build_models(recipe.model, device, value=value, mask=mask)
     check_window(
         models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
     )
@@ -189,18 +186,14 @@ def assemble(
     if algorithm is not None:
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
-    for name, why in evaluator.absent.items():
-        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
-    for line in _rows_used(recipe, task, evaluator):
-        display.note(line)
+    _tell(display, recipe, task, evaluator)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
-    state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
-    state.reward = state_of(scored_by)
     parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
     watch = Watchers(callbacks, recipe, folder, parts)
-    state.callbacks = watch
+    state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
+    state.reward, state.callbacks = state_of(scored_by), watch
     return Loop(
         recipe=recipe,
         models=models,
@@ -222,16 +215,18 @@ def assemble(
     )
 
 
-def _rows_used(recipe: Recipe, task: Task, evaluator: Evaluator) -> Iterator[str]:
-    """Say which rows are trained on and which are evaluated, where that is not all of them."""
+def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) -> None:
+    """Say which metrics will be absent, and which rows are trained on and evaluated, where that is not all of them."""
+    for name, why in evaluator.absent.items():
+        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)
     if isinstance(task, FileTask) and (held := task.held_out()):
-        yield f"held out: {held}"
+        display.note(f"held out: {held}")
     if shared := check_split(recipe, task, c.split):
-        yield f"note: {shared}"
+        display.note(f"note: {shared}")
     if prompts < evaluator.available:
         drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
-        yield f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}"
+        display.note(f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}")
 
 
 def _with_models(

@@ -59,6 +59,26 @@ class RunArguments:
     to_sanitized_dict = to_dict
 
 
+def callbacks_of(given: Iterable[Any]) -> list[Any]:
+    """Return callbacks as objects.
+
+    Args:
+        given: objects with any of the methods of `TrainerCallback`, or classes of them, made without arguments.
+
+    Raises:
+        ConfigError: one has none of these methods.
+    """
+    found = [one() if inspect.isclass(one) else one for one in given]
+    for one in found:
+        if not any(hasattr(one, event) for event in _EVENTS):
+            name = getattr(one, "__name__", type(one).__name__)
+            raise ConfigError(
+                f"callbacks: {name} has none of the methods of transformers.TrainerCallback, such as on_log or "
+                "on_evaluate"
+            )
+    return found
+
+
 class Watchers:
     """The callbacks of a run.
 
@@ -67,25 +87,15 @@ class Watchers:
     callback ends the run as it is.
 
     Args:
-        callbacks: objects, or classes without arguments, with any of the methods of `TrainerCallback`.
+        callbacks: what `callbacks_of` returns.
         recipe: what the run is.
         folder: of the run.
         given: what callbacks get by keyword: `model`, `processing_class`, `optimizer`. There is no HF scheduler and no
             data loader: `lr_scheduler`, `train_dataloader` and `eval_dataloader` are None.
-
-    Raises:
-        ConfigError: one has none of these methods.
     """
 
     def __init__(self, callbacks: Iterable[Any], recipe: Recipe, folder: Path, given: Mapping[str, Any]) -> None:
-        self._callbacks = [one() if inspect.isclass(one) else one for one in callbacks]
-        for one in self._callbacks:
-            if not any(hasattr(one, event) for event in _EVENTS):
-                name = getattr(one, "__name__", type(one).__name__)
-                raise ConfigError(
-                    f"callbacks: {name} has none of the methods of transformers.TrainerCallback, such as on_log or "
-                    "on_evaluate"
-                )
+        self._callbacks = list(callbacks)
         absent = dict.fromkeys(("lr_scheduler", "train_dataloader", "eval_dataloader"))
         self._given = {**absent, **given}
         r, best = recipe, recipe.checkpoint.best or "eval/reward"
