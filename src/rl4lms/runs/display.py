@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -130,6 +131,24 @@ class Display:
             prompt, text = sample["prompt"].replace("\n", " "), sample["text"].replace("\n", " ")
             before = max(0, len(prompt) - _SHOWN_BEFORE)
             self.console.print(Text("  ") + with_prompt("…" + prompt[before:], "…" + text[before:]))
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Turn off the progress bars of `transformers` and `datasets` for a while."""
+    import datasets
+    from transformers.utils import logging
+
+    bars, of_data = logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+        if of_data:
+            datasets.enable_progress_bars()
 
 
 def quiet_libraries() -> None:

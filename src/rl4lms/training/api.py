@@ -20,7 +20,7 @@ from rl4lms.errors import ConfigError
 from rl4lms.evaluation.evaluator import EvalResult
 from rl4lms.evaluation.sample import sample
 from rl4lms.plugins.files import refuse_while_executing
-from rl4lms.runs.display import Display
+from rl4lms.runs.display import Display, without_bars
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.recipe import read_run
 from rl4lms.training.evaluate import evaluate as evaluate_recipe
@@ -80,7 +80,7 @@ def train(
         source = settings.pop("model", None)
     recipe, given = _recipe(source, _kind(source), tokenizer, data, settings, overrides, handed, resume=resume)
     recipe = _placed(recipe, given, run_folder(recipe))
-    with handed.known():
+    with handed.known(), without_bars():
         return run(recipe, resume=resume, progress=progress, given=given, callbacks=callbacks, lost=handed.lost())
 
 
@@ -131,7 +131,8 @@ def evaluate(
     written = plain(nested(settings, _SOURCE), _SOURCE, Handed())
     refuse_unread(recipe, [*(f"{key}={json.dumps(value)}" for key, value in written.items()), *overrides], asked)
     folder = Path(source) if kind == "run" else None
-    with tempfile.TemporaryDirectory() as temporary, handed.known(), Display(progress, texts=False) as display:
+    shown = Display(progress, texts=False)
+    with tempfile.TemporaryDirectory() as temporary, handed.known(), without_bars(), shown as display:
         recipe = _placed(recipe, given, Path(temporary))
         given.write(Path(temporary))
         return evaluate_recipe(recipe, run_folder=folder, split=split, masked=masked, display=display)
@@ -167,7 +168,8 @@ def generate(
         ModelError: the model cannot be loaded.
     """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    rollout, _ = sampled(source, texts, decoding, tokenizer=tokenizer, number=n or 1, seed=seed)
+    with without_bars():
+        rollout, _ = sampled(source, texts, decoding, tokenizer=tokenizer, number=n or 1, seed=seed)
     found = rollout.completions
     return found if n is None else [found[i : i + n] for i in range(0, len(found), n)]
 

@@ -454,3 +454,24 @@ def test_evaluate_takes_models_data_and_functions(tmp_path: Path) -> None:
         rl4lms.evaluate(result, data=ROWS)
     masked = rl4lms.evaluate(result, split="validation", evaluation={"metrics": [lambda completions: {"one": 1.0}]})
     assert masked.metrics["one"] == 1
+
+
+def test_no_bars_and_notices_of_libraries(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging as notices
+
+    bars, verbosity = notices.is_progress_bar_enabled(), notices.get_verbosity()
+    notices.enable_progress_bar()
+    notices.set_verbosity_warning()
+    try:
+        recipe = small_recipe(tmp_path)
+        capfd.readouterr()
+        result = rl4lms.train(recipe)
+        rl4lms.evaluate(result, split="validation")
+        rl4lms.generate(result, "1 2")
+        captured = capfd.readouterr()
+        assert (captured.out, captured.err) == ("", "")
+        assert notices.is_progress_bar_enabled()
+    finally:
+        notices.set_verbosity(verbosity)
+        if not bars:
+            notices.disable_progress_bar()
