@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rl4lms.algorithms.learner import Learner
     from rl4lms.algorithms.nlpo import NLPO
     from rl4lms.algorithms.ppo import PPO
+    from rl4lms.api.calls import evaluate, generate, train
     from rl4lms.config.algorithms import OptimizerConfig
     from rl4lms.config.data import PromptConfig
     from rl4lms.config.generation import RolloutConfig
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rl4lms.plugins.options import Option
     from rl4lms.rewards.call import place_scores, score_rollout
     from rl4lms.rollout.engine import LocalEngine, log_prob_pass
-    from rl4lms.training.api import evaluate, generate, train
     from rl4lms.training.result import RunResult, load_run
     from rl4lms.types import Experience, MetricResult, Rollout, Sample, Tokens
 
@@ -66,9 +66,9 @@ __all__ = [
 ]
 
 _LAZY = {
-    "train": "rl4lms.training.api:train",
-    "evaluate": "rl4lms.training.api:evaluate",
-    "generate": "rl4lms.training.api:generate",
+    "train": "rl4lms.api.calls:train",
+    "evaluate": "rl4lms.api.calls:evaluate",
+    "generate": "rl4lms.api.calls:generate",
     "load_run": "rl4lms.training.result:load_run",
     "RunResult": "rl4lms.training.result:RunResult",
     "reward": "rl4lms.plugins.registry:rewards.register",

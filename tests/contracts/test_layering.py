@@ -33,6 +33,7 @@ LAYERS = [
     {"runs"},
     {"supervised"},
     {"training"},
+    {"api"},
     {"checks"},
     {"grue"},
     {"studies", "human_eval", "integrations"},

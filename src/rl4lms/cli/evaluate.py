@@ -51,9 +51,9 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Decode prompts and score the completions; prints mean and standard error over completions."""
+    from rl4lms.api.unread import Asked, refuse_unread
     from rl4lms.cli import common
     from rl4lms.runs.outputs import check_file
-    from rl4lms.training.unread import Asked, refuse_unread
 
     if output is not None:
         check_file(output, "--output")  # now, and not after the decoding

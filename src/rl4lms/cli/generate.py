@@ -44,8 +44,8 @@ def generate(
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     texts = _prompts(prompts or [], file)
     common.quiet()
+    from rl4lms.api.calls import sampled
     from rl4lms.runs.display import with_prompt
-    from rl4lms.training.api import sampled
 
     out = common.console()
     settings = {name: value for name, value in given.items() if value is not None}

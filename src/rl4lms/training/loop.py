@@ -41,8 +41,7 @@ from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command, unreadable
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
-from rl4lms.training.callbacks import Evaluations
-from rl4lms.training.watchers import Watchers
+from rl4lms.training.callbacks import Evaluations, Watchers
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
 

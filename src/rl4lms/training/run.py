@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,9 @@ from rl4lms.runs.tracking import RunLog, SilentLog
 from rl4lms.supervised.assets import with_assets
 from rl4lms.supervised.warm_start import warm_start, warm_started
 from rl4lms.tasks import samples_of, task_of
-from rl4lms.training.callbacks import Evaluations
-from rl4lms.training.given import Given
+from rl4lms.training.callbacks import Evaluations, Watchers, callbacks_of
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, save_result
-from rl4lms.training.watchers import Watchers, callbacks_of
 from rl4lms.types import Reward, Task
 
 _LOST = (
@@ -61,7 +59,7 @@ def run(
     resume: bool = False,
     reward: Reward | None = None,
     progress: bool | None = None,
-    given: Given | None = None,
+    prepare: Callable[[Path], None] | None = None,
     callbacks: Iterable[Any] = (),
     lost: Sequence[str] = (),
 ) -> RunResult:
@@ -72,8 +70,8 @@ def run(
         resume: continue the run in the run folder from its last checkpoint.
         reward: replaces the recipe's.
         progress: show progress on standard error; as the recipe says when None.
-        given: objects that the recipe names the files of; they are written into the run folder.
-        callbacks: see `rl4lms.training.watchers`.
+        prepare: called with the run folder before anything is read from it.
+        callbacks: see `rl4lms.training.callbacks`.
         lost: names of functions and objects that only the script at hand knows; the user is told.
 
     Raises:
@@ -91,8 +89,8 @@ def run(
                 for name in lost:
                     display.note(_LOST.format(name))
                 with stop.during("the start", at_once=True):
-                    if given is not None:
-                        distributed.only_main(functools.partial(given.write, folder))
+                    if prepare is not None:
+                        distributed.only_main(functools.partial(prepare, folder))
                     loop = assemble(recipe, folder, reward=reward, callbacks=callbacks, display=display, stop=stop)
                 if lock is not None:
                     loop.check_folder = lock.check

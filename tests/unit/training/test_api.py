@@ -241,7 +241,7 @@ def test_settings_are_one_language(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_recipe(tmp_path / "recipe.yaml", ["training.iterations=1", "rollout.top_p=0.9", "seed=3"])
     )
     seen = []
-    monkeypatch.setattr("rl4lms.training.api.run", lambda recipe, **_: seen.append(dump_recipe(recipe)))
+    monkeypatch.setattr("rl4lms.api.calls.run", lambda recipe, **_: seen.append(dump_recipe(recipe)))
     ways: list[dict[str, Any]] = [
         {"training": {"iterations": 1}, "rollout": {"top_p": 0.9}, "seed": 3},
         {"training.iterations": 1, "rollout.top_p": 0.9, "seed": 3},

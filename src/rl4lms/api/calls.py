@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms import recipes
+from rl4lms.api.given import SPLITS, Given, given_data, given_model
+from rl4lms.api.unread import Asked, refuse_unread
 from rl4lms.config import merge_defaults, read_recipe, recipe_from_dict
 from rl4lms.config.data import DataConfig
 from rl4lms.config.generation import SamplingConfig
@@ -25,10 +27,8 @@ from rl4lms.runs.layout import is_run
 from rl4lms.runs.recipe import read_run
 from rl4lms.training.evaluate import evaluate as evaluate_recipe
 from rl4lms.training.evaluate import trained_model
-from rl4lms.training.given import SPLITS, Given, given_data, given_model
 from rl4lms.training.result import RunResult
 from rl4lms.training.run import run, run_folder
-from rl4lms.training.unread import Asked, refuse_unread
 from rl4lms.types import Rollout, Split
 
 _SOURCE = "<arguments>"
@@ -81,7 +81,7 @@ def train(
     recipe, given = _recipe(source, _kind(source), tokenizer, data, settings, overrides, handed, resume=resume)
     recipe = _placed(recipe, given, run_folder(recipe))
     with handed.known(), without_bars():
-        return run(recipe, resume=resume, progress=progress, given=given, callbacks=callbacks, lost=handed.lost())
+        return run(recipe, resume=resume, progress=progress, prepare=given.write, callbacks=callbacks, lost=handed.lost())
 
 
 def evaluate(
