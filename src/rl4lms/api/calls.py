@@ -80,8 +80,9 @@ def train(
         source = settings.pop("model", None)
     recipe, given = _recipe(source, _kind(source), tokenizer, data, settings, overrides, handed, resume=resume)
     recipe = _placed(recipe, given, run_folder(recipe))
+    more: dict[str, Any] = {"prepare": given.write, "callbacks": callbacks, "lost": handed.lost()}
     with handed.known(), without_bars():
-        return run(recipe, resume=resume, progress=progress, prepare=given.write, callbacks=callbacks, lost=handed.lost())
+        return run(recipe, resume=resume, progress=progress, **more)
 
 
 def evaluate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -106,6 +106,11 @@ class Display:
         """Print a line."""
         if self._enabled:
             self.console.print(line, markup=False, soft_wrap=True)
+
+    def warn(self, warnings: Iterable[object]) -> None:
+        """Print lines that nobody is to miss, whether progress is shown or not."""
+        for line in warnings:
+            self.console.print(Text(str(line), style="yellow"), soft_wrap=True)
 
     def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         """Progress of RL, with the numbers that people watch."""

@@ -26,6 +26,7 @@ _FREE = (
     "checkpoint.keep_last",
     "push_to_hub",
     "training.iterations",
+    "training.on_health",
     "reward_faults",
     "evaluation.on_training_data",
     "checkpoint.best_on_test",

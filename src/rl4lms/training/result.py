@@ -20,6 +20,7 @@ from rl4lms.plugins.component import Component
 from rl4lms.reporting.curves import curves
 from rl4lms.runs.checkpoint import load_policy, verify
 from rl4lms.runs.environment import model_card
+from rl4lms.runs.health import Health, health_of
 from rl4lms.runs.history import History, read_history
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.signals import StopSignals
@@ -52,6 +53,11 @@ class RunResult:
     def history(self) -> History:
         """The numbers of every iteration: a list of mappings, with `series(key)` and `to_pandas()`."""
         return read_history(self.folder)
+
+    @property
+    def health(self) -> Health:
+        """The warnings of the run and how long each held; see docs/health.md."""
+        return health_of(self.history)
 
     @property
     def samples(self) -> list[dict[str, Any]]:
@@ -174,6 +180,7 @@ def _write(
         "iterations": loop.state.step,
         **({"stopped_by": loop.watch.stopped_by} if loop.watch.stopped_by else {}),
         "best": loop.state.best,
+        **({} if loop.health is None else {"health": loop.health.counts}),
         "rl4lms": rl4lms.__version__,
         "python": platform.python_version(),
         "eval": {key: r.summary() for key, r in sorted(numbers.items())},

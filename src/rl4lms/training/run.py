@@ -30,6 +30,8 @@ from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
 from rl4lms.runs.folder import last_good, open_folder, unreadable, write_config
+from rl4lms.runs.health import Health, health_of
+from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import tidy
@@ -206,6 +208,8 @@ def assemble(
         log=log,
         evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
         watch=watch,
+        health=None if recipe.training.on_health == "off" else Health(),
+        warn=display.warn,
         after_step=lambda step, numbers: display.iteration(
             recipe.algorithm_name, step, recipe.training.iterations, numbers
         ),
@@ -289,6 +293,8 @@ def _resume(loop: Loop, display: Display) -> None:
         return loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
 
     notes += distributed.from_main(cut)
+    if loop.health is not None and loop.log.path.is_file():
+        loop.health = health_of(read_history(loop.log.folder))
     notes.append(
         f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over"
     )
