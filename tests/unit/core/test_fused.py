@@ -256,10 +256,11 @@ def test_a_hessian_vector_product_through_the_pass_equals_finite_differences(
                     p.add_(by * d.view_as(p))
             return gradient().detach()
 
-        step = 1e-4 if family == "t5-untied" else 1e-6  # T5's norms compute in float32, whatever the weights
+        # T5's norms compute in float32, whatever the weights; a larger step than this crosses a kink of its ReLU
+        step, tolerance = (1e-5, 1e-3) if family == "t5-untied" else (1e-6, 1e-4)
         above, below = moved(step), moved(-2 * step)
     finite = (above - below) / (2 * step)
-    assert (finite - product).abs().max() <= 1e-4 * product.abs().max()
+    assert (finite - product).abs().max() <= tolerance * product.abs().max()
 
 
 @pytest.mark.parametrize("context", [nullcontext, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
