@@ -153,7 +153,10 @@ DATA = {
     "no such file": Bad(
         "train r.yaml data=none.jsonl", f"none.jsonl: no such file; data files end in {ENDS}, anything else is a Hub id"
     ),
-    "a folder": Bad("train r.yaml data=lm", f"lm: a folder; name a file that ends in {ENDS}"),
+    "a folder": Bad(
+        "train r.yaml data=lm",
+        f"lm: a folder; name a file that ends in {ENDS}, or a folder that Dataset.save_to_disk wrote",
+    ),
     "another kind of file": Bad("train r.yaml data=r.yaml", f"r.yaml: unknown kind of file; use {ENDS}"),
     "empty": Bad("train r.yaml data=d.jsonl", "d.jsonl: no rows", {"d.jsonl": ""}),
     "torn": Bad(

@@ -195,10 +195,11 @@ def test_what_is_no_file(here):
     (here / "folder").mkdir()
     os.mkfifo(here / "pipe.jsonl")
     ends = ".jsonl, .json, .csv, .tsv, .parquet"
+    or_saved = f"{ends}, or a folder that Dataset.save_to_disk wrote"
     messages = {
-        "folder.jsonl": f"folder.jsonl: a folder; name a file that ends in {ends}",
-        "folder": f"folder: a folder; name a file that ends in {ends}",
-        "pipe.jsonl": f"pipe.jsonl: no regular file; name a file that ends in {ends}",
+        "folder.jsonl": f"folder.jsonl: a folder; name a file that ends in {or_saved}",
+        "folder": f"folder: a folder; name a file that ends in {or_saved}",
+        "pipe.jsonl": f"pipe.jsonl: no regular file; name a file that ends in {or_saved}",
         "none.jsonl": f"none.jsonl: no such file; data files end in {ends}, anything else is a Hub id",
         "x" * 300: "x" * 100 + ": cannot be read: File name too long",
     }

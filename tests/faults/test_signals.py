@@ -44,7 +44,7 @@ def interrupted(nursery: Nursery, victim: Victim, *plan: tuple[str, int, str]) -
     assert end.code == 0, end.err
     assert end.out == ""
     assert "Traceback" not in end.err
-    return end.err.strip().splitlines()
+    return [line for line in end.err.strip().splitlines() if line and not line.startswith("health: ")]
 
 
 def continued(nursery: Nursery, victim: Victim, command: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,11 +46,18 @@ def generate(
     texts = _prompts(prompts or [], file)
     common.quiet()
     from rl4lms.api.calls import sampled
+    from rl4lms.errors import ConfigError
     from rl4lms.runs.display import with_prompt
 
     out = common.console()
     settings = {name: value for name, value in given.items() if value is not None}
-    rollout, note = sampled(model, texts, settings, number=number, seed=seed)
+    try:
+        rollout, note = sampled(model, texts, settings, number=number, seed=seed)
+    except ConfigError as error:  # of a setting, which is an option here
+        name = next((name for name in settings if re.match(rf"{name}\b", str(error))), None)
+        if name is None:
+            raise
+        raise ConfigError(f"--{name.replace('_', '-')}{str(error)[len(name) :]}") from error
     if note:
         print(f"note: {note}", file=sys.stderr)
     for row, ended in enumerate(rollout.terminated.tolist()):

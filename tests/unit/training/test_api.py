@@ -463,7 +463,7 @@ def test_no_bars_and_notices_of_libraries(tmp_path: Path, capfd: pytest.CaptureF
     notices.enable_progress_bar()
     notices.set_verbosity_warning()
     try:
-        recipe = small_recipe(tmp_path)
+        recipe = small_recipe(tmp_path, training={"iterations": 2, "prompts_per_iteration": 8, "on_health": "off"})
         capfd.readouterr()
         result = rl4lms.train(recipe)
         rl4lms.evaluate(result, split="validation")
