@@ -76,7 +76,7 @@ def train(
     """
     refuse_while_executing("rl4lms.train")
     handed = Handed()
-    if source is None:
+    if source is None and not isinstance(settings.get("model"), Mapping):
         source = settings.pop("model", None)
     recipe, given = _recipe(source, _kind(source), tokenizer, data, settings, overrides, handed, resume=resume)
     recipe = _placed(recipe, given, run_folder(recipe))
@@ -232,7 +232,7 @@ def _recipe(
 ) -> tuple[Recipe, Given]:
     """Return the recipe that arguments amount to, and the objects among them, whose places in it are still open."""
     blocks, given = nested(settings, _SOURCE), Given()
-    if not kind:
+    if not kind and not (isinstance(blocks.get("model"), Mapping) and "path" in blocks["model"]):
         raise ConfigError("name what it is about first: a model, a recipe, or the folder of a run")
     if kind == "run" and not resume:
         raise ConfigError(f"{source} is the folder of a run; pass resume=True to continue it, or name {source}/model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from rl4lms.errors import DataError
 
 def saved_splits(path: str) -> list[str] | None:
     """Return the splits of a folder that `save_to_disk` wrote; none of one `Dataset` alone, None of anything else."""
-    folder = Path(path)
-    if (folder / "dataset_dict.json").is_file():
-        splits: list[str] = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    state, info, parts = (os.path.join(path, name) for name in ("state.json", "dataset_info.json", "dataset_dict.json"))
+    if os.path.isfile(parts):  # unlike pathlib's, no error where the name is too long for a file
+        splits: list[str] = json.loads(Path(parts).read_text(encoding="utf-8"))["splits"]
         return splits
-    return [] if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file() else None
+    return [] if os.path.isfile(state) and os.path.isfile(info) else None
 
 
 def load_saved(path: str, split: str) -> Any:
