@@ -28,7 +28,7 @@ def number_prompts(path: Path) -> Path:
 def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str, Any]:
     data = str(number_prompts(tmp_path / "numbers.jsonl"))
     return {
-        "source": str(number_model(tmp_path / "lm", family)),
+        "model": str(number_model(tmp_path / "lm", family)),
         "output_dir": str(tmp_path / "run"),
         "data": {"train": data, "validation": data},
         "prompt": {"max_tokens": 16},

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from rl4lms import recipes
 from rl4lms.api.given import SPLITS, Given, given_data, given_model
 from rl4lms.api.unread import Asked, refuse_unread
@@ -76,7 +78,7 @@ def train(
     """
     refuse_while_executing("rl4lms.train")
     handed = Handed()
-    if source is None and not isinstance(settings.get("model"), Mapping):
+    if source is None and not isinstance(settings.get("model"), Mapping | BaseModel):
         source = settings.pop("model", None)
     recipe, given = _recipe(source, _kind(source), tokenizer, data, settings, overrides, handed, resume=resume)
     recipe = _placed(recipe, given, run_folder(recipe))
@@ -232,6 +234,8 @@ def _recipe(
 ) -> tuple[Recipe, Given]:
     """Return the recipe that arguments amount to, and the objects among them, whose places in it are still open."""
     blocks, given = nested(settings, _SOURCE), Given()
+    if isinstance(blocks.get("model"), BaseModel):
+        blocks["model"] = blocks["model"].model_dump(mode="json", exclude_unset=True)
     if not kind and not (isinstance(blocks.get("model"), Mapping) and "path" in blocks["model"]):
         raise ConfigError("name what it is about first: a model, a recipe, or the folder of a run")
     if kind == "run" and not resume:

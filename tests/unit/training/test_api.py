@@ -257,8 +257,9 @@ def test_settings_are_one_language(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         merged = {k: {**v, **way[k]} if isinstance(way.get(k), dict) else way.get(k, v) for k, v in blocks.items()}
         rl4lms.train(recipe.model.path, model=recipe.model.model_dump(mode="json"), **nested, **merged)
         rl4lms.train(model=recipe.model.model_dump(mode="json"), **nested, **merged)
+        rl4lms.train(model=recipe.model, **nested, **merged)
         rl4lms.train(model=recipe.model.path, **{"model.value": recipe.model.value}, **nested, **merged)
-    assert seen == [wanted] * 15
+    assert seen == [wanted] * 18
     seen.clear()
     block = {"iterations": 1}
     rl4lms.train(recipe, training=block, **{"training.prompts_per_iteration": 2})
