@@ -99,6 +99,20 @@ def test_by_prompt_where_there_are_no_ids_and_by_row_where_they_repeat(tmp_path)
         pair(*gold)
 
 
+def test_a_file_of_rows_and_one_of_plain_text_are_compared_row_by_row(two, tmp_path):
+    rows = [{"output": text, "references": gold} for text, gold in zip(OURS, GOLD, strict=True)]
+    ours = write(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "out.txt").write_text("\n".join(THEIRS) + "\n")
+    (tmp_path / "gold.txt").write_text("\n".join(GOLD) + "\n")
+    result = call(
+        ours, tmp_path / "out.txt", "--references", tmp_path / "gold.txt", "--completion-column", "output", "--metric",
+        "token_f1", "--json",
+    )  # fmt: skip
+    by_id = json.loads(call(*two, "--metric", "token_f1", "--json").stdout)
+    by_row = json.loads(result.stdout)
+    assert (by_row["paired_by"], by_row["results"]) == ("row", by_id["results"])
+
+
 def test_three_files_are_refused(two):
     result = call(*two, two[0], "--metric", "exact_match")
     assert result.exit_code == 2

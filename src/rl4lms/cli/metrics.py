@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rl4lms.plugins.component import Component
 
 SCORE_EPILOG = (
-    "Examples:  rl4lms metrics score outputs.jsonl --metric rouge --metric '{name: cider_d, corpus: train.jsonl}'  ·  "
+    "Example:  rl4lms metrics score outputs.jsonl --metric rouge --metric '{name: cider_d, corpus: train.jsonl}'  ·  "
     "rl4lms metrics score ours.jsonl theirs.jsonl --metric sacrebleu  ·  rl4lms metrics score outputs.txt --references "
     "ref0.txt --references ref1.txt --metric chrf"
 )
@@ -114,8 +114,9 @@ def _named(metric: list[str]) -> list[Component]:
 def _read(files: list[str], columns: Columns, references: list[str], prompts: str | None) -> list[Texts]:
     """Read the texts of each file; what is not there is told before anything that imports for seconds."""
     from rl4lms.cli import common
-    from rl4lms.evaluation.text_files import is_local, read_texts
+    from rl4lms.evaluation.text_files import is_local, read_texts, refuse_columns_of_nothing
 
+    refuse_columns_of_nothing(files, columns, references, prompts)
     if not all(map(is_local, [*files, *references, *filter(None, [prompts])])):
         common.quiet()  # or `datasets` shows bars
     texts = [read_texts(file, columns, references=references, prompts=prompts) for file in files]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms.errors import ConfigError, DataError, UnknownNameError
-from rl4lms.evaluation.text_files import Columns, Texts, is_local, read_texts
+from rl4lms.evaluation.text_files import Columns, Texts, is_local, read_texts, refuse_columns_of_nothing
 from rl4lms.metrics import build_all, compute
 from rl4lms.metrics.corpus import corpus_of_file
 from rl4lms.plugins import files, registry
@@ -90,6 +90,7 @@ def score_file(
     components = named_metrics(metrics)
     names = (references_column,) if isinstance(references_column, str) else tuple(references_column)
     columns = Columns(completion_column, names, prompt_column, text_column)
+    refuse_columns_of_nothing([path], columns, references, prompts)
     texts = read_texts(path, columns, references=references, prompts=prompts)
     ready = make_ready(components, corpus)
     if not samples:

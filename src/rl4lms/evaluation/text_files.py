@@ -109,11 +109,9 @@ def read_texts(
     Raises:
         DataError: a file cannot be read, has no rows or another number of them, no row has a column that was named, or
             a row has no completion.
-        ConfigError: the name of a column is given, and no file has columns of that kind.
     """
     named = columns or Columns()
     raw = _rows(path, named.completion)
-    _refuse_columns_of_nothing(path, named, references, prompts)
     read = {"prompt": prompts is None, "references": not references}
     _refuse_absent_columns(path, raw, named, read)
     rows = [_row(path, place, row, named) for place, row in raw]
@@ -139,6 +137,32 @@ def read_texts(
         _whole_texts(path, named, raw, rows),
         {name: [row["columns"].get(name) for row in rows] for name in names},
     )
+
+
+def refuse_columns_of_nothing(
+    paths: Sequence[str], named: Columns, references: Sequence[str], prompts: str | None
+) -> None:
+    """Refuse names of columns where every file they could be of is plain text.
+
+    Raises:
+        ConfigError: there is such a name.
+    """
+
+    def plain(files: Sequence[str]) -> bool:
+        return all(Path(file).suffix.lower() == PLAIN for file in files)
+
+    usual = Columns()
+    for what, files in (
+        ("completion", paths),
+        ("references", list(references) or paths),
+        ("prompt", paths if prompts is None else [prompts]),
+        ("text", paths),
+    ):
+        column = getattr(named, what)
+        if column != getattr(usual, what) and plain(files) and (what, column) != ("text", "none"):
+            raise ConfigError(
+                f"{what}_column {column!r}: {' and '.join(files)} is plain text, which has no columns; leave it out"
+            )
 
 
 def _rows(path: str, column: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -196,26 +220,6 @@ def _prompts_of(file: str, columns: Columns, path: str, n: int) -> list[str]:
 
 def _all_references(row: Mapping[str, Any], names: Sequence[str], place: str, path: str) -> tuple[str, ...]:
     return tuple(text for name in names for text in texts_of(row, name, lambda: place, path))
-
-
-def _refuse_columns_of_nothing(path: str, named: Columns, references: Sequence[str], prompts: str | None) -> None:
-    """Refuse names of columns where every file they could be of is plain text."""
-
-    def plain(files: Sequence[str]) -> bool:
-        return all(Path(file).suffix.lower() == PLAIN for file in files)
-
-    usual = Columns()
-    for what, files in (
-        ("completion", [path]),
-        ("references", list(references) or [path]),
-        ("prompt", [path] if prompts is None else [prompts]),
-        ("text", [path]),
-    ):
-        column = getattr(named, what)
-        if column != getattr(usual, what) and plain(files) and (what, column) != ("text", "none"):
-            raise ConfigError(
-                f"{what}_column {column!r}: {' and '.join(files)} is plain text, which has no columns; leave it out"
-            )
 
 
 def _refuse_absent_columns(path: str, raw: list[Any], named: Columns, read: Mapping[str, bool]) -> None:

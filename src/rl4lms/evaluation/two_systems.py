@@ -61,7 +61,7 @@ def pair(first: Texts, second: Texts) -> tuple[Texts, Texts, str]:
         by, keys = "id", (list(map(str, first.ids)), list(map(str, second.ids)))
         for texts, own in zip((first, second), keys, strict=True):
             _refuse_twins(texts, own)
-    elif all(len(set(texts.full_prompts)) == len(texts) for texts in (first, second)) and first.has_prompts:
+    elif all(texts.has_prompts and len(set(texts.full_prompts)) == len(texts) for texts in (first, second)):
         by, keys = "prompt", (first.full_prompts, second.full_prompts)
     else:
         by, keys = "row", _by_row(first, second)
