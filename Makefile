@@ -60,7 +60,7 @@ cost: $(READY)  ## what a reader opens to follow one training step
 bench: $(READY)  ## speed and memory of an iteration on workloads A to D, about half an hour
 	$(BIN)/python benchmarks/bench.py
 
-bench-check: $(READY)  ## workloads B and D against the ratios in benchmarks/baselines, two minutes
+bench-check: $(READY)  ## workloads B and D against the ratios in benchmarks/baselines, five minutes; three times that where a ratio is to be measured again
 	$(BIN)/python benchmarks/check.py
 
 bench-memory: $(READY)  ## 2,000 iterations of a tiny run: memory stays flat

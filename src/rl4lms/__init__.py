@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rl4lms.algorithms.learner import Learner
     from rl4lms.algorithms.nlpo import NLPO
     from rl4lms.algorithms.ppo import PPO
+    from rl4lms.api.calls import evaluate, generate, train
     from rl4lms.config.algorithms import OptimizerConfig
     from rl4lms.config.data import PromptConfig
     from rl4lms.config.generation import RolloutConfig
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rl4lms.plugins.options import Option
     from rl4lms.rewards.call import place_scores, score_rollout
     from rl4lms.rollout.engine import LocalEngine, log_prob_pass
-    from rl4lms.training.run import train
+    from rl4lms.training.result import RunResult, load_run
     from rl4lms.types import Experience, MetricResult, Rollout, Sample, Tokens
 
     reward, metric = _registry.rewards.register, _registry.metrics.register
@@ -51,12 +52,16 @@ __all__ = [
     "PromptConfig",
     "Rollout",
     "RolloutConfig",
+    "RunResult",
     "Sample",
     "TokenLogprobs",
     "Tokens",
     "__version__",
     "algorithm",
     "build_models",
+    "evaluate",
+    "generate",
+    "load_run",
     "log_prob_pass",
     "metric",
     "place_scores",
@@ -67,7 +72,11 @@ __all__ = [
 ]
 
 _LAZY = {
-    "train": "rl4lms.training.run:train",
+    "train": "rl4lms.api.calls:train",
+    "evaluate": "rl4lms.api.calls:evaluate",
+    "generate": "rl4lms.api.calls:generate",
+    "load_run": "rl4lms.training.result:load_run",
+    "RunResult": "rl4lms.training.result:RunResult",
     "reward": "rl4lms.plugins.registry:rewards.register",
     "metric": "rl4lms.plugins.registry:metrics.register",
     "task": "rl4lms.plugins.registry:tasks.register",

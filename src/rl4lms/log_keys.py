@@ -34,6 +34,16 @@ LOG_KEYS = (
         "score",
         "Mean over completions of what the reward said, without the KL term; scores of single tokens are added up.",
     ),
+    LogKey(
+        "rollout/score_std",
+        "score",
+        "Standard deviation of the same over completions; 0 where the reward tells none of them from another.",
+    ),
+    LogKey(
+        "rollout/unique_completions",
+        "share",
+        "Different texts among the completions of an iteration, divided by how many there are.",
+    ),
     LogKey("rollout/score/requests", "requests", "Requests that the reward `http` made, those tried again included."),
     LogKey("rollout/score/retries", "requests", "Of these, the ones that were tried again."),
     LogKey("rollout/score/failed_requests", "requests", "Requests of the reward `http` that failed for good."),
@@ -131,6 +141,7 @@ LOG_KEYS = (
         "Largest distance of a ratio of new to old probabilities from 1 before any step: rounding, or the run stops.",
     ),
     LogKey("train/learning_rate", "1", "Learning rate of the policy in this iteration."),
+    LogKey("train/health_warnings", "warnings", "Thresholds of [health](health.md) that are crossed now."),
     LogKey("train/mask_size", "tokens", "NLPO: mean number of tokens that its mask and the other truncation allow."),
     LogKey("train/mask_size_median", "tokens", "NLPO: the median of the same."),
     LogKey(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rl4lms.cli import common
+from rl4lms import recipes
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe, read_recipe
 from rl4lms.training.run import run
@@ -135,7 +135,7 @@ def test_errors_reach_a_shell_the_same_way(tmp_path):
 
 
 def test_bugs_keep_their_traceback(monkeypatch):
-    monkeypatch.setattr(common, "recipe_names", lambda: 1 / 0)
+    monkeypatch.setattr(recipes, "names", lambda: 1 / 0)
     assert isinstance(call("show", "nlpo").exception, ZeroDivisionError)
 
 
@@ -354,7 +354,7 @@ def test_show_explains_options():
     assert "mask_top_p" in output
     assert "0.9" in output
     assert "Ramamurthy et al., 2023" in output
-    for name in common.recipe_names():
+    for name in recipes.names():
         assert call("show", name).output.startswith("#")
 
 
@@ -369,9 +369,9 @@ def test_show_a_task_gives_card_and_prompts():
 # --- recipes
 
 
-@pytest.mark.parametrize("name", common.recipe_names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_packaged_recipes_load_and_say_what_they_are(name):
-    path = common.find_recipe(name)
+    path = recipes.find(name)
     recipe = read_recipe(path)
     assert recipe.name == name
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
@@ -383,7 +383,7 @@ def test_packaged_recipes_load_and_say_what_they_are(name):
 
 
 def test_the_full_edition_has_the_settings_of_the_paper():
-    ppo, nlpo = read_recipe(common.find_recipe("imdb-ppo")), read_recipe(common.find_recipe("imdb-nlpo"))
+    ppo, nlpo = read_recipe(recipes.find("imdb-ppo")), read_recipe(recipes.find("imdb-nlpo"))
     for recipe in (ppo, nlpo):
         assert recipe.optimizer.learning_rate == 1e-6
         assert (recipe.kl.kl_coef, recipe.kl.kl_target) == (0.1, 0.1)

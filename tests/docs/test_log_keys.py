@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rl4lms.log_keys import LOG_KEYS, describe
+from rl4lms.runs.health import RULES
 from rl4lms.training.run import run
 from tests.runs import small_recipe
 from tests.unit.rewards.server import Server
@@ -58,6 +59,9 @@ def test_the_page_is_what_the_table_says() -> None:
     page = script.PAGE.read_text(encoding="utf-8")
     assert page == script.render(), "run python scripts/log_keys.py"
     assert page.count("\n| `") == len(LOG_KEYS)
+    health = script.HEALTH_PAGE.read_text(encoding="utf-8")
+    assert health == script.render_health(), "run python scripts/log_keys.py"
+    assert health.count("\n| `") == len(RULES)
 
 
 def test_every_logged_key_is_in_the_table(logged: set[str]) -> None:

@@ -52,7 +52,13 @@ def test_python_api(tmp_path: Path) -> None:
     found = run_in_order(DOCS / "python-api.md")
     assert 0 <= found["result"].metrics["eval/variety"] <= 1
     assert found["numbers"]["first_ratio_error"] < 1e-4
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["api", "plugins", "recipe", "seed1"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "api",
+        "objects",
+        "plugins",
+        "recipe",
+        "seed1",
+    ]
 
 
 def test_every_public_name_is_in_the_table() -> None:

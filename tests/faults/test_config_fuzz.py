@@ -25,10 +25,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from rl4lms.cli.common import RECIPES
 from rl4lms.cli.main import app
 from rl4lms.config import Recipe, dump_recipe, read_recipe
 from rl4lms.errors import ConfigError
+from rl4lms.recipes import FOLDER
 
 SECONDS, MEGABYTES = 10, 100  # what one case may take
 
@@ -64,7 +64,7 @@ optimizer: {lr_scheduler_type: constant_with_warmup, warmup_iterations: 2, weigh
 training: {iterations: 5, prompts_per_iteration: 3}
 evaluation: {every: 2, prompts: 5, samples: 1, generation: {completions_per_prompt: 2, temperature: 0}}
 """
-BASES = [FULL, TASK, *(path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml")))]
+BASES = [FULL, TASK, *(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml")))]
 
 
 @dataclass(frozen=True)

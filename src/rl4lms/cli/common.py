@@ -7,39 +7,25 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl4lms.errors import ConfigError, UnknownComponentError, did_you_mean
-from rl4lms.runs.layout import CONFIG_FILE, is_run
+from rl4lms import recipes
+from rl4lms.errors import ConfigError
+from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rl4lms.config.recipe import Recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
-
-
-def recipe_names() -> list[str]:
-    """Return names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
 
 def find_recipe(name: str) -> Path:
-    """Return a recipe file, or the packaged recipe of that name.
+    """Return a recipe file, or the packaged recipe of that name; see `rl4lms.recipes.find`.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is neither, or it is the folder of a run.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)  # the reader says what is wrong with it
-    path = RECIPES / f"{name}.yaml"
-    if path.is_file() and Path(name).name == name:
-        return path
     if is_run(Path(name)):
         raise ConfigError(f"{name} is the folder of a run; add --resume to continue it")
-    raise ConfigError(
-        f"{name}: neither a recipe file (*.yaml) nor a recipe that comes with rl4lms; "
-        f"{did_you_mean(name, recipe_names())}"
-    )
+    return recipes.find(name)
 
 
 def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()) -> Recipe:
@@ -54,17 +40,9 @@ def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()
         ConfigError: it cannot be understood.
     """
     from rl4lms.config import read_recipe
+    from rl4lms.runs.recipe import read_run
 
-    if not is_run(path):
-        return read_recipe(path, overrides)
-    try:
-        recipe = read_recipe(path / CONFIG_FILE, overrides, unread)
-    except UnknownComponentError as error:
-        if "did you mean" in str(error):
-            raise
-        hint = "one that a script registers is known once that script is imported: --import FILE"
-        raise ConfigError(f"{error}; {hint}") from error
-    return recipe.model_copy(update={"output_dir": str(path)})
+    return read_run(path, overrides, unread) if is_run(path) else read_recipe(path, overrides)
 
 
 def run_imports(files: Iterable[Path] | None) -> None:

@@ -51,8 +51,8 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Decode prompts and score the completions; prints mean and standard error over completions."""
+    from rl4lms.api.unread import Asked, refuse_unread
     from rl4lms.cli import common
-    from rl4lms.cli.unread import Given, refuse_unread
     from rl4lms.runs.outputs import check_file
 
     if output is not None:
@@ -62,8 +62,8 @@ def evaluate(
     extra += [f"evaluation.metrics=[{', '.join(metric)}]"] if metric else []
     recipe, folder = _recipe(target, extra, task, data)
     split = _split(split, data)
-    given = Given(split=split, masked=masked, is_run=folder is not None, is_model=task is not None or data is not None)
-    refuse_unread(recipe, overrides or (), given)
+    asked = Asked(split=split, masked=masked, is_run=folder is not None, is_model=task is not None or data is not None)
+    refuse_unread(recipe, overrides or (), asked)
     common.quiet()
     from rl4lms.runs.display import Display
     from rl4lms.training.evaluate import evaluate as run_evaluation
@@ -118,6 +118,7 @@ def _split(split: Split | None, data: Path | None) -> Split:
 
 def _recipe(target: str, overrides: list[str], task: str | None, data: Path | None) -> tuple[Recipe, Path | None]:
     """Return the settings, and the run folder if it is one."""
+    from rl4lms import recipes
     from rl4lms.cli import common
     from rl4lms.config import recipe_from_dict
     from rl4lms.errors import ConfigError
@@ -128,7 +129,7 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
         recipe = common.read(folder, overrides, unread={"reward", "algorithm"} - blocks)
         _refuse_prompts("run", target, recipe, task, data)
         return recipe, folder
-    if target.endswith((".yaml", ".yml")) or target in common.recipe_names():
+    if target.endswith((".yaml", ".yml")) or target in recipes.names():
         if task is not None or data is not None:
             _refuse_prompts("recipe", target, common.read(common.find_recipe(target), overrides), task, data)
         return common.read(common.find_recipe(target), overrides), None

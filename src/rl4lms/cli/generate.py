@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from rl4lms.runs.layout import is_run
-
-if TYPE_CHECKING:
-    from rl4lms.config.recipe import Recipe
-    from rl4lms.types import Rollout
 
 EPILOG = 'Example:  rl4lms generate runs/imdb-mini-nlpo-seed0 "the plot was dull , but" -n 3'
 
@@ -49,15 +43,15 @@ def generate(
 
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     texts = _prompts(prompts or [], file)
-    # of a run, only its model, its prompts' limits and how it decodes are needed
-    unread = ("task", "reward", "algorithm", "evaluation")
-    run = common.read(Path(model), unread=unread) if is_run(Path(model)) else None
     common.quiet()
+    from rl4lms.api.calls import sampled
     from rl4lms.runs.display import with_prompt
 
     out = common.console()
     settings = {name: value for name, value in given.items() if value is not None}
-    rollout = _sample(model, run, texts, settings, number, seed)
+    rollout, note = sampled(model, texts, settings, number=number, seed=seed)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     for row, ended in enumerate(rollout.terminated.tolist()):
         text = rollout.texts[row]
         if as_json:
@@ -97,64 +91,3 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
     if not texts:
         raise DataError("there are no prompts")
     return texts
-
-
-def _sample(
-    model: str, run: Recipe | None, prompts: list[str], given: dict[str, float | int], number: int, seed: int
-) -> Rollout:
-    """Return `number` completions of each prompt."""
-    from rl4lms.config import ModelConfig, PromptConfig, SamplingConfig
-    from rl4lms.errors import CheckpointError, ConfigError
-    from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
-    from rl4lms.models.policy import Policy
-    from rl4lms.rollout.engine import LocalEngine
-    from rl4lms.types import Sample
-
-    if run is not None:
-        path = Path(model) / "model"
-        if not (path / "config.json").is_file():
-            raise CheckpointError(f"{model}: the run has no model yet; finish it with: rl4lms train {model} --resume")
-        usual = run.decoding.model_dump(include=set(SamplingConfig.model_fields))
-        config, prompt = (
-            run.model.model_copy(update={"path": str(path), "tokenizer": None, "lora": None, "revision": None}),
-            run.prompt,
-        )
-    else:
-        config, prompt, usual = ModelConfig(path=model), None, {}
-    settings = _checked(SamplingConfig, usual | given)
-    lm, tokenizer = load_lm(config, resolve_device("auto")), load_tokenizer(config)
-    windows = position_windows(lm)  # (prompt and completion,) or (prompt, completion)
-    longest = settings.max_new_tokens + (0 if lm.config.is_encoder_decoder else 1)
-    if windows[-1] is not None and longest > windows[-1]:
-        what = "for the completion" if lm.config.is_encoder_decoder else "for prompt and completion together"
-        raise ConfigError(
-            f"--max-new-tokens {settings.max_new_tokens}: the model has {windows[-1]} positions {what}; ask for fewer"
-        )
-    room = None if windows[0] is None else windows[0] - (0 if lm.config.is_encoder_decoder else settings.max_new_tokens)
-    if prompt is None:
-        prompt = PromptConfig(max_tokens=room or 1024)
-    elif room is not None and room < prompt.max_tokens:
-        prompt = prompt.model_copy(update={"max_tokens": room})
-    engine = LocalEngine.create(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, prompt, seed)
-    samples = [Sample(str(i), text) for i, text in enumerate(prompts)]
-    rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
-    if truncated := engine.encoder.truncated(samples):
-        print(f"note: {truncated} of {len(prompts)} prompts were cut to {prompt.max_tokens} tokens", file=sys.stderr)
-    return rollout
-
-
-def _checked(model: type[SamplingConfig], values: dict[str, float | int]) -> SamplingConfig:
-    from pydantic import ValidationError
-
-    from rl4lms.errors import ConfigError
-    from rl4lms.plugins.problems import first_problem
-
-    try:
-        return model(**values)
-    except ValidationError as error:
-        path, reason = first_problem(model, values, error) or ((), str(error))
-        raise ConfigError("".join(f"--{str(key).replace('_', '-')}: " for key in path) + reason) from error
-
-
-if TYPE_CHECKING:
-    from rl4lms.config import SamplingConfig

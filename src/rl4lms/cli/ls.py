@@ -61,9 +61,9 @@ def _origin(origin: str) -> str:
 
 
 def _recipes() -> list[tuple[str, str, str]]:
-    from rl4lms.cli.common import RECIPES, recipe_names
+    from rl4lms import recipes
 
-    return [(name, headline(RECIPES / f"{name}.yaml"), "") for name in recipe_names()]
+    return [(name, headline(recipes.FOLDER / f"{name}.yaml"), "") for name in recipes.names()]
 
 
 def headline(path: object) -> str:

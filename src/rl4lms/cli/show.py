@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rl4lms import recipes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -33,8 +35,8 @@ def show(
     from rl4lms.plugins.options import signature_model
 
     out = common.console()
-    if name in common.recipe_names():
-        out.print((common.RECIPES / f"{name}.yaml").read_text(encoding="utf-8"), markup=False, soft_wrap=True, end="")
+    if name in recipes.names():
+        out.print((recipes.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), markup=False, soft_wrap=True, end="")
         return
     if is_path(name):  # which kind it is, the recipe that names it says
         target = load("component", name)
@@ -45,7 +47,7 @@ def show(
     kinds = (registry.algorithms, registry.tasks, registry.rewards, registry.metrics)
     found = [kind for kind in kinds if name in kind]
     if not found:
-        known = {known for kind in kinds for known in kind.names()} | set(common.recipe_names())
+        known = {known for kind in kinds for known in kind.names()} | set(recipes.names())
         raise UnknownNameError("name", name, known)
     for position, kind in enumerate(found):
         if position:

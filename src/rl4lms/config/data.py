@@ -12,9 +12,10 @@ from rl4lms.plugins.component import Block
 class DataConfig(Block):
     """Prompts from files, without writing a task.
 
-    Files are JSONL, JSON, CSV or Parquet, in UTF-8; anything else is a Hub id. Columns `prompt`, `references`,
-    `completion` have a meaning; every other column goes to rewards and metrics under its own name. `id` also names the
-    samples, so none may come twice.
+    Files are JSONL, JSON, CSV or Parquet, in UTF-8, or folders that `Dataset.save_to_disk` wrote; anything else is a
+    Hub id. The folder of a `DatasetDict` as `train` gives its splits `validation` and `test`, too. Columns `prompt`,
+    `references`, `completion` have a meaning; every other column goes to rewards and metrics under its own name. `id`
+    also names the samples, so none may come twice.
     """
 
     train: str | None = None

@@ -6,16 +6,16 @@ for whatever is still unset, then types. Every message starts with the place the
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rl4lms.config.reader import MAX_BYTES, MAX_DEPTH, checked, dotted, located, read_file, read_text, resolve_plain
+from rl4lms.config.handed import REGISTRIES, plain
+from rl4lms.config.reader import MAX_BYTES, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, UnknownNameError, cut, one_line, shown
 from rl4lms.plugins import registry
@@ -25,20 +25,16 @@ from rl4lms.plugins.files import is_path
 from rl4lms.plugins.options import options_model, reward_options_model, written
 from rl4lms.plugins.problems import KeyPath, first_problem
 
-# : A field with one of these names holds components of that registry; any other field of a component's options, of its
-# own registry.
-REGISTRIES = {
-    "task": registry.tasks,
-    "algorithm": registry.algorithms,
-    "reward": registry.rewards,
-    "metrics": registry.metrics,
-}
-
 _SHORT_FORMS = {"model": "path", "data": "train", "task": "name", "algorithm": "name", "reward": "name"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 
 
-def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), unread: Collection[str] = ()) -> Recipe:
+def read_recipe(
+    path: str | os.PathLike[str],
+    overrides: Iterable[str] = (),
+    unread: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe from a YAML file.
 
     Args:
@@ -47,25 +43,31 @@ def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), unr
             `evaluation.metrics.0.name=rouge`.
         unread: blocks whose components stay as they are written, also where nothing of that name is known: of a run,
             what the caller has no use for.
+        settings: blocks that are merged into the file's before the overrides, as `recipe_from_dict` takes them.
 
     Raises:
-        ConfigError: one line, `file:line: key.path: reason` or `override a.b=c: reason`.
+        ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
-    return _resolve(_Draft(*read_file(path)), overrides, unread)
+    draft = _Draft(*read_file(path))
+    if settings:
+        draft.merge(settings, "<arguments>")
+    return _resolve(draft, overrides, unread)
 
 
-def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>") -> Recipe:
+def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>", overrides: Iterable[str] = ()) -> Recipe:
     """Make a recipe from nested Python values. Config blocks, tuples and paths are accepted, and a function as
     `reward`.
 
     A function that is not registered becomes `file.py:name`, so that the dumped recipe can be run again; its options
-    are not checked.
+    are not checked. A key with dots, such as `rollout.top_p`, is a setting of that block; `overrides` are as those of
+    `read_recipe`.
 
     Raises:
         ConfigError: one line, `source: key.path: reason`.
     """
-    tree = _plain(settings, source)
-    return _resolve(_Draft(tree, dict.fromkeys(_paths(tree), source)), ())
+    draft = _Draft({}, {(): source})
+    draft.merge(settings, source)
+    return _resolve(draft, overrides)
 
 
 def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +104,14 @@ class _Draft:
         raise error(located(self.where[known], path, reason))
 
     def expand_short_forms(self) -> None:
-        """`reward: brevity` becomes `reward: {name: brevity}`, so that options can be merged into it."""
+        """`reward: brevity` becomes `reward: {name: brevity}`, so that options can be merged into it; a list of rewards
+        is their sum.
+        """
+        if isinstance(self.tree.get("reward"), list):
+            self.tree["reward"] = {"name": "sum", "parts": self.tree["reward"]}
+            moved = {path: place for path, place in self.where.items() if path[:1] == ("reward",) and path[1:]}
+            self.where |= {("reward", "parts", *path[1:]): place for path, place in moved.items()}
+            self.where |= dict.fromkeys([("reward", "name"), ("reward", "parts")], self.where["reward",])
         for key, inner in _SHORT_FORMS.items():
             if isinstance(self.tree.get(key), str):
                 self.where[key, inner] = self.where[key,]
@@ -115,6 +124,15 @@ class _Draft:
                     path = ("evaluation", "metrics", index)
                     self.where[*path, "name"] = self.where[path]
                     metrics[index] = {"name": metric}
+
+    def merge(self, settings: Mapping[str, Any], source: str) -> None:
+        """Let settings replace those that are there, block by block; a component of another name whole."""
+        ours = _Draft(plain(nested(settings, source), source), {})
+        ours.where = {path: source for path in _paths(ours.tree) if path}
+        ours.expand_short_forms()
+        self.expand_short_forms()
+        self.tree = merge_defaults(ours.tree, self.tree)
+        self.where = {path: place for path, place in (self.where | ours.where).items() if _holds(self.tree, path)}
 
     def override(self, text: str) -> None:
         key, equals, value = text.partition("=")
@@ -188,7 +206,7 @@ class _Draft:
         except Rl4lmsError as error:
             self.fail(("task",), str(error))
         source = f"defaults of task {component.name!r}"
-        defaults = _Draft(_plain(fragment, source), dict.fromkeys(_paths(fragment), source))
+        defaults = _Draft(plain(fragment, source), dict.fromkeys(_paths(fragment), source))
         defaults.expand_short_forms()
         self.tree = merge_defaults(self.tree, defaults.tree)
         self.where = dict.fromkeys(_paths(self.tree), source) | self.where
@@ -232,12 +250,13 @@ class _Draft:
         """
         name, names = component.name, kind.names()
         is_reward = kind is registry.rewards
+        handed = kind.is_handed(name)
         # `module:name` of a function that was given
-        if (is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name):
+        if not handed and ((is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name)):
             return component
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
-        if name not in names and not is_path(name):
+        if name not in names and not is_path(name) and not handed:
             self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
         try:
             model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
@@ -259,51 +278,36 @@ def _resolve(draft: _Draft, overrides: Iterable[str], unread: Collection[str] = 
     return recipe
 
 
-def _plain(value: Any, source: str, path: KeyPath = ()) -> Any:
-    """Python values as YAML would give them."""
-    if len(path) > MAX_DEPTH:
-        raise ConfigError(located(source, path[:3], f"nested more than {MAX_DEPTH} levels deep"))
-    if callable(value) and path in (("reward",), ("reward", "name")):
-        return registry.rewards.name_of(value) or registry.metrics.name_of(value) or registry.loadable(value)
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json", exclude_unset=True)
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ConfigError(located(source, path, f"the key {shown(key)} is not text"))
-        return {key: _plain(item, source, (*path, key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, source, (*path, index)) for index, item in enumerate(value)]
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if callable(value):
-        raise ConfigError(located(source, path, _no_code(value, path)))
-    if not isinstance(value, str | int | float | bool | None):
-        raise ConfigError(
-            located(source, path, f"{type(value).__name__} is not a kind of value that a recipe can hold")
-        )
-    try:
-        return checked(value)
-    except ValueError as error:
-        raise ConfigError(located(source, path, str(error))) from None
+def nested(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return settings in which a key with dots, such as `rollout.top_p`, is a block within a block; it wins over what a
+    block of that name says.
+
+    Raises:
+        ConfigError: a part of such a key stands for something that is no block.
+    """
+    tree: dict[str, Any] = {}
+    for key in sorted(settings, key=lambda key: str(key).count(".")):
+        value = settings[key]
+        *blocks, last = key.split(".") if isinstance(key, str) else [key]
+        node = tree
+        for number, block in enumerate(blocks, 1):
+            inner = node.get(block) or {}
+            if not isinstance(inner, Mapping):
+                raise ConfigError(
+                    located(source, tuple(blocks[:number]), f"it is {shown(inner)}, and {key} is set as well")
+                )
+            node[block] = dict(inner)  # settings of a script stay as they are
+            node = node[block]
+        node[last] = value
+    return tree
 
 
-def _no_code(value: Callable[..., Any], path: KeyPath) -> str:
-    """Say what cannot be written into a recipe, and what to write instead."""
-    keys = [key for key in path if key in REGISTRIES]
-    kind = REGISTRIES[str(keys[-1])] if keys else None
-    what = "a class" if inspect.isclass(value) else "a function" if inspect.isroutine(value) else "an object"
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    if kind is None:
-        return f"{what} ({name}) cannot be written into a recipe, which is text"
-    known = kind.name_of(value) or (registry.metrics.name_of(value) if kind is registry.rewards else None)
-    found = known or registry.loadable(value)
-    if known or is_path(found):
-        return f"{what} ({name}) cannot be written into a recipe, which is text; write its name, {found!r}"
-    return (
-        f'{what} ({name}) cannot be written into a recipe, which is text; register it by @rl4lms.{kind.kind}("name") '
-        f"and write that name, or write path/to/file.py:name of one at the top of a file"
-    )
+def _holds(tree: Any, path: KeyPath) -> bool:
+    for key in path:
+        if not (key in tree if isinstance(tree, dict) else isinstance(tree, list) and int(key) < len(tree)):
+            return False
+        tree = tree[key]
+    return True
 
 
 def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
@@ -323,10 +327,10 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
-        plain = resolve_plain(text) is text
+        bare = resolve_plain(text) is text
     except ValueError:
-        plain = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain and text.isprintable() else '"')
+        bare = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare and text.isprintable() else '"')
 
 
 _Dumper.add_representer(str, _represent_text)

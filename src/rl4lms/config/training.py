@@ -15,6 +15,11 @@ class TrainingConfig(Block):
 
     iterations: int = Field(50, ge=0)
     prompts_per_iteration: int = Field(64, ge=1)
+    on_health: Literal["warn", "stop", "off"] = Field(
+        "warn",
+        description="what happens where the numbers of a run cross a threshold of docs/health.md: one line when it "
+        "begins, the end of the run, or nothing",
+    )
 
 
 class EvaluationConfig(Block):

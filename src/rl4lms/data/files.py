@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, overload
 from rl4lms.config.data import DataConfig
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
+from rl4lms.data.saved import saved_splits
 from rl4lms.errors import DataError
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
@@ -183,7 +184,11 @@ class FileTask:
         c = self.config
         opened: dict[str, Samples] = {}
         splits: dict[str, Samples] = {}
-        for split, path in (("train", c.train), ("validation", c.validation), ("test", c.test)):
+        paths = {"train": c.train, "validation": c.validation, "test": c.test}
+        if c.train is not None:  # a folder with several splits has them itself
+            own = saved_splits(c.train) or ()
+            paths |= {split: c.train for split in own if split in paths and paths[split] is None}
+        for split, path in paths.items():
             if path is not None:
                 if path not in opened or not path.lower().endswith(SUFFIXES):  # a Hub id has a split of its own
                     opened[path] = _open(path, split, c)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rl4lms.data.hub import load_dataset
+from rl4lms.data.saved import load_saved, saved_splits
 from rl4lms.errors import DataError, nth_row
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -60,12 +61,15 @@ def open_rows(path: str, split: str = "train", check: Check | None = None) -> Ro
     except OSError as error:  # such as a name that is too long
         raise DataError(f"{path[:100]}: cannot be read: {error.strerror}") from error
     if not exists and suffix not in SUFFIXES:
-        rows = _Hub(path, split, check)
+        rows = _Dataset(path, load_dataset(path, split=split), check)
+    elif saved_splits(path) is not None:
+        rows = _Dataset(path, load_saved(path, split), check)
     elif not exists:
         raise DataError(f"{path}: no such file; data files end in {', '.join(SUFFIXES)}, anything else is a Hub id")
     elif not file.is_file():
         kind = "a folder" if file.is_dir() else "no regular file"
-        raise DataError(f"{path}: {kind}; name a file that ends in {', '.join(SUFFIXES)}")
+        remedy = f"name a file that ends in {', '.join(SUFFIXES)}, or a folder that Dataset.save_to_disk wrote"
+        raise DataError(f"{path}: {kind}; {remedy}")
     elif suffix not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file; use {', '.join(SUFFIXES)}")
     elif suffix == ".jsonl":
@@ -216,12 +220,11 @@ class _Parquet:
         return rows
 
 
-class _Hub:
-    """A data set of the Hub, or one in the cache of `datasets`."""
+class _Dataset:
+    """A `Dataset`, which is mapped into memory."""
 
-    def __init__(self, path: str, split: str, check: Check | None) -> None:
-        self.path = path
-        self._rows: Any = load_dataset(path, split=split)
+    def __init__(self, path: str, rows: Any, check: Check | None) -> None:
+        self.path, self._rows = path, rows
         for number, row in enumerate(self._rows):
             if check is not None:
                 check(self.place(number), row)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 from rl4lms import distributed
@@ -31,7 +32,7 @@ from rl4lms.types import Metric, MetricResult, Reward, Rollout, Sample, Task
 _EVALUATION_STEP = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class EvalResult:
     """One evaluation.
 
@@ -50,6 +51,24 @@ class EvalResult:
     absent: Mapping[str, str] = field(default_factory=dict)
     prompts: int = 0
     available: int = 0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means by key."""
+        return self.numbers("")
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{key} {result.mean:.4g}" for key, result in self.results.items())
+        return f"EvalResult({self.prompts} prompts: {told})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(key)}</td><td>{r.mean:.4g}</td><td>{'' if r.stderr is None else f'± {r.stderr:.2g}'}</td>"
+            f"<td>{r.n}</td></tr>"
+            for key, r in self.results.items()
+        )
+        absent = "".join(f"<p>absent: {escape(name)}: {escape(why)}</p>" for name, why in self.absent.items())
+        return f"<table><tr><th>metric</th><th>mean</th><th>error</th><th>n</th></tr>{rows}</table>{absent}"
 
     def numbers(self, prefix: str = "eval/") -> dict[str, float]:
         """Means by log key."""

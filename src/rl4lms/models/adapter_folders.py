@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Mapping
@@ -179,6 +180,25 @@ def _merged(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrainedMode
             "name the merged model of whoever trained it"
         )
     return merged, {name for name in own if ".lora_" not in name}
+
+
+def merged_copy(model: Any) -> PreTrainedModel:
+    """Return a model object as it is, or, where PEFT's adapters are on it, a copy with them merged, in float32.
+
+    Raises:
+        ModelError: they cannot be merged, or give another model once they are.
+    """
+    if not hasattr(model, "peft_config"):
+        return model
+    what = f"model: the adapters of this {type(model).__name__}"
+    own = copy.deepcopy(model).float().eval()
+    if not hasattr(own, "merge_and_unload"):
+        raise ModelError(f"{what} cannot be merged into its weights; merge them, or give another model")
+    before = _probe(own)
+    merged: PreTrainedModel = own.merge_and_unload()
+    if not float((before - _probe(merged)).abs().max()) <= _SAME:
+        raise ModelError(f"{what} give another model once they are merged, as where one of two tied weights is adapted")
+    return merged
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
+from transformers.utils import logging
 
 from rl4lms.core.padding import pad
 from rl4lms.errors import ModelError
@@ -133,9 +134,15 @@ def _own(lm: PreTrainedModel, family: Family, prompt: Tensor, completion: Tensor
     inner = family.family if isinstance(family, Grouped) else family
     if isinstance(inner, EncoderDecoderFamily):
         target = torch.cat([completion.new_tensor(inner.prefix), completion[:-1]])
-        logits = lm(input_ids=prompt[None], decoder_input_ids=target[None], use_cache=False).logits
+        inputs = {"input_ids": prompt[None], "decoder_input_ids": target[None]}
     else:
-        logits = lm(input_ids=torch.cat([prompt, completion[:-1]])[None], use_cache=False).logits
+        inputs = {"input_ids": torch.cat([prompt, completion[:-1]])[None]}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it asks for a mask where a token is the pad token, which is meant here
+    try:
+        logits = lm(**inputs, use_cache=False).logits
+    finally:
+        logging.set_verbosity(verbosity)
     own: Tensor = logits[0, -len(completion) :]
     return own
 

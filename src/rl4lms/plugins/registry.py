@@ -9,12 +9,13 @@ tables below; the decorators `@rl4lms.reward("name")`, `@rl4lms.metric("name")`,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -56,6 +57,7 @@ class Registry:
     def __init__(self, kind: str, group: str, builtins: Mapping[str, Entry]) -> None:
         self.kind, self.group = kind, group
         self._entries = dict(builtins)
+        self._handed: Mapping[str, Any] = {}
 
     @overload
     def register(self, name: str, target: None = None, *, summary: str = "") -> Callable[[F], F]: ...
@@ -84,6 +86,23 @@ class Registry:
         self._entries[name] = entry
         return target
 
+    @contextlib.contextmanager
+    def handed(self, objects: Mapping[str, Any]) -> Iterator[None]:
+        """Know functions and objects by name for a while: those that a script hands over instead of naming them.
+
+        Args:
+            objects: by the name that a recipe has for each; one such as `file.py:name` is not looked for in the file.
+        """
+        before, self._handed = self._handed, {**self._handed, **objects}
+        try:
+            yield
+        finally:
+            self._handed = before
+
+    def is_handed(self, name: str) -> bool:
+        """Return whether a name stands for an object that was handed over."""
+        return name in self._handed
+
     def entry(self, name: str) -> Entry:
         """Return what `name` is registered as. For `path/to/file.py:name` the file is executed.
 
@@ -92,6 +111,8 @@ class Registry:
             ConfigError: an entry point of that name cannot be loaded, two packages claim it, or a file has no such
                 component.
         """
+        if name in self._handed:
+            return Entry(name, self.kind, self._handed[name], _first_line(self._handed[name]))
         if files.is_path(name):
             target = files.load(self.kind, name)
             return Entry(name, self.kind, target, _first_line(target))
@@ -130,7 +151,7 @@ class Registry:
         return next((name for name, entry in self._entries.items() if entry.target in (target, lazy)), None)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._entry_points()
+        return name in self._handed or name in self._entries or name in self._entry_points()
 
     @functools.cache  # noqa: B019 - registries live as long as the process
     def _entry_points(self) -> dict[str, list[str]]:

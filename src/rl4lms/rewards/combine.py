@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
+from pydantic import model_validator
+
 from rl4lms.errors import ConfigError, RewardError, nth_row
 from rl4lms.plugins.component import Block, Component
 from rl4lms.plugins.options import Option
@@ -20,18 +22,27 @@ Key = Annotated[str | None, Option("name in logs; defaults to the name of the re
 
 
 class Part(Block):
-    """One factor of a product, or one member of an ensemble."""
+    """One factor of a product, or one member of an ensemble; a reward alone is one without a key."""
 
     reward: Component
     key: Key = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reward_alone(cls, value: Any) -> Any:
+        alone = isinstance(value, str) or (isinstance(value, Mapping) and "name" in value and "reward" not in value)
+        return {"reward": value} if alone else value
 
-class SumPart(Block):
-    """One term of a sum."""
+    @property
+    def called(self) -> str:
+        """The name in logs: the key, else that of the reward, without the file that it is in."""
+        return self.key or self.reward.name.rpartition(":")[2]
 
-    reward: Component
+
+class SumPart(Part):
+    """One term of a sum; a reward alone has the weight 1."""
+
     weight: Annotated[float, Option("may be negative")] = 1.0
-    key: Key = None
 
 
 class _Parts(Composite):
@@ -39,8 +50,8 @@ class _Parts(Composite):
 
     whole = ""
 
-    def __init__(self, parts: Sequence[SumPart | Part]) -> None:
-        self._keys = [part.key or part.reward.name for part in parts]
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._keys = [part.called for part in parts]
         twice = {key for key in self._keys if self._keys.count(key) > 1}
         if "disagreement" in self._keys and self.whole == "ensemble":
             raise ConfigError(
@@ -161,7 +172,7 @@ class Ensemble(_Parts):
     ) -> None:
         members = [Part.model_validate(part) for part in parts]
         # Five classifiers, say
-        if all(part.key is None for part in members) and len({part.reward.name for part in members}) == 1:
+        if all(part.key is None for part in members) and len({part.called for part in members}) == 1:
             members = [part.model_copy(update={"key": f"member-{number}"}) for number, part in enumerate(members, 1)]
         super().__init__(members)
         self._penalty = penalty

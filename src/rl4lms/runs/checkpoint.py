@@ -53,6 +53,7 @@ class TrainState:
     Attributes:
         policy, mask_policy, optimizer: as trained; loading fills them in place.
         algorithm: may keep a state of its own (`state_dict`), which must be JSON.
+        callbacks: likewise.
         step: iterations done.
         kl_coef: present weight of the KL term.
         best: value and step of the best evaluation so far, if any.
@@ -72,6 +73,7 @@ class TrainState:
     skipped: int = 0
     reward: list[dict[str, Any]] = field(default_factory=list)
     unlogged: dict[str, float] | None = field(default_factory=dict)
+    callbacks: Keeps | None = None
 
 
 class Checkpoints:
@@ -122,7 +124,8 @@ class Checkpoints:
             save_file(_optimizer_tensors(state.optimizer), temporary / _OPTIMIZER)
             numbers = {"step": state.step, "kl_coef": state.kl_coef, "best": state.best}
             numbers |= {"skipped": state.skipped, "reward": state.reward, "unlogged": state.unlogged}
-            numbers["algorithm"] = _json_state(state.algorithm)
+            numbers["algorithm"] = _json_state("algorithm", state.algorithm)
+            numbers["callbacks"] = _json_state("callbacks", state.callbacks)
             about = {"versions": versions(), "fingerprint": self.fingerprint}
             (temporary / _STATE).write_text(json.dumps(numbers | about, indent=1), encoding="utf-8")
             files = {
@@ -205,6 +208,8 @@ class Checkpoints:
                 state.algorithm.load_state_dict(numbers["algorithm"])
             except (KeyError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
+        if state.callbacks is not None:
+            state.callbacks.load_state_dict(numbers["callbacks"])
         notes = [f"{difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
         now = versions()
         changed = [
@@ -237,14 +242,14 @@ def steps_in(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _json_state(algorithm: Keeps | None) -> dict[str, Any]:
-    state = {} if algorithm is None else algorithm.state_dict()
+def _json_state(kind: str, keeper: Keeps | None) -> dict[str, Any]:
+    state = {} if keeper is None else keeper.state_dict()
     for key, value in state.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            owner = type(algorithm).__name__
-            raise CheckpointError(f"algorithm {owner!r}: state_dict()[{key!r}] is no JSON value: {error}") from error
+            owner = type(keeper).__name__
+            raise CheckpointError(f"{kind} {owner!r}: state_dict()[{key!r}] is no JSON value: {error}") from error
     return state
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -106,6 +107,11 @@ class Display:
         if self._enabled:
             self.console.print(line, markup=False, soft_wrap=True)
 
+    def warn(self, warnings: Iterable[object]) -> None:
+        """Print lines that nobody is to miss, whether progress is shown or not."""
+        for line in warnings:
+            self.console.print(Text(str(line), style="yellow"), soft_wrap=True)
+
     def iteration(self, name: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         """Progress of RL, with the numbers that people watch."""
         note = (
@@ -130,6 +136,24 @@ class Display:
             prompt, text = sample["prompt"].replace("\n", " "), sample["text"].replace("\n", " ")
             before = max(0, len(prompt) - _SHOWN_BEFORE)
             self.console.print(Text("  ") + with_prompt("…" + prompt[before:], "…" + text[before:]))
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Turn off the progress bars of `transformers` and `datasets` for a while."""
+    import datasets
+    from transformers.utils import logging
+
+    bars, of_data = logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+        if of_data:
+            datasets.enable_progress_bars()
 
 
 def quiet_libraries() -> None:

@@ -5,7 +5,7 @@ model.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _FREE = (
     "checkpoint.keep_last",
     "push_to_hub",
     "training.iterations",
+    "training.on_health",
     "reward_faults",
     "evaluation.on_training_data",
     "checkpoint.best_on_test",
@@ -70,9 +71,19 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
     files = [recipe.data.train, recipe.data.validation, recipe.data.test] if recipe.data is not None else []
     for path in [*files, *code_files(recipe)]:
         if path is not None and Path(path).is_file():
-            with open(path, "rb") as file:
-                settings[file_key(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+            settings[file_key(path)] = _digest([Path(path)])
+        elif path is not None and Path(path).is_dir():  # a data set that was saved to disk
+            settings[file_key(path)] = _digest(sorted(file for file in Path(path).rglob("*") if file.is_file()))
     return settings
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def code_files(recipe: Recipe) -> list[str]:

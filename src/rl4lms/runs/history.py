@@ -23,7 +23,7 @@ class History(list[dict[str, Any]]):
         """Return (step, value) of a log key, without the steps that have no value; of an unknown key, nothing."""
         return [(line["step"], line[key]) for line in self if line.get(key) is not None]
 
-    def keys(self) -> list[str]:
+    def log_keys(self) -> list[str]:
         """Return the log keys that some iteration has, in alphabetical order."""
         return sorted({key for line in self for key in line} - {"step"})
 
@@ -31,7 +31,7 @@ class History(list[dict[str, Any]]):
         """Return a data frame with one row for each iteration, `step` as its index and the log keys as columns."""
         import pandas
 
-        return pandas.DataFrame(self, columns=["step", *self.keys()]).set_index("step")
+        return pandas.DataFrame(self, columns=["step", *self.log_keys()]).set_index("step")
 
 
 def read_history(folder: Path) -> History:

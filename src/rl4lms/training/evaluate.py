@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, UnknownNameError
 from rl4lms.evaluation.build import metrics_of, reward_of
@@ -101,18 +102,27 @@ def start_of(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(warm), "tokenizer": None})})
 
 
+def trained_model(recipe: Recipe, folder: Path) -> ModelConfig:
+    """Return how the model that a run trained is loaded, adapters merged.
+
+    Raises:
+        CheckpointError: it is not there yet.
+    """
+    trained = folder / "model"
+    if not (trained / "config.json").is_file():
+        raise CheckpointError(f"{folder}: the run has no model yet; finish it with: rl4lms train {folder} --resume")
+    return recipe.model.model_copy(update={"path": str(trained), "tokenizer": None, "revision": None, "lora": None})
+
+
 def _models(recipe: Recipe, folder: Path | None) -> Models:
     device = resolve_device(recipe.device)
     if folder is None:
         return build_models(recipe.model, device, value=False)
-    trained = folder / "model"
-    if not (trained / "config.json").is_file():
-        raise CheckpointError(f"{folder}: the run has no model yet; finish it with: rl4lms train {folder} --resume")
+    plain = trained_model(recipe, folder)
     if recipe.model.lora is not None:  # as in the run: the same numbers, and the reference costs no memory
         models = build_models(start_of(recipe, folder).model, device, value=False)
         read_adapter(models.policy, folder / "adapter")
         return models
-    plain = recipe.model.model_copy(update={"path": str(trained), "tokenizer": None, "revision": None})
     models = build_models(plain, device, value=False)
     start = build_models(start_of(recipe, folder).model, device, value=False)
     models.ref_policy = start.ref_policy

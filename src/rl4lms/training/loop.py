@@ -39,9 +39,10 @@ from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command, unreadable
+from rl4lms.runs.health import Health, HealthError, Warned
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
-from rl4lms.training.callbacks import Evaluations
+from rl4lms.training.callbacks import Evaluations, Watchers
 from rl4lms.types import Experience, Reward, Rollout, Sample
 
 
@@ -51,6 +52,9 @@ class Loop:
 
     Attributes:
         evaluate: called with the step; returns numbers with their `eval/` prefix, and keeps the last results.
+        watch: tells callbacks what happens, and what they ask for.
+        health: of the run so far; None where nobody wants to know.
+        warn: called with the warnings that begin with an iteration.
         after_step: called after every iteration with the step and its numbers, for progress display.
         stop: knows of signals that ask to stop.
         check_folder: called before anything is written; raises where the run folder is no longer the one that the run
@@ -67,7 +71,10 @@ class Loop:
     checkpoints: Checkpoints
     log: RunLog
     evaluate: Evaluations
+    watch: Watchers
+    health: Health | None = None
     after_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None
+    warn: Callable[[list[Warned]], None] = lambda warned: None
     stop: StopSignals = field(default_factory=StopSignals)
     check_folder: Callable[[], None] = lambda: None
     clock: dict[str, float] = field(default_factory=dict)
@@ -82,13 +89,16 @@ class Loop:
         """
         with self.stop.during("this iteration", at_once=False):
             # Before training, and where the evaluation of the last iteration did not end
+            self.watch.begin(self.state.step)
             if self.state.unlogged is not None:
                 self._track(self.state.step, self.state.unlogged)
-            while self.state.step < self.recipe.training.iterations:
+            while self.state.step < self.recipe.training.iterations and not self.watch.stop:
                 self._iterate()
+            self.watch.end()
 
     def _iterate(self) -> None:
         done = self.state.step
+        self.watch.before()
         learning_rate = self.algorithm.learner.schedule.set(done)
         with self._telling(f"iteration {done + 1}"):
             try:
@@ -100,6 +110,7 @@ class Loop:
                 raise
         self.state.unlogged = numbers
         self.state.step += 1
+        self.watch.after(self.state.step, numbers)
         self._track(self.state.step, numbers)
         self.after_step(self.state.step, numbers)
 
@@ -132,8 +143,10 @@ class Loop:
         r = self.recipe
         distributed.only_main(self.check_folder)
         # 7 track
-        last_one = done == r.training.iterations
-        due = done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0)
+        last_one = done == r.training.iterations or self.watch.stop
+        due = (
+            done == 0 or last_one or (r.evaluation.every > 0 and done % r.evaluation.every == 0) or self.watch.evaluate
+        )
         # before iteration 1 there is nothing to go on from, and what fails is a mistake in the recipe, told as it is
         with self._telling(f"the evaluation after iteration {done}") if done else contextlib.nullcontext():
             try:
@@ -142,15 +155,29 @@ class Loop:
                 if done:
                     self._save()  # with the numbers: a resumed run evaluates and logs them
                 raise
-        distributed.only_main(lambda: self.log.log(done, numbers | evaluated))
+        numbers = numbers | evaluated
+        warned = [] if self.health is None else self.health.see(done, numbers)
+        if self.health is not None:
+            numbers["train/health_warnings"] = float(self.health.active)
+        distributed.only_main(lambda: self.log.log(done, numbers))
+        self.warn(warned)
         self.state.unlogged = None
+        if due:
+            self.watch.evaluated(done, evaluated)
+            last_one = last_one or self.watch.stop
         # 8 save
         is_best = self.state.best.get("step") == done  # the untrained model may turn out to be the best
-        wanted = done > 0 and (last_one or (r.checkpoint.every > 0 and done % r.checkpoint.every == 0))
+        every = r.checkpoint.every
+        wanted = done > 0 and (last_one or (every > 0 and done % every == 0) or self.watch.save)
         stop = distributed.any_of(self.stop.received is not None) and not last_one
-        if is_best or wanted or (stop and done > 0):
+        ill = bool(warned) and r.training.on_health == "stop" and not last_one
+        if is_best or wanted or ((stop or ill) and done > 0):
             with self._telling(f"iteration {done}"):
                 self._save()
+            self.watch.saved()
+        if ill:
+            with self._telling(f"iteration {done}"):
+                raise HealthError(f"{warned[0]}. To go on all the same, set training.on_health to warn")
         if stop:
             raise Interrupted(self.stop.received or "a signal to another process")
 
@@ -216,11 +243,8 @@ class Loop:
         distributed.only_main(lambda: self.log.log_faults(step + 1, "rollout", output.faults))
         skipped = 0 if bool(row_mask.any()) else self.state.skipped + 1
         if skipped >= self.recipe.reward_faults.max_skipped:
-            last = (
-                f"; the last fault: {output.faults[0].message}"
-                if output.faults
-                else ": the reward returned None for every row"
-            )
+            faults = [f"; the last fault: {fault.message}" for fault in output.faults]
+            last = faults[0] if faults else ": the reward returned None for every row"
             what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
             raise RewardError(f"{skipped} iterations in a row had no score at all{last}. {what_to_do}")
         self.state.skipped = skipped  # only of iterations that go on: the state may be saved, and this one be repeated
@@ -231,6 +255,8 @@ class Loop:
         mask, rollout, mean = e.mask, e.rollout, distributed.mean
         numbers = {
             "score": mean(e.scores.sum(-1), e.row_mask),
+            "score_std": float(e.scores.sum(-1)[e.row_mask].std(correction=0)) if e.row_mask.any() else float("nan"),
+            "unique_completions": len(set(rollout.completions)) / len(rollout),
             "reward": mean(e.rewards.sum(-1), e.row_mask),
             "entropy": mean(entropy, mask),
             "removed_mass": 1 - mean(kept_mass, mask),

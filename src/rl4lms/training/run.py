@@ -1,9 +1,9 @@
-"""From a recipe to a trained model: puts the pieces together, and is what `rl4lms.train` and the command line call."""
+"""From a recipe to a trained model: puts the pieces together, for `rl4lms.train` and the command line."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
-from rl4lms.config import read_recipe, recipe_from_dict
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted
@@ -31,6 +30,8 @@ from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
 from rl4lms.runs.folder import last_good, open_folder, unreadable, write_config
+from rl4lms.runs.health import Health, health_of
+from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import tidy
@@ -38,57 +39,15 @@ from rl4lms.runs.tracking import RunLog, SilentLog
 from rl4lms.supervised.assets import with_assets
 from rl4lms.supervised.warm_start import warm_start, warm_started
 from rl4lms.tasks import samples_of, task_of
-from rl4lms.training.callbacks import Evaluations
+from rl4lms.training.callbacks import Evaluations, Watchers, callbacks_of
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import UPLOAD, RunResult, save_result
 from rl4lms.types import Reward, Task
 
-
-def train(
-    source: str | Path | Recipe,
-    *,
-    overrides: Iterable[str] = (),
-    resume: bool = False,
-    progress: bool | None = None,
-    **settings: Any,
-) -> RunResult:
-    """Train a language model.
-
-    Args:
-        source: a recipe (a file ending in `.yaml` or `.yml`, or a `Recipe`), or the model: a Hub id, a folder,
-            `asset:<name>` of the task.
-        overrides: dotted settings for a recipe file, such as `rollout.top_p=0.9`.
-        resume: continue the run in the run folder from its last checkpoint.
-        progress: show progress on standard error; as the recipe says when None.
-        settings: blocks of the recipe when `source` is a model: `task="imdb"`, `algorithm="nlpo"`, `reward=function`,
-            ...
-
-    Returns:
-        A `RunResult`.
-
-    Raises:
-        ConfigError: the settings cannot be understood, or the run folder holds another run.
-        Rl4lmsError: what went wrong, where, and what to do.
-        Interrupted: Ctrl-C (SIGINT), SIGTERM or SIGHUP arrived. The iteration was finished and saved; call again with
-            `resume=True`. It is a `KeyboardInterrupt`, so that a script ends as people expect. A second signal ends the
-            run at once.
-    """
-    reward = settings.get("reward") if callable(settings.get("reward")) else None
-    is_file = str(source).endswith((".yaml", ".yml"))
-    if settings and (is_file or isinstance(source, Recipe)):
-        raise ConfigError(
-            f"settings beside a recipe: pass them as overrides of the file, such as "
-            f"overrides=['{next(iter(settings))}=...']"
-        )
-    if overrides and not is_file:
-        raise ConfigError("overrides belong to a recipe file; beside a model, pass settings by keyword, such as seed=1")
-    if isinstance(source, Recipe):
-        recipe = source
-    elif is_file:
-        recipe = read_recipe(source, overrides)
-    else:
-        recipe = recipe_from_dict({"model": str(source), **settings})
-    return run(recipe, resume=resume, reward=reward, progress=progress)
+_LOST = (
+    "note: {} is known to this script alone: rl4lms.train(..., resume=True) in it can continue the run; the command "
+    "line cannot, and evaluates without it"
+)
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -97,9 +56,29 @@ def run_folder(recipe: Recipe) -> Path:
 
 
 def run(
-    recipe: Recipe, *, resume: bool = False, reward: Reward | None = None, progress: bool | None = None
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    reward: Reward | None = None,
+    progress: bool | None = None,
+    prepare: Callable[[Path], None] | None = None,
+    callbacks: Iterable[Any] = (),
+    lost: Sequence[str] = (),
 ) -> RunResult:
-    """Run a recipe; see `train`. `reward` replaces the recipe's by a callable."""
+    """Run a recipe.
+
+    Args:
+        recipe: every setting.
+        resume: continue the run in the run folder from its last checkpoint.
+        reward: replaces the recipe's.
+        progress: show progress on standard error; as the recipe says when None.
+        prepare: called with the run folder before anything is read from it.
+        callbacks: see `rl4lms.training.callbacks`.
+        lost: names of functions and objects that only the script at hand knows; the user is told.
+
+    Raises:
+        ConfigError, Rl4lmsError, Interrupted: see `rl4lms.train`.
+    """
     refuse_while_executing("rl4lms.train")
     folder = run_folder(recipe)
     loop: Loop | None = None
@@ -109,8 +88,12 @@ def run(
             with ExitStack() as stack:
                 # The first process alone holds and writes the folder; the others only read it.
                 lock = distributed.only_main(lambda: stack.enter_context(open_folder(folder, recipe, resume)))
+                for name in lost:
+                    display.note(_LOST.format(name))
                 with stop.during("the start", at_once=True):
-                    loop = assemble(recipe, folder, reward=reward, display=display, stop=stop)
+                    if prepare is not None:
+                        distributed.only_main(functools.partial(prepare, folder))
+                    loop = assemble(recipe, folder, reward=reward, callbacks=callbacks, display=display, stop=stop)
                 if lock is not None:
                     loop.check_folder = lock.check
                 try:
@@ -119,6 +102,8 @@ def run(
                         # what may change on resume may have changed
                         distributed.only_main(lambda: write_config(folder, recipe))
                     loop.run()
+                    if loop.watch.stopped_by:
+                        display.note(f"stopped after iteration {loop.state.step} by {loop.watch.stopped_by}")
                 finally:
                     loop.log.close()
                 if not loop.evaluate.results:  # resumed after the last iteration
@@ -155,12 +140,14 @@ def assemble(
     folder: Path,
     *,
     reward: Reward | None = None,
+    callbacks: Iterable[Any] = (),
     display: Display | None = None,
     stop: StopSignals | None = None,
 ) -> Loop:
     """Build everything that a run needs."""
     keep_freed_memory()
     display, stop = display or Display(enabled=False), stop or StopSignals()
+    callbacks = callbacks_of(callbacks)
     check_trains(recipe)
     task, agreement = task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
@@ -182,11 +169,8 @@ def assemble(
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)
-    needs_value, needs_mask = (
-        algorithm is not None and algorithm.needs_value,
-        algorithm is not None and algorithm.needs_mask_policy,
-    )
-    models = build_models(recipe.model, device, value=needs_value, mask=needs_mask)
+    value, mask = (False, False) if algorithm is None else (algorithm.needs_value, algorithm.needs_mask_policy)
+    models = build_models(recipe.model, device, value=value, mask=mask)
     check_window(
         models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
     )
@@ -202,15 +186,14 @@ def assemble(
     if algorithm is not None:
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
-    for name, why in evaluator.absent.items():
-        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
-    for line in _rows_used(recipe, task, evaluator):
-        display.note(line)
+    _tell(display, recipe, task, evaluator)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
+    parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
+    watch = Watchers(callbacks, recipe, folder, parts)
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
-    state.reward = state_of(scored_by)
+    state.reward, state.callbacks = state_of(scored_by), watch
     return Loop(
         recipe=recipe,
         models=models,
@@ -224,6 +207,9 @@ def assemble(
         ),
         log=log,
         evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
+        watch=watch,
+        health=None if recipe.training.on_health == "off" else Health(),
+        warn=display.warn,
         after_step=lambda step, numbers: display.iteration(
             recipe.algorithm_name, step, recipe.training.iterations, numbers
         ),
@@ -231,16 +217,18 @@ def assemble(
     )
 
 
-def _rows_used(recipe: Recipe, task: Task, evaluator: Evaluator) -> Iterator[str]:
-    """Say which rows are trained on and which are evaluated, where that is not all of them."""
+def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) -> None:
+    """Say which metrics will be absent, and which rows are trained on and evaluated, where that is not all of them."""
+    for name, why in evaluator.absent.items():
+        display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)
     if isinstance(task, FileTask) and (held := task.held_out()):
-        yield f"held out: {held}"
+        display.note(f"held out: {held}")
     if shared := check_split(recipe, task, c.split):
-        yield f"note: {shared}"
+        display.note(f"note: {shared}")
     if prompts < evaluator.available:
         drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
-        yield f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}"
+        display.note(f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}")
 
 
 def _with_models(
@@ -305,6 +293,8 @@ def _resume(loop: Loop, display: Display) -> None:
         return loop.log.cut_after(loop.state.step, loop.state.unlogged is not None)
 
     notes += distributed.from_main(cut)
+    if loop.health is not None and loop.log.path.is_file():
+        loop.health = health_of(read_history(loop.log.folder))
     notes.append(
         f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over"
     )

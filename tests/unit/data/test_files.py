@@ -61,7 +61,9 @@ def test_a_named_column_that_no_row_of_any_file_has_is_an_error(tmp_path: Path, 
         return str(path)
 
     plain, other = file("plain", "prompt", "answers"), file("other", "prompt", "topic")
-    with pytest.raises(DataError, match=rf"data\.{key}: no row of .*plain.* or .*other.* has a column 'answer'; .*topic"):
+    with pytest.raises(
+        DataError, match=rf"data\.{key}: no row of .*plain.* or .*other.* has a column 'answer'; .*topic"
+    ):
         FileTask(DataConfig(train=plain, validation=other, **{key: "answer"})).samples("train")
     task = FileTask(DataConfig(train=other, validation=plain, **{key: "answers"}))  # one of the files has it
     assert task.samples("validation")[1].prompt == "b"

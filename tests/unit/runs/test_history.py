@@ -15,12 +15,17 @@ def test_what_a_run_logged_comes_back_and_as_a_data_frame(tmp_path: Path) -> Non
         '{"step": 0, "eval/reward": 0.5}\n{"step": 1, "train/loss": null}\n{"step": 2, "eval/reward": 1.5}\n{"step": 3'
     )
     history = read_history(tmp_path)
-    assert history == [{"step": 0, "eval/reward": 0.5}, {"step": 1, "train/loss": None}, {"step": 2, "eval/reward": 1.5}]
+    assert history == [
+        {"step": 0, "eval/reward": 0.5},
+        {"step": 1, "train/loss": None},
+        {"step": 2, "eval/reward": 1.5},
+    ]
     assert history.series("eval/reward") == [(0, 0.5), (2, 1.5)]
     assert history.series("train/loss") == history.series("nothing") == []
-    assert history.keys() == ["eval/reward", "train/loss"]
+    assert history.log_keys() == ["eval/reward", "train/loss"]
     frame = history.to_pandas()
-    assert list(frame.index) == [0, 1, 2] and frame["eval/reward"].dropna().tolist() == [0.5, 1.5]
+    assert list(frame.index) == [0, 1, 2]
+    assert frame["eval/reward"].dropna().tolist() == [0.5, 1.5]
 
 
 @pytest.mark.parametrize("content", [None, '{"step": 0}\n{"loss": 1}\n', '{"step": 0}\n[1]\n', "{\n"])

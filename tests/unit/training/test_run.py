@@ -88,11 +88,6 @@ def test_the_python_entry_takes_a_model_and_a_function(tmp_path: Path) -> None:
     assert result.metrics["eval/reward"] > 0
 
 
-def test_settings_beside_a_recipe_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"overrides=\['algorithm="):
-        rl4lms.train(tmp_path / "recipe.yaml", algorithm="ppo")
-
-
 def test_rl_without_a_reward_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reward: none is named"):
         run(small_recipe(tmp_path, reward=None))

@@ -16,8 +16,8 @@ _OF_ITS_START = ("path", "tokenizer", "lora", "revision")  # what a run's traine
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What else the command says.
+class Asked:
+    """What else the command or call says.
 
     Attributes:
         split: which prompts.
@@ -31,13 +31,13 @@ class Given:
     is_model: bool
 
 
-def refuse_unread(recipe: Recipe, overrides: Iterable[str], given: Given) -> None:
+def refuse_unread(recipe: Recipe, overrides: Iterable[str], asked: Asked) -> None:
     """Refuse overrides that change nothing of an evaluation.
 
     Args:
         recipe: with the overrides.
         overrides: as they were typed.
-        given: what else the command says.
+        asked: what else the command or call says.
 
     Raises:
         ConfigError: an override has no effect; the message says what to write instead.
@@ -50,7 +50,7 @@ def refuse_unread(recipe: Recipe, overrides: Iterable[str], given: Given) -> Non
         place = one_line(f"override {cut(key)}={cut(value)}")
         tree = read_text(value, place, lines=False)[0]
         for keys in _leaves(tree, tuple(key.strip().split("."))):
-            why = _why_unread(recipe, keys, value.strip() if keys == tuple(key.strip().split(".")) else "...", given)
+            why = _why_unread(recipe, keys, value.strip() if keys == tuple(key.strip().split(".")) else "...", asked)
             if why:
                 raise ConfigError(f"{place}: {why}")
 
@@ -64,7 +64,7 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from _leaves(value, (*path, str(key)))
 
 
-def _why_unread(recipe: Recipe, keys: tuple[str, ...], value: str, given: Given) -> str:
+def _why_unread(recipe: Recipe, keys: tuple[str, ...], value: str, asked: Asked) -> str:
     """Return why a setting has no effect on the evaluation, and what has; nothing where it has one."""
     block, name = keys[0], keys[1] if len(keys) > 1 else ""
     if block == "rollout":
@@ -72,17 +72,17 @@ def _why_unread(recipe: Recipe, keys: tuple[str, ...], value: str, given: Given)
     if block == "evaluation" and name:
         return _of_evaluation(keys, value)
     if block == "algorithm":
-        if given.masked and name in _READ_OF_ALGORITHM:
+        if asked.masked and name in _READ_OF_ALGORITHM:
             return ""
         mask = " but mask_top_p and min_tokens_to_keep with --masked"
         return f"an evaluation reads nothing of the algorithm{mask}; leave it out"
     if block == "model":
-        return _of_model(name, given)
-    if block == "data" and name in ("validation", "test") and name != given.split:
+        return _of_model(name, asked)
+    if block == "data" and name in ("validation", "test") and name != asked.split:
         # the corpus of a metric may be another split than the one that is evaluated
         corpora = [recipe.reward, *recipe.evaluation.metrics]
         named = any(f"'corpus': '{name}'" in str(c.model_dump()) for c in corpora if c is not None)
-        return "" if named else f"the {given.split} split is evaluated; add --split {name}, or set data.{given.split}"
+        return "" if named else f"the {asked.split} split is evaluated; add --split {name}, or set data.{asked.split}"
     if block in _READ or (block == "evaluation" and not name):
         return ""
     read = "seed, device, model, task, data, prompt, reward, reward_faults, rollout and evaluation"
@@ -113,10 +113,10 @@ def _of_evaluation(keys: tuple[str, ...], value: str) -> str:
     return "to decode inside the mask of a run, write --masked" if keys[1:] == ("generation", "mask") else ""
 
 
-def _of_model(name: str, given: Given) -> str:
-    if given.is_run and (not name or name in _OF_ITS_START):
+def _of_model(name: str, asked: Asked) -> str:
+    if asked.is_run and (not name or name in _OF_ITS_START):
         return "the model that the run trained is evaluated; for another one, name it or its recipe instead of the run"
-    if given.is_model and name in ("", "path"):
+    if asked.is_model and name in ("", "path"):
         return "the model to evaluate is the first argument; name it there"
     return (
         f"an evaluation does not read model.{name}; leave it out" if name in ("value", "gradient_checkpointing") else ""
