@@ -148,6 +148,13 @@ def test_plain_text_files(plain):
     assert json.loads(result.stdout)["results"]["exact_match"]["mean"] == pytest.approx(1 / 3)
 
 
+def test_a_line_of_plain_text_is_the_completion_and_nothing_else(plain):
+    for name in ("prompt", "references", "text"):
+        texts = read_texts(str(plain / "out.txt"), Columns(completion=name))
+        assert (texts.has_prompts, texts.references, texts.texts, texts.columns) == (False, [(), (), ()], None, {})
+        assert texts.completions[0] == "the cat"
+
+
 def test_their_numbers_of_lines_must_agree(plain):
     (plain / "short.txt").write_text("a\nb\n")
     for option in ("references", "prompts"):

@@ -111,10 +111,11 @@ def read_texts(
             a row has no completion.
     """
     named = columns or Columns()
-    raw = _rows(path, named.completion)
+    own = Columns() if Path(path).suffix.lower() == PLAIN else named  # a line has no other columns
+    raw = _rows(path, own.completion)
     read = {"prompt": prompts is None, "references": not references}
-    _refuse_absent_columns(path, raw, named, read)
-    rows = [_row(path, place, row, named) for place, row in raw]
+    _refuse_absent_columns(path, raw, own, read)
+    rows = [_row(path, place, row, own) for place, row in raw]
     if references:
         found = [_references_of(file, named, path, len(rows)) for file in references]
         gold = [tuple(text for texts in each for text in texts) for each in zip(*found, strict=True)]
@@ -134,7 +135,7 @@ def read_texts(
         any(text is not None for text in seen),
         [row["completions"] for row in rows],
         gold,
-        _whole_texts(path, named, raw, rows),
+        _whole_texts(path, own, raw, rows),
         {name: [row["columns"].get(name) for row in rows] for name in names},
     )
 
