@@ -9,6 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rl4lms import config as config
+    from rl4lms import errors as errors
+    from rl4lms import metrics as metrics
+    from rl4lms import rewards as rewards
+    from rl4lms import stats as stats
+    from rl4lms import types as types
     from rl4lms.algorithms.base import Algorithm
     from rl4lms.algorithms.learner import Learner
     from rl4lms.algorithms.nlpo import NLPO
@@ -100,7 +106,13 @@ _LAZY = {
 }
 
 
+#: Parts that scripts use as `rl4lms.metrics.load`, without importing them first.
+_PARTS = ("config", "errors", "metrics", "rewards", "stats", "types")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"rl4lms.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, path = _LAZY[name].partition(":")
@@ -112,4 +124,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PARTS})

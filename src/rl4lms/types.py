@@ -6,7 +6,7 @@ so that `import rl4lms` stays cheap; tensors appear in annotations only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -227,6 +227,7 @@ class Metric(Protocol):
       to the scale of rewards (without it values are taken as they are, and with a minus sign where lower is better).
     * `needs_references`: True if it cannot say anything about a row without references; it is then not given such rows,
       and they have no value.
+    * `needs_prompts`: True if it compares with the prompt (a source), so that a call or a file without any is refused.
     * `needs_policy`: True if it must be called with `nll_of_texts=`, see `rl4lms.evaluation.evaluator`.
     * `corpus`: names the texts that statistics such as document frequencies are taken from, a split of the task or a
       file; None where there are none. Such a metric is given them by `fit(references, name)`, with one tuple of texts
@@ -250,6 +251,19 @@ class NllOfTexts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What a value of a whole set is computed from, where that is a sum over its texts: two systems can be compared.
+
+    Attributes:
+        rows: (B, S) array, statistics of each text.
+        value: from sums (R, S) to values (R,), NaN for sums that have none.
+    """
+
+    rows: Any
+    value: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class CorpusValue:
     """What a metric says about a whole set of texts, where that is no mean over them.
 
@@ -257,11 +271,13 @@ class CorpusValue:
         value: the number.
         stderr: its standard error, by the bootstrap over texts for example.
         n: the rows it is about; None: all that the metric was given.
+        sums: what it is computed from, where the metric says; see `rl4lms.metrics.sums.corpus_value`.
     """
 
     value: float
     stderr: float | None = None
     n: int | None = None
+    sums: Sums | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +292,7 @@ class MetricResult:
         values: per-sample values, NaN where a sample has none; None for a corpus value.
         higher_is_better: None where neither direction is better.
         signature: implementation, version and options of the metric; empty where it does not say.
+        sums: what a corpus value is computed from, where the metric says.
     """
 
     key: str
@@ -285,6 +302,7 @@ class MetricResult:
     values: tuple[float, ...] | None = None
     higher_is_better: bool | None = None
     signature: str = ""
+    sums: Sums | None = field(default=None, compare=False, repr=False)
 
     def summary(self) -> dict[str, Any]:
         """Return what result files hold: mean, stderr, n and, where there is one, the signature."""

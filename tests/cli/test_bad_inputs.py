@@ -424,8 +424,18 @@ RUNS = {
         "--output none/x.json: there is no folder none; make it, or name another file",
     ),
     "a corpus that no metric takes": Bad(
-        "metrics score numbers.jsonl --metric rouge --corpus numbers.jsonl",
+        "metrics score numbers.jsonl --completion-column prompt --metric rouge --corpus numbers.jsonl",
         "--corpus numbers.jsonl: none of these metrics takes statistics from it; leave it out",
+    ),
+    "a plain file of references that is too short": Bad(
+        "metrics score out.txt --metric rouge --references gold.txt",
+        "gold.txt has 1 texts and out.txt 2; they belong together line by line, so their numbers must be the same",
+        files={"out.txt": "a\nb\n", "gold.txt": "a\n"},
+    ),
+    "two systems of different length": Bad(
+        "metrics score numbers.jsonl out.txt --completion-column prompt --metric rouge",
+        "numbers.jsonl has 16 rows and out.txt 1; give rows an `id`, or different prompts, to say which belong together",
+        files={"out.txt": "a\n"},
     ),
     "scores in no folder": Bad(
         "metrics score numbers.jsonl --metric rouge --output none/x.json",

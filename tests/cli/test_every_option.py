@@ -46,7 +46,12 @@ USES = {
         for rows in ("labels", "ratings", "preferences", "prompted")
         for test in ("", f" --test more-{rows}.jsonl")
     ],
-    "metrics score": ["metrics score scored.jsonl --metric diversity", "metrics score scored.jsonl --metric rouge"],
+    "metrics score": [
+        "metrics score scored.jsonl --metric diversity",
+        "metrics score scored.jsonl --metric rouge",
+        "metrics score scored.jsonl scored2.jsonl --metric rouge",
+        "metrics score scored.jsonl --metric rouge --metric absent.py:Absent",
+    ],
     "metrics setup-wordnet": [],  # see test_metrics.py
 }
 
@@ -94,6 +99,8 @@ VALUES = {
     "metrics score --corpus": "scored.jsonl",
     "metrics score --completion-column": "completion2",
     "metrics score --references-column": "references2",
+    "metrics score --references": "gold.txt",
+    "metrics score --prompts": "prompts2.txt",
     "metrics score --prompt-column": "prompt2",
     "metrics score --text-column": "text2",
     "metrics score --output": "scores.json",
@@ -131,11 +138,16 @@ SAID = [
     *((use, "--quiet") for use in USES["train"] if "--dry-run" in use),
 ]
 
+# What only a use with an absent metric has an effect on, and that use, which ends with 3.
+ABSENT = "--allow-absent"
+
 CASES = [
     (use, option if is_switch else f"{option} {VALUES[f'{verb} {option}']}")
     for verb, option, is_switch in options()
     for use in USES[verb]
-    if (f"{option} " not in f"{use} " or option in REPEATED) and (use, option) not in SAID
+    if (f"{option} " not in f"{use} " or option in REPEATED)
+    and (use, option) not in SAID
+    and (option == ABSENT) == ("Absent" in use)
 ]
 
 
@@ -192,6 +204,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for row in rows:
         row |= {"completion2": "x y z", "references2": ["x b"], "text2": "x y", "prompt2": "q"}
     write(folder / "scored.jsonl", rows)
+    write(folder / "scored2.jsonl", [row | {"completion": "c d", "text": "c d"} for row in rows])
+    (folder / "absent.py").write_text(
+        "from rl4lms.errors import MissingPartError\n\n\nclass Absent:\n    def __init__(self):\n"
+        "        raise MissingPartError('a part', 'get it')\n"
+    )
+    (folder / "gold.txt").write_text("x\nf f\n")
+    (folder / "prompts2.txt").write_text("x\ny\n")
     for name, algorithm in (("run", "ppo"), ("nlpo", "nlpo"), ("new", "ppo")):
         (folder / f"{name}.yaml").write_text(RECIPE.format(algorithm=algorithm, folder=name))
     for name in ("run", "nlpo"):
@@ -239,7 +258,7 @@ def plain(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         if use not in known:
             found = [observed(copied(place, tmp_path_factory.mktemp("plain")), use) for _ in range(2)]
             assert found[0] == found[1]
-            assert found[0][0] == 0, found[0]
+            assert found[0][0] == (3 if "Absent" in use else 0), found[0]
             known[use] = found[0]
         return known[use]
 

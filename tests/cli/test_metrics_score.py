@@ -79,7 +79,10 @@ def test_a_corpus_is_named_for_metrics_that_need_one(file):
 def test_a_part_that_is_missing_is_absent_and_told(file, monkeypatch):
     monkeypatch.setattr("rl4lms.metrics.wordnet.search_places", lambda: [])
     result = call(file, "--metric", "meteor", "--metric", "rouge")
-    assert result.exit_code == 0
+    assert result.exit_code == 3
+    assert "rouge1" in result.output
+    allowed = call(file, "--metric", "meteor", "--metric", "rouge", "--allow-absent")
+    assert (allowed.exit_code, allowed.output) == (0, result.output)
     assert [line.split() for line in result.output.splitlines() if line.startswith("meteor")] == [["meteor", "absent"]]
     assert "absent: meteor: WordNet, which METEOR needs, is missing; run: rl4lms metrics setup-wordnet" in " ".join(
         result.output.split()
@@ -92,6 +95,16 @@ def test_nothing_measured_is_a_failure(file, monkeypatch, tmp_path):
     assert result.exit_code == 2
     assert "error: none of the metrics could be computed" in " ".join(result.output.split())
     assert not (tmp_path / "scores.json").exists()
+    assert call(file, "--metric", "meteor", "--allow-absent").exit_code == 2
+
+
+def test_what_could_be_computed_is_written_where_a_metric_is_absent(file, monkeypatch, tmp_path):
+    monkeypatch.setattr("rl4lms.metrics.wordnet.search_places", lambda: [])
+    result = call(file, "--metric", "meteor", "--metric", "token_f1", "--output", tmp_path / "scores.json")
+    assert result.exit_code == 3
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert list(written["results"]) == ["token_f1"]
+    assert list(written["absent"]) == ["meteor"]
 
 
 def test_columns_may_have_other_names_and_prompts_may_be_missing(tmp_path):

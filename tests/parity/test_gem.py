@@ -19,6 +19,12 @@ REFERENCES = [
     ("There is a place in the city centre, Alimentum, that is not family-friendly.",),
     ("There is a house in New Orleans.",),
 ]
+# The references backwards, without punctuation: `reversed_predictions.json`.
+REVERSED = [
+    "ertnec ytic eht ni gniK regruB eht raen si dna yldneirf ylimaf ton si mutnemilA",
+    "yldneirf ylimaf ton si taht mutnemilA ertnec ytic eht ni ecalp si erehT",
+    "snaelrO weN ni esuoh si erehT",
+]
 BASIC = {
     "total_length": 33,
     "mean_length": 11.0,

@@ -16,16 +16,23 @@ from rl4lms.metrics.rouge import KEYS, Rouge, RougeCombined
 rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
 
 
+ALL = ["f", "precision", "recall"]
+
+
 def published(completion: str, references: tuple[str, ...], stemmer: bool) -> dict[str, float]:
     scorer = rouge_scorer.RougeScorer(list(KEYS), use_stemmer=stemmer)
-    return {key: score.fmeasure for key, score in scorer.score_multi(references, completion).items()}
+    found = {}
+    for key, score in scorer.score_multi(references, completion).items():
+        found |= {key: score.fmeasure, f"{key}_precision": score.precision, f"{key}_recall": score.recall}
+    return found
 
 
 def check(completions: list[str], references: list[tuple[str, ...]], stemmer: bool = True) -> None:
-    own = Rouge(stemmer=stemmer)(completions=completions, references=references)
+    own = Rouge(stemmer=stemmer, report=ALL)(completions=completions, references=references)
     for row, (completion, texts) in enumerate(zip(completions, references, strict=True)):
         expected = published(completion, texts, stemmer)
-        for key in KEYS:
+        assert own.keys() == expected.keys()
+        for key in expected:
             assert own[key][row] == pytest.approx(expected[key], abs=1e-9), (key, completion, texts)
 
 
@@ -67,6 +74,13 @@ def test_several_references(kind):
     apart = [scorer.score(reference, completion) for reference in references]
     over = {"max": max, "mean": statistics.fmean}[kind]
     expected = {key: over([scores[key].fmeasure for scores in apart]) for key in KEYS}
+    if kind == "mean":
+        for measure in ("precision", "recall"):
+            of_measure = {f"{key}_{measure}": over([getattr(scores[key], measure) for scores in apart]) for key in KEYS}
+            assert {
+                key: value[0]
+                for key, value in Rouge(multi_reference=kind, report=[measure])([completion], [references]).items()
+            } == pytest.approx(of_measure, abs=1e-12)
     values = Rouge(multi_reference=kind)(completions=[completion], references=[references])
     assert {key: value[0] for key, value in values.items()} == pytest.approx(expected, abs=1e-12)
     combined = statistics.fmean([expected["rouge1"], expected["rouge2"], expected["rougeL"]])

@@ -22,6 +22,12 @@ PAIRS = {
     ),
     "chrf": (Chrf(), CHRF(), CHRF()),
     "chrf++": (Chrf(word_order=2, beta=3), CHRF(word_order=2, beta=3), CHRF(word_order=2, beta=3)),
+    "chrf with white space": (Chrf(whitespace=True), CHRF(whitespace=True), CHRF(whitespace=True)),
+    "chrf++ smoothed": (
+        Chrf(word_order=2, eps_smoothing=True),
+        CHRF(word_order=2, eps_smoothing=True),
+        CHRF(word_order=2, eps_smoothing=True),
+    ),
     "ter": (Ter(), TER(), TER()),
     "ter normalised": (
         Ter(normalized=True, case_sensitive=True),
@@ -88,3 +94,50 @@ def test_error_is_that_of_sacrebleus_own_bootstrap(test_data):
     score = BLEU().corpus_score(completions, [[texts[0] for texts in references]], n_bootstrap=1000)
     half_width = score._ci  # of its 95 % interval
     assert 1.96 * SacreBleu()(completions, references)["sacrebleu"].stderr == pytest.approx(half_width, rel=0.2)
+
+
+TOKENISED = {
+    "ja-mecab": (
+        "MeCab",
+        ["猫は窓のそばに座っています。", "犬が公園を走る。"],
+        ["猫が窓のそばで座っていた。", "犬は公園を走った。"],
+    ),
+    "ko-mecab": (
+        "mecab_ko",
+        ["고양이가 창가에 앉아 있다.", "개가 공원을 달린다."],
+        ["고양이는 창가에 앉았다.", "개는 공원에서 달린다."],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENISED)
+def test_tokenizers_that_need_an_extra(name):
+    module, texts, gold = TOKENISED[name]
+    pytest.importorskip(module)
+    values = SacreBleu(tokenize=name)(texts, [(text,) for text in gold])
+    package = BLEU(tokenize=name, force=True)
+    assert values["sacrebleu"].value == pytest.approx(package.corpus_score(texts, [gold]).score, abs=1e-9)
+    assert 5 < values["sacrebleu"].value < 90
+
+
+def test_a_sentencepiece_model_that_is_there(monkeypatch, tmp_path):
+    """A small one, in the place of the published one, which is a download."""
+    spm = pytest.importorskip("sentencepiece")
+    from sacrebleu.tokenizers import tokenizer_spm
+
+    from rl4lms.metrics import sacre
+
+    (tmp_path / "models").mkdir()
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("the cat sat on the mat\na dog ran in the park\n" * 20)
+    place = tmp_path / "models" / "sacrebleu_tokenizer_spm.model"
+    spm.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(place)[: -len(".model")], vocab_size=20, minloglevel=2
+    )
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(sacre, "SACREBLEU_DIR", str(tmp_path))
+    texts, gold = ["the cat ran on the mat"], ["the cat sat on a mat"]
+    for name in ("flores101", "spm"):
+        values = SacreBleu(tokenize=name)(texts, [(text,) for text in gold])
+        package = BLEU(tokenize=name, force=True, effective_order=True)
+        assert values["sentence_sacrebleu"] == pytest.approx([package.sentence_score(texts[0], gold).score], abs=1e-9)

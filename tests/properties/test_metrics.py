@@ -30,6 +30,9 @@ AGAINST_REFERENCES: dict[str, dict[str, Any]] = {
     "chrf": {},
     "chrf++": {"name": "chrf", "word_order": 2},
     "ter": {},
+    "wer": {},
+    "wer lower-cased": {"name": "wer", "lowercase": True, "no_punct": True},
+    "cer": {},
     "exact_match": {},
     "token_f1": {},
     "meteor": {},
@@ -52,6 +55,9 @@ ELSEWHERE = {
     "parent": "judges against a table, too, so a text can beat the reference: tests/unit/metrics/test_parent.py",
     "totto_parent": "as parent: tests/unit/metrics/test_totto.py",
     "totto_bleu": "one value for a whole set: tests/parity/test_totto.py",
+    "nist": "one value for a whole set: tests/parity/test_nist.py",
+    "sari": "judges against the source, too, so a text can beat the reference: tests/parity/test_sari.py",
+    "local_recall": "has keys by the number of references: tests/unit/metrics/test_local_recall.py",
     "imdb_grammar": "of one task: tests/unit/tasks",
 }
 # Of several references these take the best one.

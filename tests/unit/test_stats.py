@@ -341,3 +341,160 @@ def test_what_is_no_number_is_named(value):
         stats.correlation([1.0, 2.0, 3.0], [1.0, value, 2.0])
     with pytest.raises(DataError, match=f"the second table has {value} for document 2, system 3; leave out documents"):
         stats.summary_level_correlation([[1, 2, 3]] * 2, [[1, 2, 3], [1, 2, value]])
+
+
+PX = [2, 5, 3, 8, 7, 1, 9, 4, 6, 10, 12, 11]
+PY = [1, 4, 6, 7, 9, 2, 8, 3, 5, 12, 10, 11]
+PZ = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+PW = [2, 7, 1, 8, 2, 8, 1, 8, 2, 8, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "r", "p", "ends"),
+    [
+        ("pearson", [PZ], 0.9052646992478491, 0.00012639869431213058, (0.67, 0.98)),
+        ("pearson", [PZ, PW], 0.9065104239401002, 0.00029816467183703903, (0.65, 0.98)),
+        ("spearman", [PZ], 0.9042301123406319, 0.00013252649806160934, None),
+        ("spearman", [PZ, PW], 0.9058304738778173, 0.00030667476013105765, None),
+    ],
+)
+def test_partial_correlations_are_those_of_pingouin(kind, given, r, p, ends):
+    """`pingouin.partial_corr`, 0.7.0, whose interval is Fisher's alone; ours is never narrower."""
+    found = stats.partial_correlation(PX, PY, np.transpose(given), kind, resamples=200)
+    assert found.value == pytest.approx(r, abs=1e-12)
+    assert found.p == pytest.approx(p, rel=1e-5)
+    if ends:
+        assert found.low <= ends[0] + 0.005
+        assert found.high >= ends[1] - 0.005
+    assert found == stats.partial_correlation(PX, PY, np.transpose(given), kind, resamples=200)
+
+
+def test_partial_correlation_is_that_of_the_inverse_covariance():
+    z = RNG.normal(size=(60, 3))
+    x, y = X + z @ [1, 2, 0], Y - z @ [1, 0, 3]
+    precision = np.linalg.inv(np.cov(np.column_stack([x, y, z]).T))
+    expected = -precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1])
+    found = stats.partial_correlation(x, y, z, resamples=200)
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    assert found.low < expected < found.high
+    assert found.method == stats.BOOTSTRAP
+
+
+def test_a_correlation_that_is_all_length_is_gone():
+    length = RNG.normal(size=200)
+    x, y = length + 0.1 * RNG.normal(size=200), length + 0.1 * RNG.normal(size=200)
+    assert stats.correlation(x, y, resamples=50).value > 0.95
+    found = stats.partial_correlation(x, y, length, resamples=200)
+    assert abs(found.value) < 0.2
+    assert found.p > 0.01
+
+
+def test_partial_correlation_of_few_rows_covers_it():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        z = rng.normal(size=12)
+        x = z + rng.normal(size=12)
+        y = z + rng.normal(size=12)  # beside z nothing
+        found = stats.partial_correlation(x, y, z, resamples=20)  # Fisher's end is the wider one nearly always
+        hits += found.low <= 0 <= found.high
+    assert 0.93 <= hits / 200 <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((PX, PY, PZ[:-1]), "with n = 12; got shape"),
+        ((PX, PY, [*PZ[:-1], math.nan]), "finite numbers"),
+        ((PX[:3], PY[:3], PZ[:3]), "beside 1 variables needs 4 rows or more, got 3"),
+        ((PX, PY, PX), "linear function of the other variables"),
+        (([1] * 12, PY, PZ), "one side is constant"),
+    ],
+)
+def test_no_partial_correlation(arguments, message):
+    with pytest.raises(DataError, match=message):
+        stats.partial_correlation(*arguments)
+
+
+def test_darr_is_that_of_mt_metrics_eval():
+    """Vectors of google-research/mt-metrics-eval, `stats_test.py`, `testKendallLike`."""
+    nan = math.nan
+    assert stats.darr_tau([[10, nan, 100, 150]], [[2, 1, 4, 3]], min_difference=1).value == pytest.approx(1 / 3)
+    assert stats.darr_tau([[10, 100], [11, 150]], [[2, 4], [1, 3]], min_difference=1).value == 1
+    assert stats.darr_tau([[10, 100], [nan, 150]], [[2, 4], [1, 3]], min_difference=1).value == 1
+
+
+def test_darr_pair_by_pair():
+    human = RNG.integers(0, 101, size=(80, 5)).astype(float)
+    metric = human + RNG.integers(-60, 61, size=(80, 5))
+    metric[:, 1] = metric[:, 0]  # ties, which are discordant
+    agree = disagree = 0
+    for document in range(80):
+        for one, other in itertools.combinations(range(5), 2):
+            better, worse = sorted((one, other), key=lambda system: -human[document, system])
+            if human[document, better] - human[document, worse] >= 25:
+                agree += metric[document, better] > metric[document, worse]
+                disagree += metric[document, better] <= metric[document, worse]
+    found = stats.darr_tau(human, metric)
+    assert found.value == pytest.approx((agree - disagree) / (agree + disagree))
+    assert found.n == agree + disagree
+    assert found.low < found.value < found.high
+    assert stats.darr_tau(human, human).value == 1
+    assert stats.darr_tau(human, -human).value == -1
+
+
+def test_darr_takes_pairs_that_are_exactly_so_far_apart():
+    found = stats.darr_tau([[0, 25, 49]], [[0, 1, 2]])
+    assert (found.n, found.value) == (2, 1.0)  # 0 and 25, 0 and 49
+
+
+@pytest.mark.parametrize(
+    ("human", "metric", "options", "message"),
+    [
+        ([[1, 2]], [[1, 2, 3]], {}, "one shape"),
+        ([[1, 90]], [[1, math.nan]], {}, "nan for document 1, system 2, which people assessed"),
+        ([[1, 2]], [[1, 2]], {}, "no two systems of a document are 25.0 points or more apart"),
+        ([[1, 2]], [[1, 2]], {"min_difference": 0}, "must be above 0"),
+    ],
+)
+def test_no_darr(human, metric, options, message):
+    with pytest.raises(DataError, match=message):
+        stats.darr_tau(human, metric, **options)
+
+
+def mean_of_sums(sums):
+    return sums[:, 0] / sums[:, 1]
+
+
+def test_tests_of_sums_agree_with_those_of_means():
+    """A mean is a value of sums: of the values, and of 1 for each."""
+    a, b = X[:40], X[:40] + 0.3 + RNG.normal(size=40)
+    rows = [np.column_stack([side, np.ones(40)]) for side in (a, b)]
+    found = stats.paired_bootstrap(*rows, mean_of_sums, resamples=4000)
+    assert found.value == pytest.approx((b - a).mean())
+    theirs = scipy.stats.bootstrap(
+        (b - a,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
+    )
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
+    p = stats.paired_randomisation_test(*rows, mean_of_sums)
+    assert p == pytest.approx(stats.paired_permutation_test(a, b), abs=0.01)
+    assert stats.paired_randomisation_test(*rows, mean_of_sums) == p
+
+
+def test_equal_systems_do_not_differ_and_noise_seldom_does():
+    rows = np.column_stack([X, np.ones(60)])
+    assert stats.paired_randomisation_test(rows, rows, mean_of_sums, resamples=100) == 1.0
+    assert stats.paired_bootstrap(rows, rows, mean_of_sums) == stats.Estimate(0.0, 0.0, 0.0, 60)
+    rng = np.random.default_rng(3)
+    ps = []
+    for _ in range(200):
+        one, other = (np.column_stack([rng.normal(size=20), np.ones(20)]) for _ in range(2))
+        ps.append(stats.paired_randomisation_test(one, other, mean_of_sums, resamples=200))
+    assert 0.01 <= np.mean(np.array(ps) < 0.05) <= 0.1
+
+
+@pytest.mark.parametrize("test", [stats.paired_bootstrap, stats.paired_randomisation_test])
+def test_sums_that_cannot_be_compared(test):
+    with pytest.raises(DataError, match="of one shape, with two rows or more"):
+        test([[1, 2]], [[1, 2]], mean_of_sums)
+    with pytest.raises(DataError, match="finite"):
+        test([[1, 2], [3, math.nan]], [[1, 2], [1, 2]], mean_of_sums)

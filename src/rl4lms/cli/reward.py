@@ -83,6 +83,7 @@ def train(
         shares = [float(part) for part in curve.split(",")] if curve else []
     except ValueError as error:
         raise ConfigError(f"--curve {curve}: name shares of the data between 0 and 1, such as 0.1,0.3") from error
+    _refuse_missing(data, test)
     common.quiet()
     from rl4lms.runs.display import Display
     from rl4lms.supervised.reward_data import Columns
@@ -114,6 +115,15 @@ def train(
     _print(about)
     print(f"card        {output / 'README.md'}")
     print(f"use it as   {about['use']}")
+
+
+def _refuse_missing(*paths: str | None) -> None:
+    """Tell of a file that is not there before anything that imports for seconds."""
+    from rl4lms.data.rows import SUFFIXES, open_rows
+
+    for path in paths:
+        if path is not None and path.lower().endswith(SUFFIXES) and not Path(path).exists():
+            open_rows(path)  # raises what reading it would
 
 
 def _print(about: dict[str, Any]) -> None:

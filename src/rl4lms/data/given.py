@@ -24,7 +24,7 @@ def texts_given(owner: str, column: str, values: Any, *, conversations: bool = F
     Raises:
         DataError: one text where a list should be, or a row that is none; the message counts rows from 1.
     """
-    rows = _rows(owner, column, values)
+    rows = rows_given(owner, column, values)
     for row, value in enumerate(rows):
         if not (isinstance(value, str) or (conversations and isinstance(value, list | tuple | Mapping))):
             remedy = "; write '' for an empty text" if value is None else ""
@@ -48,7 +48,7 @@ def references_given(owner: str, values: Any) -> list[tuple[str, ...]]:
         return f"{owner}: references of {nth_row(row)}"
 
     found = []
-    for row, value in enumerate(_rows(owner, "references", values)):  # noqa: B007 - `where` reads it
+    for row, value in enumerate(rows_given(owner, "references", values)):  # noqa: B007 - `where` reads it
         found.append(references_of(value, where))
     return found
 
@@ -117,7 +117,12 @@ def texts_of(row: Mapping[str, Any], column: str, place: Callable[[], str], path
     return references_of(value, where)
 
 
-def _rows(owner: str, column: str, values: Any) -> list[Any]:
+def rows_given(owner: str, column: str, values: Any) -> list[Any]:
+    """Return the rows of any column: a list, a tuple, an array, a Series, a column of `datasets`.
+
+    Raises:
+        DataError: it is one text, a mapping or a set, or has no length.
+    """
     if isinstance(values, str | bytes):  # its characters would be the rows
         raise DataError(f"{owner}: {column} must be a list with one entry per row, got one text; write [text]")
     if isinstance(values, Mapping | Set) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):

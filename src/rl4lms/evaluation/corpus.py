@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
-from rl4lms.data.files import read_rows
-from rl4lms.data.given import texts_of
-from rl4lms.errors import DataError
+from rl4lms.metrics.corpus import corpus_of_file, documents
 from rl4lms.rewards import nested
 from rl4lms.types import Task
 
@@ -42,19 +39,9 @@ def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
     Raises:
         DataError: there are no references, or the file cannot be read.
     """
+    if task is None or name not in ("train", "validation", "test"):
+        return corpus_of_file(name)
     of_prompt: dict[str, list[str]] = {}
-    if task is not None and name in ("train", "validation", "test"):
-        for sample in task.samples(name):  # type: ignore[arg-type]
-            of_prompt.setdefault(sample.prompt, []).extend(sample.references)
-    else:
-        for place, row in read_rows(name):
-            of_prompt.setdefault(str(row.get("prompt") or place), []).extend(
-                texts_of(row, "references", functools.partial(str, place), name)
-            )
-    documents = [tuple(dict.fromkeys(texts)) for texts in of_prompt.values() if texts]
-    if not documents:
-        raise DataError(
-            f"the corpus {name!r} has no references to take document frequencies from; name another split, or a file "
-            f"of data"
-        )
-    return documents
+    for sample in task.samples(name):  # type: ignore[arg-type]
+        of_prompt.setdefault(sample.prompt, []).extend(sample.references)
+    return documents(name, of_prompt.values())

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rl4lms.data.files import read_rows
-from rl4lms.data.given import texts_of
-from rl4lms.errors import ConfigError, DataError
-from rl4lms.evaluation.corpus import corpus as read_corpus
+from rl4lms.errors import ConfigError, DataError, UnknownNameError
+from rl4lms.evaluation.text_files import Columns, Texts, is_local, read_texts, refuse_columns_of_nothing
 from rl4lms.metrics import build_all, compute
-from rl4lms.plugins import registry
+from rl4lms.metrics.corpus import corpus_of_file
+from rl4lms.plugins import files, registry
 from rl4lms.plugins.building import as_component
 from rl4lms.plugins.calling import parameters_of
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.options import option_names, options_model
-from rl4lms.rewards import nested
 from rl4lms.types import Metric, MetricResult
+
+#: What names a metric: a name, or a name with options.
+Named = Component | str | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +37,46 @@ class Scored:
     absent: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Metrics that were built and given their corpus.
+
+    Attributes:
+        metrics: with their names.
+        absent: those that could not be built, with what to do about it.
+    """
+
+    metrics: list[tuple[str, Metric]]
+    absent: dict[str, str]
+
+
 def score_file(
     path: str,
-    metrics: Iterable[Component | str | Mapping[str, Any]],
+    metrics: Iterable[Named],
     *,
     corpus: str | None = None,
     completion_column: str = "completion",
-    references_column: str = "references",
+    references_column: str | Sequence[str] = "references",
     prompt_column: str = "prompt",
     text_column: str = "text",
+    references: Sequence[str] = (),
+    prompts: str | None = None,
     samples: bool = True,
 ) -> Scored:
     """Compute metrics of the completions in a file.
 
     Args:
-        path: JSONL, JSON, CSV or Parquet with a row per completion, or a Hub id. Other columns go to metrics by name;
-            `full_prompt` is the prompt before it was cut, as in the predictions of this library.
+        path: JSONL, JSON, CSV or Parquet with a row per completion, plain text with one per line, or a Hub id. Other
+            columns go to metrics by name; `full_prompt` is the prompt before it was cut, as in the predictions of this
+            library.
         metrics: names, or names with options.
         corpus: a file of data whose references give document frequencies to the metrics that need them and name a split
             of a task.
-        completion_column, references_column, prompt_column: names of columns; prompts and references may be missing
-            where no metric needs them.
+        completion_column, references_column, prompt_column: names of columns, of references also several; prompts and
+            references may be missing where no metric needs them.
         text_column: prompt and completion as one text; `none` says that no column is. Where a row has none, only the
             two strings are known.
+        references, prompts: files of their own, see `rl4lms.evaluation.text_files.read_texts`.
         samples: whether the rows are wanted as well. Where they are not, the name of a column that none of the metrics
             reads is refused.
 
@@ -68,47 +87,105 @@ def score_file(
             or two metrics report the same key.
         UnknownNameError: there is no such metric.
     """
+    components = named_metrics(metrics)
+    names = (references_column,) if isinstance(references_column, str) else tuple(references_column)
+    columns = Columns(completion_column, names, prompt_column, text_column)
+    refuse_columns_of_nothing([path], columns, references, prompts)
+    texts = read_texts(path, columns, references=references, prompts=prompts)
+    ready = make_ready(components, corpus)
+    if not samples:
+        refuse_unread(ready, columns, references, prompts)
+    results = score_texts(texts, ready, columns)
+    return Scored(results, records(texts, results), ready.absent)
+
+
+def named_metrics(metrics: Iterable[Named]) -> list[Component]:
+    """Read which metrics are meant, without importing one.
+
+    Raises:
+        ConfigError: one is no name, or named twice.
+        UnknownNameError: there is no such metric.
+    """
     components = [as_component(metric, "metric") for metric in metrics]
+    for component in components:
+        if component.name not in registry.metrics and not files.is_path(component.name):
+            raise UnknownNameError("metric", component.name, registry.metrics.names())
     _refuse_twice(components)
+    return components
+
+
+def make_ready(components: Iterable[Component], corpus: str | None) -> Ready:
+    """Build metrics and give them their corpus.
+
+    Raises:
+        ConfigError: an option is wrong, or a corpus is missing, or named for metrics that take none.
+        DataError: the corpus cannot be read.
+    """
+    if corpus is not None and is_local(corpus) and not Path(corpus).exists():
+        corpus_of_file(corpus)  # says what is wrong with it before any metric is built
     built, absent = build_all(components)
-    fitted = [_fit(name, ready, corpus) for name, ready in built]
+    fitted = [_fit(name, metric, corpus) for name, metric in built]
     if corpus is not None and not any(fitted) and not absent:  # an absent metric may be what it is for
         raise ConfigError(f"--corpus {corpus}: none of these metrics takes statistics from it; leave it out")
-    raw = list(read_rows(path))
-    named = {"references": references_column, "prompt": prompt_column, "text": text_column}
-    for usual, column in named.items():
-        if column != usual and (usual, column) != ("text", "none") and not any(column in row for _, row in raw):
-            there = ", ".join(map(str, raw[0][1])) if raw else "none"
-            raise DataError(f"{path}: no row has the column {column!r} ({usual}_column); there are: {there}")
-        if column != usual and not samples and not absent and not any(_reads(usual, *ready) for ready in built):
-            raise ConfigError(f"{usual}_column {column!r}: none of these metrics reads it; leave it out")
-    rows = [_row(path, place, row, completion_column, references_column, prompt_column) for place, row in raw]
-    if not rows:
-        raise DataError(f"{path}: there are no rows")
-    texts = None
-    if text_column != completion_column:
-        for place, row in raw:
-            if not isinstance(row.get(text_column), str | None):
-                raise DataError(f"{place}: {text_column!r} must be a text, got {type(row[text_column]).__name__}")
-        texts = _whole_texts(path, text_column, [row.get(text_column) for _, row in raw], rows)
-    names = sorted({name for row in rows for name in row["columns"]})
-    given = ("prompts", "full_prompts", "completions", "references")
-    batch: dict[str, Any] = {"texts": texts, **{name: [row[name] for row in rows] for name in given}}
-    columns = {name: [row["columns"].get(name) for row in rows] for name in names}
+    return Ready(built, absent)
+
+
+def refuse_unread(ready: Ready, columns: Columns, references: Sequence[str], prompts: str | None) -> None:
+    """Refuse the names of columns and files that none of the metrics reads.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    usual = Columns()
+    named = {
+        f"{what}_column {getattr(columns, what)!r}": what
+        for what in ("references", "prompt", "text")
+        if getattr(columns, what) != getattr(usual, what) and (what, columns.text) != ("text", "none")
+    }
+    named |= {f"references {file!r}": "references" for file in references}
+    named |= {} if prompts is None else {f"prompts {prompts!r}": "prompt"}
+    for what, kind in named.items():
+        if not ready.absent and not any(_reads(kind, *metric) for metric in ready.metrics):
+            raise ConfigError(f"{what}: none of these metrics reads it; leave it out")
+
+
+def score_texts(texts: Texts, ready: Ready, columns: Columns) -> dict[str, MetricResult]:
+    """Call metrics on the texts of a file; return results by key.
+
+    Raises:
+        DataError: a metric needs references or prompts, and no row has any; also what a metric raises.
+        ConfigError: two metrics report the same key.
+    """
     results: dict[str, MetricResult] = {}
-    for metric_name, ready in built:
-        if getattr(ready, "needs_references", False) and not any(batch["references"]):
+    for name, metric in ready.metrics:
+        if getattr(metric, "needs_references", False) and not any(texts.references):
+            which = " or ".join(map(repr, columns.references))
             raise DataError(
-                f"{path}: no row has a reference in the column {references_column!r}, and {metric_name} compares with "
+                f"{texts.path}: no row has a reference in the column {which}, and {name} compares with "
                 f"references; fill it in, or name another column as references_column"
             )
-        for result in compute(ready, **batch, columns=columns):
+        if getattr(metric, "needs_prompts", False) and not texts.has_prompts:
+            raise DataError(
+                f"{texts.path}: no row has a prompt (source) in the column {columns.prompt!r}, and {name} compares "
+                f"with it; fill it in, or name another column as prompt_column"
+            )
+        for result in compute(metric, **texts.batch()):
             if result.key in results:
                 raise ConfigError(
-                    f"the metric {metric_name!r} reports {result.key!r}, as another does; score them in two calls"
+                    f"the metric {name!r} reports {result.key!r}, as another does; score them in two calls"
                 )
             results[result.key] = result
-    return Scored(results, _records(rows, results), absent)
+    return results
+
+
+def records(texts: Texts, results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
+    """Return the rows of a file with their values, None where a row has none."""
+    per_row = {key: result.values for key, result in results.items() if result.values is not None}
+    return [
+        {"prompt": texts.prompts[i], "completion": texts.completions[i], "references": list(texts.references[i])}
+        | {key: values[i] if values[i] == values[i] else None for key, values in per_row.items()}
+        for i in range(len(texts))
+    ]
 
 
 def _reads(column: str, owner: str, metric: Metric) -> bool:
@@ -136,70 +213,16 @@ def _refuse_twice(components: Sequence[Component]) -> None:
         seen.add((name, key))
 
 
-def _fit(owner: str, metric: Metric, file: str | None) -> bool:
+def _fit(owner: str, metric: Any, file: str | None) -> bool:
     """Give a metric the corpus it names; return whether that is `file`."""
-    used = False
-    for part in nested(metric):
-        name = getattr(part, "corpus", None)
-        if name is None:
-            continue
-        if name in ("train", "validation", "test"):
-            if file is None:
-                raise ConfigError(
-                    f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus "
-                    f"FILE"
-                )
-            name, used = file, True
-        part.fit(read_corpus(None, name), name)
+    name, used = getattr(metric, "corpus", None), False
+    if name is None:
+        return False
+    if name in ("train", "validation", "test"):
+        if file is None:
+            raise ConfigError(
+                f"{owner} takes document frequencies from a fixed corpus: name a file of references with --corpus FILE"
+            )
+        name, used = file, True
+    metric.fit(corpus_of_file(name), name)
     return used
-
-
-def _row(
-    path: str, place: str, row: Mapping[str, Any], completion: str, references: str, prompt: str
-) -> dict[str, Any]:
-    if not isinstance(row.get(completion), str):
-        found = "no column" if completion not in row else f"{type(row[completion]).__name__} in the column"
-        raise DataError(
-            f"{place}: {found} {completion!r}, where the text to score should be; there are: {', '.join(map(str, row))}"
-        )
-    # a column that is called like what metrics are given, while another one was named for it, is not meant
-    own = {completion, references, prompt, "prompts", "completions", "references"}
-    for name in (prompt, "full_prompt"):
-        if not isinstance(row.get(name), str | None):
-            raise DataError(f"{place}: {name!r} must be a text, got {type(row[name]).__name__}")
-    seen = row.get(prompt) or ""
-    return {
-        "prompts": seen,
-        "full_prompts": row.get("full_prompt") or seen,
-        "completions": row[completion],
-        "references": texts_of(row, references, lambda: place, path),
-        "columns": {name: value for name, value in row.items() if name not in own},
-    }
-
-
-def _whole_texts(path: str, column: str, texts: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return prompt and completion of each row as one text; None where the file does not have them all.
-
-    Raises:
-        DataError: the column is something else.
-    """
-    if not all(isinstance(text, str) for text in texts):
-        return None
-    completions = [row["completions"].strip() for row in rows]
-    if any(completions) and not any(
-        t.endswith(c) for t, c in zip(map(str.strip, texts), completions, strict=True) if c
-    ):
-        raise DataError(
-            f"{path}: the column {column!r} should have prompt and completion as one text, and none of its texts ends "
-            f"with the completion; name another with --text-column"
-        )
-    return list(texts)
-
-
-def _records(rows: Sequence[Mapping[str, Any]], results: Mapping[str, MetricResult]) -> list[dict[str, Any]]:
-    per_row = {key: result.values for key, result in results.items() if result.values is not None}
-    return [
-        {"prompt": row["prompts"], "completion": row["completions"], "references": list(row["references"])}
-        | {key: values[i] if values[i] == values[i] else None for key, values in per_row.items()}
-        for i, row in enumerate(rows)
-    ]

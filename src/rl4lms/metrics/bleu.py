@@ -10,13 +10,13 @@ from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
+from rl4lms.metrics.sums import corpus_value
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
-from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
 
 Smoothing = Literal["none", "floor", "add-k", "exp"]
@@ -86,33 +86,9 @@ class Bleu:
             for completion, texts in zip(completions, references, strict=True)
         ]
         max_n = self._options[0]
-        totals, samples = np.sum(rows, axis=0), resampled_sums(rows)
-        corpus = {
-            f"bleu-{n}": corpus_value(_corpus_bleu(totals, n), _corpus_bleu(samples, n), len(rows))
-            for n in range(1, max_n + 1)
-        }
+        corpus = {f"bleu-{n}": corpus_value(rows, partial(_corpus_bleu, n=n)) for n in range(1, max_n + 1)}
         sentences = list(zip(*(_sentence_bleus(row, self._smoothing) for row in rows), strict=True))
         return corpus | {f"sentence_bleu-{n}": list(values) for n, values in enumerate(sentences, 1)}
-
-
-def resampled_sums(rows: ArrayLike, resamples: int = 200, seed: int = 0) -> NDArray[np.float64]:
-    """Column sums of as many rows drawn with replacement, `resamples` times: the bootstrap of additive statistics.
-
-    Args:
-        rows: (B, S) statistics of each text.
-
-    Returns:
-        (resamples, S).
-    """
-    statistics = np.asarray(rows, dtype=np.float64)
-    n = len(statistics)
-    how_often = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    return how_often.astype(np.float64) @ statistics
-
-
-def corpus_value(value: Any, samples: Any, n: int) -> CorpusValue:
-    """Return a number of a corpus of n texts, with its error by bootstrap samples; none is known for a single text."""
-    return CorpusValue(float(value), bootstrap_stderr(samples, n))
 
 
 def _statistics(completion: str, texts: tuple[str, ...], max_n: int, tokenize: str, lowercase: bool) -> list[int]:

@@ -207,7 +207,7 @@ def _result(owner: str, metric: Metric, key: Any, value: Any, n: int, rows: Sequ
     if isinstance(value, CorpusValue):
         about = len(rows) if value.n is None else value.n
         stderr = None if value.stderr is None else _finite(owner, f"the error of {key}", value.stderr)
-        return MetricResult(key, _finite(owner, key, value.value), stderr, about, None, **said)
+        return MetricResult(key, _finite(owner, key, value.value), stderr, about, None, **said, sums=value.sums)
     if _is_number(value):
         return MetricResult(key, _finite(owner, key, value), None, len(rows), None, **said)
     if not isinstance(value, Sequence) or isinstance(value, str):

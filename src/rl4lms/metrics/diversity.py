@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import string
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -24,7 +22,7 @@ from scipy import sparse
 
 from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.support import signature
-from rl4lms.metrics.words import Tokenizer, Watch, characters, unicode_words
+from rl4lms.metrics.words import Tokenizer, Watch, characters, is_punctuation, unicode_words
 from rl4lms.plugins.options import Option
 from rl4lms.stats import bootstrap_stderr
 from rl4lms.types import CorpusValue
@@ -93,7 +91,7 @@ class Diversity:
         values: dict[str, CorpusValue] = {}
         variants = {"": texts}
         if self._detail == "all":
-            variants[_NOPUNCT] = [[word for word in words if not _is_punctuation(word)] for words in texts]
+            variants[_NOPUNCT] = [[word for word in words if not is_punctuation(word)] for words in texts]
         for suffix, variant in variants.items():
             found = dict(_ngram_values(variant, weights))
             found |= _msttr(variant, order, self._window)
@@ -228,7 +226,3 @@ _TOKENIZERS: dict[str, Tokenizer] = {
     "unicode": unicode_words,
     "characters": characters,
 }
-
-
-def _is_punctuation(word: str) -> bool:
-    return len(word) == 1 and (word in string.punctuation or unicodedata.category(word).startswith("P"))

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from rl4lms.errors import DataError
-from rl4lms.metrics.bleu import corpus_value, resampled_sums
 from rl4lms.metrics.runner import AllowPickle, BatchSize, Device
+from rl4lms.metrics.sums import corpus_value, ratio
 from rl4lms.metrics.support import signature
 from rl4lms.plugins.options import Option
 from rl4lms.types import CorpusValue, NllOfTexts
@@ -102,7 +102,5 @@ def _perplexity(nats: Sequence[float], counts: Sequence[int], n: int) -> CorpusV
     """Of texts with these nats and numbers of tokens, from n rows; samples of the bootstrap without any token are left
     out.
     """
-    sums = resampled_sums(list(zip(nats, counts, strict=True)))
-    sums = sums[sums[:, 1] > 0]
-    value = corpus_value(math.exp(math.fsum(nats) / sum(counts)), np.exp(sums[:, 0] / sums[:, 1]), len(nats))
-    return replace(value, n=n)
+    value = corpus_value(list(zip(nats, counts, strict=True)), lambda sums: np.exp(ratio(sums)), n)
+    return replace(value, value=math.exp(math.fsum(nats) / sum(counts)))

@@ -1,8 +1,9 @@
 """ROUGE-1, -2, -L and -Lsum with several references.
 
 The definitions are those of the `rouge-score` package (itself after ROUGE-1.5.5; Lin, 2004): the text is lower-cased,
-everything but letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1; of
-several references the best counts (or their mean), for each kind of ROUGE on its own. ROUGE-Lsum takes lines as
+everything but letters a-z and digits separates words, words longer than three letters are stemmed. Values are F1, and
+precision and recall where asked for; of several references the one with the best F1 counts (or their mean), for each
+kind of ROUGE on its own. ROUGE-Lsum takes lines as
 sentences, so that it is ROUGE-L where no text has several lines; `sentences: rules` finds sentences in them. A text
 without any such word scores 0, also against a reference without one: any text in another script than the Latin one,
 for which `tokenizer` has others. Both are told by a warning.
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache, reduce
 from itertools import chain
-from operator import or_
+from operator import itemgetter, or_
 from typing import Annotated, Any, Literal, NamedTuple
 
 from nltk.stem.porter import PorterStemmer
@@ -52,6 +53,13 @@ Sentences = Annotated[
 ]
 
 
+Measure = Literal["f", "precision", "recall"]
+#: F1, precision, recall of a text and a reference.
+Score = tuple[float, float, float]
+_NOTHING: Score = (0.0, 0.0, 0.0)
+_SUFFIXES: dict[str, str] = {"f": "", "precision": "_precision", "recall": "_recall"}
+
+
 class _Rouge:
     """What the two have in common."""
 
@@ -78,7 +86,11 @@ class _Rouge:
 
 
 class Rouge(_Rouge):
-    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`."""
+    """F1 in [0, 1] under the keys `rouge1`, `rouge2`, `rougeL` and `rougeLsum`; precision and recall, where `report`
+    names them, under `rouge1_precision`, `rouge1_recall` and so on.
+
+    Precision and recall are those of the reference whose F1 is best, as in rouge-score, or the mean over references.
+    """
 
     name = "rouge"
 
@@ -88,8 +100,15 @@ class Rouge(_Rouge):
         multi_reference: References = "max",
         tokenizer: WordsOf = "latin",
         sentences: Sentences = "lines",
+        report: Annotated[
+            list[Measure],
+            Option(
+                "f (F1), precision (of the text's words) and recall (of the reference's), any of them", min_length=1
+            ),
+        ] = ["f"],  # noqa: B006 - never changed
     ) -> None:
         super().__init__(stemmer, multi_reference, tokenizer, sentences, lsum=sentences)
+        self._report = [place for place, measure in enumerate(_SUFFIXES) if measure in report]
         self._told = sentences != "lines"
 
     def __call__(
@@ -110,8 +129,13 @@ class Rouge(_Rouge):
                 reference = prepared_reference(text, self._words)
                 one, two, longest = _scores(reference, candidate)
                 scored.append((one, two, longest, _lsum(reference, candidate, longest)))
-            rows.append(map(self._over_references, zip(*scored, strict=True)))
-        return dict(zip(KEYS, (list(values) for values in zip(*rows, strict=True)), strict=True))
+            rows.append([self._over_references(kind) for kind in zip(*scored, strict=True)])
+        suffixes = list(_SUFFIXES.values())
+        return {
+            key + suffixes[measure]: [row[kind][measure] for row in rows]
+            for measure in self._report
+            for kind, key in enumerate(KEYS)
+        }
 
     def _tell_of_lines(self, completions: Sequence[str], references: Sequence[tuple[str, ...]]) -> None:
         """Say once that ROUGE-Lsum is ROUGE-L: no text has several lines, and a reference has several sentences."""
@@ -151,7 +175,7 @@ class RougeCombined(_Rouge):
         for completion, texts in zip(completions, references, strict=True):
             candidate = prepared(completion, self._words)
             scored = [_scores(prepared_reference(text, self._words), candidate) for text in texts]
-            values.append(sum(map(self._over_references, zip(*scored, strict=True))) / 3)
+            values.append(sum(self._over_references(kind)[0] for kind in zip(*scored, strict=True)) / 3)
         return {"rouge_combined": values}
 
 
@@ -305,38 +329,43 @@ def _lcs_positions(target: list[str], places: dict[str, int], candidate: list[st
     return found
 
 
-def _scores(reference: Prepared, candidate: Prepared) -> tuple[float, float, float]:
+def _scores(reference: Prepared, candidate: Prepared) -> tuple[Score, Score, Score]:
     """ROUGE-1, -2, -L."""
     size, own_size = len(reference.words), len(candidate.words)
     return (
-        _f1(_common(reference.unigrams, candidate.unigrams), size, own_size),
-        _f1(_common(reference.bigrams, candidate.bigrams), size - 1, own_size - 1),
-        _f1(lcs_length(size, reference.places, candidate.words), size, own_size),
+        _score(_common(reference.unigrams, candidate.unigrams), size, own_size),
+        _score(_common(reference.bigrams, candidate.bigrams), size - 1, own_size - 1),
+        _score(lcs_length(size, reference.places, candidate.words), size, own_size),
     )
 
 
-def _lsum(reference: Prepared, candidate: Prepared, rouge_l: float) -> float:
+def _lsum(reference: Prepared, candidate: Prepared, rouge_l: Score) -> Score:
     if len(reference.lines) == len(candidate.lines) == 1:
         return rouge_l  # see `union_hits`
-    return _f1(union_hits(reference, candidate), len(reference.words), len(candidate.words))
+    return _score(union_hits(reference, candidate), len(reference.words), len(candidate.words))
 
 
 def _common(counts: Counter[Any], other: Counter[Any]) -> int:
     return sum([min(count, counts[gram]) for gram, count in other.items() if gram in counts])
 
 
-def _f1(hits: int, target_size: int, candidate_size: int) -> float:
+def _score(hits: int, target_size: int, candidate_size: int) -> Score:
     if not hits:
-        return 0.0
+        return _NOTHING
     precision, recall = hits / candidate_size, hits / target_size
-    return 2 * precision * recall / (precision + recall)
+    return 2 * precision * recall / (precision + recall), precision, recall
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _best(scores: Sequence[Score]) -> Score:
+    return max(scores, key=itemgetter(0))
 
 
-_OVER_REFERENCES: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "mean": _mean}
+def _mean(scores: Sequence[Score]) -> Score:
+    f, precision, recall = (sum(values) / len(scores) for values in zip(*scores, strict=True))
+    return f, precision, recall
+
+
+_OVER_REFERENCES: dict[str, Callable[[Sequence[Score]], Score]] = {"max": _best, "mean": _mean}
 
 
 @lru_cache(maxsize=1 << 16)

@@ -16,14 +16,19 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.bleu import BLEU, _get_tokenizer
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
 
-from rl4lms.metrics.bleu import Smoothing, corpus_value, resampled_sums
+from rl4lms.errors import MissingPartError
+from rl4lms.metrics.bleu import Smoothing
+from rl4lms.metrics.sums import corpus_value
 from rl4lms.metrics.support import check_references
 from rl4lms.metrics.ter import Reference, count_edits
 from rl4lms.metrics.words import SPACES, Watch
@@ -34,6 +39,11 @@ Options = tuple[tuple[str, Any], ...]
 
 
 IgnoreCase = Annotated[bool, Option("ignore case")]
+
+
+SacreTokenizer = Literal[
+    "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "spm", "spBLEU-1K", "none"
+]
 
 
 class _Adapter:
@@ -77,9 +87,8 @@ class _Adapter:
         rows = self._statistics(completions, references)
         counts = {len(texts) for texts in references}
         self.signature = self._signatures(counts.pop() if len(counts) == 1 else -1)
-        samples = [self._score(scorer, sums) for sums in resampled_sums(rows)] if len(rows) > 1 else []
         return {
-            self._key: corpus_value(self._score(scorer, np.sum(rows, axis=0)), samples, len(rows)),
+            self._key: corpus_value(rows, lambda sums: np.array([self._score(scorer, row) for row in sums])),
             self.reward_key: [self._score(single, row) for row in rows],
         }
 
@@ -121,19 +130,24 @@ class SacreBleu(_Adapter):
     sacrebleu advises.
 
     0 for a text that shares no word with its references. As a reward: divided by 100.
+
+    `ja-mecab` and `ko-mecab` need the extras of sacrebleu (`pip install "sacrebleu[ja]"`, `"sacrebleu[ko]"`);
+    `flores101` (also called `spm`), `flores200` and `spBLEU-1K` need the package sentencepiece, and a model that
+    sacrebleu downloads once into its folder (~/.sacrebleu, or what SACREBLEU names). Without them the metric is absent.
     """
 
-    _remedy = "set tokenize: zh (Chinese) or char, or use chrf"
+    _remedy = "set tokenize: zh (Chinese), ja-mecab (Japanese) or char, or use chrf"
 
     def __init__(
         self,
         tokenize: Annotated[
-            Literal["13a", "intl", "zh", "char", "none"],
+            SacreTokenizer,
             Option("13a: Western languages; intl: Unicode punctuation; none: tokenised text"),
         ] = "13a",
         lowercase: IgnoreCase = False,
         smoothing: Annotated[Smoothing, Option("exp, floor (0.1), add-k (1) or none")] = "exp",
     ) -> None:
+        require_tokenizer(tokenize)
         # force: no warning about tokenised text, which is what many models write
         options = {"tokenize": tokenize, "lowercase": lowercase, "smooth_method": smoothing, "force": True}
         super().__init__("sacrebleu", True, BLEU, options, effective_order=True)
@@ -156,9 +170,10 @@ class Chrf(_Adapter):
             bool,
             Option("add a little to precision and recall, as chrF++.py and GEM do; else skip empty orders"),
         ] = False,
+        whitespace: Annotated[bool, Option("white space counts as a character")] = False,
     ) -> None:
         options = {"char_order": char_order, "word_order": word_order, "beta": beta, "lowercase": lowercase}
-        options["eps_smoothing"] = eps_smoothing
+        options |= {"eps_smoothing": eps_smoothing, "whitespace": whitespace}
         super().__init__("chrf" + "+" * word_order, True, CHRF, options)
 
     def _words(self, text: str) -> list[str]:
@@ -214,6 +229,39 @@ class Ter(_Adapter):
     def as_reward(self, key: str, value: float) -> float:
         """1 for no edits."""
         return 1 - value / 100
+
+
+def require_tokenizer(name: str) -> None:
+    """Try a tokenizer of sacrebleu that needs more than the package.
+
+    Raises:
+        MissingPartError: what it needs is not there.
+    """
+    extra = {"ja-mecab": "ja", "ko-mecab": "ko"}.get(name)
+    if extra is None and name not in _SENTENCEPIECE:
+        return
+    try:
+        _get_tokenizer(name)()
+    except (ImportError, RuntimeError, OSError, SystemExit) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if extra is not None:
+            raise MissingPartError(
+                f"the dictionary or program of sacrebleu's tokenizer {name!r}", f'run: pip install "sacrebleu[{extra}]"'
+            ) from error
+        if isinstance(error, ImportError):
+            raise MissingPartError(
+                f"the package sentencepiece, which sacrebleu's tokenizer {name!r} needs,",
+                "run: pip install sentencepiece",
+            ) from error
+        model = SPM_MODELS[SPM_MODELS[name]["signature"]]["url"]
+        place = Path(SACREBLEU_DIR) / "models" / model.rpartition("/")[2]
+        raise MissingPartError(
+            f"the model of sacrebleu's tokenizer {name!r}",
+            f"it could not be downloaded or read ({reason}); put {model} there yourself, as {place}",
+        ) from error
+
+
+_SENTENCEPIECE = ("flores101", "flores200", "spm", "spBLEU-1K")
 
 
 @lru_cache(maxsize=32)

@@ -8,6 +8,7 @@ Japanese or Thai for one word, so that one other character makes a 1 a 0.
 from __future__ import annotations
 
 import logging
+import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -37,6 +38,11 @@ def unicode_words(text: str) -> list[str]:
 def characters(text: str) -> list[str]:
     """Return the lower-cased letters, marks and digits of a text one by one."""
     return list("".join(text.lower().translate(_SPLIT).split()))
+
+
+def is_punctuation(word: str) -> bool:
+    """Return whether a word is a single punctuation mark, of any script."""
+    return len(word) == 1 and (word in string.punctuation or unicodedata.category(word).startswith("P"))
 
 
 class _Split(dict[int, str]):

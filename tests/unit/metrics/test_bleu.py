@@ -6,7 +6,9 @@ import statistics
 import pytest
 
 from rl4lms.errors import DataError
-from rl4lms.metrics.bleu import Bleu, corpus_value, resampled_sums
+from rl4lms.metrics.bleu import Bleu
+from rl4lms.metrics.sums import corpus_value, ratio, resampled_sums
+from rl4lms.stats import bootstrap_stderr
 
 
 def sentence(completion: str, *references: str, n: int = 4, **options: object) -> float:
@@ -89,11 +91,12 @@ def test_the_bootstrap_spreads_as_a_mean_does():
     rows = [[float(i % 2), 1.0] for i in range(400)]
     samples = resampled_sums(rows, resamples=2000)
     assert samples[:, 1].tolist() == [400.0] * 2000
-    error = corpus_value(0.5, samples[:, 0] / samples[:, 1], len(rows)).stderr
-    assert error == pytest.approx(0.5 / math.sqrt(400), rel=0.1)
+    assert corpus_value(rows, ratio).value == 0.5
+    error = corpus_value(rows, ratio).stderr
+    assert error == pytest.approx(0.5 / math.sqrt(400), rel=0.15)  # 200 samples
     for values in ([0.0, 1.0, 5.0], [0.1, 0.4, 0.5, 0.9, 2.0], [float(i * i) for i in range(10)]):
-        samples = resampled_sums([[value, 1.0] for value in values], resamples=20000)
-        error = corpus_value(0.5, samples[:, 0] / samples[:, 1], len(values)).stderr
+        samples = ratio(resampled_sums([[value, 1.0] for value in values], resamples=20000))
+        error = bootstrap_stderr(samples, len(values))
         assert error == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)), rel=0.02)
     assert (resampled_sums(rows) == resampled_sums(rows)).all()
     assert not (resampled_sums(rows) == resampled_sums(rows, seed=1)).all()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rl4lms.errors import DataError
-from rl4lms.metrics import rouge
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics import build, rouge
 from rl4lms.metrics.rouge import Rouge, RougeCombined
 
 
@@ -96,3 +96,24 @@ def test_empty_texts_score_zero_and_missing_references_are_an_error(metric):
 def test_signature_names_the_options():
     assert Rouge(stemmer=False).signature.startswith("rouge|stemmer:no|refs:max|tok:latin|lsum:lines|version:rl4lms-")
     assert RougeCombined(multi_reference="mean").signature.startswith("rouge_combined|stemmer:yes|refs:mean|")
+
+
+def test_precision_and_recall_are_reported_where_asked_for():
+    values = Rouge(report=["recall", "precision"])(completions=["the cat sat"], references=[("the cat ran away",)])
+    assert values["rouge1_precision"] == pytest.approx([2 / 3])
+    assert values["rouge1_recall"] == pytest.approx([2 / 4])
+    assert values["rouge2_recall"] == pytest.approx([1 / 3])
+    assert "rouge1" not in values
+    assert set(Rouge()(completions=["a"], references=[("a",)])) == {"rouge1", "rouge2", "rougeL", "rougeLsum"}
+
+
+def test_they_are_those_of_the_reference_with_the_best_f1():
+    # a recall of 1 with the first, but a better F1 with the second
+    values = Rouge(report=["f", "precision", "recall"])(["a b c d"], [("a", "a b c e")])
+    assert (values["rouge1"], values["rouge1_precision"], values["rouge1_recall"]) == ([0.75], [0.75], [0.75])
+
+
+@pytest.mark.parametrize("report", [[], ["f1"], "recall"])
+def test_what_cannot_be_reported(report):
+    with pytest.raises(ConfigError, match=r"metric 'rouge', option 'report"):
+        build({"name": "rouge", "report": report})

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 
-from rl4lms.errors import DataError
-from rl4lms.metrics import compute, sacre
+from rl4lms.errors import DataError, MissingPartError
+from rl4lms.metrics import build_all, compute, sacre
 from rl4lms.metrics.sacre import Chrf, SacreBleu, Ter
 
 METRICS = [SacreBleu(), Chrf(), Chrf(word_order=2), Ter()]
@@ -88,3 +91,37 @@ def test_a_corpus_value_has_an_error_and_a_single_text_none():
         key = metric.reward_key.removeprefix("sentence_")
         assert metric(rows, [("a b c d 3",)] * 20)[key].stderr > 0
         assert metric(rows[:1], [("a b c d 3",)])[key].stderr is None
+
+
+@pytest.mark.parametrize(("name", "extra"), [("ja-mecab", "ja"), ("ko-mecab", "ko")])
+def test_a_tokenizer_without_its_extra_is_absent_and_not_zero(name, extra, monkeypatch):
+    module = importlib.import_module(f"sacrebleu.tokenizers.tokenizer_{extra}_mecab")
+    monkeypatch.setattr(module, "MeCab", None)  # what sacrebleu does where the import fails
+    built, absent = build_all([{"name": "sacrebleu", "tokenize": name}])
+    assert built == []
+    assert f'pip install "sacrebleu[{extra}]"' in absent["sacrebleu"]
+
+
+def test_a_sentencepiece_model_that_cannot_be_had_is_absent(monkeypatch, tmp_path):
+    from sacrebleu.tokenizers import tokenizer_spm
+
+    def download(url, place):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(tokenizer_spm, "download_file", download)
+    monkeypatch.setattr(sacre, "SACREBLEU_DIR", str(tmp_path))
+    with pytest.raises(
+        MissingPartError, match=r"model of sacrebleu's tokenizer 'flores200' is missing; .*no route to host.*put https"
+    ):
+        SacreBleu(tokenize="flores200")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "sacrebleu_tokenizer_spm.model").write_bytes(b"broken")
+    with pytest.raises(MissingPartError, match="downloaded or read"):
+        SacreBleu(tokenize="spm")
+
+
+def test_without_sentencepiece_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(MissingPartError, match="pip install sentencepiece"):
+        SacreBleu(tokenize="flores101")

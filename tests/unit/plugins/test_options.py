@@ -178,7 +178,7 @@ def test_a_signature_that_cannot_be_read_is_refused():
 
 
 def test_a_metric_as_a_reward_has_a_key_that_says_which_of_its_values():
-    names = {"stemmer", "multi_reference", "tokenizer", "sentences", "key"}
+    names = {"stemmer", "multi_reference", "tokenizer", "report", "sentences", "key"}
     assert option_names(reward_options_model("rouge")) == names
     key = {f.alias: f for f in reward_options_model("classifier").model_fields.values()}[
         "key"

@@ -1,0 +1,41 @@
+"""Error bars, tests and correlations. Every random draw is seeded, so a reported interval can be computed again.
+
+Fewer than 50 values. A percentile bootstrap resamples the values it has, and of few values that is too narrow: a
+nominal 95 % interval of the mean of 3, 5, 10 normal values covers the mean in 73, 84, 89 % of cases. Below 50 values
+intervals come from Hall's transformation of the t statistic, which corrects it for skewness (`mean_ci`), or, for
+correlations of pairs, from Fisher's z and the bootstrap together (`correlation`); `Estimate.method` says which.
+"""
+
+from __future__ import annotations
+
+from rl4lms.stats.base import BOOTSTRAP, FISHER, SKEWED_T, Estimate, Kind
+from rl4lms.stats.classification import Calibration, calibration, roc_auc
+from rl4lms.stats.correlations import correlation, partial_correlation
+from rl4lms.stats.intervals import bootstrap_ci, bootstrap_stderr, iqm, mean_ci, mean_stderr, stratified_bootstrap_ci
+from rl4lms.stats.ranking import darr_tau, summary_level_correlation, system_level_correlation
+from rl4lms.stats.significance import paired_bootstrap, paired_permutation_test, paired_randomisation_test
+
+__all__ = [
+    "BOOTSTRAP",
+    "FISHER",
+    "SKEWED_T",
+    "Calibration",
+    "Estimate",
+    "Kind",
+    "bootstrap_ci",
+    "bootstrap_stderr",
+    "calibration",
+    "correlation",
+    "darr_tau",
+    "iqm",
+    "mean_ci",
+    "mean_stderr",
+    "paired_bootstrap",
+    "paired_permutation_test",
+    "paired_randomisation_test",
+    "partial_correlation",
+    "roc_auc",
+    "stratified_bootstrap_ci",
+    "summary_level_correlation",
+    "system_level_correlation",
+]
