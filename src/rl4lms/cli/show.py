@@ -1,9 +1,8 @@
-"""`rl4lms show`: one component or recipe in full."""
+"""`rl4lms show`: one component, recipe or setting in full."""
 
 from __future__ import annotations
 
 import inspect
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from rl4lms.plugins.registry import Registry
 
-EPILOG = "Example:  rl4lms show nlpo  ·  rl4lms show imdb  ·  rl4lms show imdb-mini-ppo"
+EPILOG = "Example:  rl4lms show nlpo  ·  rl4lms show imdb-mini-ppo  ·  rl4lms show rollout.top_p"
 
 _SAMPLES = 3
 
@@ -24,17 +23,22 @@ _SAMPLES = 3
 def show(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Of a component or recipe; or path/to/file.py:name."),
+        typer.Argument(
+            metavar="NAME", help="Of a component, a recipe or a setting (model.lora); or path/to/file.py:name."
+        ),
     ],
 ) -> None:
-    """Explain a reward, metric, task, algorithm or recipe: what it is, and its options."""
+    """Explain a reward, metric, task, algorithm, recipe or setting: what it is, and its options."""
     from rl4lms.cli import common
+    from rl4lms.config.reference import setting_names
     from rl4lms.errors import UnknownNameError
     from rl4lms.plugins import registry
     from rl4lms.plugins.files import is_path, load
     from rl4lms.plugins.options import signature_model
 
     out = common.console()
+    if _setting(out, name):
+        return
     if name in recipes.names():
         out.print((recipes.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), markup=False, soft_wrap=True, end="")
         return
@@ -47,12 +51,34 @@ def show(
     kinds = (registry.algorithms, registry.tasks, registry.rewards, registry.metrics)
     found = [kind for kind in kinds if name in kind]
     if not found:
-        known = {known for kind in kinds for known in kind.names()} | set(recipes.names())
+        known = {known for kind in kinds for known in kind.names()} | set(recipes.names()) | setting_names()
         raise UnknownNameError("name", name, known)
     for position, kind in enumerate(found):
         if position:
             out.print()
         _component(out, kind, name)
+
+
+def _setting(out: Console, name: str) -> bool:
+    """Print a block of a recipe, or one key of it; False where there is none of that path."""
+    from rich.text import Text
+
+    from rl4lms.config.reference import blocks, keys
+
+    known = dict(blocks())
+    if name in known and name:
+        out.print(Text.assemble((name, "bold"), "  block of a recipe"))
+        out.print(f"\n{_reflowed(inspect.getdoc(known[name]) or '')}\n", markup=False)
+        _options(out, known[name])
+        return True
+    block, _, key = name.rpartition(".")
+    found = [one for one in keys(known[block]) if one.name == key] if block in known and (block or key) else []
+    if not found or (not block and key in known):
+        return False
+    one = found[0]
+    out.print(Text.assemble((name, "bold"), f"  {one.kind}, by default {one.default}"))
+    out.print(f"\n{one.about}", markup=False)
+    return True
 
 
 def _component(out: Console, kind: Registry, name: str) -> None:
@@ -93,6 +119,8 @@ def _options(out: Console, model: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from rl4lms.config.reference import keys
+
     if not model.model_fields:
         out.print("no options")
         return
@@ -100,11 +128,8 @@ def _options(out: Console, model: Any) -> None:
     for column in ("option", "type", "default"):
         table.add_column(column, no_wrap=column == "option", overflow="fold")
     table.add_column("what", ratio=1)
-    for field_name, field in model.model_fields.items():
-        default = "(required)" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        limits = ", ".join(filter(None, (_limit(part) for part in field.metadata)))
-        about = "; ".join(filter(None, (field.description, limits)))
-        table.add_row(Text(field.alias or field_name), Text(type_name(field.annotation)), Text(default), Text(about))
+    for key in keys(model):
+        table.add_row(*(Text(cell) for cell in key))
     out.print(table)
 
 
@@ -123,39 +148,3 @@ def _task(out: Console, kind: Registry, name: str) -> None:
     for sample in list(task.samples("train"))[:_SAMPLES]:
         reference = f"  →  {sample.references[0]}" if sample.references else ""
         out.print(Text.assemble("  ", (sample.prompt, ""), (reference, "dim")))
-
-
-def type_name(annotation: Any) -> str:
-    """Return a type as people write it: `int`, `float | None`, `left | right`."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Literal:
-        return " | ".join(str(argument) for argument in arguments)
-    if origin is typing.Annotated:
-        return type_name(arguments[0])
-    if arguments and origin in (typing.Union, type(int | str)):
-        return " | ".join(type_name(argument) for argument in arguments)
-    if annotation is type(None):
-        return "null"
-    if arguments:
-        kind = "list" if origin is tuple else getattr(origin, "__name__", origin)  # as YAML has it
-        return f"{kind} of {', '.join(type_name(a) for a in arguments if a is not ...)}"
-    return {"str": "text", "bool": "true | false"}.get(
-        getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = list(value)
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
-
-
-def _limit(part: Any) -> str:
-    for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-        if hasattr(part, attribute):
-            return f"{sign} {getattr(part, attribute)}"
-    return ""

@@ -18,9 +18,13 @@ class DataConfig(Block):
     also names the samples, so none may come twice.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: str | None = Field(None, description="file, folder of `save_to_disk` or Hub id with the prompts to train on")
+    validation: str | None = Field(
+        None, description="the same for evaluations during training; null: rows are held out of `train`"
+    )
+    test: str | None = Field(
+        None, description="the same for evaluations after training; null: rows are held out of `train`"
+    )
     holdout: int | None = Field(
         None,
         ge=0,
@@ -33,10 +37,10 @@ class DataConfig(Block):
         description="held-out rows leave none behind that has the same value in this column. null: none of the same "
         "prompt",
     )
-    prompt_column: str = "prompt"
-    references_column: str = "references"
-    completion_column: str = "completion"
-    shuffle_seed: int = 0
+    prompt_column: str = Field("prompt", description="the column with the text to continue")
+    references_column: str = Field("references", description="the column with gold texts, a text or a list of them")
+    completion_column: str = Field("completion", description="the column with the text that a warm start learns")
+    shuffle_seed: int = Field(0, description="draws which rows are held out")
     limit: int | None = Field(None, ge=1, description="use at most this many rows of each split")
 
     @model_validator(mode="after")
@@ -49,8 +53,8 @@ class DataConfig(Block):
 class PromptConfig(Block):
     """Tokenisation of prompts, and what stays of special tokens when ids become texts."""
 
-    max_tokens: int = Field(256, ge=1)
-    truncation_side: Literal["left", "right"] = "left"
+    max_tokens: int = Field(256, ge=1, description="longer prompts are cut, and counted in `rollout/truncated_prompts`")
+    truncation_side: Literal["left", "right"] = Field("left", description="the side that long prompts lose tokens on")
     add_special_tokens: bool = Field(
         True,
         description="what the tokenizer puts around a text, such as BOS; a prompt that brings it gets no second one",
@@ -60,5 +64,5 @@ class PromptConfig(Block):
         description="texts that rewards, metrics and people read keep special tokens that mean something, such as the "
         "end of a turn; EOS, BOS, padding, unknown tokens and what the tokenizer puts around a text never stay",
     )
-    prefix: str = ""
-    suffix: str = ""
+    prefix: str = Field("", description="put before every prompt")
+    suffix: str = Field("", description="put behind every prompt")

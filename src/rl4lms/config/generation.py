@@ -10,11 +10,16 @@ from rl4lms.plugins.component import Block
 class SamplingConfig(Block):
     """The sampling distribution, in the order it is applied: EOS ban, mask, temperature, top-k, top-p."""
 
-    max_new_tokens: int = Field(48, ge=1)
+    max_new_tokens: int = Field(48, ge=1, description="longest completion; what reaches it is cut")
     min_new_tokens: int = Field(0, ge=0, description="EOS cannot be drawn before this many tokens")
     temperature: float = Field(1.0, ge=0, description="0 decodes greedily (evaluation only)")
     top_k: int = Field(0, ge=0, description="0 keeps every token")
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="keeps the most likely tokens that together have this probability; 1 keeps every token",
+    )
     batch_size: int = Field(128, ge=1, description="rows decoded together; does not change the texts")
 
     @model_validator(mode="after")
@@ -29,7 +34,7 @@ class SamplingConfig(Block):
 class RolloutConfig(SamplingConfig):
     """Sampling during training."""
 
-    completions_per_prompt: int = Field(1, ge=1)
+    completions_per_prompt: int = Field(1, ge=1, description="completions that are sampled of each prompt")
 
     @model_validator(mode="after")
     def _must_sample(self) -> RolloutConfig:
@@ -42,8 +47,10 @@ class EvalGenerationConfig(SamplingConfig):
     """Decoding during evaluation."""
 
     num_beams: int = Field(1, ge=1, description="more than 1 decodes with beam search through HF `generate`")
-    length_penalty: float = 1.0
-    completions_per_prompt: int = Field(1, ge=1)
+    length_penalty: float = Field(1.0, description="of beam search: above 0 favours long texts")
+    completions_per_prompt: int = Field(
+        1, ge=1, description="completions that are sampled of each prompt; errors are over prompts"
+    )
     mask: bool = Field(False, description="also decode inside NLPO's mask, reported as its own rows `masked/...`")
 
     @model_validator(mode="after")

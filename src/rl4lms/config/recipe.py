@@ -18,20 +18,30 @@ from rl4lms.plugins.component import Block, Component
 class Recipe(Block):
     """The root block. Either `task` or `data` says where prompts come from."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(0, ge=0, lt=2**63)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    name: str = Field(
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="of the run: in trackers, in the run folder, in the model card",
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="draws prompts and tokens; the same seed gives the same run")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: CUDA where there is a device, else MPS, else CPU"
+    )
     output_dir: str | None = Field(None, description="run folder; defaults to runs/<name>-seed<seed>")
 
     model: ModelConfig
-    task: Component | None = None
+    task: Component | None = Field(
+        None, description="a registered task or `file.py:Class`, which brings prompts, models and defaults"
+    )
     data: DataConfig | None = None
     prompt: PromptConfig = PromptConfig()
     supervised: SupervisedConfig | None = None
     algorithm: Component | None = Field(
         Component(name="ppo"), description="null: the warm start alone, no RL; needs supervised"
     )
-    reward: Component | None = None
+    reward: Component | None = Field(
+        None, description="a reward or metric by name, `file.py:function`, or a list of them, which is their sum"
+    )
     reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()
     kl: KLConfig = KLConfig()
