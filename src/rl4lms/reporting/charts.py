@@ -54,20 +54,16 @@ class LinePlot:
     faint: Mapping[str, Sequence[Sequence[Point]]] = field(default_factory=dict)
 
 
-def running_mean(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Return the mean of each point and of its neighbours, as many as the window reaches on both sides.
-
-    Args:
-        points: (x, y), in order of x.
-        window: how many points are averaged; fewer at the ends, where the window is cut on both sides alike, so that a
-            line that rises is not bent there.
+def running_mean(values: Sequence[float], width: int) -> list[float]:
+    """Return the mean of each value and at most `width` values on either side, as many on both, so that no curve is
+    shifted.
     """
-    half, n = window // 2, len(points)
-    reach = [min(half, i, n - 1 - i) for i in range(n)]
-    return [
-        (x, sum(y for _, y in points[i - r : i + r + 1]) / (2 * r + 1))
-        for i, ((x, _), r) in enumerate(zip(points, reach, strict=True))
-    ]
+    found = []
+    for place in range(len(values)):
+        reach = min(width, place, len(values) - 1 - place)
+        window = values[place - reach : place + reach + 1]
+        found.append(sum(window) / len(window))
+    return found
 
 
 def line_chart(plot: LinePlot, series: Mapping[str, Sequence[Point]]) -> Chart:
@@ -125,7 +121,7 @@ def line_image(path: Path, plot: LinePlot, series: Mapping[str, Sequence[Point]]
 
 def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str, caption: str = "", zero: bool = False) -> Chart:
     """Return a chart with one value per row, its interval as a bar, and its name above it, where narrow screens have
-    room for it.
+    room for it. It is in the colour of the text: others belong to the series of line charts.
 
     Args:
         title: above the chart.
@@ -137,11 +133,11 @@ def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str, caption: str = ""
 
     def draw(axes: Any) -> None:
         for i, dot in enumerate(dots):
-            y, colour = -float(i), COLOURS[i % len(COLOURS)]
+            y = -float(i)
             ends = [end for end in (dot.low, dot.high) if math.isfinite(end)]
             if len(ends) == 2:
-                axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", marker="|", markersize=8)
-            axes.plot([dot.value], [y], color=colour, marker="o", markersize=7)
+                axes.plot(ends, [y, y], color=_INK, linewidth=2.2, solid_capstyle="butt", marker="|", markersize=8)
+            axes.plot([dot.value], [y], color=_INK, marker="o", markersize=7)
             axes.text(0.005, y + 0.26, dot.name, transform=axes.get_yaxis_transform(), va="bottom", ha="left")
             if zero:  # beside each dot, so that no line runs through the names
                 axes.plot([0, 0], [y - 0.26, y + 0.2], color="#808080", linewidth=1, linestyle=(0, (3, 2)), zorder=1)

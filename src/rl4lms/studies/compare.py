@@ -17,6 +17,8 @@ from rl4lms.studies.systems import System, flat, group, named, read_run, refuse_
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rl4lms.training.result import RunResult
+
 #: Each system against the model that its training began with, where that is known.
 START = "start"
 # Shown last, in this order: what was optimised, how far it went, how long texts are.
@@ -130,7 +132,7 @@ class Comparison:
 
 
 def compare(
-    runs: Iterable[str | Path] | Mapping[str, Any],
+    runs: Iterable[str | Path | RunResult] | Mapping[str, Any],
     *,
     against: str | Mapping[str, str] | None = None,
     metrics: Sequence[str] = (),
@@ -146,8 +148,8 @@ def compare(
     have kept of the models that training ended with.
 
     Args:
-        runs: run folders, or files of `rl4lms evaluate --output`; `label=path`, or a mapping from label to a path or
-            several, gives them names.
+        runs: run folders, results of `rl4lms.train`, or files of `rl4lms evaluate --output`; `label=path`, or a mapping
+            from label to a path or several, gives them names.
         against: the label of the system that the others are compared with, the first one where None; `start` compares
             each with the model that its training began with; a mapping says it for each.
         metrics: keys, the one that matters most first; all but a few where there are none.
@@ -170,7 +172,7 @@ def compare(
 
 
 def report(
-    runs: Iterable[str | Path] | Mapping[str, Any],
+    runs: Iterable[str | Path | RunResult] | Mapping[str, Any],
     *,
     metrics: Sequence[str] = (),
     evaluate: bool = False,
@@ -186,7 +188,7 @@ def report(
 
 
 def _systems(
-    runs: Iterable[str | Path] | Mapping[str, Any],
+    runs: Iterable[str | Path | RunResult] | Mapping[str, Any],
     starts: bool,
     evaluate: bool,
     split: str | None,
@@ -198,9 +200,11 @@ def _systems(
     if not given:
         raise ConfigError("name the folders of the runs to compare")
     if evaluate:
+        from rl4lms.runs.display import without_bars
         from rl4lms.studies.measure import measure
 
-        read = measure([path for _, path in given], split, overrides, keep, starts, progress)
+        with without_bars():
+            read = measure([path for _, path in given], split, overrides, keep, starts, progress)
     elif split is not None or overrides or keep is not None:
         raise ConfigError(
             "split, overrides and keep are for runs that are decoded again: add --evaluate (evaluate=True)"

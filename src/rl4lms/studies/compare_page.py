@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shlex
@@ -24,7 +25,6 @@ from rl4lms.studies.systems import Run, System
 PROMPTS = 8
 # Metrics that fit beside each other; the others get a table with a row each.
 _WIDE = 9
-_WINDOW = 5  # iterations that a curve of one run is averaged over
 #: Title, log key, unit, caption.
 CURVES = (
     ("Training reward", "rollout/score", "score", "What RL optimises, on the completions that it trains on."),
@@ -97,7 +97,7 @@ def _summary(comparison: Comparison) -> list[reporting.Block]:
     if found:
         dots = [reporting.Dot(f"{d.system} − {d.against}", d.mean, *d.interval) for d in found]
         title = f"Differences in {comparison.columns[0].heading}"
-        caption = "Dots are differences prompt by prompt, bars their 95 % intervals."
+        caption = "Dots are differences prompt by prompt, bars their 95% intervals."
         chart = reporting.dot_plot(title, dots, x_label="difference", caption=caption, zero=True)
     else:
         means = {label: row[key] for label, row in comparison.results.items() if key in row}
@@ -106,14 +106,15 @@ def _summary(comparison: Comparison) -> list[reporting.Block]:
             for label, m in means.items()
         ]
         chart = reporting.dot_plot(
-            comparison.columns[0].heading, dots, x_label="mean", caption="Bars are 95 % intervals."
+            comparison.columns[0].heading, dots, x_label="mean", caption="Bars are 95% intervals."
         )
     return [*blocks, reporting.Charts([chart])] if dots else blocks
 
 
 def _headings(columns: Sequence[Column]) -> list[str]:
-    """Return what the metrics are called, arrows on the line of the word before them."""
-    return [column.heading.replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓") for column in columns]
+    """Return what the metrics are called, which may break after `_`, and not at a hyphen or before an arrow."""
+    spaces = {" ↑": "\u00a0↑", " ↓": "\u00a0↓", "_": "_\u200b", "-": "-\u2060"}
+    return [functools.reduce(lambda text, pair: text.replace(*pair), spaces.items(), c.heading) for c in columns]
 
 
 def _results(comparison: Comparison) -> list[reporting.Block]:
@@ -168,9 +169,9 @@ def _differences(comparison: Comparison) -> list[reporting.Block]:
                 row.append("–")
                 continue
             mean, error, interval = signed(difference)
-            row.append(Cell(f"{mean} {error}".rstrip(), interval, strong=difference.is_clear))
+            row.append(Cell(mean, f"{error}\n{interval}".strip(), strong=difference.is_clear))
         rows.append(row)
-    note = "Small: the 95 % interval. Bold: it leaves out 0."
+    note = "Small: the standard error and the 95% interval. Bold: it leaves out 0."
     return [Table(["systems", *_headings(columns[:_WIDE])], rows, note=note)]
 
 
@@ -190,7 +191,8 @@ def learning_curves(systems: Sequence[System]) -> reporting.Charts | None:
 
 def _mean_curve(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     if len(lines) == 1:
-        return reporting.running_mean(lines[0], _WINDOW)
+        steps, values = [step for step, _ in lines[0]], [value for _, value in lines[0]]
+        return list(zip(steps, reporting.running_mean(values, len(values) // 10), strict=True))
     tables = [dict(line) for line in lines]
     steps = sorted(set.intersection(*(set(table) for table in tables)))  # runs that go on are shorter
     return [(step, fmean(table[step] for table in tables)) for step in steps]
@@ -229,7 +231,8 @@ def texts(comparison: Comparison, columns: int = 2) -> Table:
 def _about_runs(systems: Sequence[System]) -> list[Section]:
     runs = [(system.label, run) for system in systems for run in system.runs]
     sections = []
-    if different := settings_table([system for system in systems if system.runs]):
+    trained = [system for system in systems if system.runs and system.evaluations[0].model == "trained"]
+    if different := settings_table(trained):
         sections.append(Section("Settings that differ", [different]))
     if health := _health([(label, run.final.seed, run.history) for label, run in runs if len(run.history) > 1]):
         sections.append(Section("Health of the runs", [health]))
@@ -241,33 +244,29 @@ def _about_runs(systems: Sequence[System]) -> list[Section]:
 
 
 def settings_table(systems: Sequence[System]) -> Table | None:
-    """Return the settings in which systems differ, but for seeds and names; None where there are none."""
-    each = [dict(system.runs[0].settings) for system in systems]
-    # a block that one of them does not have is one setting
-    for block in {key for settings in each for key, value in settings.items() if value is None}:
-        for settings, system in zip(each, systems, strict=True):
-            inside = [key for key in settings if key.startswith(f"{block}.")]
-            if inside:
-                settings |= {block: _block(system.runs[0].final.recipe, block)}
-                for key in inside:
-                    del settings[key]
-    keys = [key for key in dict.fromkeys(k for settings in each for k in settings) if key.split(".")[0] not in _UNTOLD]
-    different = [key for key in keys if len({repr(settings.get(key)) for settings in each}) > 1]
-    if not different:
-        return None
-    rows = [[key, *(_value(settings, key) for settings in each)] for key in different]
-    return Table(["setting", *(system.label for system in systems)], rows, numeric=False)
+    """Return the settings in which systems differ, but for seeds and names; None where there are none.
+
+    A block that is null in some is one row, and what is in it is compared between those that have it.
+    """
+    each = [system.runs[0].settings for system in systems]
+    blocks = {key for settings in each for key, value in settings.items() if value is None}
+    rows: list[list[str | Cell]] = []
+    for key in dict.fromkeys(key for settings in each for key in settings):
+        if key.split(".")[0] in _UNTOLD:
+            continue
+        inside = next((block for block in blocks if key.startswith(f"{block}.")), None)
+        having = [settings for settings in each if inside is None or inside not in settings]
+        values = [_value(settings, key) for settings in having]
+        if len(set(values)) > 1:
+            rows.append([key, *(_value(settings, key) for settings in each)])
+    return Table(["setting", *(system.label for system in systems)], rows, numeric=False) if rows else None
 
 
-def _block(recipe: Mapping[str, Any], name: str) -> Any:
-    value: Any = recipe
-    for part in name.split("."):
-        value = value[part]
-    return value
-
-
-def _value(settings: Mapping[str, object], key: str) -> str:
-    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "–"
+def _value(settings: Mapping[str, Any], key: str) -> str:
+    if key in settings:
+        value = settings[key]
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "given" if any(other.startswith(f"{key}.") for other in settings) else "–"
 
 
 def _health(histories: Sequence[tuple[str, int, History]]) -> Table | None:

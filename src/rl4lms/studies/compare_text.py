@@ -69,7 +69,7 @@ def error_note(comparison: Comparison) -> str:
         said.append("Numbers of the whole set, such as perplexities, have no ± from one run.")
     if comparison.differences:
         said.append(
-            "Differences are taken prompt by prompt; intervals are of 95\u00a0%, each for one difference alone: of "
+            "Differences are taken prompt by prompt; intervals are of 95%, each for one difference alone: of "
             "twenty that are true zeros, one leaves out 0."
         )
     return " ".join(said)
@@ -87,12 +87,12 @@ def sentences(comparison: Comparison) -> list[str]:
         told.append(f"{listed(each)} against {against}")
     unclear = [d.system for d in found if not d.is_clear]
     if len(unclear) == len(found):
-        second = "The runs do not tell: the 95 % interval" + (" of each holds 0." if len(found) > 1 else " holds 0.")
+        second = "The runs do not tell: the 95% interval" + (" of each holds 0." if len(found) > 1 else " holds 0.")
     elif unclear:
-        second = f"For {listed(unclear)} the 95 % interval holds 0: there the runs do not tell."
+        second = f"For {listed(unclear)} the 95% interval holds 0: there the runs do not tell."
     else:
-        second = "The 95 % interval" + (" of each leaves out 0." if len(found) > 1 else " leaves out 0.")
-    return [f"{key}: {'; '.join(told)}.", second.replace("95 %", "95\u00a0%")]
+        second = "The 95% interval" + (" of each leaves out 0." if len(found) > 1 else " leaves out 0.")
+    return [f"{key}: {'; '.join(told)}.", second]
 
 
 def listed(words: Iterable[str]) -> str:
@@ -168,7 +168,7 @@ def _pair_table(comparison: Comparison, system: str, against: str) -> object:
     table.add_column("metric", no_wrap=True, overflow="ellipsis", max_width=24)
     for name in (against, system):
         table.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True, max_width=12)
-    for name in ("difference", "95 % interval"):
+    for name in ("difference", "95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for column in comparison.columns:
         difference = comparison.difference(column.key, system)
@@ -284,7 +284,7 @@ def markdown(comparison: Comparison) -> str:
                             str(d.prompts or ""),
                         ]
                     )
-        head = ["metric", "system", "against", "difference", "95 % interval", "prompts"]
+        head = ["metric", "system", "against", "difference", "95% interval", "prompts"]
         parts.append("## Differences\n\n" + _markdown_table(head, rows))
     parts += [error_note(comparison), *comparison.notes]
     parts.append("## Texts")

@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rl4lms.config import read_recipe
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.runs.evaluations import Evaluation, Which, read_evaluation, write_evaluation
 from rl4lms.runs.history import read_history
-from rl4lms.runs.layout import CONFIG_FILE, is_run
+from rl4lms.runs.layout import is_run
 from rl4lms.runs.outputs import check_folder
+from rl4lms.runs.recipe import read_run
 from rl4lms.studies.systems import Run, flat
 from rl4lms.training.evaluate import evaluate, has_mask
 from rl4lms.types import Split
@@ -57,7 +57,7 @@ def measure(
     for path in paths:
         if not is_run(path):
             raise ConfigError(f"{path}: not the folder of a run, so it cannot be decoded again")
-    recipes = [read_recipe(path / CONFIG_FILE, overrides, unread={"reward", "algorithm"}) for path in paths]
+    recipes = [read_run(path, overrides, unread={"reward", "algorithm"}) for path in paths]
     _refuse_different(paths, recipes, split)
     plan = [(i, *kind) for i, recipe in enumerate(recipes) for kind in _kinds(recipe, starts)]
     names = [path.resolve().name for path in paths]

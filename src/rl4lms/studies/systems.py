@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rl4lms.errors import ConfigError, DataError
 from rl4lms.runs.evaluations import Evaluation, kept_evaluations, read_evaluation
 from rl4lms.runs.history import History, read_history
 from rl4lms.runs.layout import is_run
+from rl4lms.training.result import RunResult
 
 #: Settings in which the runs of one system may differ: whose, where and how it is watched, not what is trained.
 _OF_A_RUN = ("seed", "name", "output_dir", "device", "tracking", "push_to_hub")
@@ -81,27 +82,33 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-def named(targets: Iterable[str | Path] | Mapping[str, Any]) -> list[tuple[str | None, Path]]:
+def named(targets: Any) -> list[tuple[str | None, Path]]:
     """Split what people name into labels, None where they give none, and paths.
 
     Args:
-        targets: paths, `label=path`, or a mapping from label to a path or several.
+        targets: paths, `label=path`, and results of `rl4lms.train`; or a mapping from label to one of them or several.
+
+    Raises:
+        ConfigError: a label or a path is missing.
     """
+    single = str | Path | RunResult
     if isinstance(targets, Mapping):
-        each = {k: [v] if isinstance(v, str | Path) else v for k, v in targets.items()}
-        return [(label, Path(path)) for label, paths in each.items() for path in paths]
-    if isinstance(targets, str | Path):
-        targets = [targets]
-    found: list[tuple[str | None, Path]] = []
-    for target in targets:
-        label, sign, path = str(target).partition("=")
-        if not sign or Path(target).exists():
-            found.append((None, Path(target)))
-        elif not label or not path:
-            raise ConfigError(f"{target}: write LABEL=PATH, or the path alone")
-        else:
-            found.append((label, Path(path)))
-    return found
+        each = {label: [given] if isinstance(given, single) else given for label, given in targets.items()}
+        return [(label, _path(given)) for label, many in each.items() for given in many]
+    return [_split(target) for target in ([targets] if isinstance(targets, single) else targets)]
+
+
+def _split(target: str | Path | RunResult) -> tuple[str | None, Path]:
+    label, sign, path = str(target).partition("=")
+    if not isinstance(target, str) or not sign or Path(target).exists():
+        return None, _path(target)
+    if not label or not path:
+        raise ConfigError(f"{target}: write LABEL=PATH, or the path alone")
+    return label, Path(path)
+
+
+def _path(given: str | Path | RunResult) -> Path:
+    return given.folder if isinstance(given, RunResult) else Path(given)
 
 
 def read_run(path: Path) -> Run:
@@ -182,7 +189,7 @@ def with_starts(systems: Sequence[System]) -> list[System]:
     for system in systems:
         starts = tuple(run.start for run in system.runs if run.start is not None)
         if not starts or len(starts) < len(system.runs):
-            rows.append(system)
+            rows.append(replace(system, start=_untrained(system, systems)))
             continue
         texts = [start.completions() for start in starts]
         same = next((row for row in known if [e.completions() for e in row.evaluations] == texts), None)
@@ -201,6 +208,18 @@ def with_starts(systems: Sequence[System]) -> list[System]:
         added = [replace(only, label="before training")]
     masks = {row.label: row.masked for row in known}
     return [*added, *(replace(row, masked=row.masked or masks[row.label]) for row in rows)]
+
+
+def _untrained(system: System, systems: Sequence[System]) -> str | None:
+    """Return the label of the model that a warm start alone began with: its run evaluates nothing before it."""
+    recipe = system.evaluations[0].recipe
+    if recipe["algorithm"] is not None or system.evaluations[0].model == "start":
+        return None
+    for other in systems:
+        first = other.evaluations[0]
+        if first.model == "start" and first.recipe["supervised"] is None and first.recipe["model"] == recipe["model"]:
+            return other.label
+    return None
 
 
 def decoding(evaluation: Evaluation) -> EvalGenerationConfig:

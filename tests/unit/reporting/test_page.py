@@ -110,7 +110,7 @@ def test_nothing_but_our_own_is_marked_safe():
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Markup":
                 found.append(f"{path.name}: {ast.unparse(node.args[0])[:20]}")
     assert sorted(found) == [
-        'charts.py: f\'<svg width="34" h',
+        'charts.py: f\'<svg width="34" he',
         "charts.py: svg.replace('<svg', ",
         "page.py: source",
     ]
@@ -173,15 +173,17 @@ def test_a_dot_plot_has_names_and_bars_where_the_error_is_known():
     chart = dot_plot("Differences", dots, x_label="difference", zero=True)
     assert {"known", "unknown", "difference"} <= texts_of(chart.svg)
     assert "inf" not in texts_of(chart.svg)
-    assert paths_in(chart.svg, COLOURS[0]) > paths_in(chart.svg, COLOURS[1])
+    alone = [dot_plot("Differences", [dot], x_label="difference").svg for dot in dots]
+    assert paths_in(alone[0], "stroke-width: 2.2") == 1  # the bar
+    assert paths_in(alone[1], "stroke-width: 2.2") == 0
 
 
 def test_a_running_mean_is_cut_on_both_sides_alike():
-    line = [(float(x), 2.0 * x) for x in range(9)]
-    assert running_mean(line, 5) == pytest.approx(line)  # a straight line stays one, to its ends
-    assert running_mean([(0, 0.0), (1, 3.0), (2, 0.0), (3, 0.0)], 3) == [(0, 0.0), (1, 1.0), (2, 1.0), (3, 0.0)]
-    assert running_mean(line, 1) == line
-    assert running_mean([], 5) == []
+    line = [2.0 * x for x in range(9)]
+    assert running_mean(line, 2) == pytest.approx(line)  # a straight line stays one, to its ends
+    assert running_mean([0.0, 3.0, 0.0, 0.0], 1) == [0.0, 1.0, 1.0, 0.0]
+    assert running_mean(line, 0) == line
+    assert running_mean([], 2) == []
 
 
 def test_changed_words_are_marked_and_nothing_is_lost():
