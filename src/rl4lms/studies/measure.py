@@ -83,7 +83,7 @@ def measure(
             found[i, False, False],
             found.get((i, True, False)),
             found.get((i, False, True)),
-            None,
+            found.get((i, True, True)),
             read_history(path),
         )
         for i, path in enumerate(paths)
@@ -110,7 +110,7 @@ def _refuse_different(paths: Sequence[Path], recipes: Sequence[Recipe], split: s
 def _kinds(recipe: Recipe, starts: bool) -> list[tuple[bool, bool]]:
     """Return what is evaluated of a run: (before training, inside its mask)."""
     masked = recipe.decoding.mask and has_mask(recipe)
-    return [(False, False), *([(True, False)] if starts else []), *([(False, True)] if masked else [])]
+    return [(start, inside) for start in (False, True)[: 1 + starts] for inside in (False, True)[: 1 + masked]]
 
 
 def _evaluated(path: Path, recipe: Recipe, split: str | None, file: Path, start: bool, masked: bool) -> Evaluation:

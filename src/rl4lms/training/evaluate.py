@@ -14,6 +14,7 @@ from rl4lms.evaluation.leaks import check_split
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
+from rl4lms.models.policy import Policy
 from rl4lms.models.saving import read_adapter
 from rl4lms.plugins import registry
 from rl4lms.plugins.files import refuse_while_executing
@@ -41,7 +42,7 @@ def evaluate(
         run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its
             RL started from. A reward that cannot be had again is absent from the result, with the reason.
         split: the recipe's evaluation split where None.
-        masked: decode inside the mask that an NLPO run ended with.
+        masked: decode inside the mask that an NLPO run ended with; with `start`, inside the one that it began with.
         start: evaluate the model that the run's training started from, its warm start where RL follows one, instead of
             the trained one.
         display: shows the building of assets.
@@ -67,12 +68,13 @@ def evaluate(
         # the run's model is there all the same, and so are its metrics
         reward, absent = None, {"reward": _left_out(recipe, error), **absent}
     rule: MaskRule | None = None
-    if masked:
-        assert run_folder is not None
-        models, rule = _with_mask(recipe, run_folder)
-    elif start and run_folder is not None:
+    if start and run_folder is not None:
         # without RL the warm start is the training, and what it started from is the recipe's own model
         models = _models(recipe if recipe.algorithm is None else start_of(recipe, run_folder), None)
+        rule = _mask_of(recipe, models.policy) if masked else None  # the masking policy begins as a copy of the policy
+    elif masked:
+        assert run_folder is not None
+        models, rule = _with_mask(recipe, run_folder)
     else:
         models = _models(recipe, run_folder)
     if run_folder is not None:  # otherwise nothing was trained on these rows
@@ -150,5 +152,10 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
     load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
     assert models.mask_policy is not None
     load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
+    return models, _mask_of(recipe, models.mask_policy)
+
+
+def _mask_of(recipe: Recipe, mask_policy: Policy) -> MaskRule:
+    assert recipe.algorithm is not None
     options = recipe.algorithm.options
-    return models, MaskRule(models.mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])
+    return MaskRule(mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])
