@@ -155,6 +155,8 @@ SAID = [
 
 # What only a use with an absent metric has an effect on, and that use, which ends with 3.
 ABSENT = "--allow-absent"
+# Minutes; and of the second, what `compare` has of it is tried by default, which is the same code.
+SLOW = ("reward train", "report nlpo --evaluate")
 
 CASES = [
     (use, option if is_switch else f"{option} {VALUES[f'{verb} {option}']}")
@@ -287,9 +289,7 @@ def copied(place: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("use", "option"),
     [
-        pytest.param(
-            use, option, marks=pytest.mark.slow if use.startswith("reward train") else (), id=f"{use} + {option}"
-        )
+        pytest.param(use, option, marks=pytest.mark.slow if use.startswith(SLOW) else (), id=f"{use} + {option}")
         for use, option in CASES
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.runs.evaluations import Evaluation
+from rl4lms.studies.findings import Column, Difference, Findings
 from rl4lms.studies.paired import Contrast, contrast, contrast_of_sets
 from rl4lms.studies.systems import System, flat, group, named, read_run, refuse_different, with_starts
 
@@ -28,77 +29,8 @@ _ON_DEMAND = ("kl_per_token", "kl_k3_per_token", "kl_behaviour_per_token", "kl_b
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A metric that is shown.
-
-    Attributes:
-        key: its name in evaluations.
-        heading: what tables call it, with an arrow where a direction is better.
-        meaning: a sentence, where there is one.
-        higher_is_better: None where neither direction is better.
-    """
-
-    key: str
-    heading: str
-    meaning: str = ""
-    higher_is_better: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One metric of one system minus that of another.
-
-    Attributes:
-        metric: its key.
-        system, against: labels; the difference is system minus against.
-        mean: the difference.
-        stderr: its standard error; None where the runs say nothing of it.
-        interval: ends of the 95 % interval; infinite where the error is not known.
-        over: what the error covers: `prompts`, `prompts and seeds`, `seeds`, or nothing.
-        prompts: that have a value in every run; 0 for a number of the whole set.
-        seeds: runs of the system and of the other.
-    """
-
-    metric: str
-    system: str
-    against: str
-    mean: float
-    stderr: float | None
-    interval: tuple[float, float]
-    over: str
-    prompts: int
-    seeds: tuple[int, int]
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return not self.interval[0] <= 0 <= self.interval[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Systems on the same prompts.
-
-    Attributes:
-        systems: the rows: models before training first, where there are any.
-        columns: the metrics, the one that matters most first.
-        results: mean and error by label and metric.
-        masked: the same decoded inside NLPO's mask, of the systems that have one.
-        differences: of each system against another, by metric.
-        notes: what a reader has to know of them.
-    """
-
-    systems: tuple[System, ...]
-    columns: tuple[Column, ...]
-    results: Mapping[str, Mapping[str, Contrast]]
-    masked: Mapping[str, Mapping[str, Contrast]]
-    differences: tuple[Difference, ...]
-    notes: tuple[str, ...] = ()
-
-    def difference(self, metric: str, system: str) -> Difference | None:
-        """Return the difference of a system in a metric, if there is one."""
-        found = (d for d in self.differences if (d.metric, d.system) == (metric, system))
-        return next(found, None)
+class Comparison(Findings):
+    """Systems on the same prompts, and how they are shown."""
 
     def to_markdown(self) -> str:
         """Return tables and texts as Markdown."""
@@ -168,7 +100,7 @@ def compare(
             f"{systems[0].label}: that is one system, with {len(systems[0].evaluations)} seeds; name another one, or "
             "compare it with its start: --against start (in Python: against='start')"
         )
-    return comparison(systems, against, metrics)
+    return comparison(systems, against, metrics, notes=_decoded(evaluate))
 
 
 def report(
@@ -184,7 +116,7 @@ def report(
     """Show runs beside the models that their training began with, and what training changed; see `compare`."""
     systems = _systems(runs, True, evaluate, split, overrides, keep, progress)
     known = any(system.start is not None for system in systems)
-    return comparison(systems, START if known else None, metrics)
+    return comparison(systems, START if known else None, metrics, notes=_decoded(evaluate))
 
 
 def _systems(
@@ -222,6 +154,7 @@ def comparison(
     against: str | Mapping[str, str] | None,
     metrics: Sequence[str] = (),
     columns: Sequence[Column] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compute everything that is shown of systems; see `compare`.
 
@@ -229,9 +162,10 @@ def comparison(
         systems: the rows.
         against, metrics: as for `compare`.
         columns: metrics with headings of their own, in place of `metrics`.
+        notes: what else a reader has to know.
     """
     every = [evaluation for system in systems for evaluation in system.evaluations]
-    common, notes = _common(systems, every)
+    common, left_out = _common(systems, every)
     shown = tuple(columns) or tuple(_column(key, every) for key in _chosen(common, metrics, every))
     pairs = _pairs(systems, against)
     by_label = {system.label: system for system in systems}
@@ -246,7 +180,7 @@ def comparison(
     results = {s.label: _means(s.evaluations, shown) for s in systems}
     masked = {s.label: _means(s.masked, shown) for s in systems if s.masked}
     return Comparison(
-        tuple(systems), shown, results, masked, tuple(differences), tuple([*notes, *_unfinished(systems)])
+        tuple(systems), shown, results, masked, tuple(differences), tuple([*notes, *left_out, *_unfinished(systems)])
     )
 
 
@@ -336,6 +270,10 @@ def _means(evaluations: Sequence[Evaluation], columns: Sequence[Column]) -> dict
             mean = replace(mean, stderr=evaluations[0].results[column.key]["stderr"])
         found[column.key] = mean
     return found
+
+
+def _decoded(evaluate: bool) -> list[str]:
+    return ["All of them were decoded again for this comparison."] if evaluate else []
 
 
 def _unfinished(systems: Sequence[System]) -> list[str]:

@@ -17,8 +17,8 @@ from rl4lms.log_keys import describe
 from rl4lms.reporting import Cell, LinePlot, Section, Table
 from rl4lms.runs.history import History
 from rl4lms.runs.layout import CONFIG_FILE
-from rl4lms.studies.compare import Column, Comparison
 from rl4lms.studies.compare_text import about, error_note, number, sentences, signed
+from rl4lms.studies.findings import Column, Findings
 from rl4lms.studies.paired import Contrast
 from rl4lms.studies.systems import Run, System
 
@@ -60,7 +60,7 @@ _HEALTH: tuple[tuple[str, Callable[[Sequence[float]], float], str], ...] = (
 _UNTOLD = ("seed", "name", "output_dir", "tracking", "push_to_hub", "evaluation", "checkpoint")
 
 
-def html(comparison: Comparison, title: str = "", subtitle: str = "", further: Sequence[Section] = ()) -> str:
+def html(comparison: Findings, title: str = "", subtitle: str = "", further: Sequence[Section] = ()) -> str:
     """Return the page.
 
     Args:
@@ -81,14 +81,14 @@ def html(comparison: Comparison, title: str = "", subtitle: str = "", further: S
     return reporting.page(title or ", ".join(labels), sections, subtitle=subtitle or about(comparison))
 
 
-def fragment(comparison: Comparison) -> str:
+def fragment(comparison: Findings) -> str:
     """Return the page in a frame, for notebooks: its style stays inside."""
     return (
         f'<iframe srcdoc="{escape(html(comparison))}" style="width: 100%; height: 44rem; border: 0" sandbox></iframe>'
     )
 
 
-def _summary(comparison: Comparison) -> list[reporting.Block]:
+def _summary(comparison: Findings) -> list[reporting.Block]:
     blocks: list[reporting.Block] = []
     if said := sentences(comparison):
         blocks.append(reporting.Paragraph(" ".join(said), lead=True))
@@ -117,7 +117,7 @@ def _headings(columns: Sequence[Column]) -> list[str]:
     return [functools.reduce(lambda text, pair: text.replace(*pair), spaces.items(), c.heading) for c in columns]
 
 
-def _results(comparison: Comparison) -> list[reporting.Block]:
+def _results(comparison: Findings) -> list[reporting.Block]:
     columns = comparison.columns[:_WIDE]
     rows = _rows(comparison.results, columns)
     if comparison.masked:
@@ -157,7 +157,7 @@ def _cell(found: Contrast | None, best: float | None = None) -> Cell:
     return Cell(text, error, strong=found is not None and found.value == best)
 
 
-def _differences(comparison: Comparison) -> list[reporting.Block]:
+def _differences(comparison: Findings) -> list[reporting.Block]:
     columns = [c for c in comparison.columns if any(d.metric == c.key and d.over for d in comparison.differences)]
     pairs = list(dict.fromkeys((d.system, d.against) for d in comparison.differences))
     rows: list[list[str | Cell]] = []
@@ -198,7 +198,7 @@ def _mean_curve(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[fl
     return [(step, fmean(table[step] for table in tables)) for step in steps]
 
 
-def texts(comparison: Comparison, columns: int = 2) -> Table:
+def texts(comparison: Findings, columns: int = 2) -> Table:
     """Return what each system wrote for the first prompts; words are marked that its start, or the system that it is
     compared with, did not write.
 

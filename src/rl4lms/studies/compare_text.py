@@ -11,7 +11,7 @@ from rl4lms.studies.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rl4lms.studies.compare import Comparison, Difference
+    from rl4lms.studies.findings import Difference, Findings
     from rl4lms.studies.systems import System
 
 TEXTS = 3
@@ -50,7 +50,7 @@ def seeds(counts: Iterable[int]) -> str:
     return f"{each[0]} seeds each" if len(each) == 1 else f"{each[0]} to {each[-1]} seeds"
 
 
-def error_note(comparison: Comparison) -> str:
+def error_note(comparison: Findings) -> str:
     """Say which error ± is."""
     covered = {d.over for d in comparison.differences} | {
         value.over for row in comparison.results.values() for value in row.values() if value.stderr is not None
@@ -75,7 +75,7 @@ def error_note(comparison: Comparison) -> str:
     return " ".join(said)
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def sentences(comparison: Findings) -> list[str]:
     """Say in two sentences who differs in the metric that matters most, and how sure that is."""
     key = comparison.columns[0].key
     found = [d for d in comparison.differences if d.metric == key]
@@ -101,7 +101,7 @@ def listed(words: Iterable[str]) -> str:
     return each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
 
 
-def about(comparison: Comparison) -> str:
+def about(comparison: Findings) -> str:
     """Return what was evaluated, on one line."""
     from rl4lms.studies.systems import decoding
 
@@ -122,7 +122,7 @@ class Sample(NamedTuple):
     rows: list[tuple[str, str, dict[str, float]]]
 
 
-def samples(comparison: Comparison, most: int) -> Iterator[Sample]:
+def samples(comparison: Findings, most: int) -> Iterator[Sample]:
     """Return the first prompts with the first completion of each system's first seed."""
     firsts = [(system.label, system.evaluations[0].prompts) for system in comparison.systems]
     for name in list(firsts[0][1])[:most]:
@@ -137,7 +137,7 @@ def headline(values: dict[str, float]) -> str:
     return f"{next(iter(values.values())):.2f}" if values else ""
 
 
-def show(comparison: Comparison, console: Console) -> None:
+def show(comparison: Findings, console: Console) -> None:
     """Print everything; see `Comparison.show`."""
     from rich.text import Text
 
@@ -159,7 +159,7 @@ def show(comparison: Comparison, console: Console) -> None:
     _show_texts(comparison, console)
 
 
-def _pair_table(comparison: Comparison, system: str, against: str) -> object:
+def _pair_table(comparison: Findings, system: str, against: str) -> object:
     from rich.table import Table
     from rich.text import Text
 
@@ -183,7 +183,7 @@ def _pair_table(comparison: Comparison, system: str, against: str) -> object:
     return table
 
 
-def _means_table(comparison: Comparison, width: int) -> object:
+def _means_table(comparison: Findings, width: int) -> object:
     """Return systems by metrics, as many as there is room for."""
     blocks = [("", comparison.results), ("inside the mask", comparison.masked)]
     rows: list[tuple[str, list[str]]] = []
@@ -196,7 +196,7 @@ def _means_table(comparison: Comparison, width: int) -> object:
     return _fitting("system", [column.heading for column in comparison.columns], rows, width)
 
 
-def _change_table(comparison: Comparison, pairs: Sequence[tuple[str, str]], width: int) -> object:
+def _change_table(comparison: Findings, pairs: Sequence[tuple[str, str]], width: int) -> object:
     """Return differences by metrics that have an error, as many as there is room for."""
     columns = [c for c in comparison.columns if any(d.metric == c.key and d.stderr for d in comparison.differences)]
     rows = []
@@ -239,7 +239,7 @@ def _short(mean: str, stderr: float | None) -> str:
     return (mean if stderr is None else f"{mean}±{stderr:.2f}".replace("±0.", "±.")).replace("-", "−")
 
 
-def _show_texts(comparison: Comparison, console: Console) -> None:
+def _show_texts(comparison: Findings, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -260,7 +260,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: Findings) -> str:
     """Return everything as Markdown; see `Comparison.to_markdown`."""
     systems, columns = comparison.systems, comparison.columns
     parts = [about(comparison), "\n".join(sentences(comparison))]
@@ -294,7 +294,7 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _results(comparison: Comparison, systems: Sequence[System], results: object) -> str:
+def _results(comparison: Findings, systems: Sequence[System], results: object) -> str:
     found: dict[str, dict[str, Contrast]] = results  # type: ignore[assignment]
     rows = []
     for system in systems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl4lms.studies.compare import Column
+from rl4lms.studies.findings import Column
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import re
 from html.parser import HTMLParser
@@ -55,6 +56,7 @@ class Reader(HTMLParser):
         self.text += data
 
 
+@functools.cache
 def everywhere(text: str) -> str:
     """A page that has the text in every place that takes one."""
     plot = LinePlot(text, text, text, text, faint={text: [[(0, 1.0), (1, 3.0)]]})
