@@ -183,7 +183,7 @@ def learning_curves(systems: Sequence[System]) -> reporting.Charts | None:
     plots = []
     for title, key, unit, caption in CURVES:
         raw = {s.label: [run.history.series(key) for run in s.runs] for s in trained}
-        if any(line for lines in raw.values() for line in lines):
+        if any(len(line) > 1 for lines in raw.values() for line in lines):
             means = {label: _mean_curve(lines) for label, lines in raw.items()}
             plots.append((LinePlot(title, "iteration", unit, caption, faint=raw), means))
     return reporting.line_charts(plots) if plots else None
