@@ -15,6 +15,7 @@ from markupsafe import escape
 from rl4lms import reporting
 from rl4lms.log_keys import describe
 from rl4lms.reporting import Cell, LinePlot, Section, Table
+from rl4lms.runs.health import health_of
 from rl4lms.runs.history import History
 from rl4lms.runs.layout import CONFIG_FILE
 from rl4lms.studies.compare_text import about, error_note, number, sentences, signed
@@ -234,8 +235,9 @@ def _about_runs(systems: Sequence[System]) -> list[Section]:
     trained = [system for system in systems if system.runs and system.evaluations[0].model == "trained"]
     if different := settings_table(trained):
         sections.append(Section("Settings that differ", [different]))
-    if health := _health([(label, run.final.seed, run.history) for label, run in runs if len(run.history) > 1]):
-        sections.append(Section("Health of the runs", [health]))
+    logged = [(f"{label}, seed {run.final.seed}", run.history) for label, run in runs if len(run.history) > 1]
+    if logged:
+        sections.append(Section("Health of the runs", [_warnings(logged), _health(logged)]))
     commands = [_command(run) for _, run in runs]
     if any(commands):
         text = reporting.Paragraph("Each run again, into another folder:")
@@ -269,20 +271,31 @@ def _value(settings: Mapping[str, Any], key: str) -> str:
     return "given" if any(other.startswith(f"{key}.") for other in settings) else "–"
 
 
-def _health(histories: Sequence[tuple[str, int, History]]) -> Table | None:
-    if not histories:
-        return None
+def _warnings(logged: Sequence[tuple[str, History]]) -> reporting.Block:
+    """Return the thresholds that runs crossed; see `runs/health.py`."""
+    rows = []
+    for label, history in logged:
+        health = health_of(history)
+        for warned in health.begun:
+            held = f"{health.counts[warned.rule.name]} iterations"
+            rows.append([label, f"{warned.seen}. {warned.rule.remedy}.", f"iteration {warned.step}", held])
+    if not rows:
+        return reporting.Paragraph(
+            "No run crossed a threshold of docs/health.md: an audit of the logs, not of the texts."
+        )
+    return Table(["run", "what was seen, and what to change", "since", "held in all"], rows, numeric=False)
+
+
+def _health(logged: Sequence[tuple[str, History]]) -> Table:
     rows: list[Sequence[str | Cell]] = []
     for key, total, how in _HEALTH:
-        values = [[value for _, value in history.series(key)] for _, _, history in histories]
+        values = [[value for _, value in history.series(key)] for _, history in logged]
         if any(values):
             line = describe(key)
             assert line is not None
             cells = [f"{total(found):.3g}" if found else "–" for found in values]
             rows.append([Cell(f"{key}, {how}", line.unit), *cells])
-    labels = [f"{label}, seed {seed}" for label, seed, _ in histories]
-    note = "What each is: docs/log-keys.md. A warning sign: a distance from 1 or a sampler error beyond rounding, rows "
-    return Table(["over all iterations", *labels], rows, note=note + "without a score, an explained variance below 0.")
+    return Table(["over all iterations", *(label for label, _ in logged)], rows, note="What each is: docs/log-keys.md.")
 
 
 def _command(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,15 @@ def test_a_run_that_goes_on_is_said_to(runs: dict[str, list[Path]], tmp_path: Pa
     (tmp_path / "early.json").write_text(json.dumps(content))
     found = compare([runs["plain"][0], tmp_path / "early.json"])
     assert any("after iteration 1 of 2" in note for note in found.notes)
+
+
+def test_the_page_says_which_thresholds_a_run_crossed(runs: dict[str, list[Path]], tmp_path: Path) -> None:
+    assert "No run crossed a threshold" in compare([runs["plain"][0], runs["fast"][0]]).to_html()
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(runs["fast"][0], spoilt)
+    lines = [json.loads(line) for line in (spoilt / "metrics.jsonl").read_text().splitlines()]
+    lines[-1]["train/approx_kl"] = 0.5
+    (spoilt / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = Reader(compare([runs["plain"][0], spoilt]).to_html()).text
+    assert "moved the policy by a KL of 0.5" in text
+    assert "fast, seed 0" in text
