@@ -197,7 +197,7 @@ def _common(systems: Sequence[System], every: Sequence[Evaluation]) -> tuple[lis
         without = [s.label for s in systems if any(key not in evaluation.results for evaluation in s.evaluations)]
         signatures = {str(e.results[key].get("signature", "")) for e in every if key in e.results}
         if without:
-            notes.append(f"{key}: left out, since {', '.join(without)} was not measured by it.")
+            notes.append(f"{key}: left out, since there is no such number of {', '.join(without)}.")
         elif len(signatures) > 1:
             notes.append(f"{key}: left out, since the runs measured it with different settings.")
         else:
