@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rl4lms.plugins.options import Option
     from rl4lms.rewards.call import place_scores, score_rollout
     from rl4lms.rollout.engine import LocalEngine, log_prob_pass
+    from rl4lms.studies.compare import compare
     from rl4lms.training.result import RunResult, load_run
     from rl4lms.types import Experience, MetricResult, Rollout, Sample, Tokens
 
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "algorithm",
     "build_models",
+    "compare",
     "evaluate",
     "generate",
     "load_run",
@@ -77,6 +79,7 @@ _LAZY = {
     "generate": "rl4lms.api.calls:generate",
     "load_run": "rl4lms.training.result:load_run",
     "RunResult": "rl4lms.training.result:RunResult",
+    "compare": "rl4lms.studies.compare:compare",
     "reward": "rl4lms.plugins.registry:rewards.register",
     "metric": "rl4lms.plugins.registry:metrics.register",
     "task": "rl4lms.plugins.registry:tasks.register",

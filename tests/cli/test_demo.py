@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,47 +13,79 @@ from rich.console import Console
 
 from rl4lms.config import read_recipe
 from rl4lms.errors import ConfigError
+from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.runs.evaluations import write_evaluation
 from rl4lms.studies import demo, demo_report
-from rl4lms.studies.demo import SYSTEMS, Outcome
+from rl4lms.studies.compare import Comparison
+from rl4lms.studies.demo_systems import COLUMNS, SYSTEMS
 from rl4lms.studies.jobs import Job, JobError, run_jobs
+from rl4lms.types import MetricResult
 from tests.cli.test_cli import call
 
 SILENT = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - lives as long as the tests
 
 
-def result(mean: float, stderr: float | None = 0.02, n: int = 4) -> dict[str, float | int | None]:
-    return {"mean": mean, "stderr": stderr, "n": n}
+METRICS = [column.key for column in COLUMNS]
 
 
-def outcomes(text: str = "a completion .") -> list[Outcome]:
-    """Made-up outcomes of every system; sentiment rises by 0.1 from one to the next."""
-    made = []
+def made_up(folder: Path, text: str = "a completion .", prompts: int = 8) -> Comparison:
+    """Write what runs of all systems would leave, and read it; sentiment rises by 0.1 from one to the next, and a
+    system begins with the texts of the one that it starts from.
+    """
     for number, system in enumerate(SYSTEMS):
-        level = 0.2 + 0.1 * number
-        results = {
-            key: result(level)
-            for key in ("sentiment", "gold_sentiment", "derivable", "reward", "kl_per_sequence", "completion_tokens")
+        recipe = read_recipe(
+            Path(demo.__file__).parents[1] / "recipes" / f"{system.recipe or 'imdb-mini-ppo'}.yaml",
+            [f"evaluation.prompts={prompts}"],
+        )
+        final = evaluation(f"{text} {system.key}", 0.2 + 0.1 * number, prompts)
+        split = {"split": "test"}
+        if system.recipe is None:
+            write_evaluation(folder / "zero-shot.json", final, recipe, model="start", step=0, masked=False, **split)
+            continue
+        run = folder / "runs" / system.key
+        (run / "evaluations").mkdir(parents=True)
+        (run / "config.resolved.yaml").write_text("")
+        place = run / "evaluations"
+        last = recipe.training.iterations if system.is_rl else 0
+        start = evaluation(f"{text} {system.start}", 0.2, prompts)
+        for masked in (False, True) if "nlpo" in system.key else (False,):
+            end = f"{'-masked' * masked}.json"
+            how = {"masked": masked, **split}
+            write_evaluation(place / f"step-{last:06d}{end}", final, recipe, model="trained", step=last, **how)
+            if system.is_rl:
+                write_evaluation(place / f"step-000000{end}", start, recipe, model="start", step=0, **how)
+        line = {"rollout/score": 0.5, "rollout/kl_per_sequence": 1.0, "rollout/entropy": 2.0}
+        line |= {"train/mask_size": 20.0} if "nlpo" in system.key else {}
+        lines = [{"step": i, **line} for i in (1, 2)] if system.is_rl else [{"step": 0}]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return demo.collect(folder)
+
+
+def evaluation(text: str, level: float, prompts: int) -> EvalResult:
+    """An evaluation whose prompts differ by a little."""
+    levels = [level + 0.02 * (i % 2) - 0.01 for i in range(prompts)]
+    better = {column.key: column.higher_is_better for column in COLUMNS}
+    mean = sum(levels) / prompts
+    results = {key: MetricResult(key, mean, 0.02, prompts, tuple(levels), better[key]) for key in METRICS}
+    results |= {key: MetricResult(key, 12.25, None, prompts, None, better[key]) for key in ("perplexity", "distinct-2")}
+    rows = [
+        {
+            "id": str(i),
+            "prompt": text.rpartition(" ")[0],
+            "completion": text,
+            "text": text,
+            "references": [],
+            **{key: levels[i] for key, found in results.items() if found.values is not None},
         }
-        results |= {key: result(12.25, None) for key in ("perplexity", "reference_perplexity", "distinct-2")}
-        sample = {"prompt": text, "completion": text, "sentiment": level, "gold_sentiment": 0.5, "derivable": level}
-        curve = [
-            {"step": i, "rollout/score": level, "rollout/kl_per_sequence": 1.0, "rollout/entropy": 2.0} for i in (1, 2)
-        ]
-        if "nlpo" in system.key:
-            curve = [line | {"train/mask_size": 20.0} for line in curve]
-        masked = dict(results) if "nlpo" in system.key else {}
-        made.append(Outcome(system, results, masked, [sample] * 8, curve if system.is_rl else ()))
-    for outcome in made[1:]:
-        start = next(other for other in made if other.system.key == outcome.system.start)
-        outcome.gains = demo.gains(start.samples, outcome.samples)
-    return made
+        for i in range(prompts)
+    ]
+    return EvalResult(results, rows, prompts=prompts, available=prompts)
 
 
 ABOUT = {
     "rl4lms": "0",
     "python": "3",
     "quick": False,
-    "prompts": 500,
     "seconds": 1.0,
     "seconds_by_job": {"ppo": 1.0},
     "commands": ["rl4lms x"],
@@ -90,39 +123,47 @@ def test_rl_systems_differ_in_nothing_but_algorithm_and_start():
         assert {k: v for k, v in recipe.algorithm.options.items() if k in shared} == other.algorithm.options, key
 
 
-def test_gains_are_paired():
-    before = [dict.fromkeys(demo.GAIN_KEYS, value) for value in (0.0, 1.0, 0.0, 1.0)]
-    after = [dict.fromkeys(demo.GAIN_KEYS, value) for value in (0.5, 1.5, 0.5, 1.5)]
-    assert demo.gains(before, after)["sentiment"] == (0.5, 0.0)  # a shift of every prompt has no error
-    mean, error = demo.gains(before, [dict.fromkeys(demo.GAIN_KEYS, value) for value in (1.0, 1.0, 1.0, 1.0)])[
-        "derivable"
-    ]
-    assert mean == 0.5
-    assert error == pytest.approx((1 / 3) ** 0.5 / 2)
+def test_every_system_is_compared_with_what_it_starts_from(tmp_path):
+    found = made_up(tmp_path)
+    assert [system.label for system in found.systems] == [system.label for system in SYSTEMS]  # no start is added
+    gains = {(d.system, d.against): d.mean for d in found.differences if d.metric == "sentiment"}
+    assert gains == {
+        ("Supervised", "Zero-shot"): pytest.approx(0.1),
+        ("PPO", "Zero-shot"): pytest.approx(0.2),
+        ("NLPO", "Zero-shot"): pytest.approx(0.3),
+        ("Supervised+PPO", "Supervised"): pytest.approx(0.3),
+        ("Supervised+NLPO", "Supervised"): pytest.approx(0.4),
+    }
+    # those that NLPO starts from have numbers inside its mask, too
+    assert set(found.masked) == {"Zero-shot", "Supervised", "NLPO", "Supervised+NLPO"}
 
 
-def test_the_table_fits_80_columns_and_says_what_the_error_is():
+def test_the_table_fits_80_columns_and_says_what_the_error_is(tmp_path):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    demo_report.show(console, outcomes(), ABOUT)
+    demo_report.show(console, made_up(tmp_path), ABOUT)
     text = console.export_text()
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     header = next(i for i, line in enumerate(lines) if line.startswith("system"))
-    rows = lines[header + 1 : header + 9]
-    assert [row[:17].strip() for row in rows] == [
-        "Zero-shot", "Supervised", "PPO", "NLPO", "inside its "
-                                                  "mask", "Supervised+PPO", "Supervised+NLPO", "inside its mask",
-    ]  # fmt: skip
-    assert "0.40±.02" in rows[2]
+    rows = lines[header + 1 : header + 12]
+    assert [row[:17].rstrip() for row in rows] == [
+        *(system.label for system in SYSTEMS),
+        "inside the mask",
+        "  Zero-shot",
+        "  Supervised",
+        "  NLPO",
+        "  Supervised+NLPO"[:17],
+    ]
+    assert "0.40±.00" in rows[2]
     flat = " ".join(text.split())
-    assert "± is the standard error over the 500 evaluation prompts" in flat
+    assert "± is the standard error over prompts" in flat
     assert "One seed" in flat
     assert "what RL optimised and no evidence" in flat
 
 
-def test_the_report_shows_hostile_text_literally():
+def test_the_report_shows_hostile_text_literally(tmp_path):
     hostile = "<script>alert(1)</script></style>{{7*7}}"
-    html = demo_report.html(outcomes(hostile), ABOUT)
+    html = demo_report.html(made_up(tmp_path, hostile), ABOUT)
     seen: list[str] = []
     text: list[str] = []
     parser = HTMLParser(convert_charrefs=True)
@@ -131,7 +172,27 @@ def test_the_report_shows_hostile_text_literally():
     parser.feed(html)
     assert "script" not in seen
     assert "".join(text).count(hostile) >= 6 * 8
-    assert seen.count("figure") == 4  # score, KL, entropy, mask size
+    assert seen.count("figure") == 5  # differences; score, KL, entropy, mask size
+
+
+def test_the_report_of_its_runs_shows_what_its_own_page_shows(tmp_path):
+    """`rl4lms report` of the same folders: every table and text but those that say how the demo was measured."""
+    own = demo_report.html(made_up(tmp_path), ABOUT)
+    targets = [f"Zero-shot={tmp_path / 'zero-shot.json'}"]
+    targets += [f"{system.label}={tmp_path / 'runs' / system.key}" for system in SYSTEMS[1:]]
+    page = tmp_path / "page.html"
+    metrics = [word for key in METRICS for word in ("--metric", key)]
+    result = call("report", *targets, *metrics, "--html", page)
+    assert result.exit_code == 0, result.output
+
+    def cells(html: str) -> list[str]:
+        """What stands in tables up to the texts, without headings of columns, which the demo has words of its own for."""
+        return re.findall(
+            r'<(?:th role="rowheader"|td)[^>]*>(.*?)</t[hd]>', html.partition("<h2>Settings")[0], re.DOTALL
+        )
+
+    assert cells(page.read_text()) == cells(own)
+    assert len(cells(own)) > 200
 
 
 def test_an_earlier_demo_is_kept_unless_forced(tmp_path):
@@ -201,7 +262,7 @@ def test_the_quick_demo_runs(tmp_path):
     assert "inside_its_mask" in numbers["systems"]["nlpo"]
     assert numbers["systems"]["supervised-ppo"]["results"]["kl_per_token"]["mean"] != 0
     html = (tmp_path / "demo" / "report.html").read_text()
-    assert html.count("<svg") == 4
+    assert html.count("<svg role") == 5
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "--force" in again.stderr

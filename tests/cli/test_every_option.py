@@ -36,6 +36,8 @@ device: cpu
 USES = {
     "train": ["train new.yaml", "train run --resume", "train new.yaml --dry-run", "train run --resume --dry-run"],
     "evaluate": ["evaluate run", "evaluate nlpo", "evaluate new.yaml", "evaluate lm --data test.jsonl"],
+    "compare": ["compare run nlpo", "compare run nlpo --evaluate"],
+    "report": ["report nlpo", "report nlpo --evaluate"],
     "generate": ["generate run '1 2'", "generate lm '1 2'"],
     "ls": ["ls"],
     "show": ["show ppo"],
@@ -66,6 +68,19 @@ VALUES = {
     "evaluate --data": "held.jsonl",
     "evaluate --metric": "exact_match",
     "evaluate --output": "numbers.json",
+    "compare --against": "nlpo",
+    "compare --metric": "completion_tokens",
+    "compare --split": "test",
+    "compare --keep": "kept",
+    "compare --html": "page.html",
+    "compare --markdown": "page.md",
+    "compare --import": "plugin.py",
+    "report --metric": "completion_tokens",
+    "report --split": "test",
+    "report --keep": "kept",
+    "report --html": "page.html",
+    "report --markdown": "page.md",
+    "report --import": "plugin.py",
     "generate --file": "prompts.txt",
     "generate -n": "2",
     "generate --max-new-tokens": "2",
@@ -140,6 +155,8 @@ SAID = [
 
 # What only a use with an absent metric has an effect on, and that use, which ends with 3.
 ABSENT = "--allow-absent"
+# Minutes; and of the second, what `compare` has of it is tried by default, which is the same code.
+SLOW = ("reward train", "report nlpo --evaluate")
 
 CASES = [
     (use, option if is_switch else f"{option} {VALUES[f'{verb} {option}']}")
@@ -243,7 +260,7 @@ def files(folder: Path) -> dict[str, str]:
     """Digests of the files that hold results; times are left out."""
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix in (".json", ".jsonl", ".safetensors", ".yaml", ".md", ".txt"):
+        if path.is_file() and path.suffix in (".html", ".json", ".jsonl", ".safetensors", ".yaml", ".md", ".txt"):
             content = re.sub(rb'"time/[^,}]*|"created[^,}]*', b"", path.read_bytes())
             found[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
     return found
@@ -272,9 +289,7 @@ def copied(place: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("use", "option"),
     [
-        pytest.param(
-            use, option, marks=pytest.mark.slow if use.startswith("reward train") else (), id=f"{use} + {option}"
-        )
+        pytest.param(use, option, marks=pytest.mark.slow if use.startswith(SLOW) else (), id=f"{use} + {option}")
         for use, option in CASES
     ],
 )

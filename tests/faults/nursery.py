@@ -208,6 +208,7 @@ def _plant_in_the_rest(plan: Plan) -> None:
             path = Path(new)
             place = "checkpoint" if path.name.startswith("step-0") and path.suffix == "" else path.name
             place = "samples" if path.suffix == ".jsonl" and path.name.startswith("step-") else place
+            place = "evaluations" if path.suffix == ".json" and path.name.startswith("step-") else place
             plan.at(f"{place}: before the rename")
             original(old, new)
             plan.at(f"{place}: renamed")

@@ -13,6 +13,7 @@ from rl4lms.runs.layout import is_run
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
     from rl4lms.evaluation.evaluator import EvalResult
+    from rl4lms.runs.evaluations import Which
     from rl4lms.types import Split
 
 EPILOG = "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked"
@@ -66,8 +67,8 @@ def evaluate(
     refuse_unread(recipe, overrides or (), asked)
     common.quiet()
     from rl4lms.runs.display import Display
+    from rl4lms.runs.evaluations import write_evaluation
     from rl4lms.training.evaluate import evaluate as run_evaluation
-    from rl4lms.training.evaluate import write_json
 
     with Display(not quiet, texts=False) as display:
         total = recipe.evaluation.prompts
@@ -89,8 +90,10 @@ def evaluate(
     for name, why in result.absent.items():
         print(f"absent: {name}: {why}", file=sys.stderr)
     if output is not None:
-        task_name = recipe.task.name if recipe.task else "data"
-        write_json(output, result, {"target": target, "task": task_name, "split": split, "masked": masked})
+        trained = folder is not None
+        step = recipe.training.iterations if trained and recipe.algorithm is not None else 0
+        model: Which = "trained" if trained else "start"
+        write_evaluation(output, result, recipe, model=model, step=step, split=split, masked=masked)
         print(f"written to {output}")
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import rl4lms
-from rl4lms.cli import demo, doctor, evaluate, generate, ls, metrics, reward, show, train
+from rl4lms.cli import compare, demo, doctor, evaluate, generate, ls, metrics, report, reward, show, train
 from rl4lms.errors import Rl4lmsError
 
 
@@ -51,6 +51,8 @@ app = typer.Typer(
 )
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("report", epilog=report.EPILOG)(report.report)
 app.command("generate", epilog=generate.EPILOG)(generate.generate)
 rewards = typer.Typer(help="Train reward models.", no_args_is_help=True)
 rewards.command("train", epilog=reward.EPILOG)(reward.train)

@@ -7,7 +7,25 @@ are.
 
 from __future__ import annotations
 
-from rl4lms.reporting.charts import line_chart
-from rl4lms.reporting.page import Block, Chart, Paragraph, Preformatted, Section, Table, page
+from rl4lms.reporting.changes import changed_words
+from rl4lms.reporting.charts import Dot, LinePlot, dot_plot, line_chart, line_charts, running_mean
+from rl4lms.reporting.page import Block, Cell, Chart, Charts, Paragraph, Preformatted, Section, Table, page
 
-__all__ = ["Block", "Chart", "Paragraph", "Preformatted", "Section", "Table", "line_chart", "page"]
+__all__ = [
+    "Block",
+    "Cell",
+    "Chart",
+    "Charts",
+    "Dot",
+    "LinePlot",
+    "Paragraph",
+    "Preformatted",
+    "Section",
+    "Table",
+    "changed_words",
+    "dot_plot",
+    "line_chart",
+    "line_charts",
+    "page",
+    "running_mean",
+]

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rl4lms.reporting.charts import running_mean
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -61,15 +63,3 @@ def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.5, color="#808080")
     return figure
-
-
-def running_mean(values: Sequence[float], width: int) -> list[float]:
-    """Return the mean of each value and at most `width` values on either side, as many on both, so that no curve is
-    shifted.
-    """
-    found = []
-    for place in range(len(values)):
-        reach = min(width, place, len(values) - 1 - place)
-        window = values[place - reach : place + reach + 1]
-        found.append(sum(window) / len(window))
-    return found

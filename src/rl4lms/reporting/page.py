@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Running text."""
+    """Running text; a `lead` is what the page says in short, and is set larger."""
 
     text: str
+    lead: bool = False
     kind: ClassVar[str] = "paragraph"
 
 
@@ -28,8 +29,25 @@ class Preformatted:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table that is more than a text.
+
+    Attributes:
+        text: what it says.
+        small: a second line in small type, such as `± 0.012`.
+        strong: whether it is set in bold, as the best value of its column.
+        pieces: the text in pieces, with whether each is marked; in place of `text`.
+    """
+
+    text: str = ""
+    small: str = ""
+    strong: bool = False
+    pieces: Sequence[tuple[str, bool]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """A table; cells are text. The first column names the row.
+    """A table. The first column names the row; on narrow screens every row becomes a card.
 
     Attributes:
         columns: headings.
@@ -40,42 +58,50 @@ class Table:
     """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
     caption: str = ""
     note: str = ""
     numeric: bool = True
     kind: ClassVar[str] = "table"
 
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, every cell as a `Cell`."""
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart made by `line_chart`; `svg` is ours and is not escaped."""
+    """A chart made by `line_chart` or `dot_plot`; `svg` is ours and is not escaped."""
 
+    title: str
     svg: Markup
     caption: str = ""
-    kind: ClassVar[str] = "chart"
 
 
-Block = Paragraph | Preformatted | Table | Chart
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """Charts that share a row where there is room, and one legend.
+
+    Attributes:
+        charts: in order.
+        legend: (sample of the line, name) of each series; the sample is made by `line_sample` and is not escaped.
+    """
+
+    charts: Sequence[Chart]
+    legend: Sequence[tuple[Markup, str]] = ()
+    kind: ClassVar[str] = "charts"
+
+
+Block = Paragraph | Preformatted | Table | Charts
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it. Consecutive charts share a row where there is room."""
+    """A heading and what stands below it. Without a title it stands below the heading of the page."""
 
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)
-
-    @property
-    def groups(self) -> list[list[Block]]:
-        """The blocks, charts that follow each other together."""
-        groups: list[list[Block]] = []
-        for block in self.blocks:
-            if groups and isinstance(block, Chart) and isinstance(groups[-1][-1], Chart):
-                groups[-1].append(block)
-            else:
-                groups.append([block])
-        return groups
 
 
 @cache

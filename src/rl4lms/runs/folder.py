@@ -19,7 +19,7 @@ from rl4lms.runs.lock import RunLock
 from rl4lms.runs.storage import storage_errors, tidy, write_text
 
 # A run that failed before its first evaluation left nothing to lose.
-_NOTHING_TO_LOSE = {CONFIG_FILE, "env.json", "samples", "checkpoints", "faults.jsonl", "given"}
+_NOTHING_TO_LOSE = {CONFIG_FILE, "env.json", "samples", "evaluations", "checkpoints", "faults.jsonl", "given"}
 
 
 @contextlib.contextmanager

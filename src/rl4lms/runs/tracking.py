@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from rl4lms.config.training import TrackingConfig
 from rl4lms.errors import MissingExtraError
 from rl4lms.rewards.faults import Fault
+from rl4lms.runs.evaluations import FOLDER as EVALUATIONS
+from rl4lms.runs.evaluations import step_of
 from rl4lms.runs.storage import append_line, fsync, tidy, write_text
 
 FAULTS_FILE = "faults.jsonl"
@@ -42,7 +44,8 @@ class RunLog:
     def __init__(self, folder: Path, config: TrackingConfig, run_name: str, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.path = folder / "metrics.jsonl"
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        for name in ("samples", EVALUATIONS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
         self._trackers = [_TRACKERS[name](folder, config.project, run_name, settings) for name in config.report_to]
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -95,6 +98,9 @@ class RunLog:
         for path in (self.folder / "samples").glob("step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
+        for path in (self.folder / EVALUATIONS).glob("step-*.json"):
+            if (of := step_of(path)) is not None and of > step:
+                path.unlink()
         faults = self.folder / FAULTS_FILE
         if faults.is_file():
             lines = faults.read_bytes().splitlines(keepends=True)
@@ -105,7 +111,8 @@ class RunLog:
                 if (n := _step_of(line)) is not None and n <= until
             ]
             write_text(faults, b"".join(kept).decode("utf-8"))
-        tidy(self.folder / "samples")
+        for name in ("samples", EVALUATIONS):
+            tidy(self.folder / name)
         missing = [str(number) for number in range(step + 1) if number not in found]
         shown = ", ".join(missing[:_SHOWN_LINES]) + (" …" if len(missing) > _SHOWN_LINES else "")
         return [f"{self.path}: the lines of these iterations are damaged or missing: {shown}"] if missing else []

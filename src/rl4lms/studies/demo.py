@@ -12,19 +12,19 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 import rl4lms
 from rl4lms.errors import ConfigError
-from rl4lms.stats import mean_stderr
 from rl4lms.studies import demo_report
-from rl4lms.studies.demo_systems import GAIN_KEYS, SYSTEMS, Outcome
+from rl4lms.studies.compare import Comparison, comparison
+from rl4lms.studies.demo_systems import AGAINST, COLUMNS, SYSTEMS
 from rl4lms.studies.jobs import Job, run_jobs, seconds_by_job
+from rl4lms.studies.systems import group, read_run, refuse_different, with_starts
 
 PROMPTS = 500
 _OURS = ("runs", "logs", "report.html", "results.json", "zero-shot.json")
@@ -44,18 +44,18 @@ def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, 
     started = time.perf_counter()
     plan = make_plan(output.resolve(), quick)
     run_jobs(plan, output / "logs", at_once=jobs, console=Console(stderr=True, highlight=False), show=progress)
-    outcomes = collect(output)
+    found = collect(output)
     about = {
         "rl4lms": rl4lms.__version__,
         "python": sys.version.split()[0],
         "quick": quick,
-        "prompts": outcomes[0].results["sentiment"]["n"],
+        "prompts": len(found.systems[0].evaluations[0].prompts),
         "seconds": round(time.perf_counter() - started, 1),
         "seconds_by_job": seconds_by_job(plan),
         "commands": commands(plan, output),
     }
-    demo_report.write(output, outcomes, about)
-    demo_report.show(console, outcomes, about)
+    demo_report.write(output, found, about)
+    demo_report.show(console, found, about)
     return output
 
 
@@ -76,12 +76,7 @@ def make_plan(output: Path, quick: bool) -> list[Job]:
     """Return the jobs, those that others wait for first."""
     prompts = _QUICK_PROMPTS if quick else PROMPTS
     # Before and after training only: the curves come from the rollouts, and no evaluation chooses anything.
-    common = [
-        f"evaluation.prompts={prompts}",
-        f"evaluation.samples={prompts}",
-        "evaluation.split=test",
-        "evaluation.every=0",
-    ]
+    common = [f"evaluation.prompts={prompts}", "evaluation.split=test", "evaluation.every=0"]
     jobs = [_asset_job(output, "base", "sentiment"), _asset_job(output, "judge", "evaluator")]
     assets = [job.name for job in jobs]
     trained = {}
@@ -98,18 +93,8 @@ def make_plan(output: Path, quick: bool) -> list[Job]:
         trained[system.key] = Job(
             system.key, arguments, after, _Curve(folder / "metrics.jsonl", iterations(system.recipe, settings))
         )
-    zero_shot = [
-        "-m",
-        "rl4lms",
-        "evaluate",
-        "imdb-mini-ppo",
-        *common,
-        "--split",
-        "test",
-        "--output",
-        str(output / "zero-shot.json"),
-        "--quiet",
-    ]
+    zero_shot = ["-m", "rl4lms", "evaluate", "imdb-mini-ppo", f"evaluation.prompts={prompts}", "--split", "test"]
+    zero_shot += ["--output", str(output / "zero-shot.json"), "--quiet"]
     order = ("supervised", "ppo", "supervised-ppo", "nlpo", "supervised-nlpo")
     return [*jobs, *(trained[key] for key in order), Job("zero-shot", zero_shot, assets)]
 
@@ -172,52 +157,12 @@ def commands(plan: Sequence[Job], output: Path) -> list[str]:
     return shown
 
 
-def collect(output: Path) -> list[Outcome]:
-    """Read what the runs left behind."""
-    zero_shot = json.loads((output / "zero-shot.json").read_text(encoding="utf-8"))
-    outcomes = [Outcome(SYSTEMS[0], zero_shot["results"], {}, zero_shot["samples"], ())]
-    for system in SYSTEMS[1:]:
-        folder = output / "runs" / system.key
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        plain = {
-            key.removeprefix("eval/"): value
-            for key, value in result["eval"].items()
-            if not key.startswith("eval/masked/")
-        }
-        masked = {
-            key.removeprefix("eval/masked/"): value
-            for key, value in result["eval"].items()
-            if key.startswith("eval/masked/")
-        }
-        samples = _lines(folder / "samples" / f"step-{result['iterations']:06d}.jsonl")
-        curve = [line for line in _lines(folder / "metrics.jsonl") if "rollout/score" in line]
-        outcomes.append(Outcome(system, plain, masked, samples, curve))
-    by_key = {outcome.system.key: outcome for outcome in outcomes}
-    for start, trained in (("zero-shot", "nlpo"), ("supervised", "supervised-nlpo")):
-        before = _lines(output / "runs" / trained / "metrics.jsonl")[0]
-        n = by_key[start].results["sentiment"]["n"]
-        found = {
-            key.removeprefix("eval/masked/"): value for key, value in before.items() if key.startswith("eval/masked/")
-        }
-        by_key[start].masked = {key: {"mean": value, "stderr": None, "n": n} for key, value in found.items()}
-    for outcome in outcomes:
-        if outcome.system.start is not None:
-            outcome.gains = gains(by_key[outcome.system.start].samples, outcome.samples)
-    return outcomes
-
-
-def gains(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Return mean difference and its standard error over prompts, for `GAIN_KEYS`; both lists hold the same prompts in
-    the same order.
-    """
-    found = {}
-    for key in GAIN_KEYS:
-        differences = [b[key] - a[key] for a, b in zip(before, after, strict=True)]
-        mean, error = mean_stderr(differences)
-        assert error is not None  # of one prompt alone
-        found[key] = (mean, error)
-    return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def collect(output: Path) -> Comparison:
+    """Compare what the runs left behind, each system with the one that it starts from."""
+    paths = [output / ("runs" if system.recipe is not None else "") / system.key for system in SYSTEMS]
+    paths = [path if path.is_dir() else path.with_suffix(".json") for path in paths]
+    runs = [(system.label, read_run(path)) for system, path in zip(SYSTEMS, paths, strict=True)]
+    # a start that wrote the same texts as a system is that system, and brings what it decodes inside the mask
+    systems = with_starts(group(runs))
+    refuse_different([evaluation for system in systems for evaluation in system.evaluations])
+    return comparison(systems, AGAINST, columns=COLUMNS)

@@ -1,17 +1,14 @@
-"""The systems that the demo compares, and what is known of each when they are done."""
+"""The systems that the demo compares, and the metrics that it shows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-#: Metrics that are compared prompt by prompt with the system's starting point.
-GAIN_KEYS = ("sentiment", "gold_sentiment", "derivable")
+from rl4lms.studies.findings import Column
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class DemoSystem:
     """One row of the comparison.
 
     Attributes:
@@ -32,32 +29,54 @@ class System:
 
 
 SYSTEMS = (
-    System("zero-shot", "Zero-shot"),
-    System("supervised", "Supervised", "zero-shot", "imdb-mini-supervised"),
-    System("ppo", "PPO", "zero-shot", "imdb-mini-ppo"),
-    System("nlpo", "NLPO", "zero-shot", "imdb-mini-nlpo"),
-    System("supervised-ppo", "Supervised+PPO", "supervised", "imdb-mini-supervised-ppo"),
-    System("supervised-nlpo", "Supervised+NLPO", "supervised", "imdb-mini-supervised-nlpo"),
+    DemoSystem("zero-shot", "Zero-shot"),
+    DemoSystem("supervised", "Supervised", "zero-shot", "imdb-mini-supervised"),
+    DemoSystem("ppo", "PPO", "zero-shot", "imdb-mini-ppo"),
+    DemoSystem("nlpo", "NLPO", "zero-shot", "imdb-mini-nlpo"),
+    DemoSystem("supervised-ppo", "Supervised+PPO", "supervised", "imdb-mini-supervised-ppo"),
+    DemoSystem("supervised-nlpo", "Supervised+NLPO", "supervised", "imdb-mini-supervised-nlpo"),
 )
 
+#: Each system against the one that it starts from.
+AGAINST = {one.label: other.label for one in SYSTEMS for other in SYSTEMS if one.start == other.key}
 
-@dataclass(slots=True)
-class Outcome:
-    """What one system left behind.
-
-    Attributes:
-        system: which.
-        results: `mean`, `stderr` and `n` by metric.
-        masked: the same, decoded inside the mask; empty where there is none. A starting point is decoded inside the
-            mask that NLPO starts from it with, and has no standard errors.
-        samples: one record per test prompt, in their order.
-        curve: what `metrics.jsonl` says about each iteration; empty without RL.
-        gains: for `GAIN_KEYS`, mean and standard error of the difference to the starting point, prompt by prompt.
-    """
-
-    system: System
-    results: Mapping[str, Mapping[str, Any]]
-    masked: Mapping[str, Mapping[str, Any]]
-    samples: Sequence[Mapping[str, Any]]
-    curve: Sequence[Mapping[str, Any]]
-    gains: dict[str, tuple[float, float]] = field(default_factory=dict)
+COLUMNS = (
+    Column(
+        "sentiment",
+        "sentiment ↑",
+        "`positive` under a second classifier: other data, seed and shape than the reward; 0 to 1",
+        True,
+    ),
+    Column(
+        "gold_sentiment",
+        "gold label ↑",
+        "the grammar's own label of prompt and completion; 0.5 where no sentence has one",
+        True,
+    ),
+    Column(
+        "derivable",
+        "derivable ↑",
+        "share of the sentences ending in the completion that the grammar derives",
+        True,
+    ),
+    Column(
+        "perplexity",
+        "perplexity ↓",
+        "of the completions under a judge LM: other seed and data, clean text",
+        False,
+    ),
+    Column(
+        "reference_perplexity",
+        "reference perplexity ↓",
+        "of the true rest of the reviews under the policy: rises when the language is forgotten",
+        False,
+    ),
+    Column("distinct-2", "distinct-2 ↑", "different bigrams / bigrams", True),
+    Column("kl_per_sequence", "KL per sequence", "to the model that RL started from, nats, full softmax"),
+    Column("completion_tokens", "tokens", "length of the completions"),
+    Column(
+        "reward",
+        "reward (optimised)",
+        "the classifier that RL optimises: no evidence, it is what was trained on",
+    ),
+)

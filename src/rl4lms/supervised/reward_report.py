@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 
 from rl4lms.config.reader import read_text
 from rl4lms.errors import ConfigError, NonFiniteError
-from rl4lms.reporting.charts import line_image
+from rl4lms.reporting.charts import LinePlot, line_image
 from rl4lms.stats import Calibration, calibration, roc_auc
 from rl4lms.supervised.reward_data import Kind
 
@@ -160,15 +160,14 @@ def write_plots(folder: Path, kind: Kind, measures: Measures | None, curve: Sequ
         )
         lines = {"model": [point[:2] for point in measures.points], "perfect": [(ends[0], ends[0]), (ends[1], ends[1])]}
         x, y = _AXES[kind]
-        line_image(folder / "calibration.png", "Calibration", lines, x_label=x, y_label=y, whole_x=False, markers=True)
+        line_image(folder / "calibration.png", LinePlot("Calibration", x, y, whole_x=False, markers=True), lines)
         names.append("calibration.png")
     known = [name for name in ("accuracy", "auc") if any(point[name] is not None for point in curve)]
     if len(curve) > 1 and known:
         lines = {name: [(point["rows"], point[name]) for point in curve] for name in known}
         x = "training pairs" if kind == "preferences" else "training rows"
-        line_image(
-            folder / "learning_curve.png", "Learning curve", lines, x_label=x, y_label="on held-out data", markers=True
-        )
+        plot = LinePlot("Learning curve", x, "on held-out data", markers=True)
+        line_image(folder / "learning_curve.png", plot, lines)
         names.append("learning_curve.png")
     return names
 

@@ -18,6 +18,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
 from rl4lms.evaluation.evaluator import EvalResult, Evaluator
 from rl4lms.runs.display import Display
+from rl4lms.runs.evaluations import Which, keep_evaluation
 from rl4lms.runs.tracking import RunLog
 
 
@@ -30,6 +31,7 @@ class Evaluations:
         algorithm: whose mask is decoded in beside the plain decoding, where the recipe asks for that; None without RL.
         log, display: where texts and faults go.
         samples: how many texts are kept of each evaluation.
+        recipe: as the user wrote it; it is kept with the first and the last evaluation.
         results: those of the last evaluation, by prefix: `eval/`, and `eval/masked/` inside the mask.
     """
 
@@ -38,6 +40,7 @@ class Evaluations:
     log: RunLog
     display: Display
     samples: int
+    recipe: Recipe
     results: dict[str, EvalResult] = field(default_factory=dict)
 
     def __call__(self, step: int) -> dict[str, float]:
@@ -56,6 +59,9 @@ class Evaluations:
                 step, "evaluation", [fault for result in self.results.values() for fault in result.faults]
             )
             self.log.log_samples(step, shown)
+            # a warm start alone is all the training there is, and this evaluation comes after it
+            model: Which = "trained" if step or self.algorithm is None else "start"
+            keep_evaluation(self.log.folder, self.results, self.recipe, model=model, step=step)
             self.display.evaluation(step, numbers, shown)
 
         distributed.only_main(record)

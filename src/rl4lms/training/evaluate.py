@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from rl4lms.evaluation.leaks import check_split
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
+from rl4lms.models.policy import Policy
 from rl4lms.models.saving import read_adapter
 from rl4lms.plugins import registry
 from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.runs.checkpoint import Checkpoints, load_policy
 from rl4lms.runs.display import Display
-from rl4lms.runs.storage import write_text
 from rl4lms.supervised.assets import with_assets
 from rl4lms.tasks import task_of
 from rl4lms.types import Split
@@ -32,6 +31,7 @@ def evaluate(
     run_folder: Path | None = None,
     split: Split | None = None,
     masked: bool = False,
+    start: bool = False,
     display: Display | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
@@ -42,7 +42,9 @@ def evaluate(
         run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its
             RL started from. A reward that cannot be had again is absent from the result, with the reason.
         split: the recipe's evaluation split where None.
-        masked: decode inside the mask that an NLPO run ended with.
+        masked: decode inside the mask that an NLPO run ended with; with `start`, inside the one that it began with.
+        start: evaluate the model that the run's training started from, its warm start where RL follows one, instead of
+            the trained one.
         display: shows the building of assets.
         progress: called with the number of completions that were just decoded.
 
@@ -53,7 +55,7 @@ def evaluate(
         Rl4lmsError: whatever else cannot be loaded or computed.
     """
     refuse_while_executing("rl4lms.evaluate")
-    if masked and (run_folder is None or not _has_mask(recipe)):
+    if masked and (run_folder is None or not has_mask(recipe)):
         raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
     task = task_of(recipe)
     recipe = with_assets(recipe, task, None if display is None else display.report)
@@ -66,7 +68,11 @@ def evaluate(
         # the run's model is there all the same, and so are its metrics
         reward, absent = None, {"reward": _left_out(recipe, error), **absent}
     rule: MaskRule | None = None
-    if masked:
+    if start and run_folder is not None:
+        # without RL the warm start is the training, and what it started from is the recipe's own model
+        models = _models(recipe if recipe.algorithm is None else start_of(recipe, run_folder), None)
+        rule = _mask_of(recipe, models.policy) if masked else None  # the masking policy begins as a copy of the policy
+    elif masked:
         assert run_folder is not None
         models, rule = _with_mask(recipe, run_folder)
     else:
@@ -77,7 +83,8 @@ def evaluate(
     return evaluator(rule, progress)
 
 
-def _has_mask(recipe: Recipe) -> bool:
+def has_mask(recipe: Recipe) -> bool:
+    """Return whether runs of a recipe end with a mask."""
     return recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
 
 
@@ -145,22 +152,10 @@ def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
     load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
     assert models.mask_policy is not None
     load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
+    return models, _mask_of(recipe, models.mask_policy)
+
+
+def _mask_of(recipe: Recipe, mask_policy: Policy) -> MaskRule:
+    assert recipe.algorithm is not None
     options = recipe.algorithm.options
-    return models, MaskRule(models.mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])
-
-
-def write_json(path: Path, result: EvalResult, about: dict[str, object]) -> None:
-    """Write numbers and completions as JSON; NaN becomes null."""
-    results = {key: r.summary() for key, r in sorted(result.results.items())}
-    about = {**about, "prompts": result.prompts, "available": result.available}
-    content = {**about, "results": results, "absent": dict(result.absent), "samples": result.samples}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return MaskRule(mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])

@@ -149,7 +149,7 @@ def assemble(
     display, stop = display or Display(enabled=False), stop or StopSignals()
     callbacks = callbacks_of(callbacks)
     check_trains(recipe)
-    task, agreement = task_of(recipe), fingerprint(recipe)
+    asked, task, agreement = recipe, task_of(recipe), fingerprint(recipe)
     algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
     prompts = samples_of(task, "train") if algorithm is not None else ()
     check_split(recipe, task, recipe.evaluation.split)
@@ -206,7 +206,7 @@ def assemble(
             folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))
         ),
         log=log,
-        evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples),
+        evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples, asked),
         watch=watch,
         health=None if recipe.training.on_health == "off" else Health(),
         warn=display.warn,

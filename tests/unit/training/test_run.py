@@ -29,6 +29,7 @@ def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None
         "env.json",
         "metrics.jsonl",
         "samples",
+        "evaluations",
         "checkpoints",
         "model",
         "result.json",
