@@ -16,7 +16,7 @@ from rl4lms import recipes
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe, read_recipe
 from rl4lms.training.run import run
-from tests.runs import small_recipe
+from tests.runs import metric_lines, small_recipe
 
 VERBS = [
     "train",
@@ -404,3 +404,34 @@ def test_show_explains_a_component_in_a_file():
     wrong = call("show", f"{examples / 'own_sequence_loss.py'}:Gpso")
     assert wrong.exit_code == 2
     assert "Gpso'; known: Gspo" in wrong.output
+
+
+def test_flags_alone_train_and_runs_are_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = small_recipe(tmp_path)
+    flags = ["--model", recipe.model.path, "--data", recipe.data.train, "--reward", "increasing_numbers"]
+    small = [
+        "prompt.max_tokens=8",
+        "rollout.max_new_tokens=4",
+        "training.iterations=2",
+        "training.prompts_per_iteration=8",
+    ]
+    result = call("train", *flags, "--output", "runs/mine", "--quiet", *small)
+    assert result.exit_code == 0, result.output
+    assert [line["step"] for line in metric_lines(tmp_path / "runs" / "mine")] == [0, 1, 2]
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "config.resolved.yaml").write_text("a: [")
+    listed = call("ls", "runs").output
+    assert "mine    ppo        2 of 2" in listed
+    assert "cannot be read" in listed
+    assert call("ls", "runs", "nowhere").exit_code == 2
+    assert call("ls", "rewards", "runs").exit_code == 2
+    assert "or a model with its prompts" in call("train").stderr
+    assert call("train", str(tmp_path / "runs/mine"), "--resume", "--output", "x").exit_code == 2
+
+
+def test_a_recipe_without_a_name_has_that_of_its_file(tmp_path):
+    (tmp_path / "my first run.yaml").write_text("model: gpt2\ndata: x.jsonl\n")
+    (tmp_path / "second.yaml").write_text("name: other\nmodel: gpt2\ndata: x.jsonl\n")
+    assert read_recipe(tmp_path / "my first run.yaml").name == "my-first-run"
+    assert read_recipe(tmp_path / "second.yaml").name == "other"

@@ -34,12 +34,18 @@ device: cpu
 
 # One or more uses of each verb: the words after `rl4lms`, in a folder with the files that `place` makes.
 USES = {
-    "train": ["train new.yaml", "train run --resume", "train new.yaml --dry-run", "train run --resume --dry-run"],
+    "train": [
+        "train new.yaml",
+        "train run --resume",
+        "train new.yaml --dry-run",
+        "train run --resume --dry-run",
+        "train --model lm --data numbers.jsonl --reward increasing_numbers prompt.max_tokens=8 --dry-run",
+    ],
     "evaluate": ["evaluate run", "evaluate nlpo", "evaluate new.yaml", "evaluate lm --data test.jsonl"],
     "compare": ["compare run nlpo", "compare run nlpo --evaluate"],
     "report": ["report nlpo", "report nlpo --evaluate"],
     "generate": ["generate run '1 2'", "generate lm '1 2'"],
-    "ls": ["ls"],
+    "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py
     "doctor": ["doctor new.yaml"],
@@ -60,6 +66,12 @@ USES = {
 # A value for every option that is not a switch, other than what it is by default.
 VALUES = {
     "train --import": "plugin.py",
+    "train --model": "opt",
+    "train --data": "held.jsonl",
+    "train --task": "imdb",
+    "train --reward": "exact_match",
+    "train --algorithm": "nlpo",
+    "train --output": "elsewhere",
     "evaluate --import": "plugin.py",
     "doctor --import": "plugin.py",
     "evaluate --split": "validation",
@@ -177,6 +189,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with models, data, recipes and two finished runs, which a use gets a copy of."""
     folder = tmp_path_factory.mktemp("place")
     save_tiny(folder / "lm", "gpt2")
+    save_tiny(folder / "opt", "opt")
     for name, seed in (("classifier", 0), ("other-classifier", 1)):
         lm = tiny_lm("bert", layers=1, width=16, seed=seed)
         lm.config.is_decoder = False

@@ -252,7 +252,7 @@ def _recipe(
     blocks = plain(blocks, _SOURCE, handed)
     with handed.known():
         if kind == "run":
-            return read_run(Path(source), overrides, set(unread) - blocks.keys(), blocks), given
+            return read_run(Path(source), list(overrides), set(unread) - blocks.keys(), blocks), given
         if kind == "file":
             return read_recipe(recipes.find(str(source)), overrides, settings=blocks), given
         if kind == "recipe":

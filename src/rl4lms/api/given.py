@@ -142,8 +142,9 @@ def given_data(data: Any) -> tuple[dict[str, Any], dict[str, Iterable[Mapping[st
                 f"data: a DatasetDict with the splits {', '.join(data)}; they must be called train, validation and "
                 "test, of which train must be there: data={'train': d['...'], 'validation': d['...']}"
             )
+        data = {split: data.get(split) for split in SPLITS}
     elif not isinstance(data, Mapping):
-        data = {"train": data}
+        data = {"train": data, "validation": None, "test": None}
     block: dict[str, Any] = {}
     rows: dict[str, Iterable[Mapping[str, Any]]] = {}
     for key, value in data.items():

@@ -28,12 +28,17 @@ def find_recipe(name: str) -> Path:
     return recipes.find(name)
 
 
-def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()) -> Recipe:
+def read(
+    path: Path,
+    overrides: Iterable[str] = (),
+    unread: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
 
     Args:
         path: of the recipe or run.
-        overrides: settings that replace its own.
+        overrides, settings: replace its own; see `read_recipe`.
         unread: of a run: blocks whose components need not be known.
 
     Raises:
@@ -42,7 +47,9 @@ def read(path: Path, overrides: Iterable[str] = (), unread: Collection[str] = ()
     from rl4lms.config import read_recipe
     from rl4lms.runs.recipe import read_run
 
-    return read_run(path, overrides, unread) if is_run(path) else read_recipe(path, overrides)
+    if is_run(path):
+        return read_run(path, list(overrides), unread, settings)
+    return read_recipe(path, overrides, settings=settings)
 
 
 def run_imports(files: Iterable[Path] | None) -> None:

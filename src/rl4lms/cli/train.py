@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rl4lms.runs.layout import is_run
 
-EPILOG = "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1"
+if TYPE_CHECKING:
+    from rl4lms.config.recipe import Recipe
+
+EPILOG = (
+    "Examples:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1  ·  "
+    "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
+)
 
 
 def train(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="RECIPE", help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume."
+            metavar="RECIPE",
+            help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume; or --model.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id or folder of the model.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="File, folder or Hub id of prompts.", show_default=False)] = None,
+    task: Annotated[str | None, typer.Option(help="Name of a task, instead of data.", show_default=False)] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="Name of a reward or metric, or file.py:function.", show_default=False)
+    ] = None,
+    algorithm: Annotated[str | None, typer.Option(help="Such as nlpo; by default ppo.", show_default=False)] = None,
+    output: Annotated[str | None, typer.Option(help="The run folder.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
@@ -33,12 +49,20 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Train a language model as a recipe says."""
+    """Train a language model as a recipe says, or as the options do."""
     from rl4lms.cli import common
 
     common.run_imports(imports)
-    resumed = resume and is_run(Path(recipe))
-    settings = common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides or ())
+    blocks = {
+        "model": model,
+        "data": data,
+        "task": task,
+        "reward": reward,
+        "algorithm": algorithm,
+        "output_dir": output,
+    }
+    given = {key: value for key, value in blocks.items() if value is not None}
+    settings = _settings(recipe, list(overrides or ()), given, resume)
     if dry_run:
         _dry_run(settings, resume)
         return
@@ -60,6 +84,25 @@ def train(
     if not quiet:
         out.print(common.results_table(f"Evaluation on the {settings.evaluation.split} split", _results(result.folder)))
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
+
+
+def _settings(recipe: str | None, overrides: list[str], given: dict[str, str], resume: bool) -> Recipe:
+    """Return what a recipe, or the options alone, amount to."""
+    from rl4lms.cli import common
+    from rl4lms.config import recipe_from_dict
+    from rl4lms.errors import ConfigError
+
+    if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
+        overrides, recipe = [recipe, *overrides], None
+    if recipe is None:
+        if "model" not in given:
+            raise ConfigError(
+                "name a recipe (rl4lms ls recipes), or a model with its prompts and a reward: "
+                "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
+            )
+        return recipe_from_dict(given, "<options>", overrides)
+    resumed = resume and is_run(Path(recipe))
+    return common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides, settings=given)
 
 
 def _results(folder: Path) -> dict[str, dict[str, float]]:

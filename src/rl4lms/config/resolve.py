@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -26,6 +27,7 @@ from rl4lms.plugins.options import options_model, reward_options_model, written
 from rl4lms.plugins.problems import KeyPath, first_problem
 
 _SHORT_FORMS = {"model": "path", "data": "train", "task": "name", "algorithm": "name", "reward": "name"}
+_NAMELESS = re.compile(r"[^A-Za-z0-9._-]+")  # what no name of a run can have
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 
 
@@ -38,7 +40,7 @@ def read_recipe(
     """Read a recipe from a YAML file.
 
     Args:
-        path: the file.
+        path: the file; a recipe without a `name` gets that of the file.
         overrides: settings such as `rollout.top_p=0.9`, applied in order; list items by index, as in
             `evaluation.metrics.0.name=rouge`.
         unread: blocks whose components stay as they are written, also where nothing of that name is known: of a run,
@@ -49,6 +51,8 @@ def read_recipe(
         ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
     draft = _Draft(*read_file(path))
+    if "name" not in draft.tree and (stem := _NAMELESS.sub("-", Path(path).stem).strip("-._")):
+        draft.tree["name"], draft.where["name",] = stem, os.fspath(path)
     if settings:
         draft.merge(settings, "<arguments>")
     return _resolve(draft, overrides, unread)
@@ -128,6 +132,8 @@ class _Draft:
     def merge(self, settings: Mapping[str, Any], source: str) -> None:
         """Let settings replace those that are there, block by block; a component of another name whole."""
         ours = _Draft(plain(nested(settings, source), source), {})
+        if isinstance(ours.tree.get("data"), str):  # another file: the splits of before are none of it
+            ours.tree["data"] = {"train": ours.tree["data"], "validation": None, "test": None}
         ours.where = {path: source for path in _paths(ours.tree) if path}
         ours.expand_short_forms()
         self.expand_short_forms()

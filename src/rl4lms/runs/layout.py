@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIG_FILE = "config.resolved.yaml"
+RESULT_FILE = "result.json"  # written last: a run that has it is finished
 
 
 def is_run(folder: Path) -> bool:

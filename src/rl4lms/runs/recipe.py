@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rl4lms.runs.layout import CONFIG_FILE
 
 def read_run(
     folder: Path,
-    overrides: Iterable[str] = (),
+    overrides: Collection[str] = (),
     unread: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
@@ -28,6 +28,8 @@ def read_run(
     Raises:
         ConfigError: it cannot be understood.
     """
+    if "output_dir" in (settings or {}) or any(text.split("=")[0].strip() == "output_dir" for text in overrides):
+        raise ConfigError(f"output_dir: the run is in {folder} and stays there; leave it out, or move the folder")
     try:
         recipe = read_recipe(folder / CONFIG_FILE, overrides, unread, settings)
     except UnknownComponentError as error:

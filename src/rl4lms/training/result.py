@@ -22,7 +22,7 @@ from rl4lms.runs.checkpoint import load_policy, verify
 from rl4lms.runs.environment import model_card
 from rl4lms.runs.health import Health, health_of
 from rl4lms.runs.history import History, read_history
-from rl4lms.runs.layout import is_run
+from rl4lms.runs.layout import RESULT_FILE, is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import replacing, write_text
 from rl4lms.training.loop import Loop
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UPLOAD = "the upload"
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -267,6 +267,9 @@ def test_settings_are_one_language(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "prompts_per_iteration: 2" in seen.pop()
     rl4lms.train("imdb-mini-ppo", **{"algorithm.n_epochs": 7, "evaluation": {"prompts": 5}})
     assert "n_epochs: 7" in seen[0]
+    other = str(tmp_path / "other.jsonl")
+    rl4lms.train(recipe, data=other)
+    assert f"train: {other}\n  validation: null" in seen.pop()
     with pytest.raises(ConfigError, match="trainning"):
         rl4lms.train(recipe, trainning={})
     with pytest.raises(ConfigError, match=r"<arguments>: seed: it is 3, and seed\.x is set as well"):
