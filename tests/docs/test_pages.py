@@ -37,7 +37,7 @@ def test_quickstart(tmp_path: Path) -> None:
         "samples",
         "checkpoints",
         "result.json",
-        "model/value_lm",
+        "value/lm",
     )
     assert [name for name in named if not (tmp_path / "runs" / "first-seed0" / name).exists()] == []
     assert scope["result"].model == Path("runs/second/model")

@@ -65,10 +65,6 @@ def plain_lm(policy: Policy) -> PreTrainedModel:
 def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
     """Save the language model, its tokenizer and a model card as an HF folder that `AutoModel...from_pretrained` loads.
 
-    The value head lies beside the weights as `value_head.safetensors` with a JSON file that says what it reads: the
-    policy's trunk, an adapter of its own (in the same file), or a separate value LM, saved as an HF folder `value_lm`
-    inside.
-
     Raises:
         ModelError: the folder, loaded again, is not the model of the policy.
     """
@@ -77,19 +73,24 @@ def save_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path,
     tokenizer.save_pretrained(folder)
     check_saved(folder, lm, policy, tokenizer)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    if policy.value_head is not None:
-        tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
-        if policy.value_adapter != policy.adapter:
-            tensors |= {
-                n: p.detach().contiguous()
-                for n, p in policy.lm.named_parameters()
-                if belongs_to(n, str(policy.value_adapter))
-            }
-        save_file(tensors, folder / "value_head.safetensors")
-        kind = "shared" if policy.shares_trunk else "adapter" if policy.value_lm is None else "separate"
-        (folder / "value_head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")
-        if isinstance(policy.value_lm, PreTrainedModel):
-            policy.value_lm.save_pretrained(folder / "value_lm")
+
+
+def save_value(policy: Policy, folder: Path) -> None:
+    """Save the value function of a policy: `head.safetensors`, and `head.json`, which says what the head reads.
+
+    That is the policy's trunk (`shared`), an adapter of its own on it (`adapter`, in the same file), or a language
+    model of its own (`separate`), which is saved as an HF folder `lm` inside.
+    """
+    assert policy.value_head is not None
+    tensors = {n: p.detach().contiguous() for n, p in policy.value_head.named_parameters()}
+    if policy.value_adapter != policy.adapter:
+        named = policy.lm.named_parameters()
+        tensors |= {n: p.detach().contiguous() for n, p in named if belongs_to(n, str(policy.value_adapter))}
+    save_file(tensors, folder / "head.safetensors")
+    kind = "shared" if policy.shares_trunk else "adapter" if policy.value_lm is None else "separate"
+    (folder / "head.json").write_text(json.dumps({"trunk": kind}) + "\n", encoding="utf-8")
+    if isinstance(policy.value_lm, PreTrainedModel):
+        policy.value_lm.save_pretrained(folder / "lm")
 
 
 def save_lm(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

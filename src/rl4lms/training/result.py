@@ -15,7 +15,7 @@ from rl4lms import distributed
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, did_you_mean
 from rl4lms.evaluation.evaluator import EvalResult
-from rl4lms.models.saving import save_adapter, save_model
+from rl4lms.models.saving import save_adapter, save_model, save_value
 from rl4lms.plugins.component import Component
 from rl4lms.reporting.curves import curves
 from rl4lms.runs.checkpoint import load_policy, verify
@@ -136,8 +136,8 @@ def load_run(folder: str | Path) -> RunResult:
 
 
 def save_result(recipe: Recipe, loop: Loop, version: int, stop: StopSignals) -> RunResult:
-    """Write `model/`, with LoRA the `adapter/` that is merged into it, `best/` where a best checkpoint was asked for,
-    and, last, `result.json`; then upload the model where asked to.
+    """Write `model/`, the value function as `value/`, with LoRA the `adapter/` that is merged into the model, `best/`
+    where a best checkpoint was asked for, and, last, `result.json`; then upload the model where asked to.
 
     Args:
         recipe: as the user wrote it.
@@ -167,6 +167,9 @@ def _write(
     card = model_card(recipe, numbers, loop.state.step)
     with replacing(folder / "model") as target:
         save_model(models.policy, models.tokenizer, target, card)
+    if models.policy.value_head is not None:
+        with replacing(folder / "value") as target:
+            save_value(models.policy, target)
     if models.policy.adapter is not None:
         with replacing(folder / "adapter") as target:
             save_adapter(models.policy, models.tokenizer, target, loop.recipe.model.path)

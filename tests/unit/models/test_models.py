@@ -23,7 +23,7 @@ from rl4lms.errors import ModelError
 from rl4lms.models.build import build_models, copy_policy_weights, policy_parameters, value_parameters
 from rl4lms.models.loading import load_lm, load_tokenizer, special_tokens
 from rl4lms.models.policy import Policy
-from rl4lms.models.saving import plain_lm, save_model
+from rl4lms.models.saving import plain_lm, save_model, save_value
 from tests.runs import run_steps, save_tiny, small_loop
 from tests.tiny import FAMILIES, number_tokenizer, tiny_lm, word_tokenizer
 
@@ -226,7 +226,9 @@ def test_every_family_trains_two_iterations_and_is_saved(tmp_path: Path, family:
     loaded = auto.from_pretrained(tmp_path / "saved").eval()
     for (name, ours), theirs in zip(policy.lm.named_parameters(), loaded.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
-    assert json.loads((tmp_path / "saved" / "value_head.json").read_text()) == {"trunk": "separate"}
+    (tmp_path / "value").mkdir()
+    save_value(policy, tmp_path / "value")
+    assert json.loads((tmp_path / "value" / "head.json").read_text()) == {"trunk": "separate"}
 
 
 def test_a_saved_model_works_in_a_pipeline(tmp_path: Path) -> None:

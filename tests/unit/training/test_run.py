@@ -66,11 +66,12 @@ def test_the_value_function_is_saved_beside_the_model(
 ) -> None:
     pytest.importorskip("peft")
     result = run(small_recipe(tmp_path, model=model, training={"iterations": 1}))
-    assert json.loads((result.model / "value_head.json").read_text()) == {"trunk": trunk}
-    tensors = load_file(result.model / "value_head.safetensors")
+    assert json.loads((result.folder / "value" / "head.json").read_text()) == {"trunk": trunk}
+    tensors = load_file(result.folder / "value" / "head.safetensors")
     assert {"linear.weight", "linear.bias"} <= tensors.keys()
     assert any(".lora_B.value." in name and bool(tensor.any()) for name, tensor in tensors.items()) == adapter
-    assert (result.model / "value_lm" / "model.safetensors").is_file() == (trunk == "separate")
+    assert (result.folder / "value" / "lm" / "model.safetensors").is_file() == (trunk == "separate")
+    assert not [path.name for path in result.model.iterdir() if "value" in path.name]  # a plain HF folder
 
 
 def test_the_python_entry_takes_a_model_and_a_function(tmp_path: Path) -> None:
