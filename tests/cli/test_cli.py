@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from rl4lms import recipes
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe, read_recipe
+from rl4lms.runs.evaluations import read_evaluation
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe
 
@@ -435,3 +437,21 @@ def test_a_recipe_without_a_name_has_that_of_its_file(tmp_path):
     (tmp_path / "second.yaml").write_text("name: other\nmodel: gpt2\ndata: x.jsonl\n")
     assert read_recipe(tmp_path / "my first run.yaml").name == "my-first-run"
     assert read_recipe(tmp_path / "second.yaml").name == "other"
+
+
+def test_the_last_table_shows_what_changed(tmp_path):
+    recipe = small_recipe(tmp_path)
+    (tmp_path / "small.yaml").write_text(dump_recipe(recipe))
+    output = call("train", str(tmp_path / "small.yaml"), "--all").output
+    start, end = (read_evaluation(tmp_path / "run" / "evaluations" / f"step-00000{step}.json") for step in (0, 3))
+    change = [
+        b["reward"] - a["reward"]
+        for name in start.prompts
+        for a, b in zip(start.prompts[name], end.prompts[name], strict=True)
+    ]
+    mean, error = statistics.fmean(change), statistics.stdev(change) / len(change) ** 0.5
+    line = next(line for line in output.splitlines() if line.startswith("reward "))
+    assert line.split()[-3:] == [f"{mean:+.3g}", "±", f"{error:.2g}"]
+    assert "kl_k3_per_token" in output
+    assert "kl_k3_per_token" not in call("train", str(tmp_path / "run"), "--resume").output
+    assert call("train", str(tmp_path / "run"), "--resume", "--all", "--quiet").exit_code == 2

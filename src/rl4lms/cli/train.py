@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,13 @@ import typer
 from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from rl4lms.config.recipe import Recipe
+    from rl4lms.runs.evaluations import Evaluation
 
 EPILOG = (
-    "Examples:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1  ·  "
+    "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1  ·  "
     "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
 )
 
@@ -47,10 +51,14 @@ def train(
         list[Path] | None,
         typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every number of the evaluations at the end, diagnostics as well.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train a language model as a recipe says, or as the options do."""
     from rl4lms.cli import common
+    from rl4lms.errors import ConfigError
 
     common.run_imports(imports)
     blocks = {
@@ -63,6 +71,10 @@ def train(
     }
     given = {key: value for key, value in blocks.items() if value is not None}
     settings = _settings(recipe, list(overrides or ()), given, resume)
+    if everything and (dry_run or quiet):
+        raise ConfigError(
+            f"--all: {'a dry run evaluates nothing' if dry_run else '--quiet shows no table'}; leave it out"
+        )
     if dry_run:
         _dry_run(settings, resume)
         return
@@ -82,7 +94,8 @@ def train(
         raise typer.Exit(130) from None
     out = common.console()
     if not quiet:
-        out.print(common.results_table(f"Evaluation on the {settings.evaluation.split} split", _results(result.folder)))
+        for part in _outcome(result.folder, everything):
+            out.print(part)
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
 
 
@@ -105,11 +118,65 @@ def _settings(recipe: str | None, overrides: list[str], given: dict[str, str], r
     return common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides, settings=given)
 
 
-def _results(folder: Path) -> dict[str, dict[str, float]]:
-    import json
+# What an evaluation reports of every policy, beside the KL per completion.
+_DIAGNOSTICS = (
+    "kl_per_token",
+    "kl_k3_per_token",
+    "kl_behaviour_per_token",
+    "kl_behaviour_per_sequence",
+    "entropy",
+    "completion_tokens",
+    "terminated",
+)
 
-    results: dict[str, dict[str, float]] = json.loads((folder / "result.json").read_text(encoding="utf-8"))["eval"]
-    return {key.removeprefix("eval/"): value for key, value in results.items()}
+
+def _outcome(folder: Path, everything: bool) -> Iterator[RenderableType]:
+    """The last evaluation beside the one before training: the reward first, then the metrics, then the KL."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from rl4lms.cli.common import number
+    from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
+
+    steps = {step: path for (step, masked), path in kept_evaluations(folder).items() if not masked}
+    start, end = read_evaluation(steps[min(steps)]), read_evaluation(steps[max(steps)])
+    keys = sorted(end.results, key=lambda key: (not key.startswith("reward"), key.startswith("kl_")))
+    shown = [key for key in keys if everything or key not in _DIAGNOSTICS]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("metric", "start", "", "end", "difference ± std. error"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for key in shown:
+        after, before = end.results[key]["mean"], start.results.get(key, {}).get("mean")
+        if after is None:
+            continue
+        if before is None or start is end:
+            table.add_row(Text(key), "", "", number(after), "")
+            continue
+        table.add_row(Text(key), number(before), "→", number(after), _difference(start, end, key))
+    prompts = len(end.prompts)
+    yield Text(
+        f"Evaluation of {prompts:,} {end.split} prompts, before training and after {end.step} iterations", "bold"
+    )
+    yield table
+    hidden = len(keys) - len(shown)
+    more = f"; {hidden} more with --all" if hidden else ""
+    yield Text(f"± is over prompts, paired; not over training runs{more}", "dim")
+
+
+def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
+    """Return how much a metric changed, prompt by prompt where it has a value for each."""
+    import numpy as np
+
+    from rl4lms.stats import mean_stderr
+
+    before, after = start.values(key), end.values(key)
+    if before is None or after is None or start.prompts.keys() != end.prompts.keys():
+        return f"{end.results[key]['mean'] - start.results[key]['mean']:+.3g}"
+    change = (after - before)[np.isfinite(after - before)]
+    if not len(change):
+        return ""
+    mean, error = mean_stderr(change)
+    return f"{mean:+.3g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 def _dry_run(settings: object, resume: bool) -> None:
