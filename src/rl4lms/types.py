@@ -24,15 +24,18 @@ class Sample:
 
     Attributes:
         id: unique within its split.
-        prompt: the input text.
+        prompt: the input text; of a conversation what metrics and people read of it, its last message of the user.
         references: gold texts, possibly none.
         meta: every other column of the row; handed to rewards and metrics by name.
+        messages: the conversation that is to be answered, each message with the texts `role` and `content`; () where
+            the prompt is a plain text.
     """
 
     id: str
     prompt: str
     references: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         texts: Any = self.references
@@ -59,6 +62,7 @@ class Rollout:
             vocabulary.
         sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the
             ratio.
+        conversations: (B,) the messages of each prompt as far as the policy saw them; () where a prompt is a text.
         group_size: completions per prompt; rows g * group_size to (g + 1) * group_size - 1 are those of one prompt.
     """
 
@@ -73,6 +77,7 @@ class Rollout:
     terminated: Tensor
     token_mask: Tensor | None = None
     sampled_logprobs: Tensor | None = None
+    conversations: Sequence[tuple[Mapping[str, Any], ...]] = ()
 
     group_size: int = 1
 

@@ -73,6 +73,7 @@ VALUES = {
     "generate --top-k": "1",
     "generate --top-p": "0.05",
     "generate --seed": "5",
+    "generate --system": "7",
     "doctor --rows": "2",
     "reward train --base": "other-classifier",
     "reward train --train": "fewer.jsonl",

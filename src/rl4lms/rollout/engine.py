@@ -78,7 +78,7 @@ class LocalEngine:
             progress: called with the number of rows that were finished.
         """
         n, policy, side = completions_per_prompt, self.policy, self.policy.family.padding_side
-        rows, seen = self.encoder.read(samples)
+        rows, seen, conversations = self.encoder.read(samples)
         # Every process decodes some of the prompts, or one for its shape; the keys are those of the whole iteration.
         mine = distributed.share(len(rows))
         keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
@@ -118,6 +118,7 @@ class LocalEngine:
             terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
             token_mask=whole(masks, 0) if masks else None,
             sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),
+            conversations=[messages for messages in conversations for _ in range(n)],
             group_size=n,
         )
 
