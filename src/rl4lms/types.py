@@ -57,7 +57,8 @@ class Rollout:
             without prefix and suffix.
         completions: (B,) decoded without special tokens.
         texts: (B,) prompt and completion as one text, decoded together, a configured prefix and suffix included.
-        terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
+        terminated: (B,) bool; True where the row ended with an EOS or a stop string, False where the token budget cut
+            it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
             vocabulary.
         sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the

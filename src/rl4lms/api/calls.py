@@ -165,7 +165,8 @@ def generate(
         seed: the same seed gives the same texts, whatever is generated beside them.
         system: a message of the system, before conversations that have none.
         chat: a text is a message of the user.
-        decoding: `max_new_tokens` (48), `temperature` (1; 0 is greedy), `top_k`, `top_p`, `min_new_tokens`.
+        decoding: `max_new_tokens` (48), `temperature` (1; 0 is greedy), `top_k`, `top_p`, `min_new_tokens`,
+            `stop` (a list of texts, with one of which a completion ends).
 
     Returns:
         One text for each prompt; with `n`, a list of n texts for each.

@@ -38,6 +38,12 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="By default as the run, else 1.", show_default=False)
     ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A completion ends with this text; may be repeated. By default as the run.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same texts.")] = 0,
     chat: Annotated[bool, typer.Option("--chat", help="A text is a message of the user, for chat models.")] = False,
     system: Annotated[
@@ -49,7 +55,13 @@ def generate(
     """Sample completions of prompts."""
     from rl4lms.cli import common
 
-    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": stop or None,
+    }
     texts = _prompts(prompts or [], file)
     common.quiet()
     from rl4lms.api.calls import sampled

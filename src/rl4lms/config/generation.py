@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from rl4lms.plugins.component import Block
@@ -15,6 +17,11 @@ class SamplingConfig(Block):
     temperature: float = Field(1.0, ge=0, description="0 decodes greedily (evaluation only)")
     top_k: int = Field(0, ge=0, description="0 keeps every token")
     top_p: float = Field(1.0, gt=0, le=1)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        [],
+        description="a completion ends with the token that completes one of these texts, from `min_new_tokens` on; the "
+        "text stays in it",
+    )
     batch_size: int = Field(128, ge=1, description="rows decoded together; does not change the texts")
 
     @model_validator(mode="after")
@@ -52,4 +59,6 @@ class EvalGenerationConfig(SamplingConfig):
             raise ValueError(
                 "beam search gives one completion per prompt and knows no mask; use num_beams 1 with these settings"
             )
+        if self.num_beams > 1 and self.stop and self.min_new_tokens:
+            raise ValueError("beam search stops at `stop` at any length; use num_beams 1, or leave min_new_tokens out")
         return self
