@@ -115,7 +115,7 @@ def score(
     batch |= {} if texts is None else {"texts": texts_given(owner, "texts", texts)}
     batch |= {} if prompt_ids is None else {"prompt_ids": prompt_ids}
     n = len(batch["completions"])
-    given: dict[str, Sequence[Any]] = {**batch, **columns}
+    given: dict[str, Any] = {**batch, **columns}
     for name, values in given.items():
         if len(values) != n:
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
@@ -123,8 +123,7 @@ def score(
     chats |= {} if full_conversations is None else {"full_conversations": full_conversations}
     if isinstance(reward, Composed):
         return reward.composed_score(**batch, **chats, columns=columns, faults=faults, training=training)
-    if chats and not str(getattr(reward, "__module__", "")).startswith("rl4lms."):
-        given = {**given, **_as_messages(batch, **chats)}
+    given |= _of_conversations(owner, reward, batch, chats)
     given, rows = comparable(owner, reward, given, n)
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in calling.parameters_of(owner, reward)}
     taken = calling.taken_arguments(owner, reward, {**given, **extras})
@@ -140,6 +139,17 @@ def score(
     if _size(returned) == len(rows) < n:
         returned = spread(_items(owner, returned), rows, n)
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
+
+
+def _of_conversations(
+    owner: str, reward: Callable[..., Any], batch: Mapping[str, Any], chats: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a reward is given in another form where prompts are conversations."""
+    if not chats:
+        return {}
+    if not str(getattr(reward, "__module__", "")).startswith("rl4lms."):
+        return dict(_as_messages(batch, **chats))
+    return dict(chats) if "conversations" in calling.parameters_of(owner, reward) else {}
 
 
 def _as_messages(
