@@ -145,3 +145,21 @@ def number_tokenizer(numbers: int = 20) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     names = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=80, **names)
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message.role }}> {{ message.content }} </s> {% endfor %}"
+    "{% if loud %}! {% endif %}{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+def chat_tokenizer(template: str | None = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
+    """The numbers 0 to 19 and what the chat template writes; one id per word."""
+    words = [*map(str, range(20)), "<system>", "<user>", "<assistant>", "<tool>", "!", "<unk>"]
+    vocab = {"<pad>": PAD, "</s>": EOS, "<s>": BOS, **{word: i + 3 for i, word in enumerate(words)}}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=80, **names)
+    made.chat_template = template
+    return made

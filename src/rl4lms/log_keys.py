@@ -92,7 +92,7 @@ LOG_KEYS = (
     LogKey(
         "rollout/terminated",
         "share",
-        "Completions that ended with an EOS; the others were cut by `max_new_tokens`.",
+        "Completions that ended with an EOS or a stop string; the others were cut by `max_new_tokens`.",
     ),
     LogKey(
         "rollout/sampler_error",

@@ -101,7 +101,7 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         super().reset(seed=seed)
         index = (options or {}).get("index")
         self.sample = self.samples[int(self.np_random.integers(len(self.samples))) if index is None else index]
-        (self._prompt_ids,), (self._seen,) = self._encode.read([self.sample])
+        (self._prompt_ids,), (self._seen,), (self._conversation,) = self._encode.read([self.sample])
         self._completion: list[int] = []
         self._paid: list[float] = []
         return self._observation(), {"id": self.sample.id}
@@ -151,6 +151,8 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
             completion_ids=[list(self._completion)],
             references=[self.sample.references],
             columns={name: [value] for name, value in self.sample.meta.items()},
+            conversations=[self._conversation] if self._conversation else None,
+            full_conversations=[self.sample.messages] if self._conversation else None,
             training=False,  # one episode at a time makes no statistics
         )
         value = output.scores[0]

@@ -24,15 +24,18 @@ class Sample:
 
     Attributes:
         id: unique within its split.
-        prompt: the input text.
+        prompt: the input text; of a conversation what metrics and people read of it, its last message of the user.
         references: gold texts, possibly none.
         meta: every other column of the row; handed to rewards and metrics by name.
+        messages: the conversation that is to be answered, each message with the texts `role` and `content`; () where
+            the prompt is a plain text.
     """
 
     id: str
     prompt: str
     references: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         texts: Any = self.references
@@ -54,11 +57,13 @@ class Rollout:
             without prefix and suffix.
         completions: (B,) decoded without special tokens.
         texts: (B,) prompt and completion as one text, decoded together, a configured prefix and suffix included.
-        terminated: (B,) bool; True where the row ended with an EOS, False where the token budget cut it.
+        terminated: (B,) bool; True where the row ended with an EOS or a stop string, False where the token budget cut
+            it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
             vocabulary.
         sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the
             ratio.
+        conversations: (B,) the messages of each prompt as far as the policy saw them; () where a prompt is a text.
         group_size: completions per prompt; rows g * group_size to (g + 1) * group_size - 1 are those of one prompt.
     """
 
@@ -73,6 +78,7 @@ class Rollout:
     terminated: Tensor
     token_mask: Tensor | None = None
     sampled_logprobs: Tensor | None = None
+    conversations: Sequence[tuple[Mapping[str, Any], ...]] = ()
 
     group_size: int = 1
 

@@ -100,6 +100,8 @@ VALUES = {
     "generate --top-k": "1",
     "generate --top-p": "0.05",
     "generate --seed": "5",
+    "generate --system": "7",
+    "generate --stop": "3",
     "doctor --rows": "2",
     "reward train --base": "other-classifier",
     "reward train --train": "fewer.jsonl",

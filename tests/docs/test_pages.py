@@ -61,6 +61,14 @@ def test_python_api(tmp_path: Path) -> None:
     ]
 
 
+def test_chat(tmp_path: Path) -> None:
+    run_in_order(DOCS / "chat.md")
+    (last,) = sorted((tmp_path / "runs" / "chat-seed0" / "samples").iterdir())[-1:]
+    record = json.loads(last.read_text(encoding="utf-8").splitlines()[0])
+    assert record["text"].startswith("<system> be brief <user> the ")
+    assert [message["role"] for message in record["messages"]] == ["user", "assistant", "user"]
+
+
 def test_every_public_name_is_in_the_table() -> None:
     text = (DOCS / "python-api.md").read_text(encoding="utf-8").partition("## All public names")[2]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]

@@ -143,54 +143,63 @@ def evaluate(
 
 def generate(
     source: Any,
-    prompts: str | Sequence[str],
+    prompts: str | Sequence[str | Sequence[Mapping[str, Any]]],
     /,
     *,
     tokenizer: Any = None,
     n: int | None = None,
     seed: int = 0,
-    **decoding: float | int,
+    system: str | None = None,
+    chat: bool = False,
+    **decoding: Any,
 ) -> list[Any]:
     """Sample completions of prompts.
 
     Args:
         source: a run folder or a `RunResult` (its trained model, decoded as its evaluations do), or a model as `train`
             takes it.
-        prompts: texts to continue.
+        prompts: texts to continue, or conversations to answer, which are lists of messages (`{"role": "user",
+            "content": "..."}`). Those of a run are rendered as the run did.
         tokenizer: as that of `train`.
         n: completions of each prompt.
         seed: the same seed gives the same texts, whatever is generated beside them.
-        decoding: `max_new_tokens` (48), `temperature` (1; 0 is greedy), `top_k`, `top_p`, `min_new_tokens`.
+        system: a message of the system, before conversations that have none.
+        chat: a text is a message of the user.
+        decoding: `max_new_tokens` (48), `temperature` (1; 0 is greedy), `top_k`, `top_p`, `min_new_tokens`,
+            `stop` (a list of texts, with one of which a completion ends).
 
     Returns:
         One text for each prompt; with `n`, a list of n texts for each.
 
     Raises:
-        ConfigError: a setting cannot be understood.
-        DataError: there are no prompts, or one is no text.
-        ModelError: the model cannot be loaded.
+        ConfigError: a setting cannot be understood, or has no effect.
+        DataError: there are no prompts, or one is neither a text nor a conversation.
+        ModelError: the model cannot be loaded, or has no chat template for conversations.
     """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    given = [prompts] if isinstance(prompts, str) else list(prompts)
+    how: dict[str, Any] = {"tokenizer": tokenizer, "number": n or 1, "seed": seed, "system": system, "chat": chat}
     with without_bars():
-        rollout, _ = sampled(source, texts, decoding, tokenizer=tokenizer, number=n or 1, seed=seed)
+        rollout, _ = sampled(source, given, decoding, **how)
     found = rollout.completions
     return found if n is None else [found[i : i + n] for i in range(0, len(found), n)]
 
 
 def sampled(
     source: Any,
-    prompts: Sequence[str],
-    decoding: Mapping[str, float | int],
+    prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+    decoding: Mapping[str, Any],
     *,
     tokenizer: Any = None,
     number: int = 1,
     seed: int = 0,
+    system: str | None = None,
+    chat: bool = False,
 ) -> tuple[Rollout, str]:
     """Return the rollout that `generate` takes its texts from, and a note on prompts that were cut; arguments as there,
     and `number` completions of each prompt.
     """
     source = source.folder if isinstance(source, RunResult) else source
-    how: dict[str, Any] = {"number": number, "seed": seed}
+    how: dict[str, Any] = {"number": number, "seed": seed, "system": system, "chat": chat}
     if _kind(source) == "run":
         if tokenizer is not None:
             raise ConfigError(f"tokenizer: {source} is a run, whose model has its own; leave it out")

@@ -178,11 +178,11 @@ def _rows_of(value: Any, what: str) -> Iterable[Mapping[str, Any]]:
         )
     rows: list[Mapping[str, Any]] = []
     for index, row in enumerate(value):
-        if not isinstance(row, str | Mapping):
+        if not isinstance(row, str | list | Mapping):
             raise DataError(
                 f"{what}, {nth_row(index)}: expected a mapping of columns or a prompt, got {type(row).__name__}"
             )
-        rows.append({"prompt": row} if isinstance(row, str) else row)
+        rows.append({"prompt": row} if isinstance(row, str | list) else row)  # a list is a conversation
     return rows
 
 

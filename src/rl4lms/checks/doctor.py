@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError, Rl4lmsError
+from rl4lms.errors import ConfigError, DataError, ModelError, Rl4lmsError
 from rl4lms.rewards.call import score_rollout
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.display import Display
@@ -27,6 +27,7 @@ from rl4lms.types import Rollout, Sample
 Status = Literal["ok", "warn", "fail"]
 
 _PROMPTS_READ = 1000
+_SHOWN = 400  # characters of a rendered conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,16 @@ def _data(recipe: Recipe, loop: Loop | None) -> Iterator[Verdict]:
         return
     some = samples[:_PROMPTS_READ]
     encoder = PromptEncoder(loop.models.tokenizer, loop.models.policy.tokens, recipe.prompt)
-    longest = max(len(row) for row in encoder(some))
+    try:
+        encoder.check(some)
+        longest = max(len(row) for row in encoder(some))
+    except (ConfigError, DataError, ModelError) as error:
+        yield Verdict("prompt settings", "fail", type(error).__name__, str(error))
+        return
+    if chats := [sample for sample in some if sample.messages]:
+        shown = encoder.rendered(chats[0])
+        shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN // 2] + " ... " + shown[-_SHOWN // 2 :]
+        yield Verdict("conversations", "ok", f"{len(chats)} of {len(some)} prompts; the first is read as {shown!r}")
     truncated = encoder.truncated(some)
     share = truncated / len(some)
     figure = f"{truncated} of {len(some)} cut; longest {longest} of {recipe.prompt.max_tokens} tokens"

@@ -23,10 +23,13 @@ from rl4lms.data.files import FileTask
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.loading import DTYPES
+from rl4lms.rollout.chat import refuse_unread
 from rl4lms.supervised import assets
 from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.run import check_trains, run_folder
 from rl4lms.types import ModelSpec
+
+_PROMPTS_READ = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +78,21 @@ def describe(recipe: Recipe) -> list[Line]:
     if r.supervised is not None:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
     if not supervised_only:
-        lines += _iteration_lines(r, len(samples_of(task, "train")))
+        prompts = samples_of(task, "train")
+        refuse_unread(r.prompt, prompts)
+        lines += _iteration_lines(r, len(prompts))
+        looked_at = prompts[:_PROMPTS_READ]
+        if chats := sum(bool(sample.messages) for sample in looked_at):
+            lines.append(Line("conversations", f"{chats:,} of the first {len(looked_at):,} training prompts"))
     evaluations = _evaluations(r, supervised_only)
     available = len(samples_of(task, r.evaluation.split))
     shared = check_split(r, task, r.evaluation.split)
     check_best(r, task)
-    prompts = f"{available:,}" if available <= r.evaluation.prompts else f"{r.evaluation.prompts:,} of {available:,}"
+    drawn = f"{available:,}" if available <= r.evaluation.prompts else f"{r.evaluation.prompts:,} of {available:,}"
     lines.append(
         Line(
             "evaluations",
-            f"{evaluations}, each of {prompts} {r.evaluation.split} prompts, up to {r.decoding.max_new_tokens} new "
+            f"{evaluations}, each of {drawn} {r.evaluation.split} prompts, up to {r.decoding.max_new_tokens} new "
             f"tokens",
         )
     )

@@ -86,8 +86,8 @@ def train(
     _refuse_missing(data, test)
     common.quiet()
     from rl4lms.runs.display import Display
-    from rl4lms.supervised.reward_data import Columns
     from rl4lms.supervised.reward_model import train_reward_model
+    from rl4lms.supervised.reward_rows import Columns
 
     names = [name.strip() for name in label_names.split(",")] if label_names else None
     with Display(not quiet) as display:

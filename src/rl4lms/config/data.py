@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,9 +13,9 @@ class DataConfig(Block):
     """Prompts from files, without writing a task.
 
     Files are JSONL, JSON, CSV or Parquet, in UTF-8, or folders that `Dataset.save_to_disk` wrote; anything else is a
-    Hub id. The folder of a `DatasetDict` as `train` gives its splits `validation` and `test`, too. Columns `prompt`,
-    `references`, `completion` have a meaning; every other column goes to rewards and metrics under its own name. `id`
-    also names the samples, so none may come twice.
+    Hub id. The folder of a `DatasetDict` as `train` gives its splits `validation` and `test`, too. Columns `prompt`
+    (a text, or a conversation: a list of messages), `references`, `completion` have a meaning; every other column goes
+    to rewards and metrics under its own name. `id` also names the samples, so none may come twice.
     """
 
     train: str | None = Field(None, description="file, folder of `save_to_disk` or Hub id with the prompts to train on")
@@ -66,3 +66,31 @@ class PromptConfig(Block):
     )
     prefix: str = Field("", description="put before every prompt")
     suffix: str = Field("", description="put behind every prompt")
+    system: str | None = Field(
+        None,
+        description="message of the system, before conversations that have none; conversations are lists of messages",
+    )
+    chat_template: str | None = Field(
+        None,
+        min_length=1,
+        description="what turns conversations into text: a Jinja template, or a file of one. null: the tokenizer's own",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="what the template reads besides, such as {enable_thinking: false}"
+    )
+    strings_as_user: bool = Field(False, description="a prompt that is a plain text becomes one message of the user")
+
+    @model_validator(mode="after")
+    def _of_conversations(self) -> PromptConfig:
+        taken = sorted(self.chat_template_kwargs.keys() & _NOT_OF_TEMPLATES)
+        if taken:
+            raise ValueError(f"chat_template_kwargs: {taken[0]!r} is said by the library itself; leave it out")
+        if self.strings_as_user and (self.prefix or self.suffix):
+            raise ValueError("prefix and suffix are for texts, and strings_as_user makes messages of them; use system")
+        return self
+
+
+# Arguments of `apply_chat_template` that the library gives itself, or that are not about what is rendered.
+_NOT_OF_TEMPLATES = {"conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message"}
+_NOT_OF_TEMPLATES |= {"tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length", "return_tensors"}
+_NOT_OF_TEMPLATES |= {"return_dict", "return_assistant_tokens_mask"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from rl4lms.plugins.component import Block
@@ -19,6 +21,11 @@ class SamplingConfig(Block):
         gt=0,
         le=1,
         description="keeps the most likely tokens that together have this probability; 1 keeps every token",
+    )
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        [],
+        description="a completion ends with the token that completes one of these texts, from `min_new_tokens` on; the "
+        "text stays in it",
     )
     batch_size: int = Field(128, ge=1, description="rows decoded together; does not change the texts")
 
@@ -59,4 +66,6 @@ class EvalGenerationConfig(SamplingConfig):
             raise ValueError(
                 "beam search gives one completion per prompt and knows no mask; use num_beams 1 with these settings"
             )
+        if self.num_beams > 1 and self.stop and self.min_new_tokens:
+            raise ValueError("beam search stops at `stop` at any length; use num_beams 1, or leave min_new_tokens out")
         return self

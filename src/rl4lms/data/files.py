@@ -6,9 +6,11 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
 from rl4lms.config.data import DataConfig
+from rl4lms.data.conversations import completion_given, prompt_given
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.data.saved import saved_splits
@@ -62,7 +64,7 @@ class Samples(Sequence[Sample]):
             self._config,
             order,
             self._marks,
-            lambda sample: Sample(sample.id, sample.prompt, (_target(sample),), sample.meta),
+            lambda sample: replace(sample, references=(_target(sample),)),
         )
 
     def among(self, others: Samples) -> int:
@@ -100,8 +102,8 @@ class _Marks(NamedTuple):
 
 
 class FileTask:
-    """Rows with a `prompt` column, and optionally `references` (a text or a list) and `completion`; other columns go to
-    the reward.
+    """Rows with a `prompt` column, each a text or a conversation, and optionally `references` (a text or a list) and
+    `completion`; other columns go to the reward.
 
     A `references` of null, an empty list, and an empty cell of a CSV file are none; "" elsewhere is a reference that is
     empty. A column `id` goes to the reward, too, and names the samples, so no id may come twice in a file.
@@ -254,9 +256,10 @@ def _refuse_absent_columns(c: DataConfig, files: list[Samples]) -> None:
 
 def _content(sample: Sample) -> tuple[Any, ...]:
     """Return what makes a row the same as another: its texts; the other columns only where it has a prompt alone."""
+    prompt = repr(sample.messages) if sample.messages else sample.prompt
     if sample.references or sample.meta.get("completion"):
-        return (sample.prompt, sample.references, sample.meta.get("completion"))
-    return (sample.prompt, repr(sorted(item for item in sample.meta.items() if item[0] != "id")))
+        return (prompt, sample.references, sample.meta.get("completion"))
+    return (prompt, repr(sorted(item for item in sample.meta.items() if item[0] != "id")))
 
 
 def _group(c: DataConfig, row: Row, place: str) -> str:
@@ -291,16 +294,22 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     """
     if c.prompt_column not in row:
         raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
-    prompt = row[c.prompt_column]
+    prompt, messages = row[c.prompt_column], tuple[dict[str, Any], ...]()
+    if isinstance(prompt, list):
+        prompt, messages = prompt_given(prompt, lambda: f"{place()}: {c.prompt_column!r}")
     if not isinstance(prompt, str):
-        raise DataError(f"{place()}: {c.prompt_column!r} must be a text, got {type(prompt).__name__}")
+        raise DataError(
+            f"{place()}: {c.prompt_column!r} must be a text or a list of messages, got {type(prompt).__name__}"
+        )
     references = texts_of(row, c.references_column, place, path)
     meta = {key: value for key, value in row.items() if key not in (c.prompt_column, c.references_column)}
     if c.completion_column in meta and c.completion_column != "completion":
         meta["completion"] = meta.pop(c.completion_column)
+    if isinstance(meta.get("completion"), list):
+        meta["completion"] = completion_given(meta["completion"], lambda: f"{place()}: {c.completion_column!r}")
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
-    return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta)
+    return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta, messages)
 
 
 def _target(sample: Sample) -> str:

@@ -43,5 +43,6 @@ def corpus(task: Task | None, name: str) -> list[tuple[str, ...]]:
         return corpus_of_file(name)
     of_prompt: dict[str, list[str]] = {}
     for sample in task.samples(name):  # type: ignore[arg-type]
-        of_prompt.setdefault(sample.prompt, []).extend(sample.references)
+        key = repr(sample.messages) if sample.messages else sample.prompt
+        of_prompt.setdefault(key, []).extend(sample.references)
     return documents(name, of_prompt.values())

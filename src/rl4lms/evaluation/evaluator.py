@@ -14,6 +14,7 @@ from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.kl import k3
+from rl4lms.errors import DataError
 from rl4lms.metrics import compute_all
 from rl4lms.models.build import Models
 from rl4lms.models.generate import MaskRule
@@ -38,8 +39,9 @@ class EvalResult:
 
     Attributes:
         results: by key, without the `eval/` prefix.
-        samples: one record per completion: id, prompt (as far as it was seen, and `full_prompt` where it was cut),
-            completion, text (both as one), references, and per-sample values.
+        samples: one record per completion: id, prompt (as far as it was seen, and `full_prompt` where it was cut; of a
+            conversation its last message, and all of them as `messages`), completion, text (both as one), references,
+            and per-sample values.
         faults: what went wrong in the reward; those rows are left out of its mean, and its `n` says how many remain.
         absent: metrics that were asked for and could not be computed, with what to do about it.
         prompts, available: how many prompts were evaluated, of how many.
@@ -131,13 +133,29 @@ class Evaluator:
             for name, part in output.parts.items():
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
-        nll = TextNll(policy, self.engine.tokenizer, encode_prompts=self.engine.encoder.encode)
+        nll = TextNll(policy, self.engine.tokenizer, encode_prompts=self._prompt_ids)
         results |= {result.key: result for result in compute_all(self.metrics, nll_of_texts=nll, **columns)}
         results |= policy_numbers
         n = self.settings.completions_per_prompt
         by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}
         available = max(self.available, len(self.samples))
         return EvalResult(by_prompt, _records(rollout, results), faults, self.absent, len(self.samples), available)
+
+    def _prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return token ids of prompts that a metric names by their texts; a conversation by its last message."""
+        known: dict[str, Sample] = {}
+        for sample in self.samples:
+            if known.setdefault(sample.prompt, sample).messages != sample.messages:
+                raise DataError(
+                    f"evaluation: two conversations end with {sample.prompt[:60]!r}, and a metric that measures the "
+                    "policy (reference_perplexity) cannot tell them apart; leave it out of evaluation.metrics"
+                )
+        if any(sample.messages for sample in self.samples) and (unknown := set(prompts) - known.keys()):
+            raise DataError(
+                f"evaluation: a metric asks for the nats of a text after {min(unknown)[:60]!r}, which no conversation "
+                "ends with; a metric names prompts by `full_prompts`"
+            )
+        return self.engine.encoder([known.get(prompt) or Sample(prompt, prompt) for prompt in prompts])
 
     def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
         s = self.settings
@@ -248,7 +266,8 @@ def _records(rollout: Rollout, results: Mapping[str, MetricResult]) -> list[dict
     per_sample = {key: r.values for key, r in results.items() if r.values is not None and len(r.values) == len(rollout)}
     records: list[dict[str, Any]] = []
     for i, (sample, seen) in enumerate(zip(rollout.samples, rollout.prompts, strict=True)):
-        whole = {} if seen == sample.prompt else {"full_prompt": sample.prompt}
+        whole: dict[str, Any] = {} if seen == sample.prompt else {"full_prompt": sample.prompt}
+        whole |= {"messages": list(rollout.conversations[i])} if any(rollout.conversations) else {}
         texts = {"prompt": seen, **whole, "completion": rollout.completions[i], "text": rollout.texts[i]}
         values = {key: values[i] if values[i] == values[i] else None for key, values in per_sample.items()}
         records.append({"id": sample.id, **texts, "references": list(sample.references), **values})

@@ -180,6 +180,13 @@ class IncompleteModelError(ModelError):
         return f"{self.model!r} is no whole {self.what}: its weights lack {', '.join(self.missing)}"
 
 
+def chat_renderer(tokenizer: Any) -> Callable[[list[Any]], str] | None:
+    """Return what writes a whole conversation by the tokenizer's chat template; None where it has none."""
+    if tokenizer.chat_template is None:
+        return None
+    return lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False))
+
+
 def give_padding(model: Any, tokenizer: Any, failure: str) -> None:
     """Let a model and its tokenizer have one pad token, the model's where it has one.
 

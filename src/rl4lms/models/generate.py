@@ -6,6 +6,7 @@ length, NLPO's mask, temperature, top-k, top-p, in this order, renormalised over
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
@@ -25,6 +26,10 @@ from rl4lms.models.loading import SpecialTokens
 
 # Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
 _COMPACT_AT = 0.2
+
+
+#: From completions so far (B, t) to bool (B,): whether the last token is the end.
+Stop = Callable[[Tensor], Tensor]
 
 
 class Sampled(Protocol):
@@ -62,7 +67,7 @@ class Generation:
 
     Attributes:
         completion_ids, completion_mask: (B, T), padded on the right; T is the longest completion.
-        terminated: (B,) bool, ended by an EOS.
+        terminated: (B,) bool, ended by an EOS or a stop string.
         logprobs: float32 (B, T), of the sampled tokens under the behaviour policy.
         token_mask: (B, T, ceil(V/8)) packed support, None where it was always the whole vocabulary.
     """
@@ -129,8 +134,24 @@ class _Decoder:
             self.logits = self.policy.family.head(self.policy.family.step(self.state, token_ids))
 
 
+class _OnCompletions(StoppingCriteria):
+    """A criterion that reads completions alone, where HF `generate` shows it prompts, too."""
+
+    def __init__(self, criterion: Stop, start: int) -> None:
+        self._criterion, self._start = criterion, start
+
+    def __call__(self, input_ids: Tensor, scores: Any, **options: Any) -> Tensor:
+        return self._criterion(input_ids[:, self._start :])
+
+
 @torch.no_grad()
-def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+def beam_search(
+    policy: Sampled,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    settings: EvalGenerationConfig,
+    stop: Stop | None = None,
+) -> Generation:
     """Decode by beam search through HF `generate`, which has it; evaluation only, since beams have no log-probs to
     train on.
 
@@ -138,14 +159,15 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
         policy: the policy to decode.
         prompt_ids, prompt_mask: (B, P), padded on the family's side.
         settings: `num_beams`, `length_penalty` and the lengths are used.
+        stop: see `generate`.
 
     Returns:
         A `Generation` of B rows whose `logprobs` are zero.
     """
     if not isinstance(policy.family, Grouped):
-        return _beams(policy, prompt_ids, prompt_mask, settings)
+        return _beams(policy, prompt_ids, prompt_mask, settings, stop)
     groups = [(rows, prompt_ids[rows][real].view(len(rows), -1)) for rows, real in groups_of(prompt_mask)]
-    parts = [_beams(policy, ids, torch.ones_like(ids, dtype=torch.bool), settings) for _, ids in groups]
+    parts = [_beams(policy, ids, torch.ones_like(ids, dtype=torch.bool), settings, stop) for _, ids in groups]
     order, width = (
         torch.cat([rows for rows, _ in groups]).argsort(),
         max(part.completion_ids.shape[1] for part in parts),
@@ -160,8 +182,12 @@ def beam_search(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settin
     return Generation(ids, joined("completion_mask"), terminated, joined("logprobs"), None)
 
 
-def _beams(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+def _beams(
+    policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig, stop: Stop | None
+) -> Generation:
     prefix = policy.tokens.decoder_prefix
+    start = len(prefix) if prefix else prompt_ids.shape[1]
+    criteria = StoppingCriteriaList() if stop is None else StoppingCriteriaList([_OnCompletions(stop, start)])
     # A config of our own: the model's may hold penalties and lengths that the settings do not name.
     config = GenerationConfig(
         num_beams=settings.num_beams,
@@ -179,14 +205,16 @@ def _beams(policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, settings: E
     policy.lm.generation_config = GenerationConfig()  # it would fill what a config leaves unset
     try:
         with policy.running():
-            out = policy.lm.generate(**inputs, generation_config=config)
+            out = policy.lm.generate(**inputs, generation_config=config, stopping_criteria=criteria)
     finally:
         policy.lm.generation_config = own
-    ids = out[:, len(prefix) if prefix else prompt_ids.shape[1] :]
-    is_eos = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
-    # Without an EOS before it: the first belongs to the text, what follows is padding.
-    mask = is_eos.cumsum(-1) == is_eos.long()
-    return Generation(ids, mask, (is_eos & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
+    ids = out[:, start:]
+    is_last = torch.isin(ids, torch.tensor(policy.tokens.eos, dtype=torch.int64, device=ids.device))
+    if stop is not None:
+        is_last |= torch.stack([stop(ids[:, : t + 1]) for t in range(ids.shape[1])], 1)
+    # Without an end before it: the first belongs to the text, what follows is padding.
+    mask = is_last.cumsum(-1) == is_last.long()
+    return Generation(ids, mask, (is_last & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
 
 
 def generate(
@@ -198,6 +226,7 @@ def generate(
     settings: SamplingConfig,
     completions_per_prompt: int = 1,
     mask_rule: MaskRule | None = None,
+    stop: Stop | None = None,
 ) -> Generation:
     """Sample completions of every prompt, whose own pass (or that of the encoder) is computed once.
 
@@ -208,6 +237,7 @@ def generate(
         settings: the sampling distribution; temperature 0 takes the most probable token of what is allowed.
         completions_per_prompt: how many completions each prompt gets.
         mask_rule: NLPO's mask, or None.
+        stop: says of completions so far which of them end with their last token, beside those that end with an EOS.
 
     Returns:
         A `Generation` of len(keys) rows.
@@ -249,6 +279,8 @@ def generate(
             packed[written, t] = every_token if bits is None else bits[alive]
         length = t + 1
         ended = alive & is_eos[token]
+        if stop is not None and length >= settings.min_new_tokens:
+            ended |= alive & stop(ids[rows, :length])
         terminated[rows[ended]] = True
         alive &= ~ended
         left = int(alive.sum())

@@ -19,7 +19,7 @@ from rl4lms.core.fused import TokenLoss, fused_loss
 from rl4lms.core.logprobs import chunked_token_logprobs
 from rl4lms.models.activations import fuse_activations
 from rl4lms.models.family_check import family_of
-from rl4lms.models.generate import Generation, beam_search, generate
+from rl4lms.models.generate import Generation, Stop, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
 
@@ -214,9 +214,11 @@ class Policy(nn.Module):
         with torch.no_grad(), self.precision():
             return generate(self, prompt_ids, prompt_mask, keys, **options)
 
-    def beam_search(self, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig) -> Generation:
+    def beam_search(
+        self, prompt_ids: Tensor, prompt_mask: Tensor, settings: EvalGenerationConfig, stop: Stop | None = None
+    ) -> Generation:
         """Decode by beam search; see `rl4lms.models.generate.beam_search`."""
-        return beam_search(self, prompt_ids, prompt_mask, settings)
+        return beam_search(self, prompt_ids, prompt_mask, settings, stop)
 
 
 def _scatter(values: Tensor | None, mask: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.core.advantages import place_last
 from rl4lms.core.padding import unpad
+from rl4lms.data.conversations import Message, in_trl_form
 from rl4lms.data.given import references_given, texts_given
 from rl4lms.errors import RewardError, nth_row
 from rl4lms.metrics.call import check_columns, comparable, metric_attribute, name_of, spread
@@ -71,6 +72,8 @@ def score(
     texts: Sequence[str] | None = None,
     full_prompts: Sequence[str] | None = None,
     prompt_ids: Sequence[Sequence[int]] | None = None,
+    conversations: Sequence[Sequence[Message]] | None = None,
+    full_conversations: Sequence[Sequence[Message]] | None = None,
     faults: RewardFaultsConfig = STRICT,
     training: bool = True,
 ) -> RewardOutput:
@@ -88,6 +91,10 @@ def score(
             `texts` without a default then cannot be used.
         full_prompts: (B,) prompts before they were cut; `prompts` where None.
         prompt_ids: (B,) token ids without padding, where they are known.
+        conversations, full_conversations: (B,) messages of each prompt as far as the policy saw them, and all of them;
+            () where a prompt is a text. A reward gets such rows in TRL's form: `prompts` are lists of messages, and
+            each of `completions` is a list with one message of the assistant. The rewards and metrics of this library
+            read texts.
         faults: what to do when the reward raises an error, is too slow, or gives a row no finite score.
         training: False in evaluations, which change no running statistics and report scores before they are
             standardised.
@@ -108,12 +115,15 @@ def score(
     batch |= {} if texts is None else {"texts": texts_given(owner, "texts", texts)}
     batch |= {} if prompt_ids is None else {"prompt_ids": prompt_ids}
     n = len(batch["completions"])
-    given: dict[str, Sequence[Any]] = {**batch, **columns}
+    given: dict[str, Any] = {**batch, **columns}
     for name, values in given.items():
         if len(values) != n:
             raise RewardError(f"{owner}: {name} has {len(values)} rows for {n} completions")
+    chats = {} if conversations is None else {"conversations": conversations}
+    chats |= {} if full_conversations is None else {"full_conversations": full_conversations}
     if isinstance(reward, Composed):
-        return reward.composed_score(**batch, columns=columns, faults=faults, training=training)
+        return reward.composed_score(**batch, **chats, columns=columns, faults=faults, training=training)
+    given |= _of_conversations(owner, reward, batch, chats)
     given, rows = comparable(owner, reward, given, n)
     extras = {name: _stand_in(name) for name in _TRL_EXTRAS if name in calling.parameters_of(owner, reward)}
     taken = calling.taken_arguments(owner, reward, {**given, **extras})
@@ -129,6 +139,33 @@ def score(
     if _size(returned) == len(rows) < n:
         returned = spread(_items(owner, returned), rows, n)
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
+
+
+def _of_conversations(
+    owner: str, reward: Callable[..., Any], batch: Mapping[str, Any], chats: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a reward is given in another form where prompts are conversations."""
+    if not chats:
+        return {}
+    if not str(getattr(reward, "__module__", "")).startswith("rl4lms."):
+        return dict(_as_messages(batch, **chats))
+    return dict(chats) if "conversations" in calling.parameters_of(owner, reward) else {}
+
+
+def _as_messages(
+    batch: Mapping[str, Any],
+    conversations: Sequence[Sequence[Message]],
+    full_conversations: Sequence[Sequence[Message]] | None = None,
+) -> dict[str, list[Any]]:
+    """Return prompts and completions with the rows of conversations in TRL's form, and the others as they are."""
+    found = {name: list(batch[name]) for name in ("prompts", "full_prompts", "completions")}
+    for row, messages in enumerate(conversations):
+        if messages:
+            text = batch["completions"][row]
+            found["prompts"][row], found["completions"][row] = in_trl_form(messages, text)
+            whole = messages if full_conversations is None else full_conversations[row]
+            found["full_prompts"][row] = in_trl_form(whole, text)[0]
+    return found
 
 
 def values_per_text(owner: str, metric: Any, returned: Mapping[str, Any], key: str | None = None) -> list[float | None]:
@@ -169,6 +206,9 @@ def score_rollout(
     prompt_ids = unpad(rollout.prompt_ids, rollout.prompt_mask)
     ids = unpad(rollout.completion_ids, rollout.completion_mask)
     given = {"prompt_ids": prompt_ids, "completion_ids": ids, **rollout.columns()}
+    if any(rollout.conversations):
+        given |= {"conversations": rollout.conversations}
+        given |= {"full_conversations": [sample.messages for sample in rollout.samples]}
     return score(reward, **given, faults=faults, training=training)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rl4lms.rollout.texts import Decoder
 
 # What stays the same while a completion grows.
-_OF_PROMPT = ("prompts", "full_prompts", "prompt_ids", "references")
+_OF_PROMPT = ("prompts", "full_prompts", "prompt_ids", "references", "conversations", "full_conversations")
 
 
 class Shaped(Composite):

@@ -125,7 +125,10 @@ class Standardise(_Around, Stateful):
         if not batch.get("training", True):
             return self._result(scores, batch, output)
         rows: list[float | None] = [None] * len(scores)
-        for group in self._groups(batch["full_prompts"]):
+        whole = batch.get("full_conversations", [()] * len(scores))  # two may end with the same message
+        for group in self._groups(
+            [messages or prompt for messages, prompt in zip(whole, batch["full_prompts"], strict=True)]
+        ):
             known = [row for row in group if scores[row] is not None]
             mean, deviation = self._moments([float(scores[row]) for row in known])  # type: ignore[arg-type]
             differ = deviation > _ROUNDING * abs(mean)
@@ -141,7 +144,7 @@ class Standardise(_Around, Stateful):
         """Continue from what `state_dict` said."""
         self._count, self._mean, self._squares = state["count"], state["mean"], state["squares"]
 
-    def _groups(self, prompts: Sequence[str]) -> list[list[int]]:
+    def _groups(self, prompts: Sequence[Any]) -> list[list[int]]:
         if self.over != "prompt":
             return [list(range(len(prompts)))]
         rows_of: dict[Any, list[int]] = {}

@@ -19,6 +19,7 @@ from rl4lms.errors import ModelError
 from rl4lms.models.generate import Generation, MaskRule
 from rl4lms.models.policy import Pass, Policy
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.rollout.stop import stop_at
 from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Rollout, Sample
 
@@ -78,7 +79,8 @@ class LocalEngine:
             progress: called with the number of rows that were finished.
         """
         n, policy, side = completions_per_prompt, self.policy, self.policy.family.padding_side
-        rows, seen = self.encoder.read(samples)
+        stop = stop_at(self.decoder, settings.stop) if settings.stop else None
+        rows, seen, conversations = self.encoder.read(samples)
         # Every process decodes some of the prompts, or one for its shape; the keys are those of the whole iteration.
         mine = distributed.share(len(rows))
         keys = draw_keys(self.seed, STREAMS[stream], step, torch.arange(len(rows) * n)).view(len(rows), n)
@@ -89,9 +91,9 @@ class LocalEngine:
             batch = order[start : start + per_batch]
             ids, mask = (x.to(policy.device) for x in pad([rows[i] for i in batch], policy.tokens.pad, side))
             if isinstance(settings, EvalGenerationConfig) and settings.num_beams > 1:
-                pieces.append(policy.beam_search(ids, mask, settings))
+                pieces.append(policy.beam_search(ids, mask, settings, stop))
             else:
-                options = {"settings": settings, "completions_per_prompt": n, "mask_rule": mask_rule}
+                options = {"settings": settings, "completions_per_prompt": n, "mask_rule": mask_rule, "stop": stop}
                 pieces.append(policy.generate(ids, mask, keys[batch].flatten().to(policy.device), **options))
             if progress is not None:
                 progress(len(batch) * n)
@@ -118,6 +120,7 @@ class LocalEngine:
             terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
             token_mask=whole(masks, 0) if masks else None,
             sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),
+            conversations=[messages for messages in conversations for _ in range(n)],
             group_size=n,
         )
 

@@ -6,19 +6,29 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from rl4lms.data.files import read_rows
 from rl4lms.data.rows import read_text
-from rl4lms.data.texts import glued, touches
+from rl4lms.data.texts import touches
 from rl4lms.errors import DataError
+from rl4lms.supervised.reward_rows import (
+    COLUMNS,
+    Columns,
+    Render,
+    all_chats,
+    flat,
+    has_prompt,
+    required,
+    text_and_group,
+    whole,
+)
 
 _log = logging.getLogger(__name__)
 
 Kind = Literal["labels", "ratings", "preferences"]
-
 _NO_SPLIT = "train on everything with `--holdout 0`, or name held-out data with `--test FILE`"
 
 
@@ -46,12 +56,15 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Texts and the mean of their ratings; see `Labelled` for groups and prompts."""
+    """Texts and the mean of their ratings; see `Labelled` for groups and prompts. `chat`: they are conversations that a
+    template rendered.
+    """
 
     texts: list[str]
     ratings: list[float]
     groups: list[str]
     has_prompt: bool = False
+    chat: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -83,19 +96,20 @@ class Rated:
                 f"another group"
             )
         chosen, rejected, groups = (list(column) for column in zip(*found, strict=True))
-        return Preferences(chosen, rejected, groups, self.has_prompt)
+        return Preferences(chosen, rejected, groups, self.has_prompt, self.chat)
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
     """Pairs of texts, the preferred one in `chosen`; prompts are part of both texts. See `Labelled` for groups and
-    prompts.
+    prompts, `Rated` for `chat`.
     """
 
     chosen: list[str]
     rejected: list[str]
     groups: list[str]
     has_prompt: bool = False
+    chat: bool = False
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -109,34 +123,16 @@ class Preferences:
 RewardData = Labelled | Rated | Preferences
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Names of columns, and how they become texts.
-
-    Attributes:
-        prompt: put before a text where the data has it, with `join` between, as TRL does with none.
-        text, label, rating: of labelled and rated texts.
-        chosen, rejected: of preferences, as in TRL's format; texts or conversations.
-        group: rows with the same value stay together when data are split, and pairs are made within it; the prompt, or
-            the text where there is none, if None.
-        join: stands between prompt and text. Conversations are told apart by a new line whatever it is.
-    """
-
-    prompt: str = "prompt"
-    text: str = "text"
-    label: str = "label"
-    rating: str = "rating"
-    chosen: str = "chosen"
-    rejected: str = "rejected"
-    group: str | None = None
-    join: str = ""
-
-
-COLUMNS = Columns()
 _USED = {"labels": ("text", "label"), "ratings": ("text", "rating"), "preferences": ("chosen", "rejected")}
 
 
-def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split: str = "train") -> RewardData:
+def read(
+    path: str,
+    kind: Kind | None = None,
+    columns: Columns = COLUMNS,
+    split: str = "train",
+    template: Callable[[], Render | None] | None = None,
+) -> RewardData:
     """Read a file (JSONL, JSON, CSV, Parquet, a TSV without header whose last column is the label) or a Hub id.
 
     Args:
@@ -145,6 +141,8 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
             column ratings, anything else labels.
         columns: their names.
         split: of a Hub data set.
+        template: called where preferences or ratings are conversations, and returns what writes them, roles included.
+            Where there is none, and in labelled data, their contents stand one after the other.
 
     Raises:
         DataError: a column is missing, a value is of the wrong kind, or there is nothing to learn; file and line are
@@ -167,9 +165,12 @@ def read(path: str, kind: Kind | None = None, columns: Columns = COLUMNS, split:
     if not any(row.get(columns.prompt) for _, row in rows):
         used = tuple(entry.name for entry in fields(columns) if entry.name != "join")
         _refuse_unused(path, columns, used, f"no row has a {columns.prompt!r} to put before the text")
+    names = (columns.prompt, columns.text, columns.chosen, columns.rejected)
+    chats = kind != "labels" and any(isinstance(row.get(name), list) for _, row in rows for name in names)
+    render = template() if chats and template is not None else None
     if kind == "preferences":
-        return _preferences(rows, columns)
-    return _rated(rows, columns) if kind == "ratings" else _labelled(path, rows, columns)
+        return _preferences(rows, columns, render)
+    return _rated(rows, columns, render) if kind == "ratings" else _labelled(path, rows, columns)
 
 
 def _refuse_unused(path: str, columns: Columns, used: Sequence[str], what: str) -> None:
@@ -260,15 +261,15 @@ def fraction(data: RewardData, share: float, seed: int) -> RewardData:
 def _labelled(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> Labelled:
     texts, labels, groups = list[str](), list[str](), list[str]()
     for place, row in rows:
-        text, group = _text_and_group(row, place, columns)
+        text, group = text_and_group(row, place, columns)
         texts.append(text)
-        labels.append(_label(_required(row, columns.label, place), place, columns.label))
+        labels.append(_label(required(row, columns.label, place), place, columns.label))
         groups.append(group)
     if len(set(labels)) < 2:
         raise DataError(
             f"{path}: every row has the label {labels[0] if labels else None!r}; a classifier needs at least two"
         )
-    return Labelled(texts, labels, groups, any(_has_prompt(row, columns, columns.text) for _, row in rows))
+    return Labelled(texts, labels, groups, any(has_prompt(row, columns, columns.text) for _, row in rows))
 
 
 def _label(value: Any, place: str, column: str) -> str:
@@ -279,60 +280,47 @@ def _label(value: Any, place: str, column: str) -> str:
     return str(value)
 
 
-def _rated(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> Rated:
+def _rated(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns, render: Render | None) -> Rated:
     """Several ratings of one text in one group are averaged."""
     ratings: dict[tuple[str, str], list[float]] = {}
     for place, row in rows:
-        value = _required(row, columns.rating, place)
+        value = required(row, columns.rating, place)
         try:
             rating = float(value)
         except (TypeError, ValueError):
             rating = math.nan
         if not math.isfinite(rating):
             raise DataError(f"{place}: the rating {value!r} is no number")
-        ratings.setdefault(_text_and_group(row, place, columns), []).append(rating)
+        ratings.setdefault(text_and_group(row, place, columns, render), []).append(rating)
     means = [math.fsum(values) / len(values) for values in ratings.values()]
     if len(set(means)) < 2:
         raise DataError(
             f"{rows[0][0].rpartition(':')[0]}: every text has the same rating, so there is nothing to learn"
         )
-    has_prompt = any(_has_prompt(row, columns, columns.text) for _, row in rows)
-    return Rated([text for text, _ in ratings], means, [group for _, group in ratings], has_prompt)
+    prompted = any(has_prompt(row, columns, columns.text) for _, row in rows)
+    chat = render is not None and all_chats(rows, columns, (columns.text,))
+    return Rated([text for text, _ in ratings], means, [group for _, group in ratings], prompted, chat)
 
 
-def _preferences(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> Preferences:
+def _preferences(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns, render: Render | None) -> Preferences:
     preferred, others, groups = list[str](), list[str](), list[str]()
     for place, row in rows:
-        prompt = _flat(row.get(columns.prompt) or "", place, columns.prompt)
+        prompt = flat(row.get(columns.prompt) or "", place, columns.prompt)
         chosen, rejected = (
-            _flat(_required(row, name, place), place, name) for name in (columns.chosen, columns.rejected)
+            flat(required(row, name, place), place, name) for name in (columns.chosen, columns.rejected)
         )
         if chosen == rejected:
             raise DataError(
                 f"{place}: {columns.chosen} and {columns.rejected} are the same text, so neither can be preferred"
             )
-        preferred.append(_whole(row, columns, prompt, chosen))
-        others.append(_whole(row, columns, prompt, rejected))
+        preferred.append(whole(row, columns, prompt, chosen, render, columns.chosen))
+        others.append(whole(row, columns, prompt, rejected, render, columns.rejected))
         # without a prompt of its own a pair shares what both texts begin with (an implicit prompt): nothing is known to
         # divide it by
-        groups.append(str(_required(row, columns.group, place)) if columns.group else prompt or chosen)
-    return Preferences(preferred, others, groups, any(_has_prompt(row, columns, columns.chosen) for _, row in rows))
-
-
-def _has_prompt(row: Mapping[str, Any], columns: Columns, text: str) -> bool:
-    """Return a prompt of its own, or a conversation that begins with it (TRL's implicit prompt)."""
-    return bool(row.get(columns.prompt)) or (isinstance(row.get(text), list) and len(row[text]) > 1)
-
-
-def _text_and_group(row: Mapping[str, Any], place: str, columns: Columns) -> tuple[str, str]:
-    prompt = _flat(row.get(columns.prompt) or "", place, columns.prompt)
-    text = _whole(row, columns, prompt, _flat(_required(row, columns.text, place), place, columns.text))
-    return text, str(_required(row, columns.group, place)) if columns.group else prompt or text
-
-
-def _whole(row: Mapping[str, Any], columns: Columns, prompt: str, text: str) -> str:
-    """Return a prompt and its text as one."""
-    return glued(prompt, text, "\n" if isinstance(row.get(columns.prompt), list) else columns.join)
+        groups.append(str(required(row, columns.group, place)) if columns.group else prompt or chosen)
+    chat = render is not None and all_chats(rows, columns, (columns.chosen, columns.rejected))
+    prompted = any(has_prompt(row, columns, columns.chosen) for _, row in rows)
+    return Preferences(preferred, others, groups, prompted, chat)
 
 
 def _note_touching(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> None:
@@ -352,29 +340,3 @@ def _note_touching(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], col
             touching,
             len(rows),
         )
-
-
-def _required(row: Mapping[str, Any], column: str, place: str) -> Any:
-    if column not in row:
-        raise DataError(f"{place}: no column {column!r}; there are: {', '.join(map(str, row))}")
-    if row[column] is None:
-        raise DataError(f"{place}: the column {column!r} is there but empty (null); fill it in, or leave the row out")
-    return row[column]
-
-
-def _flat(value: Any, place: str, column: str) -> str:
-    """Return a text, or the contents of a conversation one after the other."""
-    if isinstance(value, list):
-        return "\n".join(_contents(value, place, column))
-    if isinstance(value, Mapping):
-        raise DataError(f"{place}: {column} should be a text or a list of messages, got {type(value).__name__}")
-    return str(value)
-
-
-def _contents(messages: Sequence[Any], place: str, column: str) -> Iterator[str]:
-    for message in messages:
-        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
-            raise DataError(
-                f'{place}: {column} should be a text or a list of messages such as {{"role": "user", "content": "..."}}'
-            )
-        yield message["content"]

@@ -25,15 +25,13 @@ from transformers import (
 )
 
 from rl4lms.errors import ConfigError, DataError, ModelError
-from rl4lms.metrics.runner import give_padding, positions
+from rl4lms.metrics.runner import chat_renderer, give_padding, positions
 from rl4lms.models.frame import Frame
 from rl4lms.models.loading import load_pretrained, resolve_device, tokenizer_folder
 from rl4lms.models.saving import save_classifier
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.supervised.reward_data import (
-    COLUMNS,
-    Columns,
     Kind,
     Labelled,
     Preferences,
@@ -53,6 +51,7 @@ from rl4lms.supervised.reward_report import (
     usage,
     write_plots,
 )
+from rl4lms.supervised.reward_rows import COLUMNS, Columns, Render
 from rl4lms.supervised.trainer import run_trainer
 
 _MAX_TOKENS = 512
@@ -291,7 +290,8 @@ def train_reward_model(
     holdout = _HOLDOUT if holdout is None else holdout
     _check_options(epochs=epochs, learning_rate=learning_rate, min_gap=min_gap, holdout=holdout, curve=curve)
     check_folder(output)  # now, and not after the training
-    data, held, held_out = _divided(train, test, kind, columns, min_gap, holdout, seed)
+    template = lambda: chat_renderer(_tokenizer(base, f"cannot load {base!r}", truncation_side))  # noqa: E731
+    data, held, held_out = _divided(train, test, kind, columns, min_gap, holdout, seed, template)
     if columns.group is not None and isinstance(data, Rated) and not curve and (held is None or test is not None):
         raise ConfigError(
             f"group_column {columns.group!r} is not used: groups of ratings matter where a part of them is held out, "
@@ -310,6 +310,8 @@ def train_reward_model(
     points: list[dict[str, Any]] = []
     for number, (share, part) in enumerate(parts):
         model, tokenizer = _load(base, names, _kind(data), truncation_side, seed, device)
+        if getattr(data, "chat", False):
+            model.config.rl4lms_chat = True  # what `preference` renders conversations for
         _fit(model, tokenizer, part, values, options, _shifted(progress, sum(steps[:number]), sum(steps)))
         measured = None if held is None else _measured(model, tokenizer, held, values, max_tokens)
         if measured is not None:
@@ -338,11 +340,20 @@ def train_reward_model(
 
 
 def _divided(
-    train: str, test: str | None, kind: Kind | None, columns: Columns, min_gap: float | None, holdout: float, seed: int
+    train: str,
+    test: str | None,
+    kind: Kind | None,
+    columns: Columns,
+    min_gap: float | None,
+    holdout: float,
+    seed: int,
+    template: Callable[[], Render | None],
 ) -> tuple[RewardData, RewardData | None, str | None]:
     """Training data, held-out data, and what these are in words; None where nothing is held out."""
-    data = read(train, kind, columns)
-    held = None if test is None else read(test, _kind(data), columns, split="test")
+    data = read(train, kind, columns, template=template)
+    held = None if test is None else read(test, _kind(data), columns, split="test", template=template)
+    if held is not None and getattr(held, "chat", False) != getattr(data, "chat", False):
+        raise DataError(f"{test}: conversations are in one of {train} and {test} alone; give both alike")
     held_out = test
     if held is None and holdout and len(data) >= _FEWEST_TO_SPLIT:
         data, held = split(data, holdout, seed)
@@ -411,12 +422,7 @@ def _load(
     """Return the base model with a fresh head, the same for the same seed."""
     torch.manual_seed(seed)
     failure = f"cannot load {base!r} as a {'classifier' if kind == 'labels' else 'reward model'}"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder(base, failure), truncation_side=truncation_side, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error
+    tokenizer = _tokenizer(base, failure, truncation_side)
     model, _ = load_pretrained(AutoModelForSequenceClassification, base, failure, num_labels=len(names) or 1)
     give_padding(model, tokenizer, failure)
     tokenizer.padding_side = "right"
@@ -426,6 +432,16 @@ def _load(
         model.config.problem_type = "regression"
     model.to(resolve_device(device))
     return model, tokenizer
+
+
+def _tokenizer(base: str, failure: str, truncation_side: str) -> PreTrainedTokenizerBase:
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            tokenizer_folder(base, failure), truncation_side=truncation_side, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{failure}: {str(error).splitlines()[0]}") from error
+    return found
 
 
 def _fit(

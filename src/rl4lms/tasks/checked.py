@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
+from rl4lms.data.conversations import prompt_given
 from rl4lms.errors import DataError
 from rl4lms.types import Sample, Split, Task
 
@@ -90,6 +91,10 @@ def _check(sample: Any, where: str, target: bool) -> None:
         raise DataError(f"{where}: references should be a tuple of texts, got {got}; write {_EXAMPLE}")
     if not isinstance(sample.meta, Mapping) or not all(isinstance(key, str) for key in sample.meta):
         raise DataError(f"{where}: meta should be a mapping from names of columns, got {_kind(sample.meta)}")
+    if not isinstance(sample.messages, tuple):
+        raise DataError(f"{where}: messages should be a tuple of messages, got {_kind(sample.messages)}")
+    if sample.messages:
+        prompt_given(sample.messages, lambda: f"{where}: messages")
     if target and not texts:
         raise DataError(f"{where}: has no target for the warm start, which is the first reference; write {_EXAMPLE}")
 

@@ -80,6 +80,8 @@ def evaluate(
     if run_folder is not None:  # otherwise nothing was trained on these rows
         check_split(recipe, task, split or recipe.evaluation.split)
     evaluator = build_evaluator(recipe, task, models, reward, (metrics, absent), split)
+    if run_folder is None:  # a run was checked with the prompts that it was trained on
+        evaluator.engine.encoder.check(evaluator.samples)
     return evaluator(rule, progress)
 
 

@@ -21,11 +21,11 @@ from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.allocator import keep_freed_memory
-from rl4lms.models.build import build_models
+from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import check_window, resolve_device
 from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.rewards import load_state, state_of
-from rl4lms.rollout.engine import LocalEngine
+from rl4lms.rollout.chat import template_of
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
@@ -170,10 +170,7 @@ def assemble(
 
     torch.manual_seed(recipe.seed)
     value, mask = (False, False) if algorithm is None else (algorithm.needs_value, algorithm.needs_mask_policy)
-    models = build_models(recipe.model, device, value=value, mask=mask)
-    check_window(
-        models.policy.lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
-    )
+    models = _built(recipe, device, value, mask)
     agreement[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     learner = Learner(
         models.policy,
@@ -186,6 +183,7 @@ def assemble(
     if algorithm is not None:
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
+    evaluator.engine.encoder.check(prompts or evaluator.samples)
     _tell(display, recipe, task, evaluator)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
@@ -198,7 +196,7 @@ def assemble(
         recipe=recipe,
         models=models,
         algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
-        engine=LocalEngine.create(models.policy, models.tokenizer, recipe.prompt, recipe.seed),
+        engine=evaluator.engine,
         reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
         samples=prompts,
         state=state,
@@ -215,6 +213,16 @@ def assemble(
         ),
         stop=stop,
     )
+
+
+def _built(recipe: Recipe, device: torch.device, value: bool, mask: bool) -> Models:
+    """Return the models, which have room for the recipe's prompts and completions, and its chat template."""
+    models = build_models(recipe.model, device, value=value, mask=mask)
+    if recipe.prompt.chat_template is not None:  # so that the model that is saved has it
+        models.tokenizer.chat_template = template_of(recipe.prompt)
+    longest = max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
+    check_window(models.policy.lm, recipe.prompt.max_tokens, longest)
+    return models
 
 
 def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) -> None:

@@ -136,7 +136,7 @@ def test_targets_of_the_warm_start(tmp_path: Path) -> None:
     [
         ('{"prompt": "a"}\n{oops\n', r"rows\.jsonl:2: not JSON"),
         ('{"text": "a"}\n', r"rows\.jsonl:1: no column 'prompt'; there are: text"),
-        ('{"prompt": 3}\n', r"rows\.jsonl:1: 'prompt' must be a text, got int"),
+        ('{"prompt": 3}\n', r"rows\.jsonl:1: 'prompt' must be a text or a list of messages, got int"),
         (
             '{"prompt": "a", "references": [1]}\n',
             r"rows\.jsonl:1: 'references' must be a text or a list of texts, got a list with int",

@@ -213,12 +213,14 @@ def test_evaluation_decodes_as_the_rollout_unless_it_says_otherwise(tmp_path: Pa
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_truncation_spares_prefix_and_suffix(tmp_path: Path, side: str) -> None:
     loop = small_loop(tmp_path, prompt={"max_tokens": 4, "truncation_side": side, "prefix": "7 ", "suffix": " 9"})
-    ids = loop.engine.encoder.encode(["1 2 3 4 5", "6"])
+    ids = loop.engine.encoder([Sample("a", "1 2 3 4 5"), Sample("b", "6")])
     kept = ["4", "5"] if side == "left" else ["1", "2"]
     assert loop.models.tokenizer.convert_ids_to_tokens(ids[0]) == ["7", *kept, "9"]
     assert loop.models.tokenizer.convert_ids_to_tokens(ids[1]) == ["7", "6", "9"]
     with pytest.raises(DataError, match="no room"):
-        small_loop(tmp_path, prompt={"max_tokens": 1, "prefix": "7 ", "suffix": " 9"}).engine.encoder.encode(["1 2"])
+        small_loop(tmp_path, prompt={"max_tokens": 1, "prefix": "7 ", "suffix": " 9"}).engine.encoder(
+            [Sample("a", "1 2")]
+        )
 
 
 def test_unknown_best_key_is_named(tmp_path: Path) -> None:
