@@ -55,6 +55,7 @@ ELSEWHERE = {
     "distributed.py": "several processes; on one its functions return what they are given",
     "metrics": "metrics; checks of columns that rewards share",
     "models": "how families of HF models are run: hidden states, head, cache, kernels, to the logits of HF's own code",
+    "rollout/chat.py": "which tokens a conversation is",
     "rollout/prompts.py": "which tokens a prompt is",
     "rollout/texts.py": "which text tokens are",
     "rewards": "how a reward is called, and what it may return",

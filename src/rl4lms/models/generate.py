@@ -261,7 +261,6 @@ def generate(
         decoders.append(_Decoder(mask_rule.policy, prompt_ids, prompt_mask, budget, completions_per_prompt))
     rows = torch.arange(batch, device=device)  # rows still in the batch
     alive = torch.ones(batch, dtype=torch.bool, device=device)  # of those, not finished
-    length = 0
     for t in range(budget):
         masked = decoders[0].logits.float()
         allowed = support(masked, decoders[-1].logits, t, settings, mask_rule, is_eos)

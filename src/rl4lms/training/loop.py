@@ -224,9 +224,8 @@ class Loop:
                 error.args = (f"{error}; {distributed.from_main(save)}",)
                 raise
         assert current.entropy is not None and current.kept_mass is not None
-        numbers = {f"train/{name}": value for name, value in stats.items()}
+        numbers = {f"train/{name}": value for name, value in stats.items()} | {"rollout/sampler_error": difference}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)
-        numbers["rollout/sampler_error"] = difference
         if bool(row_mask.any()) and experience.kl is not None:
             self.state.kl_coef = next_kl_coef(self.state.kl_coef, r.kl.kl_target, numbers["rollout/kl_per_token"])
         self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
