@@ -101,7 +101,7 @@ VALUES = {
     "generate --top-p": "0.05",
     "generate --seed": "5",
     "generate --system": "7",
-    "generate --stop": "3",
+    "generate --stop": " ",  # which the second number brings
     "doctor --rows": "2",
     "reward train --base": "other-classifier",
     "reward train --train": "fewer.jsonl",

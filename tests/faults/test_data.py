@@ -103,11 +103,15 @@ REFUSED = {
     ),
     "no prompt": ("d.jsonl", GOOD + b'{"text": "a", "n": 1}\n', "d.jsonl:3: no column 'prompt'; there are: text, n"),
     "no columns": ("d.jsonl", b"{}\n", "d.jsonl:1: no column 'prompt'; there are: none"),
-    "prompt null": ("d.jsonl", b'{"prompt": null}\n', "d.jsonl:1: 'prompt' must be a text, got NoneType"),
-    "prompt a conversation": (
+    "prompt null": (
+        "d.jsonl",
+        b'{"prompt": null}\n',
+        "d.jsonl:1: 'prompt' must be a text or a list of messages, got NoneType",
+    ),
+    "prompt a message without content": (
         "d.jsonl",
         b'{"prompt": [{"role": "user"}]}\n',
-        "d.jsonl:1: 'prompt' must be a text, got list",
+        "d.jsonl:1: 'prompt', message 1: 'content' must be a text, got none",
     ),
     "reference a number": (
         "d.jsonl",
@@ -231,7 +235,9 @@ def test_damaged_parquet(here):
         with pytest.raises(DataError, match=r"^d\.parquet: not a Parquet file, or a damaged one: [^\n]+$"):
             task("d.parquet").samples("train")
     parquet(here / "d.parquet", [{"prompt": "a", "id": 1}, {"prompt": None, "id": 2}])
-    with pytest.raises(DataError, match=r"^d\.parquet, row 2: 'prompt' must be a text, got NoneType$"):
+    with pytest.raises(
+        DataError, match=r"^d\.parquet, row 2: 'prompt' must be a text or a list of messages, got NoneType$"
+    ):
         task("d.parquet").samples("train")
     parquet(here / "d.parquet", [{"prompt": "a", "id": 1}] * 2)
     with pytest.raises(DataError, match=r"^d\.parquet, row 2: the id '1' is that of d\.parquet, row 1, too; "):
