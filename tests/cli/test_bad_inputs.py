@@ -467,7 +467,9 @@ OTHERS = {
         stdin=b"caf\xe9\n",
     ),
     "generate: no column prompt": Bad(
-        "generate lm --file p.jsonl", "p.jsonl:1: no text in a column 'prompt'", {"p.jsonl": '{"text": "1"}\n'}
+        "generate lm --file p.jsonl",
+        "p.jsonl:1: no text and no list of messages in a column 'prompt'",
+        {"p.jsonl": '{"text": "1"}\n'},
     ),
     "generate: beyond the window": Bad(
         "generate lm 1 --max-new-tokens 80",

@@ -169,8 +169,8 @@ SAID = [
 
 # What only a use with an absent metric has an effect on, and that use, which ends with 3.
 ABSENT = "--allow-absent"
-# Minutes; and of the second, what `compare` has of it is tried by default, which is the same code.
-SLOW = ("reward train", "report nlpo --evaluate")
+# Minutes; and what shares its code with a use that is tried by default.
+SLOW = ("reward train", "report nlpo --evaluate", "compare run nlpo --evaluate", "train run --resume --dry-run")
 
 CASES = [
     (use, option if is_switch else f"{option} {VALUES[f'{verb} {option}']}")

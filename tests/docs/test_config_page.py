@@ -42,8 +42,10 @@ def test_every_key_has_a_sentence_and_every_block_an_example_that_can_be_read() 
         recipe_from_dict(merge_defaults(tree, {"model": "gpt2", "data": "x.jsonl", "reward": "rouge", **supervised}))
 
 
-@pytest.mark.parametrize("name", sorted(setting_names()))
-def test_show_explains_every_setting(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [path for path, _ in blocks() if path] + sorted(setting_names() & {"seed", "reward", "rollout.top_p"})
+)
+def test_show_explains_settings(name: str) -> None:
     result = CliRunner().invoke(app, ["show", name])
     assert result.exit_code == 0
     assert name in result.output

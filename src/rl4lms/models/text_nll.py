@@ -29,7 +29,7 @@ class TextNll:
         tokenizer: its tokenizer.
         batch_size: rows per pass.
         max_tokens: prompt and text together are cut to this many tokens, the prompt first and from the left.
-        encode_prompts: token ids of prompts, such as `PromptEncoder.encode`, with a recipe's prefix, suffix and
+        encode_prompts: token ids of prompts, such as a `PromptEncoder` gives them, with a recipe's prefix, suffix and
             truncation; None encodes them as the tokenizer does by itself.
     """
 

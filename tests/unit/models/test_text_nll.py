@@ -12,6 +12,7 @@ from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.models.text_nll import TextNll
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.types import Sample
 from tests.tiny import number_tokenizer, tiny_lm
 
 
@@ -27,7 +28,11 @@ def test_prompts_are_encoded_as_the_recipe_says() -> None:
     encoder = PromptEncoder(
         tokenizer, policy.tokens, PromptConfig(max_tokens=4, prefix="9 8 ", truncation_side="right")
     )
-    nats, counts = TextNll(policy, tokenizer, encode_prompts=encoder.encode)(["1 2 3", "4"], ["5 6", "7"])
+
+    def encode(prompts: list[str]) -> list[list[int]]:
+        return encoder([Sample(str(i), prompt) for i, prompt in enumerate(prompts)])
+
+    nats, counts = TextNll(policy, tokenizer, encode_prompts=encode)(["1 2 3", "4"], ["5 6", "7"])
     expected = []
     for prompt, text in (("9 8 1 2", "5 6"), ("9 8 4", "7")):
         ids = torch.tensor([tokenizer(f"{prompt} {text}")["input_ids"]])

@@ -32,6 +32,7 @@ def test_a_run_folder_is_complete_and_reproduces_the_run(tmp_path: Path) -> None
         "evaluations",
         "checkpoints",
         "model",
+        "value",
         "result.json",
     }
     environment = json.loads((result.folder / "env.json").read_text())
