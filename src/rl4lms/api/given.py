@@ -68,23 +68,42 @@ class Given:
             place.mkdir(exist_ok=True)
         for name, rows in self.rows.items():
             _write_rows(place / f"{name}.jsonl", rows)
-        if self.model is not None:
-            model = merged_copy(self.model)
-            digest, known = identity(model), place / "model.sha256"
-            if known.is_file() and known.read_text(encoding="utf-8").strip() != digest:
-                raise ConfigError(
-                    f"{place / _MODEL}: this run began with other weights than those of the model that is given now; "
-                    "give the model as it was, or resume without one: rl4lms.train(folder, resume=True)"
-                )
-            if not known.is_file():
-                with replacing(place / _MODEL) as target:
-                    model.save_pretrained(target)
-                    assert self.tokenizer is not None
-                    self.tokenizer.save_pretrained(target)
-                write_text(known, digest + "\n")
-        elif self.tokenizer is not None:
+        if self.tokenizer is not None and not _is_there(place / "tokenizer.sha256", _identity(self.tokenizer)):
             with replacing(place / _TOKENIZER) as target:
                 self.tokenizer.save_pretrained(target)
+            write_text(place / "tokenizer.sha256", _identity(self.tokenizer) + "\n")
+        if self.model is None:
+            return
+        model = merged_copy(self.model)
+        if not _is_there(place / "model.sha256", identity(model)):
+            with replacing(place / _MODEL) as target:
+                model.save_pretrained(target)
+                assert self.tokenizer is not None
+                self.tokenizer.save_pretrained(target)
+            write_text(place / "model.sha256", identity(model) + "\n")
+
+
+def _is_there(known: Path, digest: str) -> bool:
+    """Return whether an object was written by the run before, which left its digest.
+
+    Raises:
+        ConfigError: another one was.
+    """
+    if not known.is_file():
+        return False
+    if known.read_text(encoding="utf-8").strip() != digest:
+        raise ConfigError(
+            f"{known.with_suffix('')}: this run began with another {known.stem} than the one that is given now; give "
+            "it as it was, or resume without objects: rl4lms.train(folder, resume=True)"
+        )
+    return True
+
+
+def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a digest of what a tokenizer makes of texts and conversations."""
+    named = [str(tokenizer.special_tokens_map), sorted(tokenizer.all_special_tokens)]
+    said = [sorted(tokenizer.get_vocab().items()), named, str(tokenizer.chat_template)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def given_model(model: Any, tokenizer: Any) -> tuple[dict[str, Any], Any, PreTrainedTokenizerBase | None]:

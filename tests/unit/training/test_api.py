@@ -288,8 +288,12 @@ def test_no_tokenizer_no_model_and_other_weights_on_resume(tmp_path: Path) -> No
     rl4lms.train(model, tokenizer=tokenizer, **given)
     more = {**given, "training": {"iterations": 3, "prompts_per_iteration": 8}, "resume": True}
     other = model_and_tokenizer("gpt2")[0].apply(_shift)
-    with pytest.raises(ConfigError, match="other weights"):
+    with pytest.raises(ConfigError, match="another model than"):
         rl4lms.train(other, tokenizer=tokenizer, **more)
+    larger = number_tokenizer()
+    larger.add_tokens(["another"])
+    with pytest.raises(ConfigError, match="another tokenizer than"):
+        rl4lms.train(model, tokenizer=larger, **more)
     with pytest.raises(ConfigError, match="other rows"):
         rl4lms.train(model, tokenizer=tokenizer, **{**more, "data": ROWS[1:]})
     assert rl4lms.train(model, tokenizer=tokenizer, **more).history[-1]["step"] == 3
