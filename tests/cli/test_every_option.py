@@ -170,7 +170,10 @@ SAID = [
 # What only a use with an absent metric has an effect on, and that use, which ends with 3.
 ABSENT = "--allow-absent"
 # Minutes; and what shares its code with a use that is tried by default.
-SLOW = ("reward train", "report nlpo --evaluate", "compare run nlpo --evaluate", "train run --resume --dry-run")
+SLOW = (
+    *("reward train", "report nlpo --evaluate", "compare run nlpo --evaluate", "train run --resume --dry-run"),
+    *("evaluate nlpo", "evaluate new.yaml", "generate run", "metrics score scored.jsonl --metric diversity"),
+)
 
 CASES = [
     (use, option if is_switch else f"{option} {VALUES[f'{verb} {option}']}")

@@ -12,10 +12,11 @@ from tests.distributed.processes import in_two_processes
 
 
 @pytest.fixture(scope="session")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which one process and two have done all that is compared, and what else two are needed for."""
     folder = tmp_path_factory.mktemp("two")
-    pieces.one_trains_cases(folder)
+    selected = {item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")}
+    pieces.one_trains_cases(folder, [case for case in pieces.ALL_CASES if case in selected | set(pieces.QUICK)])
     whole.one_runs(folder)
     in_two_processes(
         pieces.two_train_cases,

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.distributed.processes import gathered, read_weights, starts_alone
+from tests.marks import slow_but
 from tests.net.record import ALGORITHMS, CASES, MODELS
 from tests.runs import save_tiny, small_recipe
 
@@ -29,6 +30,8 @@ SETTINGS: dict[str, Any] = {
 }
 # Of a minibatch of one row the second process has none, inside a mask and a nucleus; three rows of four have no score.
 IDLE = "nlpo gpt2 idle"
+ALL_CASES = [*CASES, IDLE]
+QUICK = ("ppo gpt2 shared", "nlpo gpt2 separate", "nlpo t5 lora", IDLE)
 FEW = """
 def few(completions, **columns):
     return [float(len(text.split())) if row % 4 == 0 else None for row, text in enumerate(completions)]
@@ -49,10 +52,10 @@ def settings_of(case: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def train_cases(rank: int, folder: Path, label: str) -> None:
-    """Three iterations of every case; what every process ends with goes to a file."""
+    """Three iterations of the cases that are tested; what every process ends with goes to a file."""
     from tests.runs import run_steps, small_loop
 
-    for case in [*CASES, IDLE]:
+    for case in json.loads((folder / "cases.json").read_text()):
         family, settings = settings_of(case, folder)
         loop = small_loop(
             folder, family, **settings, output_dir=str(folder / f"{label}-{rank}" / case.replace(" ", "-"))
@@ -78,8 +81,9 @@ def two_train_cases(rank: int, folder: Path) -> None:
     train_cases(rank, folder, "two")
 
 
-def one_trains_cases(folder: Path) -> None:
+def one_trains_cases(folder: Path, cases: list[str]) -> None:
     """What two processes need on disk, and what theirs is compared with."""
+    (folder / "cases.json").write_text(json.dumps(cases))
     (folder / "few.py").write_text(FEW)
     for family in ("gpt2", "t5"):
         save_tiny(folder / f"lm-{family}", family, layers=1)
@@ -94,7 +98,7 @@ def read(folder: Path, name: str, case: str) -> tuple[dict[str, Any], dict[str, 
     )
 
 
-@pytest.mark.parametrize("case", [*CASES, IDLE])
+@pytest.mark.parametrize("case", slow_but(ALL_CASES, QUICK))
 def test_two_processes_train_what_one_trains(two_processes: Path, case: str) -> None:
     one, weights = read(two_processes, "one-0", case)
     first, first_weights = read(two_processes, "two-0", case)

@@ -69,11 +69,15 @@ class Recording:
         return found
 
 
+ADAPTIVE = {"kl_coef": 0.2, "kl_target": 0.05}
+
+
 @pytest.mark.parametrize(
     ("family", "optimizer", "kl"),
     [
         *(("gpt2", optimizer, {"kl_coef": 0.2}) for optimizer in OPTIMIZERS),
-        *((family, "adamw-large-eps", {"kl_coef": 0.2, "kl_target": 0.05}) for family in ("gpt2", "llama", "qwen2")),
+        ("gpt2", "adamw-large-eps", ADAPTIVE),
+        *(pytest.param(family, "adamw-large-eps", ADAPTIVE, marks=pytest.mark.slow) for family in ("llama", "qwen2")),
     ],
 )
 def test_the_single_file_gives_the_numbers_of_the_library(
@@ -142,6 +146,7 @@ def test_the_single_file_stands_alone_and_is_short() -> None:
     assert imports(text) - sys.stdlib_module_names == {"torch", "transformers"}
 
 
+@pytest.mark.slow
 def test_the_single_file_learns_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this syst
 
 
 @forks
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_the_first_is_named(nursery: Nursery, tmp_path: Path) -> None:
     victim = Victim("causal PPO shared", tmp_path / "victim", nursery)
     assert nursery.run("train", victim.recipe, plan=[("reward", 4, "SIGKILL")]).killed

@@ -20,6 +20,7 @@ from rl4lms.errors import Interrupted
 from rl4lms.runs.signals import StopSignals
 from rl4lms.training.run import run
 from tests.faults.sweep import Nursery, Victim, outcome
+from tests.marks import slow_but
 from tests.runs import metric_lines, small_recipe
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -54,7 +55,7 @@ def continued(nursery: Nursery, victim: Victim, command: str) -> None:
     assert outcome(victim.run) == victim.expected
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", slow_but(["SIGINT", "SIGTERM", "SIGHUP"], ["SIGINT", "SIGTERM"]))
 def test_the_iteration_is_finished_and_saved(nursery: Nursery, victim: Victim, name: str) -> None:
     lines = interrupted(nursery, victim, ("reward", 3, name))
     saved = victim.run / "checkpoints" / "step-000003"
@@ -80,6 +81,7 @@ def test_a_second_ctrl_c_stops_at_once(nursery: Nursery, victim: Victim) -> None
     continued(nursery, victim, command)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_before_the_first_checkpoint(nursery: Nursery, victim: Victim) -> None:
     end = nursery.run(
         "train", victim.recipe, "--quiet", plan=[("reward", 1, "SIGTERM"), ("update: one optimiser step", 1, "SIGINT")]
@@ -93,6 +95,7 @@ def test_a_second_ctrl_c_before_the_first_checkpoint(nursery: Nursery, victim: V
     continued(nursery, victim, command)
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_is_as_deadly_as_ever(nursery: Nursery, victim: Victim) -> None:
     end = nursery.run(
         "train", victim.recipe, "--quiet", plan=[("reward", 3, "SIGINT"), ("checkpoint: policy written", 2, "SIGTERM")]
@@ -115,6 +118,7 @@ def test_an_evaluation_ends_at_once_and_is_made_anew(nursery: Nursery, victim: V
     continued(nursery, victim, lines[-1])
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_due_after_the_signal_is_not_begun(nursery: Nursery, victim: Victim) -> None:
     lines = interrupted(nursery, victim, ("reward", 6, "SIGINT"))  # the last iteration
     assert lines[1].startswith("stopped by SIGINT during the evaluation after iteration 6 of 6; saved in ")
@@ -135,6 +139,7 @@ def test_an_interrupted_evaluation_may_be_interrupted_again_and_the_run_killed(
     continued(nursery, victim, f"rl4lms train {victim.run} --resume")
 
 
+@pytest.mark.slow
 def test_before_the_first_iteration_nothing_is_lost(nursery: Nursery, victim: Victim) -> None:
     lines = interrupted(nursery, victim, ("evaluation: decoded", 1, "SIGINT"))
     assert lines == [
@@ -153,6 +158,7 @@ def test_the_final_save_is_finished(nursery: Nursery, victim: Victim) -> None:
     assert outcome(victim.run) == victim.expected
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_lost_whole(nursery: Nursery, tmp_path: Path) -> None:
     victim = Victim("warm start, causal PPO separate", tmp_path / "victim", nursery)
     for point, nth in (("warm start: one step", 5), ("supervised: before the rename", 1)):

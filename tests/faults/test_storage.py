@@ -96,8 +96,8 @@ def fill(disk: Path, left: int) -> None:
     ("nth", "left", "last"),
     [
         (5, 0, 2),  # the line of the third iteration
-        (5, 20_000, 2),  # its checkpoint
-        (6, 0, 3),  # the line of the last iteration
+        pytest.param(5, 20_000, 2, marks=pytest.mark.slow),  # its checkpoint
+        pytest.param(6, 0, 3, marks=pytest.mark.slow),  # the line of the last iteration
         (7, 0, 3),  # the samples of the last evaluation
         (0, 20_000, 4),  # the final save
     ],

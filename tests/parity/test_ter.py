@@ -57,6 +57,7 @@ def test_very_different_lengths(pair, exchange):
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([5, 24, 26, 63, 64, 65, 90]), st.integers(1, 5))
+@pytest.mark.slow
 def test_moved_runs(seed, size, moves):
     rng = random.Random(seed)
     words = [str(rng.randrange(3 * size)) for _ in range(size)]

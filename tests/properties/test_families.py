@@ -12,17 +12,14 @@ from tests.properties.family_zoo import NAMES
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
-# One for most ways of being run: experts, windows, latent attention, ALiBi, a wrapped decoder, recurrent states, an encoder
-# with blocks; and a refusal.
+# Ways of being run: experts, windows, latent attention, ALiBi, a wrapped decoder; and a refusal.
 QUICK = (
     "causal:mixtral",
     "causal:gemma3",
     "causal:deepseek_v3",
     "causal:bloom",
     "causal:bart",
-    "causal:mamba",
     "causal:recurrent_gemma",
-    "seq2seq:longt5",
 )
 
 

@@ -17,6 +17,7 @@ from rl4lms.rewards import build
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.training.loop import Loop
 from rl4lms.types import Experience
+from tests.marks import slow_but
 from tests.runs import small_loop
 
 
@@ -53,7 +54,7 @@ SHAPED = {"name": "shaped", "every": "token", "reward": {"name": "increasing_num
 
 
 @pytest.mark.parametrize("reward", [None, prefix_lengths, SHAPED], ids=["sequence", "dense", "shaped"])
-@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("family", slow_but(["gpt2", "t5-untied"], ["gpt2"]))
 def test_stepping_through_a_rollout_gives_the_loops_scores_and_rewards(
     tmp_path: Path, family: str, reward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,7 @@ def test_every_metric_is_in_a_table():
 
 
 @pytest.mark.parametrize("name", AGAINST_REFERENCES)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(candidate=SENTENCES, reference=SENTENCES)
 def test_no_text_beats_the_reference_itself(name, candidate, reference):
     built = metric(name)
@@ -157,7 +157,7 @@ def test_no_text_beats_the_reference_itself(name, candidate, reference):
 
 
 @pytest.mark.parametrize("name", [*AGAINST_REFERENCES, *WITHOUT_REFERENCES])
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     rows=st.lists(st.tuples(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=3).map(tuple)), min_size=2, max_size=5),
     data=st.data(),
@@ -174,7 +174,7 @@ def test_rows_do_not_see_each_other(name, rows, data):
 
 
 @pytest.mark.parametrize("name", [*AGAINST_REFERENCES, *WITHOUT_REFERENCES])
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(completion=ANYTHING, references=st.lists(ANYTHING, min_size=1, max_size=3).map(tuple))
 @example(completion="", references=("",))
 @example(completion="", references=("the cat",))
@@ -194,7 +194,7 @@ def test_any_text_has_a_finite_value(name, completion, references):
 
 
 @pytest.mark.parametrize("name", MAX_TYPE)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(candidate=SENTENCES, references=st.lists(SENTENCES, min_size=1, max_size=3), another=SENTENCES)
 def test_another_reference_never_lowers_the_best(name, candidate, references, another):
     built = metric(name)

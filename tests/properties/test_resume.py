@@ -14,6 +14,7 @@ from rl4lms.errors import CheckpointError, ConfigError, DataError, Rl4lmsError
 from rl4lms.evaluation import evaluator as evaluation
 from rl4lms.runs.checkpoint import verify
 from rl4lms.training.run import run
+from tests.marks import slow_but
 from tests.runs import metric_lines, small_recipe, weights_hash
 
 
@@ -113,7 +114,10 @@ def second_fails(compute: Callable[..., Any]) -> Callable[..., Any]:
     return fails
 
 
-@pytest.mark.parametrize("fails_in", ["metric", "reward of an evaluation", "reward of an iteration"])
+FAILING = ["metric", "reward of an evaluation", "reward of an iteration"]
+
+
+@pytest.mark.parametrize("fails_in", slow_but(FAILING, FAILING[-1:]))
 def test_what_fails_beside_the_update_loses_no_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_in: str
 ) -> None:
@@ -221,7 +225,11 @@ def test_keeps_the_last_checkpoints_and_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}]
+    "optimizer",
+    slow_but(
+        [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}],
+        [{"name": "rmsprop", "momentum": 0.9}],
+    ),
 )
 def test_every_optimiser_continues_to_the_same_weights(tmp_path: Path, optimizer: dict[str, Any]) -> None:
     settings = {**optimizer, "learning_rate": 1e-3}

@@ -10,6 +10,7 @@ import scipy.stats
 
 from rl4lms import stats
 from rl4lms.errors import DataError
+from tests.marks import slow_but
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=60)
@@ -206,7 +207,7 @@ SOURCES = {  # how to draw values, and their mean
 }
 
 
-@pytest.mark.parametrize("n", [3, 5, 10, 30])
+@pytest.mark.parametrize("n", slow_but([3, 5, 10, 30], [3, 10]))
 @pytest.mark.parametrize("source", SOURCES)
 def test_intervals_of_a_mean_cover_it_as_often_as_they_say(source, n):
     """The bounds are two standard errors of 5,000 samples (0.3 %) beyond what the docstring says: 93.1 to 96.7 %."""

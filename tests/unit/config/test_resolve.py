@@ -413,7 +413,7 @@ RECIPES = st.fixed_dictionaries(
     },
 )
 QUICK = settings(
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -138,6 +138,7 @@ def test_every_door_says_it_at_once(away):
     assert "thrown while requesting" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_says_it_with_exit_code_2(away, tmp_path: Path):
     file = tmp_path / "texts.jsonl"
     file.write_text('{"completion": "a", "references": ["b"]}\n')

@@ -100,6 +100,7 @@ def test_sliding_windows_stay_with_the_model_s_own_layers() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+@pytest.mark.slow
 def test_a_large_block_is_not_given_back_to_the_kernel() -> None:
     code = """
 import torch

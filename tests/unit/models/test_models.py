@@ -24,6 +24,7 @@ from rl4lms.models.build import build_models, copy_policy_weights, policy_parame
 from rl4lms.models.loading import load_lm, load_tokenizer, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import plain_lm, save_model, save_value
+from tests.marks import slow_but
 from tests.runs import run_steps, save_tiny, small_loop
 from tests.tiny import FAMILIES, number_tokenizer, tiny_lm, word_tokenizer
 
@@ -129,7 +130,10 @@ class TestLoading:
             build_models(ModelConfig(path=str(save_tiny(tmp_path, "gpt2"))), CPU)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "roberta", "t5-untied", "bart", "bert2bert"])
+@pytest.mark.parametrize(
+    "family",
+    slow_but(["gpt2", "llama", "bert", "roberta", "t5-untied", "bart", "bert2bert"], ["gpt2", "bert", "t5-untied"]),
+)
 class TestLora:
     def config(self, tmp_path: Path, family: str, **options: str) -> ModelConfig:
         return ModelConfig(path=str(save_tiny(tmp_path / "lm", family)), lora=LoraConfig(r=4), **options)
@@ -214,7 +218,7 @@ def test_an_adapter_folder_of_an_earlier_stage_is_merged(tmp_path: Path) -> None
     assert torch.allclose(merged(ids).logits, tuned.eval()(ids).logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", slow_but(FAMILIES, ["gpt2", "llama", "roberta", "t5", "bart", "bert2bert"]))
 def test_every_family_trains_two_iterations_and_is_saved(tmp_path: Path, family: str) -> None:
     loop = small_loop(tmp_path, family, algorithm={"name": "nlpo", "mask_top_p": 0.9, "mask_update_every": 1})
     numbers = run_steps(loop, 2)
@@ -239,7 +243,7 @@ def test_a_saved_model_works_in_a_pipeline(tmp_path: Path) -> None:
     assert (tmp_path / "saved" / "README.md").read_text() == "# card"
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "t5-untied", "bart", "bert"])
+@pytest.mark.parametrize("family", slow_but(["gpt2", "llama", "t5-untied", "bart", "bert"], ["gpt2", "bart"]))
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> None:
     """Same rollouts (the cache is kept), same gradients; dropout stays off."""
     plain = small_loop(tmp_path, family)
@@ -254,7 +258,7 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> 
 
 
 @pytest.mark.parametrize("value", ["shared", "separate"])
-@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("family", slow_but(["gpt2", "t5-untied"], ["t5-untied"]))
 def test_gradient_checkpointing_with_adapters_and_a_mask_changes_nothing(
     tmp_path: Path, family: str, value: str
 ) -> None:

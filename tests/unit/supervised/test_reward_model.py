@@ -229,6 +229,7 @@ def test_ratings_are_learned_as_numbers_or_as_pairs(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "pairs" / "reward_model.json").read_text())["kind"] == "preferences"
 
 
+@pytest.mark.slow
 def test_the_learning_curve_rises_and_is_drawn(tmp_path: Path) -> None:
     train, test = labelled(tmp_path / "train.jsonl", 600, 0), labelled(tmp_path / "test.jsonl", 200, 1)
     options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}

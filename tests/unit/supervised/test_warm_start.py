@@ -22,6 +22,7 @@ from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.supervised.warm_start import _likeliest_end, _Likelihood, _rows, fit
 from rl4lms.types import Sample
+from tests.marks import slow_but
 from tests.runs import small_recipe
 from tests.tiny import ENCODER_DECODER, number_tokenizer, tiny_lm
 
@@ -50,7 +51,7 @@ def test_the_loss_is_hugging_faces_over_completion_and_eos(family: str) -> None:
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("family", slow_but(["gpt2", "t5-untied"], ["gpt2"]))
 def test_learns_its_targets_and_to_stop(family: str) -> None:
     torch.manual_seed(0)
     tokenizer = number_tokenizer()
