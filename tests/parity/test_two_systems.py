@@ -42,7 +42,7 @@ METRICS = {"sacrebleu": BLEU(), "chrf": CHRF(), "ter": TER()}
 
 
 @pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("changed", [(5, 5), (6, 5)], ids=["alike", "different"])
+@pytest.mark.parametrize("changed", [pytest.param((5, 5), marks=pytest.mark.slow), (6, 5)], ids=["alike", "different"])
 def test_approximate_randomisation_is_sacrebleus(name, changed):
     first, second, gold = systems(changed)
     test = PairedTest([("first", first), ("second", second)], {name: METRICS[name]}, [gold], "ar", n_samples=2000)

@@ -119,7 +119,7 @@ def _nucleus(weights: dict[int, float], top_p: float, at_least: int) -> set[int]
     return set(kept)
 
 
-@pytest.mark.parametrize("family", ["gpt2", *ENCODER_DECODER[:1]])
+@pytest.mark.parametrize("family", slow_but(["gpt2", *ENCODER_DECODER[:1]], ["gpt2"]))
 @torch.no_grad()
 def test_texts_do_not_depend_on_the_batch(family: str) -> None:
     lm = tiny_lm(family, vocab_size=500)

@@ -70,6 +70,7 @@ def test_a_repaired_reward_file_is_told_and_another_data_file_is_refused(
     assert str(caught.value).splitlines()[1:] == [f"  the file {data} has changed"]
 
 
+@pytest.mark.slow
 def test_running_statistics_of_a_reward_survive(tmp_path: Path) -> None:
     reward = {
         "name": "sum",

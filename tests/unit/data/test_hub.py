@@ -122,6 +122,7 @@ assert time.monotonic() - start < 20, "it was asked more than once"  # five time
 """
 
 
+@pytest.mark.slow
 def test_every_door_says_it_at_once(away):
     done = subprocess.run(
         [sys.executable, "-c", DOORS], env=away, capture_output=True, text=True, timeout=300, check=False

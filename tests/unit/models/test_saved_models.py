@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from rl4lms.training.evaluate import evaluate
 from rl4lms.training.loop import Loop
 from rl4lms.training.result import save_result
 from rl4lms.training.run import assemble
+from tests.marks import slow_but
 from tests.runs import run_steps, save_tiny, small_loop, small_recipe
 from tests.tiny import number_tokenizer, tiny_lm
 
@@ -200,17 +202,10 @@ CASES = {
 }
 
 
-QUICK = {"llama": "lora bfloat16", "t5-untied": "extended vocabulary"}
+QUICK = [("lora bfloat16", "llama"), ("lora", "t5-untied")]
 
 
-@pytest.mark.parametrize(
-    ("case", "family"),
-    [
-        pytest.param(case, family, marks=() if case in ("lora", QUICK[family]) else pytest.mark.slow)
-        for case in CASES
-        for family in ("llama", "t5-untied")
-    ],
-)
+@pytest.mark.parametrize(("case", "family"), slow_but(itertools.product(CASES, ("llama", "t5-untied")), QUICK))
 def test_the_saved_model_says_what_the_run_said(tmp_path: Path, case: str, family: str) -> None:
     model = json.loads(
         json.dumps(CASES[case]).replace("EMBEDDINGS", "embed_tokens").replace("EXTENDED", str(tmp_path / "adapter"))

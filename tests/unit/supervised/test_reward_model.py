@@ -17,6 +17,7 @@ from rl4lms.plugins.component import Component
 from rl4lms.rewards import build
 from rl4lms.supervised.reward_data import Columns, read_labelled
 from rl4lms.supervised.reward_model import fit_classifier, logits, train_reward_model
+from tests.marks import slow_but
 from tests.tiny import number_tokenizer
 
 
@@ -128,7 +129,7 @@ def test_a_diverging_training_saves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "reward").exists()
 
 
-@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("grouped", slow_but([True, False], [True]))
 def test_batches_of_similar_length_are_a_choice(tmp_path: Path, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     base = encoder(tmp_path / "base")
@@ -195,7 +196,7 @@ def decoder(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("base", [encoder, decoder])
+@pytest.mark.parametrize("base", slow_but([encoder, decoder], [decoder]))
 def test_preferences_are_learned_and_become_a_reward(tmp_path: Path, base: Any) -> None:
     train, test = preferences(tmp_path / "train.jsonl", 900, 0), preferences(tmp_path / "test.jsonl", 200, 1)
     options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}

@@ -222,7 +222,7 @@ def with_several_ends(first_trained: int, eos: list[int]) -> PreTrainedModel:
     return lm
 
 
-@pytest.mark.parametrize(("end", "eos"), [(1, [2, 22, 1]), (22, [1, 2, 22])])
+@pytest.mark.parametrize(("end", "eos"), slow_but([(1, [2, 22, 1]), (22, [1, 2, 22])], [(22, [1, 2, 22])]))
 def test_targets_end_on_what_the_model_ends_on(end: int, eos: list[int], caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the order of the ids, and whichever the tokenizer names (it is 1)."""
     lm = with_several_ends(end, eos)

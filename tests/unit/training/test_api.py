@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainerCal
 import rl4lms
 from rl4lms.config import dump_recipe, read_recipe
 from rl4lms.errors import CheckpointError, ConfigError, DataError, ModelError
+from tests.marks import slow_but
 from tests.runs import metric_lines, save_tiny, small_recipe, weights_hash
 from tests.tiny import number_tokenizer, tiny_lm
 
@@ -48,7 +49,7 @@ def model_and_tokenizer(family: str = "gpt2") -> tuple[Any, Any]:
     return tiny_lm(family, vocab_size=len(tokenizer)), tokenizer
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
+@pytest.mark.parametrize("family", slow_but(["gpt2", "t5"], ["gpt2"]))
 def test_a_model_and_rows_as_objects_make_a_run_that_is_whole_in_its_folder(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
