@@ -315,16 +315,24 @@ def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pyte
         assert stats[0][key] == pytest.approx(stats[1][key], abs=1e-6), key
 
 
-@pytest.mark.parametrize("value", ["separate", "shared"])
-def test_value_functions_learn(tmp_path: Path, value: str) -> None:
-    """A return that the prompt alone decides; the value function starts at its mean, so what it explains is learnt."""
-    rates = {"learning_rate": 1e-4, "value_learning_rate": 3e-3 if value == "separate" else 1e-2}
-    loop = small_loop(tmp_path, model={"value": value}, optimizer=rates, training={"iterations": 16})
+@pytest.mark.parametrize(
+    ("value", "rates"),
+    [
+        ("separate", {"learning_rate": 1e-4, "value_learning_rate": 3e-3}),
+        ("shared", {"learning_rate": 1e-3, "value_learning_rate": 3e-2}),  # a line over a trunk that both losses move
+    ],
+)
+def test_value_functions_learn(tmp_path: Path, value: str, rates: dict[str, float]) -> None:
+    """A return that the prompt alone decides; the value function starts at its mean, so what it explains is learnt.
+
+    Of eight initialisations the worst came to .74 and .36 (with 16 prompts an iteration some to nothing).
+    """
+    training = {"iterations": 12, "prompts_per_iteration": 64}
+    loop = small_loop(tmp_path, model={"value": value}, optimizer=rates, training=training)
     loop.reward = lambda prompts, completions, **columns: [float(len(prompt.split())) for prompt in prompts]
-    explained = [n["train/explained_variance"] for n in run_steps(loop, 16)]
+    explained = [n["train/explained_variance"] for n in run_steps(loop, 12)]
     assert abs(explained[0]) < 0.05
-    # A line over a random trunk that hardly moves
-    assert sum(explained[-8:]) / 8 > (0.3 if value == "separate" else 0.1)
+    assert sum(explained[-4:]) / 4 > (0.5 if value == "separate" else 0.25)
     assert (loop.models.policy.value_lm is None) == (value == "shared")
 
 
