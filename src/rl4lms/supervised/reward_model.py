@@ -312,6 +312,7 @@ def train_reward_model(
         model, tokenizer = _load(base, names, _kind(data), truncation_side, seed, device)
         if getattr(data, "chat", False):
             model.config.rl4lms_chat = True  # what `preference` renders conversations for
+        _check_reads(model, tokenizer, data, base, max_tokens)
         _fit(model, tokenizer, part, values, options, _shifted(progress, sum(steps[:number]), sum(steps)))
         measured = None if held is None else _measured(model, tokenizer, held, values, max_tokens)
         if measured is not None:
@@ -432,6 +433,35 @@ def _load(
         model.config.problem_type = "regression"
     model.to(resolve_device(device))
     return model, tokenizer
+
+
+@torch.no_grad()
+def _check_reads(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: RewardData, base: str, max_tokens: int
+) -> None:
+    """Refuse a model that does not read the text: its output stays when a token in the middle changes.
+
+    BERT as a decoder (`is_decoder: true`) is one: it is classified by its first token, which then sees no other. It
+    would learn how frequent the labels are, and give every completion the same reward.
+    """
+    texts = data.chosen + data.rejected if isinstance(data, Preferences) else data.texts
+    rows = _encoded(tokenizer, texts[:64], _window(model, max_tokens), None)
+    special = set(tokenizer.all_special_ids)
+    words = sorted({token for row in rows for token in row} - special)
+    row = max(rows, key=len)
+    inside = [at for at in range(1, len(row) - 1) if row[at] not in special]
+    if len(words) < 2 or not inside:
+        return  # texts of one token, or of one word
+    at = inside[len(inside) // 2]
+    changed = [*row[:at], words[0] if row[at] != words[0] else words[-1], *row[at + 1 :]]
+    try:
+        one, other = model(input_ids=torch.tensor([row, changed], device=model.device)).logits.float()
+    except ValueError as error:  # BART and T5 are read at their last eos, which not every tokenizer appends
+        raise ModelError(f"{base!r} cannot classify what its tokenizer makes of the texts: {error}") from error
+    if torch.equal(one, other):
+        causal = getattr(model.config, "is_decoder", False) and not model.config.is_encoder_decoder
+        why = "its config says is_decoder: true, so the first token, by which it classifies, sees no other; " * causal
+        raise ModelError(f"{base!r} gives texts that differ in the middle the same output: {why}name another base")
 
 
 def _tokenizer(base: str, failure: str, truncation_side: str) -> PreTrainedTokenizerBase:

@@ -18,6 +18,7 @@ from rl4lms.rewards import build
 from rl4lms.supervised.reward_data import Columns, read_labelled
 from rl4lms.supervised.reward_model import fit_classifier, logits, train_reward_model
 from tests.marks import slow_but
+from tests.runs import save_tiny
 from tests.tiny import number_tokenizer
 
 
@@ -331,3 +332,19 @@ def test_held_out_ratings_without_pairs_are_named(tmp_path: Path) -> None:
     train, test = str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")
     with pytest.raises(DataError, match=r"held out \(.*test\.jsonl\): no two texts of one group"):
         train_reward_model("none", train, tmp_path / "out", test=test, min_gap=1.0, columns=Columns(group="doc"))
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("bert", "differ in the middle the same output: its config says is_decoder: true"),
+        ("roberta", "differ in the middle the same output: its config says is_decoder: true"),
+        ("bart", "cannot classify what its tokenizer makes of the texts: .*<eos>"),  # the tokenizer of numbers has none
+    ],
+)
+def test_a_base_that_does_not_read_its_texts_is_refused(tmp_path: Path, family: str, message: str) -> None:
+    """An encoder that was trained as a decoder looks at the first token, and that at nothing else."""
+    train = labelled(tmp_path / "train.jsonl", 40, 0)
+    with pytest.raises(ModelError, match=message):
+        train_reward_model(str(save_tiny(tmp_path / "base", family)), train, tmp_path / "reward", device="cpu")
+    assert not (tmp_path / "reward").exists()
