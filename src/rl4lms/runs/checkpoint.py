@@ -185,6 +185,12 @@ class Checkpoints:
         with reading(self.path(step)):
             return self._load(step, state)
 
+    def load_algorithm(self, step: int, algorithm: Keeps) -> None:
+        """Give an algorithm the state that it had; errors as for `load`."""
+        folder = self.path(step)
+        with reading(folder):
+            _load_algorithm(folder, algorithm, json.loads((folder / _STATE).read_text(encoding="utf-8")))
+
     def _load(self, step: int, state: TrainState) -> list[str]:
         folder = self.path(step)
         problem = verify(folder)
@@ -204,10 +210,7 @@ class Checkpoints:
         state.skipped, state.unlogged = numbers["skipped"], numbers["unlogged"]
         state.reward = numbers["reward"]
         if state.algorithm is not None:
-            try:
-                state.algorithm.load_state_dict(numbers["algorithm"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
+            _load_algorithm(folder, state.algorithm, numbers)
         if state.callbacks is not None:
             state.callbacks.load_state_dict(numbers["callbacks"])
         notes = [f"{difference(key, theirs, ours)} since the checkpoint was written" for key in differing]
@@ -251,6 +254,13 @@ def _json_state(kind: str, keeper: Keeps | None) -> dict[str, Any]:
             owner = type(keeper).__name__
             raise CheckpointError(f"{kind} {owner!r}: state_dict()[{key!r}] is no JSON value: {error}") from error
     return state
+
+
+def _load_algorithm(folder: Path, algorithm: Keeps, numbers: Mapping[str, Any]) -> None:
+    try:
+        algorithm.load_state_dict(numbers["algorithm"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the algorithm cannot continue from its state: {error}") from error
 
 
 def load_policy(path: Path, policy: Policy) -> None:

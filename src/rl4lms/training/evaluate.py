@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.build import build_algorithm
+from rl4lms.algorithms.learner import Learner
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, UnknownNameError
@@ -71,7 +74,8 @@ def evaluate(
     if start and run_folder is not None:
         # without RL the warm start is the training, and what it started from is the recipe's own model
         models = _models(recipe if recipe.algorithm is None else start_of(recipe, run_folder), None)
-        rule = _mask_of(recipe, models.policy) if masked else None  # the masking policy begins as a copy of the policy
+        # the masking policy begins as a copy of the policy
+        rule = _algorithm(recipe, models.policy, models.policy).mask_rule() if masked else None
     elif masked:
         assert run_folder is not None
         models, rule = _with_mask(recipe, run_folder)
@@ -141,23 +145,27 @@ def _models(recipe: Recipe, folder: Path | None) -> Models:
 def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
     """Policies and mask of the last checkpoint: the mask policy is not part of the saved model."""
     assert recipe.algorithm is not None
-    algorithm = registry.algorithms.get(recipe.algorithm.name)
+    needs_value = registry.algorithms.get(recipe.algorithm.name).needs_value
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     step, complaints = checkpoints.latest()
     if step is None:
         raise CheckpointError(
             f"{folder}: no usable checkpoint, which the mask is read from{''.join(f'; {line}' for line in complaints)}"
         )
-    models = build_models(
-        start_of(recipe, folder).model, resolve_device(recipe.device), value=algorithm.needs_value, mask=True
-    )
+    models = build_models(start_of(recipe, folder).model, resolve_device(recipe.device), value=needs_value, mask=True)
     load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
     assert models.mask_policy is not None
     load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
-    return models, _mask_of(recipe, models.mask_policy)
+    algorithm = _algorithm(recipe, models.policy, models.mask_policy)
+    checkpoints.load_algorithm(step, algorithm)
+    rule = algorithm.mask_rule()
+    assert rule is not None
+    return models, rule
 
 
-def _mask_of(recipe: Recipe, mask_policy: Policy) -> MaskRule:
+def _algorithm(recipe: Recipe, policy: Policy, mask_policy: Policy) -> Algorithm:
+    """Return the algorithm, bound to what it reads its mask from: which mask that is, is its own affair."""
     assert recipe.algorithm is not None
-    options = recipe.algorithm.options
-    return MaskRule(mask_policy, options["mask_top_p"], options["min_tokens_to_keep"])
+    algorithm = build_algorithm(recipe.algorithm)
+    algorithm.bind(Learner(policy, recipe.optimizer, iterations=recipe.training.iterations, mask_policy=mask_policy))
+    return algorithm

@@ -17,6 +17,7 @@ from rl4lms.errors import MissingPartError
 from rl4lms.evaluation.evaluator import Evaluator
 from rl4lms.models.build import copy_policy_weights
 from rl4lms.plugins import registry
+from rl4lms.training.evaluate import evaluate as evaluate_run
 from rl4lms.training.run import run
 from tests.runs import metric_lines, run_steps, small_loop, small_recipe
 
@@ -91,6 +92,44 @@ def test_masked_rows_and_samples_of_a_run(tmp_path: Path) -> None:
     assert len(rows) == 3
     assert {"id", "prompt", "completion", "text", "references", "reward"} <= rows[0].keys()
     assert "eval/reward" in metric_lines(result.folder)[-1]
+
+
+SHRINKING = """
+from typing import Any
+from rl4lms import NLPO
+
+class Shrinking(NLPO):
+    smaller = 1.0
+
+    def update(self, experience, step):
+        self.smaller *= 0.7
+        return super().update(experience, step)
+
+    def mask_rule(self):
+        rule = super().mask_rule()
+        return type(rule)(rule.policy, self.mask_top_p * self.smaller, self.min_tokens_to_keep)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"smaller": self.smaller}
+
+    def load_state_dict(self, state) -> None:
+        self.smaller = state["smaller"]
+"""
+
+
+def test_the_mask_of_an_algorithm_of_ones_own_is_that_of_the_run(tmp_path: Path) -> None:
+    """It is what the algorithm makes of its options and its state, and is asked for nowhere else."""
+    (tmp_path / "own.py").write_text(SHRINKING)
+    recipe = small_recipe(
+        tmp_path,
+        algorithm={"name": f"{tmp_path / 'own.py'}:Shrinking", "mask_top_p": 0.9},
+        evaluation={"generation": {"max_new_tokens": 6, "mask": True}, "prompts": 8},
+    )
+    then = run(recipe).metrics
+    now = evaluate_run(recipe, run_folder=tmp_path / "run", split="validation", masked=True).results
+    for key in ("reward", "entropy", "kl_behaviour_per_token"):
+        assert now[key].mean == pytest.approx(then[f"eval/masked/{key}"], abs=1e-5), key
+    assert then["eval/masked/entropy"] < 0.9 * then["eval/entropy"]
 
 
 def test_a_policy_equal_to_the_reference_has_no_kl(tmp_path: Path) -> None:
