@@ -72,6 +72,7 @@ VALUES = {
     "train --reward": "exact_match",
     "train --algorithm": "nlpo",
     "train --output": "elsewhere",
+    "train --seeds": "5-6",
     "evaluate --import": "plugin.py",
     "doctor --import": "plugin.py",
     "evaluate --split": "validation",
@@ -173,6 +174,7 @@ ABSENT = "--allow-absent"
 SLOW = (
     *("reward train", "report nlpo --evaluate", "compare run nlpo --evaluate", "train run --resume --dry-run"),
     *("evaluate nlpo", "evaluate new.yaml", "generate run", "metrics score scored.jsonl --metric diversity"),
+    "train new.yaml --seeds",  # test_seeds.py trains with it
 )
 
 CASES = [
@@ -307,7 +309,9 @@ def copied(place: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("use", "option"),
     [
-        pytest.param(use, option, marks=pytest.mark.slow if use.startswith(SLOW) else (), id=f"{use} + {option}")
+        pytest.param(
+            use, option, marks=pytest.mark.slow if f"{use} {option}".startswith(SLOW) else (), id=f"{use} + {option}"
+        )
         for use, option in CASES
     ],
 )
