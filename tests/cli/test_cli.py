@@ -21,6 +21,7 @@ from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe
 
 VERBS = [
+    "init",
     "train",
     "evaluate",
     "generate",

@@ -51,8 +51,8 @@ def read_recipe(
         ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
     draft = _Draft(*read_file(path))
-    if "name" not in draft.tree and (stem := _NAMELESS.sub("-", Path(path).stem).strip("-._")):
-        draft.tree["name"], draft.where["name",] = stem, os.fspath(path)
+    if "name" not in draft.tree and (name := run_name(path)):
+        draft.tree["name"], draft.where["name",] = name, os.fspath(path)
     if settings:
         draft.merge(settings, "<arguments>")
     return _resolve(draft, overrides, unread)
@@ -72,6 +72,11 @@ def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>", o
     draft = _Draft({}, {(): source})
     draft.merge(settings, source)
     return _resolve(draft, overrides)
+
+
+def run_name(path: str | os.PathLike[str]) -> str:
+    """Return the name that a recipe without one has from its file; empty where nothing of the file's name can stay."""
+    return _NAMELESS.sub("-", Path(path).stem).strip("-._")
 
 
 def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +99,12 @@ def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 def dump_recipe(recipe: Recipe) -> str:
     """Return the complete recipe as YAML, in the order of the blocks; reading it gives an equal recipe."""
     return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
+
+
+def yaml_value(value: Any) -> str:
+    """Return one value as YAML on one line, such as `[rouge, {name: diversity}]`."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, default_flow_style=True)
+    return text.strip()[1:-1]
 
 
 class _Draft:
