@@ -275,6 +275,7 @@ def observed(folder: Path, words: str) -> tuple[Any, ...]:
             env={"COLUMNS": "100", "TERM": "xterm", "TTY_INTERACTIVE": "1", "TTY_COMPATIBLE": "1"}
         ).invoke(app, shlex.split(words))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert not re.search(r"it/s|Loading weights|Writing model shards", result.output)  # bars of other libraries
     after = files(folder)
     changed = tuple(sorted(item for item in after.items() if before.get(item[0]) != item[1]))
     return (

@@ -90,7 +90,7 @@ def generate(
             record = {"prompt": texts[row // number], "completion": rollout.completions[row], "text": text}
             print(json.dumps({**record, "terminated": ended}, ensure_ascii=False))
         else:
-            out.print(with_prompt(rollout.prompts[row], text), soft_wrap=True)
+            out.print(with_prompt(rollout.prompts[row], text, rollout.completions[row]), soft_wrap=True)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[Any]:

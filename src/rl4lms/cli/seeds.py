@@ -130,8 +130,10 @@ def train_seeds(
     Raises:
         Rl4lmsError: a run failed; which ones are finished has been printed.
     """
-    from rl4lms import distributed
     from rl4lms.cli import common, outcome
+
+    common.quiet()
+    from rl4lms import distributed
     from rl4lms.errors import Interrupted
     from rl4lms.training.run import run, run_folder
 

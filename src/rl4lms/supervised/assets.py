@@ -32,6 +32,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, did_you_mean
 from rl4lms.models.saving import save_classifier
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
+from rl4lms.supervised.trainer import without_loss
 from rl4lms.supervised.warm_start import fit, save_supervised
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
 
@@ -153,7 +154,7 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
                 config,
                 prompt_ids=[p or start for p in prompts],
                 seed=spec.seed,
-                progress=progress,
+                progress=without_loss(progress),
             )
             save_supervised(lm, tokenizer, temporary / "model")
         (temporary / "model" / "asset.json").write_text(

@@ -52,7 +52,7 @@ from rl4lms.supervised.reward_report import (
     write_plots,
 )
 from rl4lms.supervised.reward_rows import COLUMNS, Columns, Render
-from rl4lms.supervised.trainer import run_trainer
+from rl4lms.supervised.trainer import run_trainer, without_loss
 
 _MAX_TOKENS = 512
 _HOLDOUT = 0.1
@@ -132,7 +132,7 @@ def fit_classifier(
             DataCollatorWithPadding(tokenizer),
             device=model.device,
             seed=seed,
-            progress=progress,
+            progress=without_loss(progress),
             **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length" if group_by_length else "random",
         )
@@ -201,7 +201,7 @@ def fit_preferences(
             collate,
             device=model.device,
             seed=seed,
-            progress=progress,
+            progress=without_loss(progress),
             model_accepts_loss_kwargs=False,
             **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length",
