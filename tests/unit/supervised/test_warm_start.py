@@ -323,7 +323,10 @@ def test_a_run_shows_its_warm_start(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("settings", "why"),
     [
         ({"evaluation": {"split": "train"}}, "evaluation.split is train"),
-        ({"data": {"validation": "bare.jsonl"}}, "data: no row of the validation split has a 'completion' or a reference"),
+        (
+            {"data": {"validation": "bare.jsonl"}},
+            "data: no row of the validation split has a 'completion' or a reference",
+        ),
     ],
 )
 def test_a_warm_start_without_held_out_targets_says_so(
