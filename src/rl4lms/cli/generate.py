@@ -54,6 +54,7 @@ def generate(
 ) -> None:
     """Sample completions of prompts."""
     from rl4lms.cli import common
+    from rl4lms.runs.layout import refuse_absent_model
 
     given = {
         "max_new_tokens": max_new_tokens,
@@ -62,6 +63,7 @@ def generate(
         "top_p": top_p,
         "stop": stop or None,
     }
+    refuse_absent_model(model)
     texts = _prompts(prompts or [], file)
     common.quiet()
     from rl4lms.api.calls import sampled

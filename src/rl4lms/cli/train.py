@@ -126,7 +126,9 @@ def _settings(
     """Return what a recipe, or the options alone, amount to."""
     from rl4lms.cli import common
     from rl4lms.config import recipe_from_dict
+    from rl4lms.data.rows import refuse_absent
     from rl4lms.errors import ConfigError
+    from rl4lms.runs.layout import refuse_absent_model
 
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
         overrides, recipe = [recipe, *overrides], None
@@ -136,6 +138,9 @@ def _settings(
                 "name a recipe (rl4lms ls recipes), or a model with its prompts and a reward: "
                 "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
             )
+        refuse_absent_model(given["model"])
+        if "data" in given:
+            refuse_absent(given["data"])
         return recipe_from_dict(given, "<options>", overrides)
     resumed = resume and is_run(Path(recipe))
     if resumed and seeds is not None:

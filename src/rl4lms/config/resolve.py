@@ -259,24 +259,45 @@ class _Draft:
             return {key: self.complete(item, (*path, key), kind) for key, item in value.items()}
         return value
 
+    def check_names(self, value: Any, path: KeyPath, kind: registry.Registry | None) -> None:
+        """Refuse unknown names of components, before any of them is imported for its options: some import torch."""
+        if isinstance(value, Component):
+            if kind is not None and path[0] not in self.unread:
+                self.has_options(value, path, kind)
+        elif isinstance(value, BaseModel):
+            for name, field in type(value).model_fields.items():
+                key = field.alias or name
+                self.check_names(getattr(value, name), (*path, key), REGISTRIES.get(key, kind))
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.check_names(item, (*path, index), kind)
+
+    def has_options(self, component: Component, path: KeyPath, kind: registry.Registry) -> bool:
+        """Return whether the options of a component can be checked now: those in a file when it is built."""
+        name, names = component.name, kind.names()
+        is_reward = kind is registry.rewards
+        handed = kind.is_handed(name)
+        # `module:name` of a function that was given
+        if not handed and ((is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name)):
+            return False
+        if is_reward:
+            names += registry.metrics.names()  # any metric can be a reward
+        if name not in names and not is_path(name) and not handed:
+            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+        return True
+
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
         """Validate a component and fill in its options' defaults.
 
         A file only runs when its component is built, which checks the options then. A task's file runs here: its
         defaults are a part of the recipe.
         """
-        name, names = component.name, kind.names()
-        is_reward = kind is registry.rewards
-        handed = kind.is_handed(name)
-        # `module:name` of a function that was given
-        if not handed and ((is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name)):
+        if not self.has_options(component, path, kind):
             return component
-        if is_reward:
-            names += registry.metrics.names()  # any metric can be a reward
-        if name not in names and not is_path(name) and not handed:
-            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+        name = component.name
         try:
-            model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
+            metric = kind is registry.rewards and name not in kind
+            model = reward_options_model(name) if metric else options_model(kind, name)
         except Rl4lmsError as error:
             self.fail(path, str(error))
         options = self.complete(self.validate(model, component.options, path), path, kind)
@@ -291,7 +312,9 @@ def _resolve(draft: _Draft, overrides: Iterable[str], unread: Collection[str] = 
         draft.expand_short_forms()
     draft.interpolate()
     draft.merge_task_defaults()
-    recipe: Recipe = draft.complete(draft.validate(Recipe, draft.tree, ()), (), None)
+    recipe: Recipe = draft.validate(Recipe, draft.tree, ())
+    draft.check_names(recipe, (), None)
+    recipe = draft.complete(recipe, (), None)
     return recipe
 
 

@@ -32,7 +32,6 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, did_you_mean
 from rl4lms.models.saving import save_classifier
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
-from rl4lms.supervised.trainer import without_loss
 from rl4lms.supervised.warm_start import fit, save_supervised
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
 
@@ -115,6 +114,8 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
     folder = cache_folder() / f"{spec.name}-{fingerprint(spec, words)}"
     if (folder / "asset.json").is_file():
         return folder
+    from rl4lms.supervised.trainer import without_loss
+
     rows = load_target(spec.data)(**spec.data_options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(spec.seed)

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,11 @@ from rl4lms.models.targets import encode_targets
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.runs.display import Display
 from rl4lms.runs.storage import replacing, write_text
-from rl4lms.supervised.trainer import Progress, run_trainer
 from rl4lms.tasks import samples_of
 from rl4lms.types import Sample, Task
+
+if TYPE_CHECKING:
+    from rl4lms.supervised.trainer import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +97,8 @@ def fit(
         ConfigError: a prompt and its target do not fit into the model's positions.
         NonFiniteError: the loss or a weight became NaN or infinite; `lm` is of no use then.
     """
+    from rl4lms.supervised.trainer import run_trainer  # a second, which only a warm start takes
+
     policy = Policy(lm, special_tokens(lm, tokenizer))
     rows, measured = _encoded(policy, tokenizer, config, (samples, prompt_ids), held_out)
     collate = functools.partial(_collated, policy)
