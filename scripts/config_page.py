@@ -21,8 +21,8 @@ rollout={"top_p": 0.9})`, or with dots. `rl4lms show rollout` and `rl4lms show r
 `rl4lms train RECIPE --dry-run` a recipe with every default.
 
 A *component* is named, with its options beside the name: `reward: {name: rouge, key: rougeL}`; the name alone is short
-for it. Names of components are registered ones (`rl4lms ls`), or `path/to/file.py:name`. `${NAME}` in a text is the
-environment variable of that name.
+for it. A single value stands for a list of one: `metrics: rouge`. Names of components are registered ones (`rl4lms
+ls`), or `path/to/file.py:name`. `${NAME}` in a text is the environment variable of that name.
 
 Written by `python scripts/config_page.py` from the code; change it there.
 """

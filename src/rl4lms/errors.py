@@ -135,6 +135,25 @@ class MissingExtraError(Rl4lmsError, ImportError):
         return f'{self.package} is not installed; run: pip install "rl4lms[{self.extra}]"'
 
 
+class BrokenPackageError(Rl4lmsError, ImportError):
+    """An optional package that is needed now, is installed, and cannot be imported.
+
+    Args:
+        package: what could not be imported.
+        why: what its import raised.
+    """
+
+    def __init__(self, package: str, why: str) -> None:
+        super().__init__(package, why)
+        self.package, self.why = package, why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.package} is installed, but importing it fails: {self.why}; install what it needs, or "
+            f"install it again: pip install --force-reinstall {self.package}"
+        )
+
+
 class UnknownComponentError(ConfigError):
     """A recipe names a component that is not registered."""
 

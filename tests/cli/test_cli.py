@@ -21,6 +21,7 @@ from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe
 
 VERBS = [
+    "init",
     "train",
     "evaluate",
     "generate",
@@ -96,6 +97,48 @@ def test_help_is_quick_and_loads_nothing_heavy():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 1.5  # 0.3 s on an idle machine; tests share theirs
+
+
+def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
+    """In one process, one after the other: none of them has loaded what is not there at the end."""
+    (tmp_path / "runs").mkdir()
+    mistakes = {
+        "generate runs/nope text": "runs/nope: there is no such folder",
+        "evaluate runs/nope": "runs/nope: there is no such folder",
+        "evaluate gpt2 --data nope.jsonl": "nope.jsonl: no such file",
+        "compare runs/nope runs/neither": "runs/nope: neither the folder of a run",
+        "report A=runs/nope": "runs/nope: neither the folder of a run",
+        "train --model runs/nope --data nope.jsonl --reward rouge": "runs/nope: there is no such folder",
+        "train --model gpt2 --data nope.jsonl --reward rouge": "nope.jsonl: no such file",
+        "train nope.yaml": "nope.yaml: cannot be read",
+        "train imdb-mini-ppo --seeds 1-": "is no seed",
+        "train imdb-mini-ppo rollout.top_q=1": "did you mean 'top_p'?",
+        "train imdb-mini-ppo reward=rougee": "did you mean 'rouge'?",
+        "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu'?",
+        "doctor nope.yaml": "nope.yaml: cannot be read",
+        "reward train --base gpt2 --train nope.csv --output out": "nope.csv: no such file",
+        "metrics score nope.jsonl --metric rouge": "nope.jsonl: no such file",
+        "ls runs nope": "nope: there is no such folder",
+        "show nlp": "did you mean 'nlpo'?",
+        "init recipe.txt": "a recipe is a file *.yaml",
+    }
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom rl4lms.cli.main import app\n"
+        f"for words in {list(mistakes)!r}:\n    print(CliRunner().invoke(app, words.split()).output.splitlines()[-1])\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'nltk', 'scipy', 'matplotlib'} & sys.modules.keys()))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    ).stdout.splitlines()
+    assert found.pop() == "[]"
+    assert [message in line for message, line in zip(mistakes.values(), found, strict=True)] == [True] * len(mistakes)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_warm_start_imports_no_trainer():
+    code = "import sys, rl4lms.training.run; print('transformers.trainer' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "False\n"
 
 
 def test_version():

@@ -176,6 +176,17 @@ def test_light_parts_import_no_heavy_package(module):
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_trainer_is_imported_where_something_is_trained():
+    """It takes a second, which no run without a warm start should."""
+    wrong = [
+        f"{module}:{line}"
+        for module in MODULES
+        for name, line in top_level_imports(parse(module), module)
+        if name.startswith("rl4lms.supervised.trainer") or name == "transformers.Trainer"
+    ]
+    assert [place.partition(":")[0] for place in wrong] == ["supervised/trainer.py"]
+
+
 LIGHT = ("", ".config", ".plugins", ".plugins.registry", ".plugins.building", ".stats", ".types")
 
 

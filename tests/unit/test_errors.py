@@ -22,6 +22,12 @@ from rl4lms import errors
             'peft is not installed; run: pip install "rl4lms[peft]"',
         ),
         (
+            errors.BrokenPackageError("wandb", "ImportError: no x"),
+            ImportError,
+            "wandb is installed, but importing it fails: ImportError: no x; install what it needs, or install it again: "
+            "pip install --force-reinstall wandb",
+        ),
+        (
             errors.UnknownNameError("reward", "clasifier", ["sum", "classifier"]),
             KeyError,
             "unknown reward 'clasifier'; did you mean 'classifier'?",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,11 @@ from typing import Any
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.rows import SUFFIXES
 from rl4lms.errors import ConfigError
+from rl4lms.runs.layout import looks_like_path
 from rl4lms.supervised.assets import PREFIX
 
 _KEYS = ("model", "tokenizer", "corpus")  # options of rewards and metrics that name something to load
 _SPLITS = ("train", "validation", "test")
-
-
-def looks_like_path(name: str) -> bool:
-    """Return whether a name can only be a path: a name of the Hub is `name` or `owner/name`."""
-    return name.startswith(("/", "./", "../", "~")) or name.endswith(("/", os.sep)) or name.count("/") > 1
 
 
 def unchecked(recipe: Recipe) -> list[str]:

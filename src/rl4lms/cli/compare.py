@@ -88,6 +88,7 @@ def prepare(
     """
     from rl4lms.cli import common
     from rl4lms.errors import ConfigError
+    from rl4lms.runs.layout import refuse_absent_run
     from rl4lms.runs.outputs import check_file
 
     overrides = [text for text in targets if text.startswith("evaluation.")]
@@ -99,10 +100,14 @@ def prepare(
         if file is not None:
             check_file(file, option)
     common.run_imports(imports)
+    runs = [text for text in targets if not text.startswith("evaluation.")]
+    for text in runs:  # before torch is imported, which takes seconds
+        label, sign, path = text.partition("=")
+        refuse_absent_run(Path(path if sign and label and path and not Path(text).exists() else text))
     if evaluate:
         common.quiet()
     return {
-        "runs": [text for text in targets if not text.startswith("evaluation.")],
+        "runs": runs,
         "metrics": metric or (),
         "evaluate": evaluate,
         "split": split,

@@ -124,7 +124,9 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
     from rl4lms import recipes
     from rl4lms.cli import common
     from rl4lms.config import recipe_from_dict
+    from rl4lms.data.rows import refuse_absent
     from rl4lms.errors import ConfigError
+    from rl4lms.runs.layout import refuse_absent_model
 
     folder = Path(target)
     if is_run(folder):
@@ -136,10 +138,13 @@ def _recipe(target: str, overrides: list[str], task: str | None, data: Path | No
         if task is not None or data is not None:
             _refuse_prompts("recipe", target, common.read(common.find_recipe(target), overrides), task, data)
         return common.read(common.find_recipe(target), overrides), None
+    refuse_absent_model(target)
     if (task is None) == (data is None):
         raise ConfigError(
             f"{target} is taken for a model: say what to evaluate it on with either --task NAME or --data FILE"
         )
+    if data is not None:
+        refuse_absent(str(data))
     where = (
         {"task": task}
         if task is not None

@@ -54,6 +54,7 @@ def generate(
 ) -> None:
     """Sample completions of prompts."""
     from rl4lms.cli import common
+    from rl4lms.runs.layout import refuse_absent_model
 
     given = {
         "max_new_tokens": max_new_tokens,
@@ -62,6 +63,7 @@ def generate(
         "top_p": top_p,
         "stop": stop or None,
     }
+    refuse_absent_model(model)
     texts = _prompts(prompts or [], file)
     common.quiet()
     from rl4lms.api.calls import sampled
@@ -90,7 +92,7 @@ def generate(
             record = {"prompt": texts[row // number], "completion": rollout.completions[row], "text": text}
             print(json.dumps({**record, "terminated": ended}, ensure_ascii=False))
         else:
-            out.print(with_prompt(rollout.prompts[row], text), soft_wrap=True)
+            out.print(with_prompt(rollout.prompts[row], text, rollout.completions[row]), soft_wrap=True)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[Any]:

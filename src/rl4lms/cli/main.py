@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import rl4lms
-from rl4lms.cli import compare, demo, doctor, evaluate, generate, ls, metrics, report, reward, show, train
+from rl4lms.cli import compare, demo, doctor, evaluate, generate, init, ls, metrics, report, reward, show, train
 from rl4lms.errors import Rl4lmsError
 
 
@@ -43,12 +43,13 @@ _FILE_ERRORS = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.EN
 app = typer.Typer(
     cls=_Group,
     help="Reinforcement learning for language models, with any reward.",
-    epilog="First steps:  rl4lms demo  ·  rl4lms ls  ·  rl4lms train imdb-mini-nlpo",
+    epilog="First steps:  rl4lms demo  ·  rl4lms init  ·  rl4lms ls  ·  rl4lms train imdb-mini-nlpo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init", epilog=init.EPILOG)(init.init)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)

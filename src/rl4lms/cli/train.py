@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +12,12 @@ import typer
 from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from rl4lms.config.recipe import Recipe
-    from rl4lms.runs.evaluations import Evaluation
 
 EPILOG = (
     "Example:  rl4lms train imdb-mini-nlpo rollout.top_p=0.95 seed=1  ·  "
-    "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
+    "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function  ·  "
+    "rl4lms train imdb-mini-ppo --seeds 0,1,2"
 )
 
 
@@ -43,6 +41,10 @@ def train(
     ] = None,
     algorithm: Annotated[str | None, typer.Option(help="Such as nlpo; by default ppo.", show_default=False)] = None,
     output: Annotated[str | None, typer.Option(help="The run folder.", show_default=False)] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Train once with each of these seeds: 0,1,2 or 0-4.", show_default=False),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
@@ -58,6 +60,7 @@ def train(
 ) -> None:
     """Train a language model as a recipe says, or as the options do."""
     from rl4lms.cli import common
+    from rl4lms.cli import seeds as of_seeds
     from rl4lms.errors import ConfigError
 
     common.run_imports(imports)
@@ -70,14 +73,32 @@ def train(
         "output_dir": output,
     }
     given = {key: value for key, value in blocks.items() if value is not None}
-    settings = _settings(recipe, list(overrides or ()), given, resume)
+    wanted = None if seeds is None else of_seeds.parse(seeds)
+    settings = _settings(recipe, list(overrides or ()), given, resume, seeds)
     if everything and (dry_run or quiet):
         raise ConfigError(
             f"--all: {'a dry run evaluates nothing' if dry_run else '--quiet shows no table'}; leave it out"
         )
-    if dry_run:
-        _dry_run(settings, resume)
+    if wanted is None:
+        _dry_run([settings], resume) if dry_run else _train(settings, resume, everything, quiet)
         return
+    words = [*([] if recipe is None else [recipe]), *(overrides or ())]
+    recipes = of_seeds.recipes_of(settings, wanted, words)
+    if dry_run:
+        _dry_run(recipes, resume)
+        return
+    for name, value in blocks.items():
+        words += [] if value is None else [f"--{'output' if name == 'output_dir' else name}", value]
+    words += [word for file in imports or () for word in ("--import", str(file))]
+    words += [*(["--all"] if everything else []), *(["--quiet"] if quiet else []), "--seeds", str(seeds)]
+    of_seeds.train_seeds(
+        recipes, command=["rl4lms", "train", *words], resume=resume, everything=everything, quiet=quiet
+    )
+
+
+def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> None:
+    from rl4lms.cli import common, outcome
+
     common.quiet()
     from rl4lms.errors import Interrupted
     from rl4lms.runs.folder import how_to_go_on, resume_command
@@ -94,16 +115,20 @@ def train(
         raise typer.Exit(130) from None
     out = common.console()
     if not quiet:
-        for part in _outcome(result.folder, everything):
+        for part in outcome.outcome(result.folder, everything):
             out.print(part)
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
 
 
-def _settings(recipe: str | None, overrides: list[str], given: dict[str, str], resume: bool) -> Recipe:
+def _settings(
+    recipe: str | None, overrides: list[str], given: dict[str, str], resume: bool, seeds: str | None
+) -> Recipe:
     """Return what a recipe, or the options alone, amount to."""
     from rl4lms.cli import common
     from rl4lms.config import recipe_from_dict
+    from rl4lms.data.rows import refuse_absent
     from rl4lms.errors import ConfigError
+    from rl4lms.runs.layout import refuse_absent_model
 
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
         overrides, recipe = [recipe, *overrides], None
@@ -113,88 +138,40 @@ def _settings(recipe: str | None, overrides: list[str], given: dict[str, str], r
                 "name a recipe (rl4lms ls recipes), or a model with its prompts and a reward: "
                 "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
             )
+        refuse_absent_model(given["model"])
+        if "data" in given:
+            refuse_absent(given["data"])
         return recipe_from_dict(given, "<options>", overrides)
     resumed = resume and is_run(Path(recipe))
+    if resumed and seeds is not None:
+        raise ConfigError(f"--seeds {seeds}: {recipe} is the folder of one run; name the recipe, or leave --seeds out")
     return common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides, settings=given)
 
 
-# What an evaluation reports of every policy, beside the KL per completion.
-_DIAGNOSTICS = (
-    "kl_per_token",
-    "kl_k3_per_token",
-    "kl_behaviour_per_token",
-    "kl_behaviour_per_sequence",
-    "entropy",
-    "completion_tokens",
-    "terminated",
-)
-
-
-def _outcome(folder: Path, everything: bool) -> Iterator[RenderableType]:
-    """The last evaluation beside the one before training: the reward first, then the metrics, then the KL."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from rl4lms.cli.common import number
-    from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
-
-    steps = {step: path for (step, masked), path in kept_evaluations(folder).items() if not masked}
-    start, end = read_evaluation(steps[min(steps)]), read_evaluation(steps[max(steps)])
-    keys = sorted(end.results, key=lambda key: (not key.startswith("reward"), key.startswith("kl_")))
-    shown = [key for key in keys if everything or key not in _DIAGNOSTICS]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("metric", "start", "", "end", "difference ± std. error"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for key in shown:
-        after, before = end.results[key]["mean"], start.results.get(key, {}).get("mean")
-        if after is None:
-            continue
-        if before is None or start is end:
-            table.add_row(Text(key), "", "", number(after), "")
-            continue
-        table.add_row(Text(key), number(before), "→", number(after), _difference(start, end, key))
-    prompts = len(end.prompts)
-    yield Text(
-        f"Evaluation of {prompts:,} {end.split} prompts, before training and after {end.step} iterations", "bold"
-    )
-    yield table
-    hidden = len(keys) - len(shown)
-    more = f"; {hidden} more with --all" if hidden else ""
-    yield Text(f"± is over prompts, paired; not over training runs{more}", "dim")
-
-
-def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
-    """Return how much a metric changed, prompt by prompt where it has a value for each."""
-    import numpy as np
-
-    from rl4lms.stats import mean_stderr
-
-    before, after = start.values(key), end.values(key)
-    if before is None or after is None or start.prompts.keys() != end.prompts.keys():
-        return f"{end.results[key]['mean'] - start.results[key]['mean']:+.3g}"
-    change = (after - before)[np.isfinite(after - before)]
-    if not len(change):
-        return ""
-    mean, error = mean_stderr(change)
-    return f"{mean:+.3g}" + ("" if error is None else f" ± {error:.2g}")
-
-
-def _dry_run(settings: object, resume: bool) -> None:
+def _dry_run(recipes: Sequence[Recipe], resume: bool) -> None:
+    """Print the settings of a run, or those of the first of several seeds, and what becomes of the others."""
     from rl4lms.checks.dry_run import Line, describe
     from rl4lms.cli import common
-    from rl4lms.config import Recipe, dump_recipe
+    from rl4lms.cli.seeds import plans_of
+    from rl4lms.config import dump_recipe
 
-    assert isinstance(settings, Recipe)
     common.quiet()
-    lines = describe(settings)
-    if resume:
-        from rl4lms.runs.folder import last_good, refuse_nothing_to_resume
-        from rl4lms.training.run import run_folder
+    from rl4lms.runs.folder import last_good, refuse_nothing_to_resume
+    from rl4lms.training.run import run_folder
 
-        folder = run_folder(settings)
+    first = recipes[0]
+    lines = describe(first)
+    if len(recipes) > 1:
+        lines.insert(0, Line("seeds", f"{len(recipes)}, one run after the other; of the first:"))
+        plans = plans_of(recipes, resume)
+        lines += [
+            Line(f"seed {one.seed}", f"{plan}: {run_folder(one)}") for one, plan in zip(recipes, plans, strict=True)
+        ]
+    elif resume:
+        folder = run_folder(first)
         refuse_nothing_to_resume(folder)
         lines.insert(1, Line("continues from", str(last_good(folder) or "the start, since no checkpoint is usable")))
-    print(dump_recipe(settings), end="")
+    print(dump_recipe(first), end="")
     print("\n# What this amounts to")
     width = max(len(line.name) for line in lines)
     for line in lines:

@@ -37,7 +37,8 @@ class Recipe(Block):
     prompt: PromptConfig = PromptConfig()
     supervised: SupervisedConfig | None = None
     algorithm: Component | None = Field(
-        Component(name="ppo"), description="null: the warm start alone, no RL; needs supervised"
+        Component(name="ppo"),
+        description="how the policy is updated, such as ppo or nlpo; null: the warm start alone; needs supervised",
     )
     reward: Component | None = Field(
         None, description="a reward or metric by name, `file.py:function`, or a list of them, which is their sum"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from rl4lms.config.recipe import Recipe
+
+_END = re.compile(r"\.(?:\s|$)")  # of a sentence
 
 
 class Key(NamedTuple):
@@ -29,7 +32,7 @@ def keys(model: type[BaseModel]) -> list[Key]:
         default = "(required)" if field.is_required() else shown(field.get_default(call_default_factory=True))
         limits = ", ".join(filter(None, (_limit(part) for part in field.metadata)))
         inner = block_of(field.annotation)
-        said = field.description or (inspect.getdoc(inner) or "").partition(".")[0] if inner else field.description
+        said = field.description or (None if inner is None else sentence(inner))
         about = "; ".join(filter(None, (said, limits)))
         found.append(Key(field.alias or name, type_name(field.annotation), default, about))
     return found
@@ -46,6 +49,12 @@ def blocks() -> Iterator[tuple[str, type[BaseModel]]]:
                 yield from below(f"{path}.{name}".removeprefix("."), inner)
 
     return below("", Recipe)
+
+
+def sentence(documented: Any) -> str:
+    """Return the first sentence of a docstring, without its period."""
+    paragraph = " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
+    return _END.split(paragraph, maxsplit=1)[0]
 
 
 def setting_names() -> set[str]:

@@ -51,8 +51,8 @@ def read_recipe(
         ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
     draft = _Draft(*read_file(path))
-    if "name" not in draft.tree and (stem := _NAMELESS.sub("-", Path(path).stem).strip("-._")):
-        draft.tree["name"], draft.where["name",] = stem, os.fspath(path)
+    if "name" not in draft.tree and (name := run_name(path)):
+        draft.tree["name"], draft.where["name",] = name, os.fspath(path)
     if settings:
         draft.merge(settings, "<arguments>")
     return _resolve(draft, overrides, unread)
@@ -72,6 +72,11 @@ def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>", o
     draft = _Draft({}, {(): source})
     draft.merge(settings, source)
     return _resolve(draft, overrides)
+
+
+def run_name(path: str | os.PathLike[str]) -> str:
+    """Return the name that a recipe without one has from its file; empty where nothing of the file's name can stay."""
+    return _NAMELESS.sub("-", Path(path).stem).strip("-._")
 
 
 def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +99,12 @@ def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 def dump_recipe(recipe: Recipe) -> str:
     """Return the complete recipe as YAML, in the order of the blocks; reading it gives an equal recipe."""
     return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20)
+
+
+def yaml_value(value: Any) -> str:
+    """Return one value as YAML on one line, such as `[rouge, {name: diversity}]`."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, default_flow_style=True)
+    return text.strip()[1:-1]
 
 
 class _Draft:
@@ -248,24 +259,45 @@ class _Draft:
             return {key: self.complete(item, (*path, key), kind) for key, item in value.items()}
         return value
 
+    def check_names(self, value: Any, path: KeyPath, kind: registry.Registry | None) -> None:
+        """Refuse unknown names of components, before any of them is imported for its options: some import torch."""
+        if isinstance(value, Component):
+            if kind is not None and path[0] not in self.unread:
+                self.has_options(value, path, kind)
+        elif isinstance(value, BaseModel):
+            for name, field in type(value).model_fields.items():
+                key = field.alias or name
+                self.check_names(getattr(value, name), (*path, key), REGISTRIES.get(key, kind))
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.check_names(item, (*path, index), kind)
+
+    def has_options(self, component: Component, path: KeyPath, kind: registry.Registry) -> bool:
+        """Return whether the options of a component can be checked now: those in a file when it is built."""
+        name, names = component.name, kind.names()
+        is_reward = kind is registry.rewards
+        handed = kind.is_handed(name)
+        # `module:name` of a function that was given
+        if not handed and ((is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name)):
+            return False
+        if is_reward:
+            names += registry.metrics.names()  # any metric can be a reward
+        if name not in names and not is_path(name) and not handed:
+            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+        return True
+
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
         """Validate a component and fill in its options' defaults.
 
         A file only runs when its component is built, which checks the options then. A task's file runs here: its
         defaults are a part of the recipe.
         """
-        name, names = component.name, kind.names()
-        is_reward = kind is registry.rewards
-        handed = kind.is_handed(name)
-        # `module:name` of a function that was given
-        if not handed and ((is_path(name) and kind is not registry.tasks) or (is_reward and ":" in name)):
+        if not self.has_options(component, path, kind):
             return component
-        if is_reward:
-            names += registry.metrics.names()  # any metric can be a reward
-        if name not in names and not is_path(name) and not handed:
-            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+        name = component.name
         try:
-            model = reward_options_model(name) if is_reward and name not in kind else options_model(kind, name)
+            metric = kind is registry.rewards and name not in kind
+            model = reward_options_model(name) if metric else options_model(kind, name)
         except Rl4lmsError as error:
             self.fail(path, str(error))
         options = self.complete(self.validate(model, component.options, path), path, kind)
@@ -280,7 +312,9 @@ def _resolve(draft: _Draft, overrides: Iterable[str], unread: Collection[str] = 
         draft.expand_short_forms()
     draft.interpolate()
     draft.merge_task_defaults()
-    recipe: Recipe = draft.complete(draft.validate(Recipe, draft.tree, ()), (), None)
+    recipe: Recipe = draft.validate(Recipe, draft.tree, ())
+    draft.check_names(recipe, (), None)
+    recipe = draft.complete(recipe, (), None)
     return recipe
 
 

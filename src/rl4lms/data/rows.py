@@ -47,6 +47,16 @@ class Rows(Protocol):
         ...
 
 
+def refuse_absent(path: str) -> None:
+    """Refuse a name that can only be a data file, and is not there.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if Path(path).suffix.lower() in SUFFIXES and not Path(path).exists():
+        raise DataError(f"{path}: no such file; data files end in {', '.join(SUFFIXES)}, anything else is a Hub id")
+
+
 def open_rows(path: str, split: str = "train", check: Check | None = None) -> Rows:
     """Open a JSONL, JSON, CSV, TSV or Parquet file, or a data set of the Hub; `${...}` was resolved before.
 
@@ -60,12 +70,11 @@ def open_rows(path: str, split: str = "train", check: Check | None = None) -> Ro
         exists = file.exists()
     except OSError as error:  # such as a name that is too long
         raise DataError(f"{path[:100]}: cannot be read: {error.strerror}") from error
-    if not exists and suffix not in SUFFIXES:
+    refuse_absent(path)
+    if not exists:
         rows = _Dataset(path, load_dataset(path, split=split), check)
     elif saved_splits(path) is not None:
         rows = _Dataset(path, load_saved(path, split), check)
-    elif not exists:
-        raise DataError(f"{path}: no such file; data files end in {', '.join(SUFFIXES)}, anything else is a Hub id")
     elif not file.is_file():
         kind = "a folder" if file.is_dir() else "no regular file"
         remedy = f"name a file that ends in {', '.join(SUFFIXES)}, or a folder that Dataset.save_to_disk wrote"

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rl4lms.data.given import references_given, texts_given
-from rl4lms.errors import DataError, MissingExtraError, MissingPartError, NonFiniteError, Rl4lmsError, nth_row
+from rl4lms.errors import (
+    BrokenPackageError,
+    DataError,
+    MissingExtraError,
+    MissingPartError,
+    NonFiniteError,
+    Rl4lmsError,
+    nth_row,
+)
 from rl4lms.plugins import building, calling, registry
 from rl4lms.plugins.component import Component
 from rl4lms.types import CorpusValue, Metric, MetricResult, NllOfTexts
@@ -41,7 +49,7 @@ def build_all(
         component = building.as_component(metric, "metric")
         try:
             built.append((component.name, build(component)))
-        except (MissingPartError, MissingExtraError) as error:  # told at the start, in every table and in result files
+        except (MissingPartError, MissingExtraError, BrokenPackageError) as error:  # told at the start and in results
             absent[str(component.options.get("key", component.name))] = str(error)
     return built, absent
 

@@ -8,7 +8,6 @@ aac-metrics`, `aac-metrics-download`, and Java.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 from rl4lms.errors import DataError, MissingPartError
 from rl4lms.metrics.support import check_references, signature
+from rl4lms.plugins.packages import import_optional
 
 _REMEDY = "run: pip install aac-metrics && aac-metrics-download, and have Java (8 or later) on the PATH"
 
@@ -32,16 +32,15 @@ class Spice:
 
     Raises:
         MissingPartError: aac-metrics, its program or Java is not there.
+        BrokenPackageError: aac-metrics cannot be imported.
     """
 
     higher_is_better = True
     needs_references = True
 
     def __init__(self) -> None:
-        try:
-            self._spice = importlib.import_module("aac_metrics.functional").spice
-        except ImportError as error:
-            raise MissingPartError("the package aac-metrics, which SPICE needs,", _REMEDY) from error
+        absent = MissingPartError("the package aac-metrics, which SPICE needs,", _REMEDY)
+        self._spice = import_optional("aac_metrics.functional", absent).spice
         if shutil.which(os.environ.get("AAC_METRICS_JAVA_PATH") or "java") is None:
             raise MissingPartError("Java, which SPICE needs,", _REMEDY)
         self.signature = signature("spice", implementation=f"aac-metrics-{_version()}")

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from rl4lms.data import hub
-from rl4lms.errors import MissingExtraError, ModelError
+from rl4lms.errors import ModelError
 from rl4lms.models.lora import tied_names
+from rl4lms.plugins.packages import of_extra
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."
@@ -131,7 +132,7 @@ def merge_adapter(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrain
 
     Raises:
         ModelError: it does not fit this base, cannot be merged, or gives another model once merged.
-        MissingExtraError: `peft` is not installed.
+        MissingExtraError, BrokenPackageError: `peft` is not installed, or cannot be imported.
     """
     # PEFT warns of missing weights and of tied ones, which are errors here
     with warnings.catch_warnings():
@@ -140,21 +141,18 @@ def merge_adapter(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrain
 
 
 def _merged(lm: PreTrainedModel, adapter: AdapterFolder) -> tuple[PreTrainedModel, set[str]]:
-    try:
-        from peft import PeftModel, get_peft_model_state_dict
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
+    peft = of_extra("peft")
     what, shapes, plain = f"the adapter {adapter.path!r}", adapter.shapes(), list(lm.state_dict())
     _fit_vocabulary(lm, shapes)
     tied = tied_names(lm)
     try:
-        model: Any = PeftModel.from_pretrained(lm, adapter.path)
+        model: Any = peft.PeftModel.from_pretrained(lm, adapter.path)
     except Exception as error:  # PEFT and torch fail in their own ways
         raise ModelError(
             f"{what} does not fit its base {adapter.base!r} ({type(lm).__name__}): {_beginning(error)}"
         ) from error
     expected = {
-        name.removeprefix(PEFT_PREFIX) for name in get_peft_model_state_dict(model, save_embedding_layers=False)
+        name.removeprefix(PEFT_PREFIX) for name in peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     }
     # PEFT may write weights of the base beside those of the adapter, as where embeddings are adapted
     own = {_plain(name) for name in shapes if ".original_module." not in name and ".base_layer." not in name}
@@ -231,10 +229,9 @@ def _probe(model: Any) -> Tensor:
 
 def _pickled(path: str) -> dict[str, Tensor]:
     """Read weights that are there as a pickle; torch refuses whatever is not a plain tensor."""
-    from peft.utils import load_peft_weights
-
+    peft = of_extra("peft")
     try:
-        weights: dict[str, Tensor] = load_peft_weights(path, device="cpu")
+        weights: dict[str, Tensor] = peft.utils.load_peft_weights(path, device="cpu")
     except Exception as error:  # not there, or not readable, in many ways
         raise ModelError(f"the adapter {path!r} cannot be read: {_beginning(error)}") from error
     return weights

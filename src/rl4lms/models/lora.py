@@ -16,20 +16,16 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from rl4lms.config.model import LoraConfig
-from rl4lms.errors import MissingExtraError, ModelError
+from rl4lms.errors import ModelError
+from rl4lms.plugins.packages import of_extra
 
 
 def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> None:
     """Put LoRA adapters on `lm` in place. The base weights are frozen; adapters start as the identity."""
-    try:
-        from peft import LoraConfig as PeftLoraConfig
-        from peft import inject_adapter_in_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
+    peft = of_extra("peft")
     lm.requires_grad_(False)
     for name in names:
-        peft_config = PeftLoraConfig(
+        peft_config = peft.LoraConfig(
             r=config.r, lora_alpha=config.alpha, target_modules=config.target_modules, lora_dropout=0.0
         )
         try:
@@ -38,13 +34,13 @@ def add_adapters(lm: PreTrainedModel, config: LoraConfig, names: list[str]) -> N
                 warnings.filterwarnings(
                     "ignore", message="Already found a `peft_config`|fan_in_fan_out is set to|Model has `tie_word"
                 )
-                inject_adapter_in_model(peft_config, lm, adapter_name=name)
+                peft.inject_adapter_in_model(peft_config, lm, adapter_name=name)
         except ValueError as error:
             raise ModelError(
                 f"model.lora.target_modules: {config.target_modules!r} matches no layer: {error}"
             ) from error
     _refuse_tied(lm)
-    lm.lora_layers = [module for module in lm.modules() if isinstance(module, BaseTunerLayer)]
+    lm.lora_layers = [module for module in lm.modules() if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer)]
     for parameter_name, parameter in lm.named_parameters():
         trained = any(belongs_to(parameter_name, name) for name in names if name != "mask")
         parameter.requires_grad_(trained)

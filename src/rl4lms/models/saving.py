@@ -20,6 +20,7 @@ from rl4lms.models.loading import load_lm, load_pretrained, special_tokens
 from rl4lms.models.lora import belongs_to
 from rl4lms.models.policy import Policy
 from rl4lms.models.probe import LARGEST_ROUNDING, probe_logprobs
+from rl4lms.plugins.packages import of_extra
 
 
 def named_tensors(policy: Policy) -> dict[str, Tensor]:
@@ -175,14 +176,13 @@ def save_adapter(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Pat
         folder: exists.
         base: what the adapter was trained on, a folder or a Hub id; folders are written as absolute paths.
     """
-    from peft import get_peft_model_state_dict
-
+    peft = of_extra("peft")
     config = copy.deepcopy(policy.lm.peft_config[policy.adapter])
     config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
     config.task_type = "SEQ_2_SEQ_LM" if policy.lm.config.is_encoder_decoder else "CAUSAL_LM"
     config.inference_mode = True
     config.save_pretrained(folder)
-    tensors = get_peft_model_state_dict(policy.lm, adapter_name=str(policy.adapter), save_embedding_layers=False)
+    tensors = peft.get_peft_model_state_dict(policy.lm, adapter_name=str(policy.adapter), save_embedding_layers=False)
     tensors = {f"{PEFT_PREFIX}{name}": tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     tokenizer.save_pretrained(folder)
@@ -194,15 +194,14 @@ def read_adapter(policy: Policy, folder: Path) -> None:
     Raises:
         ModelError: it cannot be read, or is of other layers or sizes.
     """
-    from peft import set_peft_model_state_dict
-
+    peft = of_extra("peft")
     try:
         loaded = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder}: the adapter cannot be read: {error}") from error
     tensors = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in loaded.items()}
     try:
-        found: Any = set_peft_model_state_dict(policy.lm, tensors, adapter_name=str(policy.adapter))
+        found: Any = peft.set_peft_model_state_dict(policy.lm, tensors, adapter_name=str(policy.adapter))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"{folder}: the adapter does not fit the model: {error}") from error
     missing = [name for name in found.missing_keys if ".lora_" in name and belongs_to(name, str(policy.adapter))]

@@ -106,6 +106,8 @@ def _converted(given: Any, parsed: Any, path: KeyPath) -> tuple[KeyPath, str] | 
         pairs = [(key, given[key], parsed[key]) for key in given if key in parsed]
     elif isinstance(given, list) and isinstance(parsed, list):
         pairs = list(zip(range(len(given)), given, parsed, strict=False))
+    elif isinstance(parsed, list) and len(parsed) == 1:  # a single value that stands for a list of one
+        return _converted(given, parsed[0], path)
     else:
         kinds = type(given), type(parsed)
         if kinds[0] is kinds[1] or kinds == (int, float) or not all(kind in _KINDS for kind in kinds):

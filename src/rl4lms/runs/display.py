@@ -1,8 +1,11 @@
-"""What a person sees while a run goes on: progress bars, and a few generated texts at every evaluation."""
+"""What a person sees while a run goes on: progress bars, or some lines where there is no terminal, and a few generated
+texts at every evaluation.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,12 +27,34 @@ from rich.text import Text
 _LIBRARIES = r"(transformers|peft|accelerate|datasets|huggingface_hub|tokenizers|safetensors|torch|numpy|scipy)(\.|$)"
 _SHOWN_TEXTS = 2
 _SHOWN_BEFORE = 60  # characters of the prompt
+_LINES = 20  # that a piece of work has where there is no terminal, about
 
 
-def with_prompt(prompt: str, text: str) -> Text:
-    """Return a text, with the prompt at its beginning dim; where it begins otherwise, all of it is plain."""
-    seen = len(prompt) if text.startswith(prompt) else 0
-    return Text.assemble((text[:seen], "dim"), text[seen:])
+def with_prompt(prompt: str, text: str, completion: str) -> Text:
+    """Return a sampled text as `prompt → completion`, the prompt dim.
+
+    Args:
+        prompt: what was continued.
+        text: both, decoded together; where it begins with the prompt, its rest is what is shown.
+        completion: decoded alone.
+    """
+    rest = text[len(prompt) :] if text.startswith(prompt) else completion
+    return Text.assemble((prompt.strip(), "dim"), " → ", rest.strip())
+
+
+def sample_line(sample: Mapping[str, Any]) -> Text:
+    """Return a sample of an evaluation on one line: `prompt → completion [reward]`. A long prompt loses its beginning.
+
+    Args:
+        sample: its `prompt`, `text` and `completion`, and its `reward`, None where it has none.
+    """
+    prompt, text, completion = (sample[key].replace("\n", " ") for key in ("prompt", "text", "completion"))
+    shown = with_prompt(prompt, text, completion)
+    cut = max(0, len(prompt.strip()) - _SHOWN_BEFORE)
+    if cut:
+        shown = Text("…", "dim") + shown[cut:]
+    reward = sample.get("reward")
+    return shown if reward is None else shown + Text(f" [{reward:.3g}]", "bold")
 
 
 class _Unbreakable:
@@ -84,6 +109,7 @@ class Display:
         self._enabled = enabled
         self._live = enabled and self.console.is_terminal  # in a file, bars would only leave blank lines
         self._bars: dict[str, TaskID] = {}
+        self._told: dict[str, int] = {}
 
     def __enter__(self) -> Display:
         if self._live:
@@ -95,12 +121,25 @@ class Display:
             self._progress.stop()
 
     def report(self, name: str, done: int, total: int, note: str = "") -> None:
-        """Move the bar called `name`, making it if need be; a finished bar goes."""
+        """Move the bar called `name`, making it if need be; a finished bar goes. Without a terminal, print a line: of
+        the first report, the last one, and some between.
+        """
+        if not self._live:
+            if self._enabled:
+                self._tell(name, done, total, note)
+            return
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, note=note)
         self._progress.update(self._bars[name], completed=done, total=total, note=note)
         if done >= total:
             self._progress.remove_task(self._bars.pop(name))
+
+    def _tell(self, name: str, done: int, total: int, note: str) -> None:
+        every = max(1, math.ceil(total / _LINES))
+        last = self._told.get(name)
+        if last is None or done < last or done // every > last // every or (done >= total and done > last):
+            self.note(f"{name} {done}/{total}  {note}".rstrip())
+            self._told[name] = done
 
     def note(self, line: str) -> None:
         """Print a line."""
@@ -133,9 +172,7 @@ class Display:
         line = "  ".join(f"{key} {shown[key]:.3f}" for key in first)
         self.console.print(Text(f"step {step}  {line}", style="bold"))
         for sample in samples[:_SHOWN_TEXTS] if self._texts else []:
-            prompt, text = sample["prompt"].replace("\n", " "), sample["text"].replace("\n", " ")
-            before = max(0, len(prompt) - _SHOWN_BEFORE)
-            self.console.print(Text("  ") + with_prompt("…" + prompt[before:], "…" + text[before:]))
+            self.console.print(Text("  ") + sample_line(sample), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with RunLock(folder) as lock:
-            if not resume and _something_to_lose(folder):
+            if not resume and something_to_lose(folder):
                 raise ConfigError(
                     f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir"
                 )
@@ -53,7 +53,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
             except StorageError:
                 raise
             except Rl4lmsError:
-                if folder in made and not _something_to_lose(folder):
+                if folder in made and not something_to_lose(folder):
                     shutil.rmtree(folder, ignore_errors=True)
                     _remove_empty(made[1:])
                 raise
@@ -69,7 +69,8 @@ def refuse_nothing_to_resume(folder: Path) -> None:
         raise CheckpointError(f"{folder}: no run to resume there ({CONFIG_FILE} is missing)")
 
 
-def _something_to_lose(folder: Path) -> bool:
+def something_to_lose(folder: Path) -> bool:
+    """Return whether a folder holds more than what a run leaves that failed before its first evaluation."""
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return not present <= _NOTHING_TO_LOSE or bool(steps_in(folder / "checkpoints"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rl4lms.config.training import TrackingConfig
-from rl4lms.errors import MissingExtraError
+from rl4lms.plugins.packages import of_extra
 from rl4lms.rewards.faults import Fault
 from rl4lms.runs.evaluations import FOLDER as EVALUATIONS
 from rl4lms.runs.evaluations import step_of
@@ -141,10 +141,9 @@ def _step_of(line: bytes) -> int | None:
 
 class _TensorBoard:
     def __init__(self, folder: Path, project: str, run_name: str, settings: Mapping[str, Any]) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("tensorboard", "track") from error
+        of_extra("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -159,12 +158,7 @@ class _WandbLike:
     """Weights & Biases, and trackio, which has the same calls."""
 
     def __init__(self, module: str, project: str, run_name: str, settings: Mapping[str, Any]) -> None:
-        import importlib
-
-        try:
-            self._module = importlib.import_module(module)
-        except ImportError as error:
-            raise MissingExtraError(module, "track") from error
+        self._module = of_extra(module)
         self._module.init(project=project, name=run_name, config=dict(settings))
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:

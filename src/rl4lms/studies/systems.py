@@ -15,7 +15,7 @@ from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.runs.evaluations import Evaluation, kept_evaluations, read_evaluation
 from rl4lms.runs.history import History, read_history
-from rl4lms.runs.layout import is_run
+from rl4lms.runs.layout import refuse_absent_run
 from rl4lms.training.result import RunResult
 
 #: Settings in which the runs of one system may differ: whose, where and how it is watched, not what is trained.
@@ -120,8 +120,7 @@ def read_run(path: Path) -> Run:
     """
     if path.is_file():
         return Run(path, read_evaluation(path))
-    if not is_run(path):
-        raise ConfigError(f"{path}: neither the folder of a run nor a file of rl4lms evaluate --output")
+    refuse_absent_run(path)
     kept = kept_evaluations(path)
     if (steps := [step for step, masked in kept if not masked]) == []:
         raise DataError(

@@ -114,6 +114,8 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
     folder = cache_folder() / f"{spec.name}-{fingerprint(spec, words)}"
     if (folder / "asset.json").is_file():
         return folder
+    from rl4lms.supervised.trainer import without_loss
+
     rows = load_target(spec.data)(**spec.data_options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(spec.seed)
@@ -153,7 +155,7 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
                 config,
                 prompt_ids=[p or start for p in prompts],
                 seed=spec.seed,
-                progress=progress,
+                progress=without_loss(progress),
             )
             save_supervised(lm, tokenizer, temporary / "model")
         (temporary / "model" / "asset.json").write_text(

@@ -52,7 +52,6 @@ from rl4lms.supervised.reward_report import (
     write_plots,
 )
 from rl4lms.supervised.reward_rows import COLUMNS, Columns, Render
-from rl4lms.supervised.trainer import run_trainer
 
 _MAX_TOKENS = 512
 _HOLDOUT = 0.1
@@ -121,6 +120,8 @@ def fit_classifier(
     Raises:
         NonFiniteError: the loss became NaN or infinite.
     """
+    from rl4lms.supervised.trainer import run_trainer, without_loss  # a second, which only training takes
+
     encoded = _encoded(tokenizer, texts, _window(model, max_tokens), "texts for the classifier")
     rows = [{"input_ids": ids, "labels": label} for ids, label in zip(encoded, labels, strict=True)]
     total = steps or int(np.ceil(len(rows) / batch_size) * epochs)
@@ -132,7 +133,7 @@ def fit_classifier(
             DataCollatorWithPadding(tokenizer),
             device=model.device,
             seed=seed,
-            progress=progress,
+            progress=without_loss(progress),
             **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length" if group_by_length else "random",
         )
@@ -180,6 +181,8 @@ def fit_preferences(
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train a sequence classifier with one output on pairs, in place; arguments and errors as in `fit_classifier`."""
+    from rl4lms.supervised.trainer import run_trainer, without_loss
+
     window = _window(model, max_tokens)
     chosen, rejected = (
         _encoded(tokenizer, texts, window, f"{name} texts")
@@ -201,7 +204,7 @@ def fit_preferences(
             collate,
             device=model.device,
             seed=seed,
-            progress=progress,
+            progress=without_loss(progress),
             model_accepts_loss_kwargs=False,
             **_schedule(total, batch_size, learning_rate),
             train_sampling_strategy="group_by_length",

@@ -15,13 +15,28 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from rl4lms import distributed
 from rl4lms.errors import NonFiniteError
 
+Progress = Callable[[int, int, float], None]
+_LOGGED = 20  # lines of a log, about
+
+
+def without_loss(progress: Callable[[int, int], None] | None) -> Progress | None:
+    """Return what calls `progress` with (step, of)."""
+    return None if progress is None else lambda step, of, loss: progress(step, of)
+
 
 class _Progress(TrainerCallback):
-    def __init__(self, report: Callable[[int, int], None]) -> None:
-        self._report = report
+    """Reports every step with its loss, and lets the `Trainer` log about `_LOGGED` of them, the last among them."""
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._report(state.global_step, state.max_steps)
+    def __init__(self, trainer: _QuietTrainer, report: Progress | None) -> None:
+        self._trainer, self._report = trainer, report
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self._report is not None:
+            self._report(state.global_step, state.max_steps, self._trainer.step_loss)
+        self._trainer.step_loss = 0.0
+        every = max(1, state.max_steps // _LOGGED)
+        control.should_log = state.global_step % every == 0 or state.global_step in (1, state.max_steps)
+        return control
 
 
 class _FiniteGradients(TrainerCallback):
@@ -45,9 +60,11 @@ class _QuietTrainer(Trainer):
     """The `Trainer` without its printed log lines; ours are in the run folder."""
 
     what: str
+    step_loss = 0.0  # of the passes of this step so far, each of which has its share of the step's loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
+        self.step_loss += loss.item()
         if not loss.isfinite():
             raise NonFiniteError(
                 f"{self.what}: the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate"
@@ -66,7 +83,7 @@ def run_trainer(
     *,
     device: torch.device,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     model_accepts_loss_kwargs: bool | None = None,
     **arguments: Any,
 ) -> list[dict[str, Any]]:
@@ -78,7 +95,7 @@ def run_trainer(
         rows, collate: the data, and how rows become a batch.
         device: where the model is.
         seed: of data order and dropout.
-        progress: called with (step, of).
+        progress: called with (step, of, loss of the step).
         model_accepts_loss_kwargs: whether the model divides by `num_items_in_batch` itself; the `Trainer` guesses when
             None.
         arguments: of `TrainingArguments`.
@@ -100,6 +117,7 @@ def run_trainer(
             seed=seed,
             data_seed=seed,
             save_strategy="no",
+            logging_strategy="no",  # `_Progress` says when
             report_to="none",
             disable_tqdm=True,
             use_cpu=device.type == "cpu",
@@ -111,7 +129,6 @@ def run_trainer(
         if model_accepts_loss_kwargs is not None:
             trainer.model_accepts_loss_kwargs = model_accepts_loss_kwargs
         trainer.add_callback(_FiniteGradients(what))
-        if progress is not None:
-            trainer.add_callback(_Progress(progress))
+        trainer.add_callback(_Progress(trainer, progress))
         trainer.train()
     return trainer.state.log_history

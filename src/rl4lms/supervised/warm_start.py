@@ -6,10 +6,13 @@ family. Of several EOS ids, all of which end a completion, targets end on the on
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +22,26 @@ from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.padding import pad
 from rl4lms.errors import ConfigError, DataError, NonFiniteError
+from rl4lms.evaluation.evaluator import drawn
+from rl4lms.evaluation.leaks import check_split
 from rl4lms.models.loading import SpecialTokens, check_window, load_lm, load_tokenizer, position_windows, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.models.saving import save_lm
 from rl4lms.models.targets import encode_targets
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.runs.display import Display
 from rl4lms.runs.storage import replacing, write_text
-from rl4lms.supervised.trainer import run_trainer
+from rl4lms.tasks import samples_of
 from rl4lms.types import Sample, Task
 
+if TYPE_CHECKING:
+    from rl4lms.supervised.trainer import Progress
+
 _log = logging.getLogger(__name__)
+
+Row = dict[str, list[int]]  # token ids: `prompt` and `target`
+HeldOut = tuple[Sequence[Sample], Sequence[Sequence[int]]]  # samples, and the token ids of their prompts
+LOSSES_FILE = "supervised.jsonl"
 
 # Targets whose end is looked at to choose among several EOS ids.
 _ENDS_READ = 64
@@ -60,7 +73,8 @@ def fit(
     *,
     prompt_ids: Sequence[Sequence[int]],
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    held_out: HeldOut | None = None,
 ) -> list[dict[str, float]]:
     """Train `lm` in place on `references[0]` of each sample; dropout is on, as the model's config says.
 
@@ -71,39 +85,24 @@ def fit(
         config: the settings.
         prompt_ids: token ids of each sample's prompt.
         seed: of the data order and the dropout.
-        progress: called with (step, of).
+        progress: called with (step, of, loss).
+        held_out: what is measured before and after.
 
     Returns:
-        The `Trainer`'s log: one mapping with `step` and `loss` per line.
+        The `Trainer`'s log: one mapping with `step` and `loss` per line, the mean since the line before; and, where
+        something is held out, its `held_out_loss` in the first line and the last. Losses are in nats per token.
 
     Raises:
         DataError: a target has token ids that the model does not know.
         ConfigError: a prompt and its target do not fit into the model's positions.
         NonFiniteError: the loss or a weight became NaN or infinite; `lm` is of no use then.
     """
-    tokens = special_tokens(lm, tokenizer)
-    policy = Policy(lm, tokens)
-    targets = encode_targets(tokenizer, [s.references[0] for s in samples], lm.config.is_encoder_decoder)
-    rows = _rows(prompt_ids, targets, config.max_target_tokens, tokens)
-    _check_rows(samples, rows, lm, tokens)
-    unended = [row["target"] for row, target in zip(rows, targets, strict=True) if len(row["target"]) > len(target)]
-    if len(tokens.eos) > 1 and unended:
-        end = _likeliest_end(policy, tokenizer, rows, config.batch_size)
-        for target in unended:
-            target[-1] = end
+    from rl4lms.supervised.trainer import run_trainer  # a second, which only a warm start takes
 
-    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:
-        p_ids, p_mask = pad([row["prompt"] for row in batch], tokens.pad, policy.family.padding_side)
-        c_ids, c_mask = pad([row["target"] for row in batch], tokens.pad, "right")
-        labels = c_ids.masked_fill(~c_mask, -100)
-        return {
-            "prompt_ids": p_ids,
-            "prompt_mask": p_mask,
-            "completion_ids": c_ids,
-            "completion_mask": c_mask,
-            "labels": labels,
-        }
-
+    policy = Policy(lm, special_tokens(lm, tokenizer))
+    rows, measured = _encoded(policy, tokenizer, config, (samples, prompt_ids), held_out)
+    collate = functools.partial(_collated, policy)
+    before = _mean_loss(policy, measured, config.batch_size)
     try:
         log = run_trainer(
             "warm start",
@@ -122,7 +121,6 @@ def fit(
             lr_scheduler_type=config.lr_scheduler_type,
             warmup_steps=config.warmup_steps,
             weight_decay=config.weight_decay,
-            logging_steps=max(1, (config.max_steps or 200) // 20),
             remove_unused_columns=False,
         )
     finally:
@@ -131,12 +129,78 @@ def fit(
         raise NonFiniteError(
             "warm start: a weight of the model is nan or infinite after the last step; lower supervised.learning_rate"
         )
-    return [{"step": entry["step"], "loss": entry["loss"]} for entry in log if "loss" in entry]
+    found = [{"step": entry["step"], "loss": entry["loss"]} for entry in log if "loss" in entry]
+    if before is not None:
+        after = _mean_loss(policy, measured, config.batch_size)
+        assert after is not None
+        found = [{"step": 0, "held_out_loss": before}, *found, {"step": log[-1]["step"], "held_out_loss": after}]
+    return found
+
+
+def _encoded(
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    config: SupervisedConfig,
+    train: HeldOut,
+    held_out: HeldOut | None,
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows to train on, and those to measure on, all with their ends."""
+    tokens = policy.tokens
+    unended: list[list[int]] = []
+    encoded: list[list[Row]] = []
+    for part, what in ((train, "targets"), (held_out, "held-out targets")):
+        if part is None:
+            encoded.append([])
+            continue
+        samples, prompt_ids = part
+        targets = encode_targets(tokenizer, [s.references[0] for s in samples], policy.lm.config.is_encoder_decoder)
+        rows = _rows(prompt_ids, targets, config.max_target_tokens, tokens, what)
+        _check_rows(samples, rows, policy.lm, tokens)
+        unended += [
+            row["target"] for row, target in zip(rows, targets, strict=True) if len(row["target"]) > len(target)
+        ]
+        encoded.append(rows)
+    if len(tokens.eos) > 1 and unended:
+        end = _likeliest_end(policy, tokenizer, encoded[0], config.batch_size)
+        for target in unended:
+            target[-1] = end
+    return encoded[0], encoded[1]
+
+
+def _collated(policy: Policy, batch: Sequence[Row]) -> dict[str, Tensor]:
+    """Return rows as the arguments of `_Likelihood`: (B, P) and (B, T)."""
+    p_ids, p_mask = pad([row["prompt"] for row in batch], policy.tokens.pad, policy.family.padding_side)
+    c_ids, c_mask = pad([row["target"] for row in batch], policy.tokens.pad, "right")
+    return {
+        "prompt_ids": p_ids,
+        "prompt_mask": p_mask,
+        "completion_ids": c_ids,
+        "completion_mask": c_mask,
+        "labels": c_ids.masked_fill(~c_mask, -100),
+    }
+
+
+@torch.no_grad()
+def _mean_loss(policy: Policy, rows: Sequence[Row], batch_size: int) -> float | None:
+    """Return the negative log-likelihood of targets, in nats per token, without dropout; None where there are none."""
+    if not rows:
+        return None
+    policy.lm.eval()
+    likelihood, total, count = _Likelihood(policy), 0.0, 0
+    for start in range(0, len(rows), batch_size):
+        batch = {key: t.to(policy.device) for key, t in _collated(policy, rows[start : start + batch_size]).items()}
+        total += float(likelihood(**batch, num_items_in_batch=1)["loss"])
+        count += int(batch["completion_mask"].sum())
+    return total / count
 
 
 def _rows(
-    prompts: Sequence[Sequence[int]], targets: Sequence[list[int]], longest: int, tokens: SpecialTokens
-) -> list[dict[str, list[int]]]:
+    prompts: Sequence[Sequence[int]],
+    targets: Sequence[list[int]],
+    longest: int,
+    tokens: SpecialTokens,
+    what: str = "targets",
+) -> list[Row]:
     """Prompts with their targets; EOS ends those that are whole, since a model should not learn to stop where a text
     was cut. A target that comes with an EOS of the model gets no second one.
     """
@@ -145,10 +209,10 @@ def _rows(
     cut = sum(len(text) > longest for text in whole)
     if cut:
         _log.warning(
-            "warm start: %d of %d targets are longer than supervised.max_target_tokens=%d; they are cut, and no EOS "
-            "is learnt from them",
+            "warm start: %d of %d %s are longer than supervised.max_target_tokens=%d; they are cut, and have no EOS",
             cut,
             len(whole),
+            what,
             longest,
         )
     return [
@@ -158,9 +222,7 @@ def _rows(
 
 
 @torch.no_grad()
-def _likeliest_end(
-    policy: Policy, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]], batch_size: int
-) -> int:
+def _likeliest_end(policy: Policy, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], batch_size: int) -> int:
     """Return the EOS id to which the model, not yet trained, gives most probability at the ends of the first targets.
 
     Neither the order of the ids nor the tokenizer says which one a model was trained to end on: Llama's chat models
@@ -186,9 +248,7 @@ def _likeliest_end(
     return likeliest
 
 
-def _check_rows(
-    samples: Sequence[Sample], rows: Sequence[dict[str, list[int]]], lm: PreTrainedModel, tokens: SpecialTokens
-) -> None:
+def _check_rows(samples: Sequence[Sample], rows: Sequence[Row], lm: PreTrainedModel, tokens: SpecialTokens) -> None:
     windows = position_windows(lm)
     for sample, row in zip(samples, rows, strict=True):
         largest = max(row["target"], default=0)
@@ -221,10 +281,11 @@ def warm_started(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=started)})
 
 
-def warm_start(
-    recipe: Recipe, task: Task, folder: Path, device: torch.device, report: Callable[[int, int], None]
-) -> None:
-    """Train the recipe's model by maximum likelihood, unless a finished warm start lies in the run folder."""
+def warm_start(recipe: Recipe, task: Task, folder: Path, device: torch.device, display: Display) -> None:
+    """Train the recipe's model by maximum likelihood, unless a finished warm start lies in the run folder.
+
+    Its loss on held-out rows is measured before and after, and kept with the losses of training in `supervised.jsonl`.
+    """
     config, target = recipe.supervised, folder / "supervised"
     assert config is not None
     if (target / "config.json").is_file():
@@ -233,8 +294,58 @@ def warm_start(
     lm, tokenizer = load_lm(recipe.model, device), load_tokenizer(recipe.model)
     check_window(lm, recipe.prompt.max_tokens, max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens))
     samples: Sequence[Sample] = task.supervised("train")
-    prompt_ids = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)(samples)
-    losses = fit(lm, tokenizer, samples, config, prompt_ids=prompt_ids, seed=recipe.seed, progress=report)
+    encode = PromptEncoder(tokenizer, special_tokens(lm, tokenizer), recipe.prompt)
+    held_out, what = _held_out(recipe, task)
+
+    def progress(step: int, of: int, loss: float) -> None:
+        display.report("warm start", step, of, f"loss {loss:.3f}")
+
+    losses = fit(
+        lm,
+        tokenizer,
+        samples,
+        config,
+        prompt_ids=encode(samples),
+        seed=recipe.seed,
+        progress=progress,
+        held_out=(held_out, encode(held_out)) if held_out else None,
+    )
+    if held_out:
+        before, after = _told(losses[0]), _told(losses[-1])
+        display.note(f"warm start: {before} → {after} on {what}")
+    else:
+        display.note(f"warm start: not measured on held-out rows: {what}")
     # The model comes last: while it is not there, a resumed run makes the whole warm start again.
-    write_text(folder / "supervised.jsonl", "".join(json.dumps(line) + "\n" for line in losses))
+    write_text(folder / LOSSES_FILE, "".join(json.dumps(line) + "\n" for line in losses))
     save_supervised(lm, tokenizer, target)
+
+
+def _held_out(recipe: Recipe, task: Task) -> tuple[Sequence[Sample], str]:
+    """Return rows with targets that nothing is trained on, no more than evaluations have, and what they are; or none,
+    and why.
+    """
+    c = recipe.evaluation
+    if c.split == "train":
+        return (), "evaluation.split is train"
+    samples_of(task, c.split)  # without prompts there is no evaluation at all; here only targets may be missing
+    try:
+        there = task.supervised(c.split)
+    except DataError as error:
+        return (), str(error)
+    rows = drawn(there, c.prompts, c.prompt_seed)
+    shared = check_split(recipe, task, c.split)
+    return rows, f"{len(rows):,} {c.split} rows{f' ({shared})' if shared else ''}" if rows else f"{c.split} has none"
+
+
+def _told(line: dict[str, float]) -> str:
+    loss = line["held_out_loss"]
+    return f"loss {loss:.3f}" + (f" (perplexity {math.exp(loss):.4g})" if loss < _READABLE else "")
+
+
+_READABLE = 20.0  # a larger loss has a perplexity of more digits than anybody reads
+
+
+def held_out_losses(folder: Path) -> list[float]:
+    """Return the losses on held-out rows before and after a run's warm start; none where none were measured."""
+    lines = (folder / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
+    return [line["held_out_loss"] for line in map(json.loads, lines) if "held_out_loss" in line]

@@ -18,6 +18,7 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.core.kl import k3, next_kl_coef
 from rl4lms.core.sampling import prompt_indices
 from rl4lms.errors import (
+    BrokenPackageError,
     ConfigError,
     DataError,
     Interrupted,
@@ -119,7 +120,7 @@ class Loop:
         """Completes the message of an error by when it happened and how to go on."""
         try:
             yield
-        except (StorageError, MissingExtraError, MissingPartError):
+        except (StorageError, MissingExtraError, MissingPartError, BrokenPackageError):
             raise  # the first says it itself, the others have messages of their own form
         except Rl4lmsError as error:
             last = last_good(self.log.folder)

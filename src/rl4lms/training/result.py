@@ -25,6 +25,7 @@ from rl4lms.runs.history import History, read_history
 from rl4lms.runs.layout import RESULT_FILE, is_run
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.storage import replacing, write_text
+from rl4lms.supervised.warm_start import held_out_losses
 from rl4lms.training.loop import Loop
 from rl4lms.types import MetricResult
 
@@ -182,6 +183,7 @@ def _write(
         "iterations": loop.state.step,
         **({"stopped_by": loop.watch.stopped_by} if loop.watch.stopped_by else {}),
         "best": loop.state.best,
+        **({} if recipe.supervised is None else {"warm_start": {"held_out_loss": held_out_losses(folder)}}),
         **({} if loop.health is None else {"health": loop.health.counts}),
         "rl4lms": rl4lms.__version__,
         "python": platform.python_version(),

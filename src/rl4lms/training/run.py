@@ -164,8 +164,7 @@ def assemble(
     device = resolve_device(recipe.device)
     if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):
-            report = functools.partial(display.report, "warm start")
-            distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, report))
+            distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, display))
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)

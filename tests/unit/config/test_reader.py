@@ -148,9 +148,13 @@ WRONG = {
     ),
     "scalar for a block": (HEAD + "kl: 3\n", "r.yaml:3: kl: should be a mapping, got 3"),
     "list for a block": (HEAD + "kl: [3]\n", "r.yaml:3: kl: should be a mapping, got [3]"),
-    "scalar for a list": (
-        HEAD + "evaluation:\n  metrics: rouge\n",
-        'r.yaml:4: evaluation.metrics: should be a list, got "rouge"',
+    "scalar for a list of numbers": (
+        HEAD + "optimizer:\n  betas: 0.9\n",
+        "r.yaml:4: optimizer.betas: should be a list, got 0.9",
+    ),
+    "one wrong value for a list of texts": (
+        HEAD + "rollout:\n  stop: 5\n",
+        "r.yaml:4: rollout.stop: should be text (quote it), got 5",
     ),
     "out of range": (
         HEAD + "kl:\n  kl_coef: -1\n",
@@ -162,7 +166,7 @@ WRONG = {
     ),
     "neither of two types": (
         "data: a.jsonl\nmodel: {path: gpt2, lora: {target_modules: 5}}\n",
-        "r.yaml:2: model.lora.target_modules: should be a list or should be 'all-linear', got 5",
+        "r.yaml:2: model.lora.target_modules: should be text (quote it) or should be 'all-linear', got 5",
     ),
     "null": (HEAD + "seed: null\n", "r.yaml:3: seed: should be a whole number, got null"),
     "two settings at odds": (

@@ -24,17 +24,47 @@ def test_the_line_of_an_evaluation_has_the_keys_that_metrics_report(capsys: pyte
     assert capsys.readouterr().err.split() == ["step", "3", "reward", "0.500", "distinct-2", "0.750"]
 
 
-def test_a_text_is_shown_as_it_was_decoded(capsys: pytest.CaptureFixture[str]) -> None:
+def shown(capsys: pytest.CaptureFixture[str], **sample: object) -> str:
+    Display().evaluation(3, {"eval/reward": 0.5}, [sample])
+    return capsys.readouterr().err.split("\n")[1]
+
+
+def test_a_sample_is_prompt_and_completion_and_reward(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without colour; as the text was decoded, and with an ellipsis where something is cut and nowhere else."""
     prompt = "x" * 50 + "The movie was disapp"
-    rows = [{"prompt": prompt, "completion": "ointed", "text": prompt + "ointed\nme"}]
-    Display().evaluation(3, {"eval/reward": 0.5}, rows)
-    assert capsys.readouterr().err.split("\n")[1] == f"  …{prompt[-60:]}ointed me"
+    cut = {"prompt": prompt, "completion": "ointed", "text": prompt + "ointed\nme", "reward": -0.123456}
+    assert shown(capsys, **cut) == f"  …{prompt[-60:]} → ointed me [-0.123]"
+    whole = {"prompt": "so good ", "completion": "and", "text": "so good and so", "reward": 1.0}
+    assert shown(capsys, **whole) == "  so good → and so [1]"
+    assert shown(capsys, **whole | {"reward": None}) == "  so good → and so"
+    assert shown(capsys, prompt="Good", completion="bad", text="good bad") == "  Good → bad"  # of another tokenizer
 
 
-def test_the_prompt_is_dim_where_the_text_begins_with_it() -> None:
-    shown = with_prompt("good", "good, and")
-    assert (shown.plain, [(span.start, span.end, span.style) for span in shown.spans]) == ("good, and", [(0, 4, "dim")])
-    assert not [span for span in with_prompt("Good", "good, and").spans if span.end > span.start]
+def test_the_prompt_is_dim() -> None:
+    text = with_prompt("good", "good, and", "and")
+    assert (text.plain, [(span.start, span.end, span.style) for span in text.spans]) == (
+        "good → , and",
+        [(0, 4, "dim")],
+    )
+
+
+def test_without_a_terminal_there_are_some_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        for step in range(1, 101):
+            display.report("ppo", step, 100, f"score {step}")
+        for rows in (128, 256, 300, 300):
+            display.report("decoding", rows, 300)
+        for step in (1, 2, 3):
+            display.report("ppo", step, 3)
+    lines = capsys.readouterr().err.splitlines()
+    steps = [1, *range(5, 101, 5)]
+    assert lines[: len(steps)] == [f"ppo {step}/100  score {step}" for step in steps]
+    assert lines[len(steps) :] == [
+        *("decoding 128/300", "decoding 256/300", "decoding 300/300", "ppo 1/3", "ppo 2/3", "ppo 3/3")
+    ]
+    with Display(enabled=False) as display:
+        display.report("ppo", 1, 1)
+    assert capsys.readouterr().err == ""
 
 
 class Gone(io.StringIO):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.supervised.warm_start import _likeliest_end, _Likelihood, _rows, fit
+from rl4lms.training.run import run
 from rl4lms.types import Sample
 from tests.marks import slow_but
 from tests.runs import small_recipe
@@ -265,3 +268,77 @@ def test_a_target_that_brings_its_end_gets_no_second_one() -> None:
     tokens = special_tokens(tiny_lm("gpt2", vocab_size=24), None)
     rows = _rows([[3], [3]], [[4, 5], [4, 5, 1]], 10, tokens)
     assert [row["target"] for row in rows] == [[4, 5, 1], [4, 5, 1]]
+
+
+@pytest.mark.parametrize("family", slow_but(["gpt2", "t5-untied"], ["gpt2"]))
+def test_the_loss_on_held_out_rows_is_that_of_hugging_face(family: str) -> None:
+    """Before and after, over all tokens of all rows, whatever the batches; the losses of training go on beside it."""
+    tokenizer = number_tokenizer()
+    lm = tiny_lm(family, vocab_size=len(tokenizer))
+    held_out = [Sample("a", "1", ("2 3 4",)), Sample("b", "2 7", ("5",)), Sample("c", "3", ("4 5",))]
+    prompts = tokenizer([s.prompt for s in [*TEXTS, *held_out]], add_special_tokens=False)["input_ids"]
+
+    def of_hugging_face() -> float:
+        total, count = 0.0, 0
+        for sample, prompt in zip(held_out, prompts[len(TEXTS) :], strict=True):
+            target = [*tokenizer(sample.references[0], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+            if family in ENCODER_DECODER:
+                loss = lm(input_ids=torch.tensor([prompt]), labels=torch.tensor([target])).loss
+            else:
+                labels = [-100] * len(prompt) + target
+                loss = lm(input_ids=torch.tensor([prompt + target]), labels=torch.tensor([labels])).loss
+            total, count = total + loss.item() * len(target), count + len(target)
+        return total / count
+
+    told: list[tuple[int, int, float]] = []
+    before = of_hugging_face()
+    log = fit(
+        lm,
+        tokenizer,
+        TEXTS,
+        SupervisedConfig(max_steps=7, batch_size=2, learning_rate=1e-2, gradient_accumulation_steps=2),
+        prompt_ids=prompts[: len(TEXTS)],
+        seed=0,
+        progress=lambda *step: told.append(step),
+        held_out=(held_out, prompts[len(TEXTS) :]),
+    )
+    assert log[0] == {"step": 0, "held_out_loss": pytest.approx(before, abs=1e-5)}
+    assert log[-1] == {"step": 7, "held_out_loss": pytest.approx(of_hugging_face(), abs=1e-5)}
+    assert [line["step"] for line in log[1:-1]] == [step for step, _, _ in told] == list(range(1, 8))
+    assert [line["loss"] for line in log[1:-1]] == pytest.approx([loss for _, _, loss in told], abs=1e-5)
+
+
+def test_a_run_shows_its_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"supervised": {"max_steps": 3, "batch_size": 8}, "algorithm": None, "tracking": {"progress": True}}
+    result = run(small_recipe(tmp_path, **settings))
+    lines = [json.loads(line) for line in (result.folder / "supervised.jsonl").read_text().splitlines()]
+    kept = json.loads((result.folder / "result.json").read_text())["warm_start"]["held_out_loss"]
+    assert kept == [lines[0]["held_out_loss"], lines[-1]["held_out_loss"]]
+    told = capsys.readouterr().err
+    assert f"warm start 3/3  loss {lines[-2]['loss']:.3f}\n" in told
+    assert re.search(rf"warm start: loss {kept[0]:.3f} \(.*\) → loss {kept[1]:.3f} \(.*\) on 8 validation rows", told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"evaluation": {"split": "train"}}, "evaluation.split is train"),
+        (
+            {"data": {"validation": "bare.jsonl"}},
+            "data: no row of the validation split has a 'completion' or a reference",
+        ),
+    ],
+)
+def test_a_warm_start_without_held_out_targets_says_so(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bare.jsonl").write_text('{"prompt": "1"}\n{"prompt": "2"}\n')
+    settings |= {"supervised": {"max_steps": 1, "batch_size": 8}, "algorithm": None, "tracking": {"progress": True}}
+    result = run(small_recipe(tmp_path, **settings))
+    assert f"warm start: not measured on held-out rows: {why}" in " ".join(capsys.readouterr().err.split())
+    assert json.loads((result.folder / "result.json").read_text())["warm_start"] == {"held_out_loss": []}

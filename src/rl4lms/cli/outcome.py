@@ -1,0 +1,139 @@
+"""What a training brought, as tables: one run before and after; or the runs of several seeds side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from rl4lms.runs.evaluations import Evaluation
+
+# What an evaluation reports of every policy, beside the KL per completion.
+_DIAGNOSTICS = (
+    "kl_per_token",
+    "kl_k3_per_token",
+    "kl_behaviour_per_token",
+    "kl_behaviour_per_sequence",
+    "entropy",
+    "completion_tokens",
+    "terminated",
+)
+
+
+def outcome(folder: Path, everything: bool) -> Iterator[RenderableType]:
+    """The last evaluation beside the one before training: the reward first, then the metrics, then the KL."""
+    from rich.text import Text
+
+    from rl4lms.cli.common import number
+    from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
+
+    steps = {step: path for (step, masked), path in kept_evaluations(folder).items() if not masked}
+    start, end = read_evaluation(steps[min(steps)]), read_evaluation(steps[max(steps)])
+    shown, hidden = _shown(end.results, everything)
+    table = _table("metric", "start", "", "end", "difference ± std. error")
+    for key in shown:
+        after, before = end.results[key]["mean"], start.results.get(key, {}).get("mean")
+        if after is None:
+            continue
+        if before is None or start is end:
+            table.add_row(Text(key), "", "", number(after), "")
+            continue
+        table.add_row(Text(key), number(before), "→", number(after), _difference(start, end, key))
+    prompts = len(end.prompts)
+    yield Text(
+        f"Evaluation of {prompts:,} {end.split} prompts, before training and after {end.step} iterations", "bold"
+    )
+    yield table
+    yield Text(f"± is over prompts, paired; not over training runs{_more(hidden)}", "dim")
+
+
+def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
+    """Return how much a metric changed, prompt by prompt where it has a value for each."""
+    import numpy as np
+
+    from rl4lms.stats import mean_stderr
+
+    before, after = start.values(key), end.values(key)
+    if before is None or after is None or start.prompts.keys() != end.prompts.keys():
+        return f"{end.results[key]['mean'] - start.results[key]['mean']:+.3g}"
+    change = (after - before)[np.isfinite(after - before)]
+    if not len(change):
+        return ""
+    mean, error = mean_stderr(change)
+    return f"{mean:+.3g}" + ("" if error is None else f" ± {error:.2g}")
+
+
+def of_seeds(folders: Mapping[int, Path], everything: bool) -> Iterator[RenderableType]:
+    """The last evaluations of one recipe's runs: a column for each seed, then the mean with its interval over seeds.
+
+    Args:
+        folders: of finished runs, by seed.
+        everything: show diagnostics as well.
+    """
+    from rich.text import Text
+
+    from rl4lms.cli.common import number
+    from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
+
+    ends = {}
+    for seed, folder in folders.items():
+        kept = kept_evaluations(folder)
+        ends[seed] = read_evaluation(kept[max(step for step, masked in kept if not masked), False])
+    values = {seed: {key: result["mean"] for key, result in end.results.items()} for seed, end in ends.items()}
+    shown, hidden = _shown(dict.fromkeys(key for of_one in values.values() for key in of_one), everything)
+    first = next(iter(ends.values()))
+    yield Text(f"Evaluation of {len(first.prompts):,} {first.split} prompts, after training, by seed", "bold")
+    parts = _in_parts(list(values), _SEEDS_IN_A_LINE)
+    for part in parts:
+        with_mean = part is parts[-1]
+        table = _table("metric", *(f"seed {seed}" for seed in part), *(("mean", "95 % interval") if with_mean else ()))
+        for key in shown:
+            cells = [number(value) if (value := values[seed].get(key)) is not None else "–" for seed in part]
+            table.add_row(Text(key), *cells, *(_mean([of.get(key) for of in values.values()]) if with_mean else ()))
+        yield table
+    how = "the interval is over training runs" if len(values) > 1 else "one seed says nothing of other training runs"
+    yield Text(f"{how}{_more(hidden)}", "dim")
+
+
+_SEEDS_IN_A_LINE = 4  # beside the mean and its interval, in 80 columns
+
+
+def _mean(values: Sequence[float | None]) -> tuple[str, str]:
+    """Return the mean and its interval as text; of a metric that a seed has no value of, neither."""
+    from rl4lms.cli.common import number
+    from rl4lms.stats import mean_ci
+
+    there = [value for value in values if value is not None]
+    if len(there) < len(values):
+        return "–", ""
+    found = mean_ci(there)
+    return number(found.value), f"{number(found.low)} to {number(found.high)}" if len(there) > 1 else ""
+
+
+def _in_parts(seeds: list[int], longest: int) -> list[list[int]]:
+    return [seeds[start : start + longest] for start in range(0, len(seeds), longest)]
+
+
+def _shown(keys: Iterable[str], everything: bool) -> tuple[list[str], int]:
+    """Return the metrics that a table shows, the reward first and the KL last; and how many it does not."""
+    ordered = sorted(keys, key=lambda key: (not key.startswith("reward"), key.startswith("kl_")))
+    shown = [key for key in ordered if everything or key not in _DIAGNOSTICS]
+    return shown, len(ordered) - len(shown)
+
+
+def _table(first: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _more(hidden: int) -> str:
+    return f"; {hidden} more with --all" if hidden else ""
