@@ -281,7 +281,7 @@ def observed(folder: Path, words: str) -> tuple[Any, ...]:
     return (
         result.exit_code,
         re.sub(r"(about )?[\d.,e-]+ (s|ms|seconds|minutes)\b|\d+:\d\d:\d\d", "", result.stdout),
-        "\x1b[2K" in result.stderr,
+        re.search(r"\x1b\[2K|^[a-z ]+ \d+/\d+", result.stderr, re.MULTILINE) is not None,
         changed,
     )
 

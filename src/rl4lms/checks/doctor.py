@@ -54,7 +54,7 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
         recipe: what to check. The warm start is left out: its model is checked before it.
         folder: an empty folder for scratch files.
         rows: prompts of the iteration.
-        display: shows the building of assets.
+        display: shows the building of assets, and the decoding.
     """
     try:
         check_trains(recipe)
@@ -82,9 +82,15 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
     yield Verdict("padding", "ok", "log-probs of padded rows equal the model's own forward")
     yield _window(recipe, getattr(config, "max_position_embeddings", None), config.is_encoder_decoder)
     yield from _data(recipe, loop)
-    rollout = loop.engine.rollout(
-        _samples(loop, rows), small.rollout, stream="train", step=0, mask_rule=loop.algorithm.mask_rule()
-    )
+    samples, rule, decoded = _samples(loop, rows), loop.algorithm.mask_rule(), 0
+
+    def show(completions: int) -> None:
+        nonlocal decoded
+        decoded += completions
+        if display is not None:
+            display.report("decoding", decoded, len(samples))
+
+    rollout = loop.engine.rollout(samples, small.rollout, stream="train", step=0, mask_rule=rule, progress=show)
     yield _eos(small, loop, rollout)
     yield from _reward(loop, rollout)
     yield from _iteration(recipe, loop)

@@ -71,17 +71,7 @@ def evaluate(
     from rl4lms.training.evaluate import evaluate as run_evaluation
 
     with Display(not quiet, texts=False) as display:
-        total = recipe.evaluation.prompts
-        done = 0
-
-        def progress(rows: int) -> None:
-            nonlocal done
-            done += rows
-            display.report("decoding", min(done, total), total)
-
-        result = run_evaluation(
-            recipe, run_folder=folder, split=split, masked=masked, display=display, progress=progress
-        )
+        result = run_evaluation(recipe, run_folder=folder, split=split, masked=masked, display=display)
     _tell(result, recipe)
     results = {key: r.summary() for key, r in result.results.items()}
     where = ", decoded inside the mask" if masked else ""

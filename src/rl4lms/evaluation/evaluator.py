@@ -104,7 +104,9 @@ class Evaluator:
     absent: Mapping[str, str] = field(default_factory=dict)
     available: int = 0
 
-    def __call__(self, mask_rule: MaskRule | None = None, progress: Callable[[int], None] | None = None) -> EvalResult:
+    def __call__(
+        self, mask_rule: MaskRule | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> EvalResult:
         """Decode and score every prompt; with `mask_rule` inside NLPO's mask.
 
         With several processes the first measures the texts, and the others get means alone, without values and samples.
@@ -157,8 +159,16 @@ class Evaluator:
             )
         return self.engine.encoder([known.get(prompt) or Sample(prompt, prompt) for prompt in prompts])
 
-    def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int], None] | None) -> Rollout:
-        s = self.settings
+    def _decode(self, mask_rule: MaskRule | None, progress: Callable[[int, int], None] | None) -> Rollout:
+        s, done = self.settings, 0
+        total = len(self.samples) * s.completions_per_prompt
+
+        def decoded(completions: int) -> None:
+            nonlocal done
+            done += completions
+            if progress is not None:
+                progress(done, total)
+
         return self.engine.rollout(
             self.samples,
             s,
@@ -166,7 +176,7 @@ class Evaluator:
             step=_EVALUATION_STEP,
             completions_per_prompt=s.completions_per_prompt,
             mask_rule=mask_rule,
-            progress=progress,
+            progress=decoded,
         )
 
     def _policy_numbers(self, rollout: Rollout) -> dict[str, MetricResult]:

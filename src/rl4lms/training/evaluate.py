@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from rl4lms.algorithms.base import Algorithm
@@ -36,7 +35,6 @@ def evaluate(
     masked: bool = False,
     start: bool = False,
     display: Display | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
     """Decode a split and score it with the recipe's metrics and reward.
 
@@ -48,8 +46,7 @@ def evaluate(
         masked: decode inside the mask that an NLPO run ended with; with `start`, inside the one that it began with.
         start: evaluate the model that the run's training started from, its warm start where RL follows one, instead of
             the trained one.
-        display: shows the building of assets.
-        progress: called with the number of completions that were just decoded.
+        display: shows the building of assets, and the decoding.
 
     Raises:
         ConfigError: `masked` without an NLPO run, settings that do not fit the model, or a split that the run was
@@ -86,7 +83,9 @@ def evaluate(
     evaluator = build_evaluator(recipe, task, models, reward, (metrics, absent), split)
     if run_folder is None:  # a run was checked with the prompts that it was trained on
         evaluator.engine.encoder.check(evaluator.samples)
-    return evaluator(rule, progress)
+    if display is None:
+        return evaluator(rule)
+    return evaluator(rule, lambda done, total: display.report("decoding", done, total))
 
 
 def has_mask(recipe: Recipe) -> bool:

@@ -179,3 +179,12 @@ def test_results_say_how_they_were_computed(tmp_path: Path) -> None:
     assert result["eval/rouge1"]["signature"].startswith("rouge")
     assert "version:rl4lms-" in result["eval/rouge1"]["signature"]
     assert "signature" not in result["eval/kl_per_token"]
+
+
+def test_progress_counts_the_completions_that_there_are(tmp_path: Path) -> None:
+    """Not those that were asked for: a file may have fewer rows."""
+    evaluate, loop = evaluator(tmp_path, completions_per_prompt=3)
+    told: list[tuple[int, int]] = []
+    evaluate(progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (36, 36)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
