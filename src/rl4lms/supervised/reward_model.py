@@ -459,8 +459,11 @@ def _check_reads(
     changed = [*row[:at], words[0] if row[at] != words[0] else words[-1], *row[at + 1 :]]
     try:
         one, other = model(input_ids=torch.tensor([row, changed], device=model.device)).logits.float()
-    except ValueError as error:  # BART and T5 are read at their last eos, which not every tokenizer appends
-        raise ModelError(f"{base!r} cannot classify what its tokenizer makes of the texts: {error}") from error
+    except (ValueError, IndexError) as error:  # transformers 5.10 raises the one, 5.23 the other
+        raise ModelError(
+            f"{base!r} cannot classify what its tokenizer makes of the texts: {error}; BART and T5 are read at their "
+            "last eos, so the tokenizer must append one"
+        ) from error
     if torch.equal(one, other):
         causal = getattr(model.config, "is_decoder", False) and not model.config.is_encoder_decoder
         why = "its config says is_decoder: true, so the first token, by which it classifies, sees no other; " * causal
