@@ -183,7 +183,7 @@ def test_results_say_how_they_were_computed(tmp_path: Path) -> None:
 
 def test_progress_counts_the_completions_that_there_are(tmp_path: Path) -> None:
     """Not those that were asked for: a file may have fewer rows."""
-    evaluate, loop = evaluator(tmp_path, completions_per_prompt=3)
+    evaluate, _ = evaluator(tmp_path, completions_per_prompt=3)
     told: list[tuple[int, int]] = []
     evaluate(progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (36, 36)
