@@ -196,6 +196,7 @@ def test_dry_run_counts_and_trains_nothing(tmp_path):
     lines = {name: value.strip() for name, value in lines.items()}
     assert lines["one iteration"] == "16 prompts x 3 = 48 completions, up to 288 tokens"
     assert lines["updates"] == "4 epochs x 3 minibatches = 12 per iteration"
+    assert lines["learning rate"] == "0.001"
     assert lines["tokens in all"] == "up to 864 in 3 iterations"
     assert lines["warm start"] == "64 texts, 14 steps of 10"
     assert lines["evaluations"] == "2, each of 8 of 64 validation prompts, up to 6 new tokens"

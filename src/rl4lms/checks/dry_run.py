@@ -130,10 +130,19 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
             "updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}"
         )
         yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
+    yield Line("learning rate", _rates(r))
     if "mask_update_every" in options:
         refreshes = r.training.iterations // options["mask_update_every"]
         yield Line("mask refreshes", f"{refreshes}, one every {options['mask_update_every']} iterations")
     yield Line("tokens in all", f"up to {tokens * r.training.iterations:,} in {r.training.iterations} iterations")
+
+
+def _rates(r: Recipe) -> str:
+    c = r.optimizer
+    trained = "all weights" if r.model.lora is None else "LoRA"
+    why = "" if "learning_rate" in c.model_fields_set else f", the default for {trained}"
+    value = "" if c.value_learning_rate is None else f"; of the value function {c.value_learning_rate:g}"
+    return f"{c.learning_rate:g}{why}{value}"
 
 
 def _warm_start(r: Recipe, rows: int) -> str:
