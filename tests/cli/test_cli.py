@@ -456,3 +456,8 @@ def test_the_last_table_shows_what_changed(tmp_path):
     assert "kl_k3_per_token" in output
     assert "kl_k3_per_token" not in call("train", str(tmp_path / "run"), "--resume").output
     assert call("train", str(tmp_path / "run"), "--resume", "--all", "--quiet").exit_code == 2
+
+
+def test_no_recipe_is_called_as_a_model_of_the_hub_without_an_owner():
+    hub = {"gpt2", "distilgpt2", "t5-small", "t5-base", "t5-large", "bert-base-uncased", "roberta-base", "openai-gpt"}
+    assert not hub & set(recipes.names())  # `rl4lms.train("gpt2")` is the model
