@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
@@ -12,9 +14,11 @@ from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.evaluation.leaks import check_best, check_split
-from rl4lms.rollout.chat import refuse_unread
+from rl4lms.models.loading import load_tokenizer
+from rl4lms.rollout.chat import Chat, refuse_unread
 from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.run import check_trains, run_folder
+from rl4lms.types import Sample
 
 _PROMPTS_READ = 1000
 
@@ -56,6 +60,9 @@ def describe(recipe: Recipe) -> list[Line]:
         looked_at = prompts[:_PROMPTS_READ]
         if chats := sum(bool(sample.messages) for sample in looked_at):
             lines.append(Line("conversations", f"{chats:,} of the first {len(looked_at):,} training prompts"))
+        chat = next((sample for sample in looked_at if sample.messages or r.prompt.strings_as_user), None)
+        if chat is not None:
+            lines.append(Line("one prompt", _rendered(r, chat)))
     evaluations = _evaluations(r, supervised_only)
     available = len(samples_of(task, r.evaluation.split))
     shared = check_split(r, task, r.evaluation.split)
@@ -77,6 +84,15 @@ def describe(recipe: Recipe) -> list[Line]:
     if size is None:
         return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]
     return [*lines, *_memory_lines(r, estimate(r, size, algorithm), size)]
+
+
+def _rendered(r: Recipe, sample: Sample) -> str:
+    """Return a conversation as the model reads it; a tokenizer that would have to be downloaded is not."""
+    path = r.model.tokenizer or r.model.path
+    if not Path(path).is_dir():
+        return f"not known before {path} is at hand"
+    chat = Chat(load_tokenizer(r.model), r.prompt)
+    return json.dumps(chat.text(chat.messages(sample)), ensure_ascii=False)
 
 
 def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
