@@ -50,7 +50,8 @@ Written by `python scripts/recipes_page.py`; change it there.
 """
 ESTIMATE = """
 **All of these are estimates** by the formula below, with every text as long as the recipe allows. *GiB* is what
-`--dry-run` says and half a GiB for Python and torch. *TFLOP* is the arithmetic of one iteration. *A100* is the
+`--dry-run` says and half a GiB for Python and torch. *saving* is main memory, at the end: with LoRA the merged model
+in float32 and the same read back, else what is read back. *TFLOP* is the arithmetic of one iteration. *A100* is the
 seconds that an iteration would take there at 30 % of its published matrix rate (312 TFLOP/s in bfloat16, 19.5 in
 float32) and with the weights read once for every decoded token at half of 2 TB/s; nobody has measured it, and what
 Python and kernel launches cost for each token is not in it.
@@ -140,7 +141,10 @@ def on_a100(recipe: Recipe, e: Estimate) -> float:
 
 def needs() -> str:
     """Return the table of models."""
-    rows = ["| recipe | model | parameters | trained | GiB | TFLOP | A100, s |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| recipe | model | parameters | trained | GiB | saving, GiB | TFLOP | A100, s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, model, _, overrides in MODELS:
         recipe = read_recipe(recipes.find(name), [f"model.path={model}", *overrides])
         e = estimate(recipe, sizes()[model], algorithm_of(recipe))
@@ -151,7 +155,12 @@ def needs() -> str:
             f"{sizes()[model].parameters / 1e6:,.0f} M",
             f"{e.trained / 1e6:,.1f} M",
         ]
-        cells += [f"{(e.memory + PROCESS) / GIB:.1f}", f"{e.flop / 1e12:,.0f}", f"{on_a100(recipe, e):,.0f}"]
+        cells += [
+            f"{(e.memory + PROCESS) / GIB:.1f}",
+            f"{e.saving / GIB:.1f}",
+            f"{e.flop / 1e12:,.0f}",
+            f"{on_a100(recipe, e):,.0f}",
+        ]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

@@ -166,6 +166,7 @@ def _memory_lines(r: Recipe, e: Estimate, size: ModelSize) -> Iterator[Line]:
     yield Line(
         "memory", f"about {_bytes(e.memory)}, and half a GiB for Python and torch; models of rewards come on top"
     )
+    yield Line("saving", f"about {_bytes(e.saving)} of main memory at the end: the model that is saved is read back")
     if r.algorithm is not None:
         yield Line(
             "arithmetic", f"about {e.flop / 1e12:,.3g} TFLOP per iteration, were every text as long as it may be"

@@ -59,6 +59,8 @@ class Estimate:
         cache: keys and values of a rollout.
         logits: of one chunk of the output layer.
         activations: of one micro-batch, kept for its backward pass.
+        saving: of main memory, beside the model itself, at the end: what is saved, in float32 where LoRA is merged, and
+            the same read back to be compared.
         flop: floating-point operations of rollout, log-prob passes and update, with matrix products alone.
     """
 
@@ -69,6 +71,7 @@ class Estimate:
     cache: int
     logits: int
     activations: int
+    saving: int
     flop: int
 
     @property
@@ -117,6 +120,7 @@ def estimate(recipe: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Es
         cache=rows * (prompt + new) * size.cache_per_token * item * (1 + needs_mask),
         logits=3 * 4 * min(piece * new * size.vocab_size, CHUNK_ELEMENTS),  # with log-probs and gradients
         activations=piece * _kept(r, size, prompt, new),
+        saving=size.parameters * (item if r.model.lora is None else 2 * 4),
         flop=completions * (passes * (body + head) + of_value * body),
     )
 
