@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rl4lms.plugins.options import Option
     from rl4lms.rewards.call import place_scores, score_rollout
     from rl4lms.rollout.engine import LocalEngine, log_prob_pass
-    from rl4lms.studies.compare import compare
+    from rl4lms.studies.compare import compare, report
     from rl4lms.training.result import RunResult, load_run
     from rl4lms.types import Experience, MetricResult, Rollout, Sample, Tokens
 
@@ -67,6 +67,7 @@ __all__ = [
     "log_prob_pass",
     "metric",
     "place_scores",
+    "report",
     "reward",
     "score_rollout",
     "task",
@@ -80,6 +81,7 @@ _LAZY = {
     "load_run": "rl4lms.training.result:load_run",
     "RunResult": "rl4lms.training.result:RunResult",
     "compare": "rl4lms.studies.compare:compare",
+    "report": "rl4lms.studies.compare:report",
     "reward": "rl4lms.plugins.registry:rewards.register",
     "metric": "rl4lms.plugins.registry:metrics.register",
     "task": "rl4lms.plugins.registry:tasks.register",

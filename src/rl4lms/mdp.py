@@ -1,9 +1,9 @@
 """The token-level MDP as a Gymnasium environment: the specification that rollouts are tested against.
 
 State: the prompt and the tokens so far. Action: one token of the vocabulary. Transition: append it. The episode ends at
-an EOS token or at the token budget. The reward is the task's score on the token it belongs to, minus `kl_coef` times
-the log-ratio of policy to reference where both are given (Ramamurthy et al., 2023, section 3). It steps one token at a
-time and is slow; training does not use it.
+an EOS token, at a stop string or at the token budget. The reward is the task's score on the token it belongs to, minus
+`kl_coef` times the log-ratio of policy to reference where both are given (Ramamurthy et al., 2023, section 3). It steps
+one token at a time and is slow; training does not use it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rl4lms.models.policy import Policy
 from rl4lms.rewards.call import score as call_reward
 from rl4lms.rewards.composite import give_tokenizer
 from rl4lms.rollout.prompts import PromptEncoder
+from rl4lms.rollout.stop import stop_at
 from rl4lms.rollout.texts import Decoder
 from rl4lms.types import Reward, Sample
 
@@ -45,6 +46,9 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         reward: any reward of the library. A dense reward is paid token by token, and must not depend on later tokens.
         prompt: prompt tokenisation; P is its `max_tokens`.
         max_new_tokens: T, the horizon.
+        stop: texts that end the episode with the token that completes one, as `rollout.stop` does.
+        min_new_tokens: a stop string ends no shorter completion. Which actions are allowed is the agent's business: an
+            EOS always ends the episode.
         padding_side: of prompts, `left` for decoder-only models and `right` for encoder-decoders.
         policy, ref_policy, kl_coef: with all three, the KL term is part of the reward.
         time_limit: how an exhausted budget is reported: `terminated` (the budget is the MDP's horizon) or `truncated`,
@@ -65,6 +69,8 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         *,
         prompt: PromptConfig | None = None,
         max_new_tokens: int = 48,
+        stop: Sequence[str] = (),
+        min_new_tokens: int = 0,
         padding_side: Literal["left", "right"] = "left",
         policy: Policy | None = None,
         ref_policy: Policy | None = None,
@@ -80,6 +86,8 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         self.prompt = prompt or PromptConfig()
         self._decoder = Decoder(tokenizer, tokens, padding_side == "right", self.prompt.keep_special_tokens)
         give_tokenizer([reward], self._decoder)
+        self._stops = stop_at(self._decoder, stop) if stop else None
+        self.min_new_tokens = min_new_tokens
         self.max_new_tokens, self.padding_side, self.time_limit = max_new_tokens, padding_side, time_limit
         self.policy, self.ref_policy, self.kl_coef = policy, ref_policy, kl_coef
         self.render_mode = render_mode
@@ -112,20 +120,25 @@ class TextGenEnv(gymnasium.Env[Observation, np.int64]):
         """
         token = int(action)
         self._completion.append(token)
-        is_eos = token in self.tokens.eos
-        cut = not is_eos and len(self._completion) == self.max_new_tokens
+        ends = token in self.tokens.eos or self._stopped()
+        cut = not ends and len(self._completion) == self.max_new_tokens
         kl = self._kl()
-        score = self._score(ended=is_eos or cut)
+        score = self._score(ended=ends or cut)
         self._paid.append(score)
         info: dict[str, Any] = {"score": score, "kl": kl}
-        if is_eos or cut:
+        if ends or cut:
             info["completion"] = self._text()
-        terminated = is_eos or (cut and self.time_limit == "terminated")
+        terminated = ends or (cut and self.time_limit == "terminated")
         return self._observation(), score - self.kl_coef * kl, terminated, cut and not terminated, info
 
     def render(self) -> str | None:
         """Return the prompt and the text so far."""
         return f"{self.sample.prompt} ▸ {self._text()}" if self.render_mode == "ansi" else None
+
+    def _stopped(self) -> bool:
+        if self._stops is None or len(self._completion) < self.min_new_tokens:
+            return False
+        return bool(self._stops(torch.tensor([self._completion]))[0])
 
     def _text(self) -> str:
         return self._decoder([self._completion])[0]

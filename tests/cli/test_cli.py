@@ -239,6 +239,7 @@ def test_dry_run_counts_and_trains_nothing(tmp_path):
     lines = {name: value.strip() for name, value in lines.items()}
     assert lines["one iteration"] == "16 prompts x 3 = 48 completions, up to 288 tokens"
     assert lines["updates"] == "4 epochs x 3 minibatches = 12 per iteration"
+    assert lines["learning rate"] == "0.001"
     assert lines["tokens in all"] == "up to 864 in 3 iterations"
     assert lines["warm start"] == "64 texts, 14 steps of 10"
     assert lines["evaluations"] == "2, each of 8 of 64 validation prompts, up to 6 new tokens"
@@ -498,3 +499,8 @@ def test_the_last_table_shows_what_changed(tmp_path):
     assert "kl_k3_per_token" in output
     assert "kl_k3_per_token" not in call("train", str(tmp_path / "run"), "--resume").output
     assert call("train", str(tmp_path / "run"), "--resume", "--all", "--quiet").exit_code == 2
+
+
+def test_no_recipe_is_called_as_a_model_of_the_hub_without_an_owner():
+    hub = {"gpt2", "distilgpt2", "t5-small", "t5-base", "t5-large", "bert-base-uncased", "roberta-base", "openai-gpt"}
+    assert not hub & set(recipes.names())  # `rl4lms.train("gpt2")` is the model

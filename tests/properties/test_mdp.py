@@ -144,3 +144,18 @@ def test_prompt_config_sets_the_width(tmp_path: Path) -> None:
     assert space.contains(observation)
     again, _ = env.reset(seed=3)
     assert all(np.array_equal(observation[k], again[k]) for k in observation)
+
+
+def test_a_stop_string_ends_an_episode_as_it_ends_a_completion(tmp_path: Path) -> None:
+    settings = {"max_new_tokens": 7, "min_new_tokens": 2, "stop": ["1", "2", "3", "4"]}
+    loop = small_loop(tmp_path, rollout=settings)
+    env = env_of(loop, loop.reward, stop=settings["stop"], min_new_tokens=2)
+    rollout = loop.engine.rollout(loop.samples[:8], loop.recipe.rollout, stream="train", step=0)
+    eos, stopped = loop.models.policy.tokens.eos, 0
+    for row in range(8):
+        env.reset(options={"index": row})
+        ids = rollout.completion_ids[row][rollout.completion_mask[row]].tolist()
+        ends = [env.step(token)[2] for token in ids]
+        assert ends == [False] * (len(ids) - 1) + [True]
+        stopped += ids[-1] not in eos and len(ids) < 7
+    assert stopped > 2

@@ -20,6 +20,7 @@ def build_optimizer(policy: Policy, config: OptimizerConfig) -> torch.optim.Opti
     Every parameter group is labelled: `name` is `policy` or `value`, and `base_lr` its learning rate before the
     schedule.
     """
+    config = config.with_rates(lora=policy.adapter is not None)
     parts = {
         "policy": (policy_parameters(policy), config.learning_rate),
         "value": (value_parameters(policy), config.value_learning_rate or config.learning_rate),

@@ -267,7 +267,8 @@ def _recipe(
         if kind == "recipe":
             if not blocks and not overrides:
                 return source, given
-            blocks = merge_defaults(blocks, source.model_dump(mode="json"))
+            # Without its defaults: the learning rate is one that depends on what is trained.
+            blocks = merge_defaults(blocks, source.model_dump(mode="json", exclude_unset=True))
         return recipe_from_dict(blocks, _SOURCE, overrides), given
 
 

@@ -1,33 +1,24 @@
-"""What a recipe amounts to, without training: prompts, tokens and updates per iteration, and an estimate of the
-memory.
-"""
+"""What a recipe amounts to, without training: prompts, tokens and updates per iteration, memory and arithmetic."""
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
-
-from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
+from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
 from rl4lms.checks.paths import unchecked
 from rl4lms.config.recipe import Recipe
-from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.data.files import FileTask
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.evaluation.leaks import check_best, check_split
-from rl4lms.models.loading import DTYPES
-from rl4lms.rollout.chat import refuse_unread
-from rl4lms.supervised import assets
+from rl4lms.models.loading import load_tokenizer
+from rl4lms.rollout.chat import Chat, refuse_unread
 from rl4lms.tasks import samples_of, task_of
 from rl4lms.training.run import check_trains, run_folder
-from rl4lms.types import ModelSpec
+from rl4lms.types import Sample
 
 _PROMPTS_READ = 1000
 
@@ -38,21 +29,6 @@ class Line:
 
     name: str
     value: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSize:
-    """Parameters of one language model and the size of its cache.
-
-    Attributes:
-        parameters: count.
-        cache_per_token: bytes of keys and values of one position of one row.
-        vocab_size: V.
-    """
-
-    parameters: int
-    cache_per_token: int
-    vocab_size: int
 
 
 def describe(recipe: Recipe) -> list[Line]:
@@ -84,6 +60,9 @@ def describe(recipe: Recipe) -> list[Line]:
         looked_at = prompts[:_PROMPTS_READ]
         if chats := sum(bool(sample.messages) for sample in looked_at):
             lines.append(Line("conversations", f"{chats:,} of the first {len(looked_at):,} training prompts"))
+        chat = next((sample for sample in looked_at if sample.messages or r.prompt.strings_as_user), None)
+        if chat is not None:
+            lines.append(Line("one prompt", _rendered(r, chat)))
     evaluations = _evaluations(r, supervised_only)
     available = len(samples_of(task, r.evaluation.split))
     shared = check_split(r, task, r.evaluation.split)
@@ -104,7 +83,16 @@ def describe(recipe: Recipe) -> list[Line]:
     size = model_size(r, task.models)
     if size is None:
         return [*lines, Line("memory", f"not known before {r.model.path} is at hand")]
-    return [*lines, *_memory_lines(r, size, algorithm)]
+    return [*lines, *_memory_lines(r, estimate(r, size, algorithm), size)]
+
+
+def _rendered(r: Recipe, sample: Sample) -> str:
+    """Return a conversation as the model reads it; a tokenizer that would have to be downloaded is not."""
+    path = r.model.tokenizer or r.model.path
+    if not Path(path).is_dir():
+        return f"not known before {path} is at hand"
+    chat = Chat(load_tokenizer(r.model), r.prompt)
+    return json.dumps(chat.text(chat.messages(sample)), ensure_ascii=False)
 
 
 def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
@@ -130,10 +118,19 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
             "updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}"
         )
         yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
+    yield Line("learning rate", _rates(r))
     if "mask_update_every" in options:
         refreshes = r.training.iterations // options["mask_update_every"]
         yield Line("mask refreshes", f"{refreshes}, one every {options['mask_update_every']} iterations")
     yield Line("tokens in all", f"up to {tokens * r.training.iterations:,} in {r.training.iterations} iterations")
+
+
+def _rates(r: Recipe) -> str:
+    c = r.optimizer
+    trained = "all weights" if r.model.lora is None else "LoRA"
+    why = "" if "learning_rate" in c.model_fields_set else f", the default for {trained}"
+    value = "" if c.value_learning_rate is None else f"; of the value function {c.value_learning_rate:g}"
+    return f"{c.learning_rate:g}{why}{value}"
 
 
 def _warm_start(r: Recipe, rows: int) -> str:
@@ -152,88 +149,28 @@ def _evaluations(r: Recipe, supervised_only: bool) -> int:
     return 1 + -(-iterations // every)  # the last iteration is always followed by one
 
 
-def model_size(recipe: Recipe, specs: Any) -> ModelSize | None:
-    """Size of the recipe's model from its config alone, or of the asset that a task declares; None where neither is at
-    hand.
-    """
-    path = recipe.model.path
-    if path.startswith(assets.PREFIX):
-        spec = specs.get(path.removeprefix(assets.PREFIX))
-        if not isinstance(spec, ModelSpec):
-            return None
-        tokenizer = assets.word_tokenizer(assets.load_target(spec.vocabulary)())
-        with torch.device("meta"):
-            return _size(assets.build_lm(spec, tokenizer), 4)
-    if not Path(path).is_dir():  # a Hub id; a dry run downloads nothing
-        options: dict[str, Any] = {"local_files_only": True}
-    else:
-        options = {}
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False, revision=recipe.model.revision, **options)
-        with torch.device("meta"):
-            lm = _empty(config)
-    except (OSError, ValueError):
-        return None
-    return _size(lm, DTYPES[recipe.model.dtype].itemsize)
-
-
-def _empty(config: PretrainedConfig) -> nn.Module:
-    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model: nn.Module = loader.from_config(copy.deepcopy(config))
-    return model
-
-
-def _size(lm: Any, bytes_per_number: int) -> ModelSize:
-    config = lm.config.get_text_config(decoder=True) if hasattr(lm.config, "get_text_config") else lm.config
-    layers = (
-        getattr(config, "num_decoder_layers", None)
-        or getattr(config, "decoder_layers", None)
-        or config.num_hidden_layers
-    )
-    heads = getattr(config, "num_attention_heads", 1)
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads
-    return ModelSize(
-        parameters=sum(p.numel() for p in {id(p): p for p in lm.parameters()}.values()),
-        cache_per_token=2 * layers * kv_heads * head_size * bytes_per_number,
-        vocab_size=lm.get_output_embeddings().weight.shape[0],
-    )
-
-
-def _memory_lines(r: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Iterator[Line]:
-    needs_value, needs_mask = (
-        algorithm is not None and algorithm.needs_value,
-        algorithm is not None and algorithm.needs_mask_policy,
-    )
-    lora, item = r.model.lora is not None, DTYPES[r.model.dtype].itemsize
-    separate_value = needs_value and r.model.value == "separate"
-    copies = ["policy"]
-    if not lora:
-        copies += ["reference", *(["value"] if separate_value else []), *(["mask"] if needs_mask else [])]
-    weights = size.parameters * item * len(copies)
+def _memory_lines(r: Recipe, e: Estimate, size: ModelSize) -> Iterator[Line]:
     yield Line(
-        "parameters", f"{size.parameters:,} in each of {len(copies)} copies ({', '.join(copies)}): {_bytes(weights)}"
+        "parameters",
+        f"{size.parameters:,} in each of {len(e.copies)} {'copy' if len(e.copies) == 1 else 'copies'} "
+        f"({', '.join(e.copies)}): {_bytes(e.weights)}{'' if r.model.lora is None else ', with adapters'}",
     )
-    if lora:
-        yield Line("adapters", "LoRA: gradients and optimiser state of the adapters only, not counted")
-        trained = 0
-    else:
-        trained = size.parameters * (2 if separate_value else 1)
-        yield Line(
-            "training state", f"gradients and two AdamW moments of {trained:,} parameters: {_bytes(3 * trained * item)}"
-        )
+    yield Line(
+        "training state", f"gradients and two AdamW moments of {e.trained:,} parameters: {_bytes(e.training_state)}"
+    )
     rows = min(r.rollout.batch_size, r.training.prompts_per_iteration * r.rollout.completions_per_prompt)
     positions = r.prompt.max_tokens + r.rollout.max_new_tokens
-    caches = 2 if needs_mask else 1
-    cache = rows * positions * size.cache_per_token * caches
-    yield Line("KV cache", f"up to {rows} rows x {positions} positions x {caches}: {_bytes(cache)}")
-    minibatch = rows if r.algorithm is None else r.algorithm.options.get("minibatch_size", rows)
-    tokens = min(r.optimizer.micro_batch_size or minibatch, minibatch) * r.rollout.max_new_tokens
-    # In float32: logits, log-probs and gradients of one chunk.
-    logits = 3 * 4 * min(tokens * size.vocab_size, CHUNK_ELEMENTS)
-    yield Line("logits chunk", f"{_bytes(logits)} at a time (vocabulary {size.vocab_size:,})")
-    total = weights + 3 * trained * item + cache + logits
-    yield Line("memory", f"about {_bytes(total)}, and the activations of one minibatch")
+    yield Line("KV cache", f"up to {rows} rows x {positions} positions: {_bytes(e.cache)}")
+    yield Line("activations", f"up to {_bytes(e.activations)} of one backward pass")
+    yield Line("logits chunk", f"{_bytes(e.logits)} at a time (vocabulary {size.vocab_size:,})")
+    yield Line(
+        "memory", f"about {_bytes(e.memory)}, and half a GiB for Python and torch; models of rewards come on top"
+    )
+    yield Line("saving", f"about {_bytes(e.saving)} of main memory at the end: the model that is saved is read back")
+    if r.algorithm is not None:
+        yield Line(
+            "arithmetic", f"about {e.flop / 1e12:,.3g} TFLOP per iteration, were every text as long as it may be"
+        )
 
 
 def _bytes(count: float) -> str:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from rl4lms.plugins.component import Block
 
+# Learning rates where none is named: reports/learning-rates.md has what others do.
+FULL_RATE, LORA_RATE = 1e-5, 1e-4
+
 
 class KLConfig(Block):
     """The KL term of the reward. With `kl_target` (nats per token) the coefficient adapts, without it stays."""
@@ -46,8 +49,10 @@ class OptimizerConfig(Block):
     """The optimiser over the policy and the value function, and the size of what goes through the model at once."""
 
     name: Literal["adamw", "rmsprop", "sgd"] = Field("adamw", description="which optimiser")
-    learning_rate: float = Field(1e-5, gt=0, description="of the policy; whole models want about 1e-5, adapters 1e-4")
-    value_learning_rate: float | None = Field(None, gt=0, description="defaults to learning_rate")
+    learning_rate: float | None = Field(
+        None, gt=0, description="of the policy. null: 1e-5 where all weights are trained, 1e-4 with model.lora"
+    )
+    value_learning_rate: float | None = Field(None, gt=0, description="of the value function. null: learning_rate")
     weight_decay: float = Field(0.0, ge=0, description="pulls the weights towards 0")
     betas: tuple[float, float] = Field(
         (0.9, 0.999), description="adamw: decay of the mean and of the square of gradients"
@@ -65,6 +70,14 @@ class OptimizerConfig(Block):
         ge=1,
         description="rows per forward and backward pass; the gradients add up to those of the whole minibatch",
     )
+
+    def with_rates(self, *, lora: bool) -> OptimizerConfig:
+        """Return the config with the learning rate that fits what is trained, where none was named."""
+        if self.learning_rate is not None:
+            return self
+        known = self.model_copy(update={"learning_rate": LORA_RATE if lora else FULL_RATE})
+        known.model_fields_set.discard("learning_rate")  # whoever changes `model.lora` of a recipe gets the other one
+        return known
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> OptimizerConfig:

@@ -15,7 +15,8 @@ class DataConfig(Block):
     Files are JSONL, JSON, CSV or Parquet, in UTF-8, or folders that `Dataset.save_to_disk` wrote; anything else is a
     Hub id. The folder of a `DatasetDict` as `train` gives its splits `validation` and `test`, too. Columns `prompt`
     (a text, or a conversation: a list of messages), `references`, `completion` have a meaning; every other column goes
-    to rewards and metrics under its own name. `id` also names the samples, so none may come twice.
+    to rewards and metrics under its own name. A row without `prompt` may have TRL's `messages`: a conversation whose
+    last message, the assistant's, is reference and completion. `id` also names the samples, so none may come twice.
     """
 
     train: str | None = Field(None, description="file, folder of `save_to_disk` or Hub id with the prompts to train on")
@@ -88,6 +89,11 @@ class PromptConfig(Block):
         if self.strings_as_user and (self.prefix or self.suffix):
             raise ValueError("prefix and suffix are for texts, and strings_as_user makes messages of them; use system")
         return self
+
+
+def is_template(chat_template: str | None) -> bool:
+    """Return whether `prompt.chat_template` is a Jinja template, which has braces; any other text is a file of one."""
+    return chat_template is not None and "{" in chat_template
 
 
 # Arguments of `apply_chat_template` that the library gives itself, or that are not about what is rendered.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
 from rl4lms.config.data import DataConfig, PromptConfig
@@ -75,6 +75,13 @@ class Recipe(Block):
                 shared = {key: rollout[key] for key in SamplingConfig.model_fields if key in rollout}
                 value["evaluation"] = {**evaluation, "generation": {**shared, **evaluation["generation"]}}
         return value
+
+    @field_validator("optimizer")
+    @classmethod
+    def _rates_that_fit(cls, optimizer: OptimizerConfig, info: ValidationInfo) -> OptimizerConfig:
+        """Fill in the learning rate now, so that a run's own recipe has the number and no later default moves it."""
+        model = info.data.get("model")  # missing where it is wrong itself
+        return optimizer if model is None else optimizer.with_rates(lora=model.lora is not None)
 
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> Recipe:

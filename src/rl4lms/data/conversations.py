@@ -72,6 +72,21 @@ def completion_given(value: Any, where: Callable[[], str]) -> str:
     return text
 
 
+def answered(value: Any, where: Callable[[], str]) -> tuple[list[dict[str, Any]], str]:
+    """Return the messages before the last one, and the text of that, which is the assistant's.
+
+    Raises:
+        DataError: it is no conversation, or does not end with an answer of the assistant.
+    """
+    *before, last = messages_given(value, where)
+    if last["role"] != "assistant" or not before:
+        raise DataError(
+            f"{where()} must end with an answer of the assistant, which is the reference, after a message of somebody "
+            "else; conversations that are to be answered stand in 'prompt'"
+        )
+    return before, last["content"]
+
+
 def last_of_user(messages: Sequence[Message]) -> int:
     """Return the place of the last message of the user; of the last message where there is none."""
     places = [place for place, message in enumerate(messages) if message["role"] == "user"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
 from rl4lms.config.data import DataConfig
-from rl4lms.data.conversations import completion_given, prompt_given
+from rl4lms.data.conversations import answered, completion_given, prompt_given
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.data.saved import saved_splits
@@ -229,6 +229,7 @@ def _open(path: str, split: str, config: DataConfig) -> Samples:
 
     def check(place: str, row: Row) -> None:
         nonlocal named
+        row = _divided(config, row, lambda: place)
         named = named or row.get("id") is not None
         marks.columns.update(row)
         sample = _sample(config, row, len(ids), lambda: place, path)
@@ -292,6 +293,7 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     Raises:
         DataError: a column is missing or has a wrong type.
     """
+    row = _divided(c, row, place)
     if c.prompt_column not in row:
         raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
     prompt, messages = row[c.prompt_column], tuple[dict[str, Any], ...]()
@@ -310,6 +312,20 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
     return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta, messages)
+
+
+def _divided(c: DataConfig, row: Row, place: Callable[[], str]) -> Row:
+    """Return a row of TRL's form, a whole conversation in `messages`, as a prompt with completion and reference, where
+    no column of its own says what these are; any other row as it is.
+
+    Raises:
+        DataError: a conversation that does not end with an answer of the assistant to somebody.
+    """
+    if "messages" not in row or c.prompt_column in row:
+        return row
+    before, answer = answered(row["messages"], lambda: f"{place()}: 'messages'")
+    rest = {key: value for key, value in row.items() if key != "messages"}
+    return {c.prompt_column: before, c.completion_column: answer, c.references_column: answer} | rest
 
 
 def _target(sample: Sample) -> str:

@@ -136,7 +136,8 @@ class Evaluator:
                 results[f"reward/{name}"] = _summarise(f"reward/{name}", part)
         policy = self.engine.policy
         nll = TextNll(policy, self.engine.tokenizer, encode_prompts=self._prompt_ids)
-        results |= {result.key: result for result in compute_all(self.metrics, nll_of_texts=nll, **columns)}
+        chats = {"conversations": rollout.conversations} if any(rollout.conversations) else {}
+        results |= {result.key: result for result in compute_all(self.metrics, nll_of_texts=nll, **columns, **chats)}
         results |= policy_numbers
         n = self.settings.completions_per_prompt
         by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}

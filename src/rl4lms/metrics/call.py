@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rl4lms.data.conversations import Message
 from rl4lms.data.given import references_given, texts_given
 from rl4lms.errors import (
     BrokenPackageError,
@@ -64,6 +65,7 @@ def compute(
     texts: Sequence[str] | None = None,
     full_prompts: Sequence[str] | None = None,
     nll_of_texts: NllOfTexts | None = None,
+    conversations: Sequence[Sequence[Message]] | None = None,
 ) -> list[MetricResult]:
     """Call one metric on B rows.
 
@@ -77,6 +79,8 @@ def compute(
             `texts` without a default then cannot be used.
         full_prompts: (B,) prompts before they were cut; `prompts` where None.
         nll_of_texts: negative log-likelihood of texts under the policy; for metrics with `needs_policy`.
+        conversations: (B,) messages of each prompt, none where it is a text; for metrics of this library that name
+            them.
 
     Returns:
         One result per key, in the metric's order; none for a key that has a value for no row. The standard error of a
@@ -102,6 +106,9 @@ def compute(
         raise DataError(f"{owner}: there are no completions to measure")
     check_columns(columns, RESERVED)
     batch |= {"references": references_given(owner, references), **columns}
+    ours = type(metric).__module__.startswith("rl4lms.")  # to any other, `conversations` is a column of the data
+    if conversations is not None and ours and "conversations" in calling.parameters_of(owner, metric):
+        batch["conversations"] = conversations
     for column, values in batch.items():
         if len(values) != n:
             raise DataError(f"{owner}: {column} has {len(values)} rows, completions {n}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import StrictInt, StrictStr
 
+from rl4lms.data.conversations import Message
 from rl4lms.data.texts import Join, whole_texts
 from rl4lms.errors import ConfigError, ModelError, did_you_mean
 from rl4lms.metrics.runner import IncompleteModelError, ModelRunner, RunnerOptions, Side
@@ -67,15 +68,22 @@ class Classifier(RunnerOptions):
         self.signature = signature("classifier", **shown)
 
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], texts: Sequence[str] | None = None, **columns: Any
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        texts: Sequence[str] | None = None,
+        conversations: Sequence[Sequence[Message]] | None = None,
+        **columns: Any,
     ) -> dict[str, list[float]]:
-        """Score each text.
+        """Score each text. A model that was trained on conversations reads them as its own chat template writes them.
 
         Raises:
-            DataError: see `whole_texts`.
+            DataError: see `whole_texts`; or the model was trained on conversations, and a prompt is none.
         """
         read = list(completions)
-        if self.include_prompt:
+        if self._runner.reads_chats and self.include_prompt:
+            read = self._runner.rendered("'classifier'", completions, conversations)
+        elif self.include_prompt:
             read = whole_texts("classifier", prompts, completions, texts, self.join)
         return {self.key: self._runner.run(read, lambda output, inputs: self._read(output.logits.float()).tolist())}
 

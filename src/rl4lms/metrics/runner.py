@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rl4lms.errors import ModelError
+from rl4lms.data.conversations import Message, in_trl_form
+from rl4lms.errors import DataError, ModelError
 from rl4lms.plugins.options import Option
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ModelRunner:
             random.
 
     Attributes:
+        name: of the model, as given.
         tokenizer, model, config: as loaded; the model is frozen and in evaluation mode.
 
     Raises:
@@ -86,7 +88,7 @@ class ModelRunner:
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{failure}: {error}") from error
-        self.model = loaded[0]
+        self.name, self.model = model, loaded[0]
         missing = [name for name in loaded[1] if need(name)]
         if missing:  # they would be random
             raise IncompleteModelError(model, what, missing)
@@ -156,6 +158,34 @@ class ModelRunner:
                 for name, column in encoded.items():
                     column[row] = [filler.get(name, 0)]
         return encoded
+
+    @property
+    def reads_chats(self) -> bool:
+        """Whether the model was trained on conversations: `rl4lms reward train` says so in its config."""
+        return bool(getattr(self.config, "rl4lms_chat", False))
+
+    def rendered(
+        self, owner: str, completions: Sequence[str], conversations: Sequence[Sequence[Message]] | None
+    ) -> list[str]:
+        """Return conversations and their answers as the model's own chat template writes them.
+
+        Args:
+            owner: begins the message.
+            completions: (B,) answers.
+            conversations: (B,) messages of each prompt, none where a prompt is a text.
+
+        Raises:
+            DataError: there is no template, or a prompt is a text.
+        """
+        render = chat_renderer(self.tokenizer)
+        if render is None or conversations is None or not all(conversations):
+            raise DataError(
+                f"{owner}: {self.name} was trained on conversations, and "
+                + ("its tokenizer lost its chat template" if render is None else "a prompt here is a plain text")
+                + "; give conversations, or a model that was trained on texts"
+            )
+        pairs = (in_trl_form(*row) for row in zip(conversations, completions, strict=True))
+        return [render([*prompt, *answer]) for prompt, answer in pairs]
 
     @staticmethod
     def _text(text: Any) -> str:

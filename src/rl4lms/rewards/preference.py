@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from rl4lms.data.conversations import Message, in_trl_form
+from rl4lms.data.conversations import Message
 from rl4lms.data.texts import Join, whole_texts
-from rl4lms.errors import ConfigError, DataError
-from rl4lms.metrics.runner import ModelRunner, RunnerOptions, Side, chat_renderer
+from rl4lms.errors import ConfigError
+from rl4lms.metrics.runner import ModelRunner, RunnerOptions, Side
 from rl4lms.plugins.options import Option
 
 
@@ -74,8 +74,8 @@ class PreferenceReward(RunnerOptions):
             DataError: see `whole_texts`; or the model was trained on conversations, and a prompt is none.
         """
         read_texts = list(completions)
-        if getattr(self._runner.config, "rl4lms_chat", False) and self.include_prompt:
-            read_texts = self._rendered(completions, conversations)
+        if self._runner.reads_chats and self.include_prompt:
+            read_texts = self._runner.rendered("reward 'preference'", completions, conversations)
         elif self.include_prompt:
             read_texts = whole_texts("preference", prompts, completions, texts, self.join)
         if self.form == "bradley_terry":
@@ -85,17 +85,6 @@ class PreferenceReward(RunnerOptions):
         start = torch.tensor([self._runner.config.decoder_start_token_id])
         read = lambda output, inputs: output.logits[:, 0, self._answers].float().softmax(-1)[:, 0].tolist()  # noqa: E731
         return self._runner.run(read_texts, read, decoder_input_ids=start)
-
-    def _rendered(self, completions: Sequence[str], conversations: Sequence[Sequence[Message]] | None) -> list[str]:
-        render = chat_renderer(self._runner.tokenizer)
-        if render is None or conversations is None or not all(conversations):
-            raise DataError(
-                f"reward 'preference': {self.model} was trained on conversations, and "
-                + ("its tokenizer lost its chat template" if render is None else "a prompt here is a plain text")
-                + "; give conversations, or a model that was trained on texts"
-            )
-        pairs = (in_trl_form(*row) for row in zip(conversations, completions, strict=True))
-        return [render([*prompt, *answer]) for prompt, answer in pairs]
 
     def _first_token(self, word: str) -> int:
         from rl4lms.models.targets import encode_targets

@@ -85,9 +85,10 @@ class MetricReward(Container):
         completions: Sequence[Any],
         prompts: Sequence[Any] | None = None,
         references: Sequence[Any] | None = None,
+        conversations: Sequence[Any] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """Call the metric on a batch.
+        """Call the metric on a batch; `conversations`, the messages of each prompt, reach those that name them.
 
         Raises:
             DataError: a text or a reference is none, or no row has the references that are needed.
@@ -104,6 +105,7 @@ class MetricReward(Container):
             "completions": texts,
             "references": [()] * n if references is None else references_given(owner, references),
             **columns,
+            **({} if conversations is None else {"conversations": conversations}),
         }
         for name in ("prompts", "references"):
             if len(batch[name]) != n:

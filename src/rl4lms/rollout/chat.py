@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from rl4lms.config.data import PromptConfig
+from rl4lms.config.data import PromptConfig, is_template
 from rl4lms.data.conversations import Message
 from rl4lms.errors import ConfigError, DataError, ModelError
 from rl4lms.rollout.cut import shortened
@@ -124,7 +124,7 @@ def template_of(config: PromptConfig) -> str | None:
         ConfigError: there is no such file.
     """
     given = config.chat_template
-    if given is None or "{" in given:
+    if given is None or is_template(given):
         return given
     try:
         return Path(given).read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rl4lms.config.data import is_template
 from rl4lms.config.recipe import Recipe
 from rl4lms.plugins.files import is_path
 
@@ -69,7 +70,8 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
         settings["training.iterations"] = recipe.training.iterations
     # Files that a path names may change while the path stays.
     files = [recipe.data.train, recipe.data.validation, recipe.data.test] if recipe.data is not None else []
-    for path in [*files, *code_files(recipe)]:
+    template = recipe.prompt.chat_template
+    for path in [*files, *code_files(recipe), None if is_template(template) else template]:
         if path is not None and Path(path).is_file():
             settings[file_key(path)] = _digest([Path(path)])
         elif path is not None and Path(path).is_dir():  # a data set that was saved to disk

@@ -37,13 +37,14 @@ class Labelled:
     """Texts and their labels; rows of one group are never divided between training and test.
 
     `has_prompt` is whether any text begins with a prompt: only then should the model be given prompts when it serves as
-    a reward.
+    a reward. `chat`: they are conversations that a template rendered.
     """
 
     texts: list[str]
     labels: list[str]
     groups: list[str]
     has_prompt: bool = False
+    chat: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -56,9 +57,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Texts and the mean of their ratings; see `Labelled` for groups and prompts. `chat`: they are conversations that a
-    template rendered.
-    """
+    """Texts and the mean of their ratings; see `Labelled` for groups, prompts and `chat`."""
 
     texts: list[str]
     ratings: list[float]
@@ -101,8 +100,8 @@ class Rated:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Pairs of texts, the preferred one in `chosen`; prompts are part of both texts. See `Labelled` for groups and
-    prompts, `Rated` for `chat`.
+    """Pairs of texts, the preferred one in `chosen`; prompts are part of both texts. See `Labelled` for groups, prompts
+    and `chat`.
     """
 
     chosen: list[str]
@@ -141,8 +140,8 @@ def read(
             column ratings, anything else labels.
         columns: their names.
         split: of a Hub data set.
-        template: called where preferences or ratings are conversations, and returns what writes them, roles included.
-            Where there is none, and in labelled data, their contents stand one after the other.
+        template: called where texts are conversations, and returns what writes them, roles included. Where there is
+            none, their contents stand one after the other.
 
     Raises:
         DataError: a column is missing, a value is of the wrong kind, or there is nothing to learn; file and line are
@@ -166,11 +165,11 @@ def read(
         used = tuple(entry.name for entry in fields(columns) if entry.name != "join")
         _refuse_unused(path, columns, used, f"no row has a {columns.prompt!r} to put before the text")
     names = (columns.prompt, columns.text, columns.chosen, columns.rejected)
-    chats = kind != "labels" and any(isinstance(row.get(name), list) for _, row in rows for name in names)
+    chats = any(isinstance(row.get(name), list) for _, row in rows for name in names)
     render = template() if chats and template is not None else None
     if kind == "preferences":
         return _preferences(rows, columns, render)
-    return _rated(rows, columns, render) if kind == "ratings" else _labelled(path, rows, columns)
+    return _rated(rows, columns, render) if kind == "ratings" else _labelled(path, rows, columns, render)
 
 
 def _refuse_unused(path: str, columns: Columns, used: Sequence[str], what: str) -> None:
@@ -258,10 +257,12 @@ def fraction(data: RewardData, share: float, seed: int) -> RewardData:
     return data.take(sorted(order[: max(1, round(share * len(order)))]))
 
 
-def _labelled(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> Labelled:
+def _labelled(
+    path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns, render: Render | None = None
+) -> Labelled:
     texts, labels, groups = list[str](), list[str](), list[str]()
     for place, row in rows:
-        text, group = text_and_group(row, place, columns)
+        text, group = text_and_group(row, place, columns, render)
         texts.append(text)
         labels.append(_label(required(row, columns.label, place), place, columns.label))
         groups.append(group)
@@ -269,7 +270,9 @@ def _labelled(path: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns:
         raise DataError(
             f"{path}: every row has the label {labels[0] if labels else None!r}; a classifier needs at least two"
         )
-    return Labelled(texts, labels, groups, any(has_prompt(row, columns, columns.text) for _, row in rows))
+    prompted = any(has_prompt(row, columns, columns.text) for _, row in rows)
+    chat = render is not None and all_chats(rows, columns, (columns.text,))
+    return Labelled(texts, labels, groups, prompted, chat)
 
 
 def _label(value: Any, place: str, column: str) -> str:

@@ -313,8 +313,8 @@ def train_reward_model(
     points: list[dict[str, Any]] = []
     for number, (share, part) in enumerate(parts):
         model, tokenizer = _load(base, names, _kind(data), truncation_side, seed, device)
-        if getattr(data, "chat", False):
-            model.config.rl4lms_chat = True  # what `preference` renders conversations for
+        if data.chat:
+            model.config.rl4lms_chat = True  # what `preference` and `classifier` render conversations for
         _check_reads(model, tokenizer, data, base, max_tokens)
         _fit(model, tokenizer, part, values, options, _shifted(progress, sum(steps[:number]), sum(steps)))
         measured = None if held is None else _measured(model, tokenizer, held, values, max_tokens)
@@ -356,7 +356,7 @@ def _divided(
     """Training data, held-out data, and what these are in words; None where nothing is held out."""
     data = read(train, kind, columns, template=template)
     held = None if test is None else read(test, _kind(data), columns, split="test", template=template)
-    if held is not None and getattr(held, "chat", False) != getattr(data, "chat", False):
+    if held is not None and held.chat != data.chat:
         raise DataError(f"{test}: conversations are in one of {train} and {test} alone; give both alike")
     held_out = test
     if held is None and holdout and len(data) >= _FEWEST_TO_SPLIT:

@@ -150,6 +150,7 @@ class Watchers:
         absent = dict.fromkeys(("lr_scheduler", "train_dataloader", "eval_dataloader"))
         self._given = {**absent, **given}
         r, best = recipe, recipe.checkpoint.best or "eval/reward"
+        assert r.optimizer.learning_rate is not None  # a recipe has filled it in
         self.args = RunArguments(
             output_dir=str(folder),
             run_name=r.name,

@@ -479,3 +479,23 @@ def test_only_config_errors_escape(tmp_path, data, overrides):
         assert str(error).startswith((str(tmp_path / "fuzz.yaml"), "override ", "defaults of task"))  # noqa: PT017
     else:
         assert isinstance(recipe, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "rates"),
+    [
+        ({"path": "m"}, {}, (1e-5, None)),
+        ({"path": "m", "lora": {"r": 4}}, {}, (1e-4, None)),
+        ({"path": "m", "lora": {}}, {"learning_rate": None, "value_learning_rate": 1e-3}, (1e-4, 1e-3)),
+        ({"path": "m", "lora": {}}, {"learning_rate": 3e-6}, (3e-6, None)),
+    ],
+)
+def test_the_learning_rate_that_nobody_named_is_that_of_what_is_trained(model, optimizer, rates):
+    recipe = recipe_from_dict({"model": model, "data": "p.jsonl", "optimizer": optimizer})
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.value_learning_rate) == rates
+    again = yaml.safe_load(dump_recipe(recipe))["optimizer"]  # what a run keeps, whatever the default is later
+    assert float(again["learning_rate"]) == rates[0]
+
+
+def test_a_named_learning_rate_of_a_task_stays_with_adapters():
+    assert recipe_from_dict({"task": "imdb", "model.lora": {}}).optimizer.learning_rate == 3e-4

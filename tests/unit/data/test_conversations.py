@@ -82,3 +82,34 @@ def test_what_the_assistant_began_is_a_part_of_the_completion_as_in_trl() -> Non
     begun = {"role": "assistant", "content": "Well, "}
     assert in_trl_form((USER, begun), "no.") == ([USER], [{"role": "assistant", "content": "Well, no."}])
     assert in_trl_form((USER,), "no.") == ([USER], [{"role": "assistant", "content": "no."}])
+
+
+def test_whole_conversations_are_a_prompt_and_its_answer(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "3 4"}
+    (row,) = samples(tmp_path, {"messages": [USER, answer], "topic": "numbers"})
+    assert (row.prompt, row.messages, row.references) == ("1 2", (USER,), ("3 4",))
+    assert row.meta == {"topic": "numbers", "completion": "3 4"}
+    (kept,) = FileTask(DataConfig(train=str(tmp_path / "chat.jsonl"), holdout=0)).supervised("train")
+    assert kept.references == ("3 4",)
+    (row,) = samples(tmp_path, {"messages": [USER, answer], "references": ["5"]})  # a column of its own wins
+    assert (row.references, row.meta["completion"]) == (("5",), "3 4")
+    (row,) = samples(tmp_path, {"prompt": "1", "messages": "a column like any other"})
+    assert row.meta == {"messages": "a column like any other"}
+
+
+def test_whole_conversations_are_held_out_by_their_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    rows = [
+        {"messages": [{**USER, "content": str(i % 4)}, {"role": "assistant", "content": str(i)}]} for i in range(16)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = FileTask(DataConfig(train=str(path), holdout=2))
+    train, held = ({sample.prompt for sample in task.samples(split)} for split in ("train", "validation"))
+    assert held
+    assert not train & held
+
+
+@pytest.mark.parametrize("messages", [[USER], [{"role": "assistant", "content": "3"}]])
+def test_whole_conversations_end_with_an_answer_to_somebody(tmp_path: Path, messages: list[dict[str, str]]) -> None:
+    with pytest.raises(DataError, match=r"chat\.jsonl:1: 'messages' must end with an answer of the assistant"):
+        samples(tmp_path, {"messages": messages})

@@ -233,7 +233,7 @@ def test_it_is_shown_everywhere(runs: dict[str, list[Path]], tmp_path: Path) -> 
     assert "optimizer.learning_rate" in html
     assert html.count("<svg role") == 1 + 3  # differences; score, distance, entropy
     assert found._repr_html_().startswith("<iframe")
-    assert rl4lms.compare is compare
+    assert (rl4lms.compare, rl4lms.report) == (compare, report)
 
 
 def test_a_hostile_completion_is_text_on_the_page(runs: dict[str, list[Path]], tmp_path: Path) -> None:

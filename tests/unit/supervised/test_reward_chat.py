@@ -11,6 +11,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rl4lms.errors import DataError
+from rl4lms.metrics.call import build as build_metric
+from rl4lms.metrics.call import compute
 from rl4lms.rewards import build, score
 from rl4lms.supervised.reward_data import read
 from rl4lms.supervised.reward_model import train_reward_model
@@ -83,3 +85,30 @@ def test_without_a_template_the_contents_stand_one_after_the_other(tmp_path: Pat
     base = save_base(tmp_path / "base", template=None)
     train_reward_model(base, write(tmp_path / "p.jsonl", False), out, epochs=1, batch_size=4, device="cpu")
     assert not hasattr(AutoModelForSequenceClassification.from_pretrained(out).config, "rl4lms_chat")
+
+
+def test_a_classifier_of_conversations_reads_them_with_roles_as_a_reward_and_as_a_metric(tmp_path: Path) -> None:
+    path, out = tmp_path / "l.jsonl", tmp_path / "classifier"
+    chats = [[say("user", f"{i} 1"), say("assistant", f"{2 + i % 2} {i}")] for i in range(8)]
+    rows = [{"text": chat, "label": ["even", "odd"][i % 2]} for i, chat in enumerate(chats)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data: Any = read(str(path), template=lambda: render)
+    assert data.texts[1] == "<user> 1 1 </s> <assistant> 3 1 </s> "
+    assert (data.has_prompt, data.chat) == (True, True)
+    train_reward_model(save_base(tmp_path / "base"), str(path), out, epochs=1, batch_size=4, device="cpu")
+    history = (say("user", "1 2"), say("assistant", "3"), say("user", "4"))
+    batch: dict[str, Any] = {"prompts": ["4"], "completions": ["5 6"], "columns": {}, "texts": ["anything else"]}
+    batch |= {"references": [()]}
+    spec = {"name": "classifier", "model": str(out), "label": "odd", "device": "cpu"}
+    ids: dict[str, Any] = {"completion_ids": [[8, 9]]}
+    (found,) = score(build(spec), **batch, **ids, conversations=[history], full_conversations=[history]).scores
+    (measured,) = compute(build_metric(spec), **batch, conversations=[history])
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    text = "<user> 1 2 </s> <assistant> 3 </s> <user> 4 </s> <assistant> 5 6 </s> "
+    with torch.no_grad():
+        by_hand = float(
+            model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0, model.config.label2id["odd"]]
+        )
+    assert [found, measured.mean] == pytest.approx([by_hand, by_hand], abs=1e-5)
+    with pytest.raises(DataError, match=r"'classifier': .* was trained on conversations, and a prompt here is a plain"):
+        compute(build_metric(spec), **batch)

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainerCallback
 
 import rl4lms
-from rl4lms.config import dump_recipe, read_recipe
+from rl4lms.config import dump_recipe, read_recipe, recipe_from_dict
 from rl4lms.errors import CheckpointError, ConfigError, DataError, ModelError
 from tests.marks import slow_but
 from tests.runs import metric_lines, save_tiny, small_recipe, weights_hash
@@ -262,6 +262,10 @@ def test_settings_are_one_language(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         rl4lms.train(model=recipe.model.path, **{"model.value": recipe.model.value}, **nested, **merged)
     assert seen == [wanted] * 18
     seen.clear()
+    unsaid = recipe_from_dict({"model": "m", "data": "p.jsonl"})
+    rl4lms.train(unsaid, **{"model.lora": {"r": 4}})
+    assert "learning_rate: 0.0001\n" in seen.pop()
+    assert unsaid.optimizer.learning_rate == 1e-5
     block = {"iterations": 1}
     rl4lms.train(recipe, training=block, **{"training.prompts_per_iteration": 2})
     assert block == {"iterations": 1}
