@@ -49,6 +49,7 @@ def test_the_error_of_ratings_is_no_calibration_error(base, tmp_path):
     assert "calibration error" not in result.output
 
 
+@pytest.mark.slow
 def test_a_measure_that_is_not_defined_is_printed_as_such(base, tmp_path):
     rows = [{"text": f"w{3 + i}", "rating": 5 if i == 0 else 1} for i in range(40)]
     train = jsonl(tmp_path / "train.jsonl", rows)

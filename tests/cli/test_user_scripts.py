@@ -14,6 +14,8 @@ from rl4lms.cli.main import app
 from rl4lms.plugins import registry
 from tests.runs import number_prompts, save_tiny
 
+pytestmark = pytest.mark.slow  # a process of its own
+
 SCRIPT = """
 import rl4lms
 

@@ -387,6 +387,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_stuck_reward_keeps_no_process_alive():
     start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=60)

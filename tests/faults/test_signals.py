@@ -149,6 +149,7 @@ def test_before_the_first_iteration_nothing_is_lost(nursery: Nursery, victim: Vi
     continued(nursery, victim, lines[-1])
 
 
+@pytest.mark.slow
 def test_the_final_save_is_finished(nursery: Nursery, victim: Victim) -> None:
     lines = interrupted(nursery, victim, ("model: files written", 1, "SIGTERM"))
     assert lines == [

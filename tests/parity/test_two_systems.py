@@ -58,6 +58,7 @@ def test_approximate_randomisation_is_sacrebleus(name, changed):
         assert found.p == pytest.approx(other.p_value, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_texts_drawn_one_by_one():
     first, second, gold = systems((6, 5))
     found = differences(results("sacrebleu", first, gold), results("sacrebleu", second, gold))["sacrebleu"]
