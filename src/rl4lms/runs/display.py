@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from logging import LogRecord, getLogger
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -175,18 +176,27 @@ class Display:
             self.console.print(Text("  ") + sample_line(sample), soft_wrap=True)
 
 
+def _is_no_advice(record: LogRecord) -> bool:
+    return "passing in an `attention_mask`" not in record.getMessage()
+
+
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Turn off the progress bars of `transformers` and `datasets` for a while."""
+    """Turn off the progress bars of `transformers` and `datasets` for a while, and the advice to pass an attention mask:
+    it is given wherever the first or last token is the pad token, though nothing is padded.
+    """
     import datasets
     from transformers.utils import logging
 
     bars, of_data = logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    of_models = getLogger("transformers.modeling_utils")
+    of_models.addFilter(_is_no_advice)
     try:
         yield
     finally:
+        of_models.removeFilter(_is_no_advice)
         if bars:
             logging.enable_progress_bar()
         if of_data:
