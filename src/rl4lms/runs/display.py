@@ -182,7 +182,7 @@ def _is_no_advice(record: LogRecord) -> bool:
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Turn off the progress bars of `transformers` and `datasets` for a while, and the advice to pass an attention mask:
+    """Turn off the bars of `transformers` and `datasets` for a while, and the advice to pass an attention mask:
     it is given wherever the first or last token is the pad token, though nothing is padded.
     """
     import datasets
