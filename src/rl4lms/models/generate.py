@@ -103,7 +103,8 @@ def support(
         allowed = token_masks.top_p_mask(mask_logits, rule.top_p, rule.min_tokens_to_keep, allowed)
         if not too_short:
             allowed |= is_eos
-    if settings.top_k > 0 or settings.top_p < 1:
+    # the most probable token, which temperature 0 takes, is in any top-k and top-p
+    if settings.temperature > 0 and (settings.top_k > 0 or settings.top_p < 1):
         tempered = logits / settings.temperature
         if settings.top_k > 0:
             allowed = token_masks.top_k_mask(tempered, settings.top_k, allowed)

@@ -53,8 +53,10 @@ def test_two_evaluations_draw_the_same_numbers_and_differ_only_by_the_policy(tmp
     assert evaluate().results["kl_k3_per_token"].mean > 0
 
 
-def test_greedy_decoding(tmp_path: Path) -> None:
-    evaluate, loop = evaluator(tmp_path, temperature=0.0)
+@pytest.mark.parametrize("truncation", [{}, {"top_p": 0.3}, {"top_k": 5}, {"top_p": 0.95, "top_k": 9}])
+def test_greedy_decoding(tmp_path: Path, truncation: dict[str, Any]) -> None:
+    """The most probable token is in every truncated support."""
+    evaluate, loop = evaluator(tmp_path, temperature=0.0, **truncation)
     sample = loop.samples[0]
     ids = torch.tensor([loop.engine.encoder([sample])[0]])
     out = loop.models.policy.lm.generate(ids, do_sample=False, max_new_tokens=6)[0, ids.shape[1] :]
