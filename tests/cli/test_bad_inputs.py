@@ -361,7 +361,8 @@ RUNS = {
     ),
     "other prompts for a run": Bad(
         "evaluate run --data none.jsonl",
-        "--data none.jsonl: run is a run, which has prompts of its own; write data.test=none.jsonl instead, or: rl4lms "
+        "--data none.jsonl: run is a run, which has prompts of its own; write data.test=none.jsonl instead; the model "
+        "alone, without this run's reward, decoding and KL: rl4lms "
         "evaluate run/model --data none.jsonl",
     ),
     "a task for a recipe": Bad(

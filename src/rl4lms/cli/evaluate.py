@@ -159,7 +159,8 @@ def _refuse_prompts(kind: str, target: str, recipe: Recipe, task: str | None, da
     option, value = ("--task", task) if task is not None else ("--data", str(data))
     model = str(Path(target) / "model") if kind == "run" else recipe.model.path
     model = "MODEL" if model.startswith("asset:") else model  # which only its task knows
-    ways = f"rl4lms evaluate {model} {option} {value}"
-    if data is not None and recipe.data is not None:
-        ways = f"data.test={value} instead, or: {ways}"
+    alone = f"rl4lms evaluate {model} {option} {value}"
+    ways = f"data.test={value} instead; the model alone, without this {kind}'s reward, decoding and KL: {alone}"
+    if data is None or recipe.data is None:
+        ways = alone
     raise ConfigError(f"{option} {value}: {target} is a {kind}, which has prompts of its own; write {ways}")

@@ -75,6 +75,8 @@ def plain(value: Any, source: str, handed: Handed | None = None, path: KeyPath =
     Raises:
         ConfigError: a value is of another kind; the message starts with `source` and the key.
     """
+    if len(path) == 1 and path[0] in _MEANT:
+        raise ConfigError(located(source, path, f"unknown key; write {_MEANT[path[0]]}="))
     if len(path) > MAX_DEPTH:
         raise ConfigError(located(source, path[:3], f"nested more than {MAX_DEPTH} levels deep"))
     kind = _kind_at(path) if callable(value) else None
@@ -103,6 +105,15 @@ def plain(value: Any, source: str, handed: Handed | None = None, path: KeyPath =
         return checked(value)
     except ValueError as error:
         raise ConfigError(located(source, path, str(error))) from None
+
+
+# What the trainers of other libraries call it: their values are no settings, which is no help to who wrote them.
+_MEANT = {
+    **dict.fromkeys(("dataset", "train_dataset", "prompts"), "data"),
+    **dict.fromkeys(("reward_funcs", "reward_fn", "reward_function", "rewards"), "reward"),
+    **dict.fromkeys(("processing_class", "tokeniser"), "tokenizer"),
+    "eval_dataset": "data={'train': ..., 'validation': ...}, or data.validation",
+}
 
 
 def _kind_at(path: KeyPath) -> registry.Registry | None:

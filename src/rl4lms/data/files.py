@@ -172,7 +172,9 @@ class FileTask:
             if getattr(c, split) is None and self._splits.get(split)
         ]
         together = f"rows of one {c.group_column or c.prompt_column!r} stay together"
-        return f"{' and '.join(parts)}, {train:,} to train on, of {self._rows:,} rows of {c.train}; {together}"
+        few = "; that is most of them: name other files with data.validation and data.test, or set data.holdout"
+        told = f"{' and '.join(parts)}, {train:,} to train on, of {self._rows:,} rows of {c.train}; {together}"
+        return told + few * (2 * train < self._rows)
 
     def shared(self, split: Split, other: Split) -> int:
         """Return how many rows of a split are rows of another, too, in whichever files they stand; 0 where one is not

@@ -45,7 +45,9 @@ def first_problem(
     error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     path = _data_path(error["loc"], values, error["type"])
     if error["type"] == "extra_forbidden":
-        return path, f"unknown key; {did_you_mean(str(path[-1]), _known_keys(model, path[:-1]))}"
+        name, inside = str(path[-1]), [] if len(path) > 1 else _blocks_with(model, str(path[-1]))
+        meant = f"did you mean {' or '.join(map(repr, inside))}?" if inside else ""
+        return path, f"unknown key; {meant or did_you_mean(name, _known_keys(model, path[:-1]))}"
     reasons = [_reason(other) for other in errors if _data_path(other["loc"], values, other["type"]) == path]
     needs_value = error["type"] in ("missing", "value_error")
     return path, " or ".join(dict.fromkeys(reasons)) + ("" if needs_value else f", got {shown(error['input'])}")
@@ -89,6 +91,15 @@ def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
             below |= {candidate} if field is None else _models(field.annotation)
         models = below
     return sorted(key for candidate in models for key in _fields(candidate))
+
+
+def _blocks_with(model: type[BaseModel], name: str) -> list[str]:
+    """Return the dotted keys of a name that stands one level too high."""
+    return [
+        f"{key}.{name}"
+        for key, field in _fields(model).items()
+        if any(name in _fields(block) for block in _models(field.annotation))
+    ]
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:

@@ -499,3 +499,18 @@ def test_the_learning_rate_that_nobody_named_is_that_of_what_is_trained(model, o
 
 def test_a_named_learning_rate_of_a_task_stays_with_adapters():
     assert recipe_from_dict({"task": "imdb", "model.lora": {}}).optimizer.learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": object()}, "<arguments>: dataset: unknown key; write data="),
+        ({"reward_funcs": brevity}, "<arguments>: reward_funcs: unknown key; write reward="),
+        ({"max_new_tokens": 5}, "<arguments>: max_new_tokens: unknown key; did you mean 'rollout.max_new_tokens'?"),
+        ({"holdout": 5}, "<arguments>: holdout: unknown key; did you mean 'data.holdout'?"),
+    ],
+)
+def test_what_other_libraries_call_it_and_a_key_without_its_block(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        recipe_from_dict({**BASE, **settings})
+    assert str(caught.value) == message
