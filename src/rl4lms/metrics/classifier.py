@@ -62,6 +62,11 @@ class Classifier(RunnerOptions):
                 f"{', '.join(error.missing)}; "
                 "name a model that was trained as a sequence classifier, for example with `rl4lms reward train`"
             ) from error
+        if self.output != "logit" and self._runner.config.problem_type == "regression":
+            raise ConfigError(
+                f"{self.model!r} is trained to rate or to compare, so {self.output!r} of it means nothing; write "
+                f"{{name: preference, model: {self.model}}}, or output: logit"
+            )
         self.label_index = label_index(self._runner.config, self.model, self.label)
         shown = {name: getattr(self, name) for name in ("model", "label", "output", "include_prompt")}
         shown |= {} if self.join is None else {"join": self.join}

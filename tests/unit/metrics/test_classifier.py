@@ -169,3 +169,15 @@ def test_wrong_labels_and_models(bert, tmp_path):
         Classifier(model=folder)
     with pytest.raises(ModelError, match="cannot be loaded"):
         Classifier(model=str(tmp_path / "absent"), label=0)
+
+
+def test_a_reward_model_is_no_classifier(tmp_path):
+    """The sigmoid of a rating, or of what only compares, is no probability."""
+    config = GPT2Config(vocab_size=33, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
+    config.problem_type = "regression"
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    word_tokenizer(WORDS).save_pretrained(tmp_path)
+    for output in ("probability", "match"):
+        with pytest.raises(ConfigError, match=r"is trained to rate or to compare.*name: preference.*output: logit"):
+            build({"name": "classifier", "model": str(tmp_path), "output": output})
+    build({"name": "classifier", "model": str(tmp_path), "output": "logit"})
