@@ -290,5 +290,14 @@ metrics = Registry(
 tasks = Registry(
     "task",
     "rl4lms.tasks",
-    _table("task", {"imdb": ("tasks.imdb.task:ImdbTask", "continue a movie review, positively")}),
+    _table(
+        "task",
+        {
+            "imdb": ("tasks.imdb.task:ImdbTask", "continue a movie review, positively"),
+            "commongen": ("tasks.commongen.task:CommonGenTask", "a sentence with some concepts"),
+            "multi30k": ("tasks.translation.task:Multi30kTask", "descriptions of photographs into German"),
+            "iwslt2017": ("tasks.translation.task:Iwslt2017Task", "TED talks into German"),
+            "wmt16": ("tasks.translation.task:Wmt16Task", "news into German"),
+        },
+    ),
 )
