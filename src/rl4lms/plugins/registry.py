@@ -298,6 +298,7 @@ tasks = Registry(
             "multi30k": ("tasks.translation.task:Multi30kTask", "descriptions of photographs into German"),
             "iwslt2017": ("tasks.translation.task:Iwslt2017Task", "TED talks into German"),
             "wmt16": ("tasks.translation.task:Wmt16Task", "news into German"),
+            "daily_dialog": ("tasks.daily_dialog.task:DailyDialogTask", "the next turn of a conversation"),
         },
     ),
 )

@@ -31,7 +31,7 @@ class Example:
     """One row of a data set.
 
     Attributes:
-        document: what it was taken from. No document is in two splits.
+        document: what it was taken from. No document is in two splits, and no two that share a prompt are.
         prompt: the input, without instruction.
         same: what rows of one prompt have in common; None: the prompt itself.
         references: the gold texts of this row.
@@ -45,6 +45,11 @@ class Example:
     meta: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[str, ...] = ()
     same: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What rows of one prompt have in common."""
+        return self.prompt if self.same is None else self.same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +214,7 @@ def merged(examples: Iterable[Example]) -> list[Example]:
     """
     found: dict[str, list[Example]] = {}
     for example in examples:
-        found.setdefault(example.prompt if example.same is None else example.same, []).append(example)
+        found.setdefault(example.key, []).append(example)
     return [
         replace(rows[0], references=tuple(dict.fromkeys(text for row in rows for text in row.references)))
         for rows in found.values()
@@ -217,14 +222,19 @@ def merged(examples: Iterable[Example]) -> list[Example]:
 
 
 def disjoint(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]]:
-    """Return the splits without documents that a later one has: test keeps all, train loses what is evaluated on.
+    """Return the splits without documents that a later one has, or shares a prompt with: test keeps all, train loses
+    what is evaluated on.
 
     Args:
-        splits: in the order of `SPLITS`.
+        splits: all of `SPLITS`.
     """
     kept: dict[Split, list[Example]] = {}
-    taken: set[str] = set()
+    documents: set[str] = set()
+    prompts: set[str] = set()
     for split in reversed(SPLITS):
-        kept[split] = [example for example in splits[split] if example.document not in taken]
-        taken |= {example.document for example in kept[split]}
+        rows = splits[split]
+        lost = {row.document for row in rows if row.document in documents or row.key in prompts}
+        kept[split] = [row for row in rows if row.document not in lost]
+        documents |= {row.document for row in kept[split]}
+        prompts |= {row.key for row in kept[split]}
     return kept

@@ -64,9 +64,11 @@ def test_prompts_are_merged_and_splits_share_no_document():
     ]
     assert [(row.prompt, row.references) for row in merged(rows)] == [("a", ("x", "z")), ("b", ("y",))]
     assert merged(rows)[0].meta == {"n": "1"}
-    parts = disjoint({"train": rows, "validation": [*rows[1:2], example("4", "d", "d")], "test": rows[2:3]})
+    train = [*rows, example("5", "e", "e"), example("5", "d", "d")]
+    parts = disjoint({"train": train, "validation": [*rows[1:2], example("4", "d", "d")], "test": rows[2:3]})
     assert {split: [row.document for row in part] for split, part in parts.items()} == {
         "test": ["3"],
         "validation": ["2", "4"],
-        "train": ["1"],
+        "train": [],  # 1 and 3 have a prompt of test, 2 is in validation, and 5 has a prompt of validation
     }
+    assert [row.document for row in disjoint({"train": rows, "validation": [], "test": []})["train"]] == list("1233")
