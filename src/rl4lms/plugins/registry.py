@@ -299,6 +299,10 @@ tasks = Registry(
             "iwslt2017": ("tasks.translation.task:Iwslt2017Task", "TED talks into German"),
             "wmt16": ("tasks.translation.task:Wmt16Task", "news into German"),
             "daily_dialog": ("tasks.daily_dialog.task:DailyDialogTask", "the next turn of a conversation"),
+            "totto": ("tasks.totto.task:TottoTask", "a sentence about some cells of a table"),
+            "narrative_qa": ("tasks.narrative_qa.task:NarrativeQATask", "an answer about a story"),
+            "cnn_daily_mail": ("tasks.summarization.task:CnnDailyMailTask", "highlights of a news article"),
+            "dialogsum": ("tasks.summarization.task:DialogSumTask", "a summary of a dialogue"),
         },
     ),
 )

@@ -22,7 +22,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Preset = Literal["ppo", "nlpo", "supervised-ppo", "supervised-nlpo"]
 Form = Literal["seq2seq", "causal", "chat"]
 
-#: The models that a form is for, where a task names no other.
+#: The models that a form is for.
 _MODELS = {"seq2seq": "t5-base", "causal": "gpt2", "text": "gpt2", "chat": "Qwen/Qwen2.5-0.5B-Instruct"}
 
 
@@ -86,7 +86,7 @@ class DatasetTask:
         generation: decoding of evaluations; None: as in rollouts.
         warm_start: the paper's supervised training.
         presets: those of the paper; where one is a copy of another, both are there.
-        base: the models of forms for which the task has its own.
+        supervised_base: models of forms that need no warm start, as they are trained on the task already.
     """
 
     edition: Annotated[Literal["full"], Option("full is the real data")] = "full"
@@ -111,7 +111,7 @@ class DatasetTask:
     generation: ClassVar[Mapping[str, Any] | None] = None
     warm_start: ClassVar[Mapping[str, Any]]
     presets: ClassVar[Mapping[str, Paper]]
-    base: ClassVar[Mapping[str, str]] = {}
+    supervised_base: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         self.models: Mapping[str, ModelSpec] = {}
@@ -183,7 +183,7 @@ class DatasetTask:
             algorithm |= {"mask_top_p": 0.9, "min_tokens_to_keep": 1, "mask_update_every": paper.mask_update_every}
         generation = None if self.generation is None else {"max_new_tokens": self.max_new_tokens, **self.generation}
         defaults: dict[str, Any] = {
-            "model": {"path": (_MODELS | dict(self.base))[self.form]},
+            "model": {"path": _MODELS[self.form]},
             "prompt": self._prompt_defaults(),
             "reward": dict(self.reward),
             "algorithm": algorithm,
@@ -197,7 +197,10 @@ class DatasetTask:
             "evaluation": {"metrics": [dict(metric) for metric in self.metrics], "generation": generation},
         }
         if self.preset.startswith("supervised-"):
-            defaults["supervised"] = dict(self.warm_start)
+            if self.form in self.supervised_base:
+                defaults["model"] = {"path": self.supervised_base[self.form]}
+            else:
+                defaults["supervised"] = dict(self.warm_start)
         return defaults
 
     def _prompt_defaults(self) -> dict[str, Any]:

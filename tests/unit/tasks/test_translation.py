@@ -117,9 +117,8 @@ def test_a_set_that_the_hub_does_not_have_apart():
             build(name, test_set=test_set)
 
 
-@pytest.mark.parametrize(
-    "name", ["wmt16", *(pytest.param(n, marks=pytest.mark.slow) for n in ("multi30k", "iwslt2017"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wmt16", "multi30k", "iwslt2017"])
 def test_presets_are_recipes(name):
     check_defaults(name, ("seq2seq", "causal", "chat"))
 
