@@ -303,6 +303,7 @@ tasks = Registry(
             "narrative_qa": ("tasks.narrative_qa.task:NarrativeQATask", "an answer about a story"),
             "cnn_daily_mail": ("tasks.summarization.task:CnnDailyMailTask", "highlights of a news article"),
             "dialogsum": ("tasks.summarization.task:DialogSumTask", "a summary of a dialogue"),
+            "webnlg": ("tasks.webnlg.task:WebNlgTask", "some facts as text"),
         },
     ),
 )
