@@ -53,12 +53,16 @@ def train_one_iteration(folder: Path, test_data: Path, family: str, **task: Any)
     tokenizer = AutoTokenizer.from_pretrained(test_data / "stories260K-hf")
     tiny_lm(family, vocab_size=len(tokenizer)).save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
+    prompt = {"max_tokens": 60}
+    if task.get("form") == "chat":
+        template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+        prompt = {"max_tokens": 70, "chat_template": template}  # type: ignore[dict-item]
     result = train(
         str(folder / "lm"),
         task=task,
         output_dir=str(folder / "run"),
         training={"iterations": 1, "prompts_per_iteration": 4},
-        prompt={"max_tokens": 60},
+        prompt=prompt,
         rollout={"max_new_tokens": 6, "min_new_tokens": 0},
         evaluation={"prompts": 3, "generation": {"max_new_tokens": 6, "min_new_tokens": 0, "num_beams": 1}},
         progress=False,

@@ -119,7 +119,7 @@ def test_presets_are_recipes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal")])
+@pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal"), ("llama", "chat")])
 def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family, form):
     numbers = train_one_iteration(tmp_path, test_data, family, name="commongen", data_dir=str(folder), form=form)
     assert "eval/meteor_exact_stem" in numbers

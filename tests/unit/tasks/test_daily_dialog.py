@@ -116,7 +116,7 @@ def test_presets_are_recipes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="daily_dialog", data_dir=str(folder))
+@pytest.mark.parametrize(("family", "form"), [("gpt2", "text"), ("t5", "text"), ("llama", "chat")])
+def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family, form):
+    numbers = train_one_iteration(tmp_path, test_data, family, name="daily_dialog", data_dir=str(folder), form=form)
     assert {"eval/meteor_exact_stem", "eval/reference_perplexity"} <= numbers.keys()

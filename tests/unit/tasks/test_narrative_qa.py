@@ -35,6 +35,7 @@ def write(folder: Path, questions: list[tuple[str, str, str, str, str]] | None =
     return folder
 
 
+@pytest.mark.slow
 def test_published_counts_and_splits(folder):
     assert sum(1 for _ in real.questions(str(folder), "validation")) == 3_461
     assert sum(1 for split in ("train", "test") for _ in real.questions(str(folder), split)) == 10_557

@@ -86,6 +86,7 @@ def test_equal_prompts_are_merged_and_a_table_is_in_one_split(tmp_path):
     ("changes", "message"),
     [
         ({"highlighted_cells": [[5, 0]]}, r"totto_train_data\.jsonl:2: 'highlighted_cells' must be pairs"),
+        ({"overlap_subset": "maybe"}, r"totto_train_data\.jsonl:2: 'overlap_subset' must be true or false"),
         ({"sentence_annotations": []}, r"totto_train_data\.jsonl:2: needs 'sentence_annotations'"),
         ({"sentence_annotations": [{"final_sentence": ""}]}, r"totto_train_data\.jsonl:2: 'final_sentence' must be"),
     ],

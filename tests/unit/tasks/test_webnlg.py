@@ -38,6 +38,7 @@ def write(root: Path, train: str, test: str = "") -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_published_test_set(folder):
     found = list(real.entries(str(folder), "test"))
     assert len(found) == 1_779

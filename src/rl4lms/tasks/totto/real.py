@@ -50,6 +50,19 @@ def sentences(row: Row, place: str, hidden: bool) -> tuple[str, ...]:
     return tuple(sources.text_of({"final_sentence": text}, "final_sentence", place) for text in texts)
 
 
+def overlap(row: Row, place: str) -> bool | None:
+    """Return whether the table's headers are those of a table of train; None where nothing is said, as in train.
+
+    Raises:
+        DataError: it is neither true nor false.
+    """
+    value = row.get("overlap_subset")
+    said = {"True": True, "False": False, "None": None, "none": None}  # the Hub has texts
+    if str(value) not in said:
+        raise DataError(f"{place}: 'overlap_subset' must be true or false, got {value!r:.40}")
+    return said[str(value)]
+
+
 def linearised(row: Row, place: str) -> str:
     """Return titles and highlighted cells as a text, each cell with its column and row headers, as the scripts of the
     data set do it: a header above a cell shares a column with it, spans counted; one beside it stands before it.

@@ -65,5 +65,5 @@ class TottoTask(DatasetTask):
                 document=f"{row.get('table_webpage_url')} {row.get('table_section_title')}",
                 prompt=real.linearised(row, place),
                 references=real.sentences(row, place, hidden=split == "test"),
-                meta={name: row.get(name) for name in _COLUMNS} | {"overlap_subset": row.get("overlap_subset")},
+                meta={name: row.get(name) for name in _COLUMNS} | {"overlap_subset": real.overlap(row, place)},
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,15 +30,31 @@ class Pair(NamedTuple):
     target: str
 
 
-def from_lines(source: Path, target: Path) -> Iterator[Pair]:
-    """Return aligned lines; where both are empty there is no pair.
+def whole(pairs: Iterable[Pair], gaps: bool) -> Iterator[Pair]:
+    """Return the pairs that have both texts.
+
+    Args:
+        gaps: pairs without one of them are left out, as everybody does with corpora for training; otherwise they are an
+            error. Those without both never count.
 
     Raises:
-        DataError: a file is damaged, shorter than the other, or has no text where the other has one.
+        DataError: a pair has one text only.
+    """
+    for pair in pairs:
+        if pair.source and pair.target:
+            yield pair
+        elif not gaps and (pair.source or pair.target):
+            raise DataError(f"{pair.place}: a sentence without its translation; get the data again")
+
+
+def from_lines(source: Path, target: Path) -> Iterator[Pair]:
+    """Return aligned lines.
+
+    Raises:
+        DataError: a file is damaged, or shorter than the other.
     """
     for place, (english, german) in sources.aligned((source, None), (target, None)):
-        if english.strip() or german.strip():
-            yield _pair(place, "", english, german)
+        yield Pair(place, "", english.strip(), german.strip())
 
 
 def from_tags(source: Path, target: Path) -> Iterator[Pair]:
@@ -54,8 +70,8 @@ def from_tags(source: Path, target: Path) -> Iterator[Pair]:
             raise DataError(f"{place}: a tag here, and a sentence in the same line of {target}; get both again")
         found = _TALK.search(english)
         talk = found[1] if found else talk
-        if not tags[0] and (english.strip() or german.strip()):
-            yield _pair(place, talk, english, german)
+        if not tags[0]:
+            yield Pair(place, talk, english.strip(), german.strip())
 
 
 def from_segments(source: Path, target: Path) -> Iterator[Pair]:
@@ -71,18 +87,21 @@ def from_segments(source: Path, target: Path) -> Iterator[Pair]:
             f"again"
         )
     for (place, document, english), (_, _, german) in zip(left, right, strict=True):
-        yield _pair(place, document, english, german)
+        yield Pair(place, document, english.strip(), german.strip())
 
 
 def from_hub(path: str, split: str, **options: Any) -> Iterator[Pair]:
     """Return rows of a data set of the Hub, with columns `en` and `de`, or a column `translation` of both.
 
     Raises:
-        DataError: as `rl4lms.tasks.sources.hub_rows`, or a row has no text of one language.
+        DataError: as `rl4lms.tasks.sources.hub_rows`, or a row has other columns.
     """
     for place, row in sources.hub_rows(path, split, **options):
         both: Mapping[str, Any] = row["translation"] if isinstance(row.get("translation"), dict) else row
-        yield Pair(place, "", sources.text_of(both, "en", place), sources.text_of(both, "de", place))
+        texts = both.get("en"), both.get("de")
+        if not isinstance(texts[0], str) or not isinstance(texts[1], str):
+            raise DataError(f"{place}: needs the texts 'en' and 'de', or a column 'translation' of both")
+        yield Pair(place, "", texts[0].strip(), texts[1].strip())
 
 
 def _segments(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -95,9 +114,3 @@ def _segments(path: Path) -> Iterator[tuple[str, str, str]]:
             raise DataError(f"{place}: a <seg> that does not end in its line; the file is damaged, get it again")
         if segment:
             yield place, document, html.unescape(segment[1])
-
-
-def _pair(place: str, document: str, english: str, german: str) -> Pair:
-    if not english.strip() or not german.strip():
-        raise DataError(f"{place}: a sentence without its translation; get both files again")
-    return Pair(place, document, english.strip(), german.strip())

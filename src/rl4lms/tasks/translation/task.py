@@ -42,7 +42,7 @@ class TranslationTask(DatasetTask):
     presets = {"ppo": _ALONE, "nlpo": _ALONE, "supervised-ppo": _SUPERVISED, "supervised-nlpo": _SUPERVISED}
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
-        """Return the sentences of a split."""
+        """Return the sentences of a split, as they are published."""
         raise NotImplementedError
 
     def examples(self, split: Split) -> Iterator[Example]:
@@ -50,7 +50,7 @@ class TranslationTask(DatasetTask):
 
         Where no document is told, none can be in two splits.
         """
-        for number, pair in enumerate(self.pairs(split)):
+        for number, pair in enumerate(real.whole(self.pairs(split), gaps=split == "train")):
             row = f"{split}-{number}"
             meta = {"document": pair.document} if pair.document else {}
             yield Example(
@@ -81,11 +81,11 @@ class Multi30kTask(TranslationTask):
 
     def examples(self, split: Split) -> Iterator[Example]:
         """Return one row for each sentence; a sentence is a document, and a prompt with all of its translations."""
-        for pair in self.pairs(split):
+        for pair in real.whole(self.pairs(split), gaps=False):
             yield Example(document=pair.source, prompt=pair.source, references=(pair.target,))
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
-        """Return the sentences of a split."""
+        """Return the sentences of a split, as they are published."""
         if self.data_dir is None:
             return real.from_hub("bentrevett/multi30k", split)
         name = {"train": "train", "validation": "val", "test": self.test_set or "test_2016_flickr"}[split]
@@ -113,7 +113,7 @@ class Iwslt2017Task(TranslationTask):
         _refuse_on_hub(data_dir, test_set)
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
-        """Return the sentences of a split."""
+        """Return the sentences of a split, as they are published."""
         if self.data_dir is None:
             return real.from_hub("IWSLT/iwslt2017", split, data_dir="iwslt2017-en-de", revision="refs/convert/parquet")
         if split == "train":
@@ -133,7 +133,7 @@ class Wmt16Task(TranslationTask):
     name = "wmt16"
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
-        """Return the sentences of a split."""
+        """Return the sentences of a split, as they are published."""
         if self.data_dir is None:
             return real.from_hub("wmt/wmt16", split, name="de-en")
         if split == "train":
