@@ -29,6 +29,12 @@ def small(folder: Path) -> Path:
     return folder
 
 
+def test_published_counts_of_the_held_out_splits(folder):
+    for split, count in (("validation", 4_018), ("test", 6_042)):
+        assert sum(1 for _ in real.pairs(str(folder), split)) == count
+
+
+@pytest.mark.slow
 def test_published_counts_and_splits(folder):
     for split, sentences, sets in (
         ("train", 67_389, 32_651),
