@@ -144,6 +144,8 @@ def _task(out: Console, kind: Registry, name: str) -> None:
         out.print()
         out.print(card.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     task = build(name)
+    if task.edition == "full":  # real data: reading them may be a download of gigabytes
+        return
     out.print(Text(f"First prompts of the train split ({task.edition} edition):", style="bold"))
     for sample in list(task.samples("train"))[:_SAMPLES]:
         reference = f"  →  {sample.references[0]}" if sample.references else ""

@@ -128,7 +128,7 @@ class _JsonLines:
             start = _after_mark(file, path)
             for number, line in enumerate(file, 1):
                 if not line.isspace():
-                    row = _json_row(line, f"{path}:{number}")
+                    row = json_row(line, f"{path}:{number}")
                     if check is not None:
                         check(f"{path}:{number}", row)
                     self._starts.append(start)
@@ -146,7 +146,7 @@ class _JsonLines:
                     f"{self.path} was changed while it was in use; put the old one back and resume, or start a new run"
                 )
             self._stamp = self._seen()
-        return _json_row(_read_at(self._file, self._lengths[index], self._starts[index]), self.place(index))
+        return json_row(_read_at(self._file, self._lengths[index], self._starts[index]), self.place(index))
 
     def place(self, index: int) -> str:
         return f"{self.path}:{self._numbers[index]}"
@@ -303,8 +303,9 @@ _CSV_PROBLEMS = {
 }
 
 
-def _json_row(line: bytes, place: str) -> Row:
-    row = _json_value(_decoded(line, place), place, one_line=True)
+def json_row(line: bytes, place: str) -> Row:
+    """Return the JSON object of a line; `place` begins the DataError where it is none."""
+    row = _json_value(decoded(line, place), place, one_line=True)
     if not isinstance(row, dict):
         raise DataError(f'{place}: expected an object such as {{"prompt": "..."}}, got {type(row).__name__}')
     return row
@@ -352,10 +353,11 @@ def _lines(path: str) -> Iterator[str]:
     with _opened(path) as file:
         _after_mark(file, path)
         for number, line in enumerate(file, 1):
-            yield _decoded(line, f"{path}:{number}")
+            yield decoded(line, f"{path}:{number}")
 
 
-def _decoded(line: bytes, place: str) -> str:
+def decoded(line: bytes, place: str) -> str:
+    """Return a line of UTF-8 text; `place` begins the DataError where it is none."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:

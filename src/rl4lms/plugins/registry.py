@@ -290,5 +290,20 @@ metrics = Registry(
 tasks = Registry(
     "task",
     "rl4lms.tasks",
-    _table("task", {"imdb": ("tasks.imdb.task:ImdbTask", "continue a movie review, positively")}),
+    _table(
+        "task",
+        {
+            "imdb": ("tasks.imdb.task:ImdbTask", "continue a movie review, positively"),
+            "commongen": ("tasks.commongen.task:CommonGenTask", "a sentence with some concepts"),
+            "multi30k": ("tasks.translation.task:Multi30kTask", "descriptions of photographs into German"),
+            "iwslt2017": ("tasks.translation.task:Iwslt2017Task", "TED talks into German"),
+            "wmt16": ("tasks.translation.task:Wmt16Task", "news into German"),
+            "daily_dialog": ("tasks.daily_dialog.task:DailyDialogTask", "the next turn of a conversation"),
+            "totto": ("tasks.totto.task:TottoTask", "a sentence about some cells of a table"),
+            "narrative_qa": ("tasks.narrative_qa.task:NarrativeQATask", "an answer about a story"),
+            "cnn_daily_mail": ("tasks.summarization.task:CnnDailyMailTask", "highlights of a news article"),
+            "dialogsum": ("tasks.summarization.task:DialogSumTask", "a summary of a dialogue"),
+            "webnlg": ("tasks.webnlg.task:WebNlgTask", "some facts as text"),
+        },
+    ),
 )

@@ -1,0 +1,1 @@
+"""The task `commongen`: a sentence with some given concepts."""

@@ -1,0 +1,1 @@
+"""The task `daily_dialog`: the next turn of a conversation."""

@@ -1,0 +1,52 @@
+"""The task `narrative_qa`: answer a question about a story from its summary. See README.md beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.narrative_qa import real
+from rl4lms.types import Split
+
+_ALONE = Paper(n_steps=256, learning_rate=2e-6, kl=(0.001, 1.0), iterations=100, rollout={"top_k": 50})
+_SUPERVISED = Paper(n_steps=512, learning_rate=5e-7, kl=(0.001, 0.2), iterations=100, rollout={"top_k": 50})
+
+
+@dataclass(kw_only=True, eq=False)
+class NarrativeQATask(DatasetTask):
+    """A short answer to a question about a story of which the summary is given."""
+
+    name = "narrative_qa"
+    max_new_tokens = 50
+    prompt = {"max_tokens": 512, "truncation_side": "right"}
+    reward = {"name": "rouge_l_max"}
+    metrics = (
+        {"name": "rouge_l_max"},
+        {"name": "rouge"},
+        {"name": "meteor_exact_stem"},
+        {"name": "bleu"},
+        {"name": "token_f1"},
+        {"name": "diversity"},
+    )
+    generation = {"num_beams": 4}
+    supervised_base = {"seq2seq": "allenai/unifiedqa-t5-base"}
+    warm_start = {}  # the paper has none; the library's settings
+    presets = {
+        "ppo": _ALONE,
+        "nlpo": _ALONE,
+        "supervised-ppo": _SUPERVISED,
+        "supervised-nlpo": Paper(
+            n_steps=256, learning_rate=5e-7, kl=(0.001, 0.2), iterations=100, rollout={"top_k": 50}
+        ),
+    }
+
+    def examples(self, split: Split) -> Iterator[Example]:
+        """Return one row for each question; a story is a document."""
+        for story, summary, question, answers in real.questions(self.data_dir, split):
+            yield Example(
+                document=story,
+                # the form that UnifiedQA was trained with: lower case, and a backslash and an n as the separator
+                prompt=f"{' '.join(question.split())} \\n {' '.join(summary.split())}".lower(),
+                references=tuple(" ".join(answer.split()).lower() for answer in answers),
+            )

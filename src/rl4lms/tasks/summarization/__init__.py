@@ -1,0 +1,1 @@
+"""The tasks `cnn_daily_mail` and `dialogsum`: a summary."""

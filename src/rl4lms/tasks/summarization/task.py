@@ -1,0 +1,83 @@
+"""The tasks `cnn_daily_mail` and `dialogsum`: write a summary. See README.md beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.summarization import real
+from rl4lms.types import Split
+
+
+def _paper(kl_coef: float, iterations: int, top_k: int, mask_update_every: int = 20) -> Paper:
+    return Paper(
+        n_steps=512,
+        learning_rate=2e-6,
+        kl=(kl_coef, 0.2),
+        iterations=iterations,
+        rollout={"top_k": top_k, "min_new_tokens": 50},
+        mask_update_every=mask_update_every,
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class SummarizationTask(DatasetTask):
+    """What both have in common: all but where the texts come from."""
+
+    instruction = "Summarize: "
+    max_new_tokens = 100
+    prompt = {"max_tokens": 512, "truncation_side": "right"}
+    reward = {"name": "meteor_exact_stem"}
+    metrics = (
+        {"name": "rouge"},
+        {"name": "meteor_exact_stem"},
+        {"name": "bleu"},
+        {"name": "diversity"},
+    )
+    generation = {"temperature": 0.7, "min_new_tokens": 50, "top_k": 0}
+    warm_start = {
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 1e-4,
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.1,
+    }
+    presets = {
+        "ppo": _paper(0.001, 100, 50),
+        "nlpo": _paper(0.001, 100, 100),
+        "supervised-ppo": _paper(0.01, 50, 100),
+        "supervised-nlpo": _paper(0.01, 50, 100, mask_update_every=30),
+    }
+
+    def texts(self, split: Split) -> Iterator[real.Text]:
+        """Return what is summarised in a split, with its summaries."""
+        raise NotImplementedError
+
+    def examples(self, split: Split) -> Iterator[Example]:
+        """Return one row for each published row; a text is a document."""
+        for text, summaries in self.texts(split):
+            yield Example(document=text, prompt=text, references=summaries)
+
+
+@dataclass(kw_only=True, eq=False)
+class CnnDailyMailTask(SummarizationTask):
+    """Highlights of news articles."""
+
+    name = "cnn_daily_mail"
+
+    def texts(self, split: Split) -> Iterator[real.Text]:
+        """Return the articles of a split, with their highlights."""
+        return real.articles(self.data_dir, split)
+
+
+@dataclass(kw_only=True, eq=False)
+class DialogSumTask(SummarizationTask):
+    """Summaries of everyday dialogues."""
+
+    name = "dialogsum"
+    generation = {"temperature": 0.7, "min_new_tokens": 10, "top_k": 0}
+
+    def texts(self, split: Split) -> Iterator[real.Text]:
+        """Return the dialogues of a split, with their summaries."""
+        return real.dialogues(self.data_dir, split)

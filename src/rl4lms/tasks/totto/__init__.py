@@ -1,0 +1,1 @@
+"""The task `totto`: a sentence about some cells of a table."""

@@ -1,0 +1,1 @@
+"""The task `webnlg`: some facts as text."""
