@@ -8,6 +8,7 @@ to a minibatch; here both are counted in completions of the longest length, roun
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -74,7 +75,7 @@ class Paper:
 
 
 @dataclass(kw_only=True, eq=False)
-class DatasetTask:
+class DatasetTask(ABC):
     """Base of tasks on published data sets (`rl4lms.types.Task`).
 
     A task says `examples` and the settings below; `form` may have other values.
@@ -118,6 +119,7 @@ class DatasetTask:
         self.classifiers: Mapping[str, ClassifierSpec] = {}
         self.defaults: Mapping[str, Any] = self._defaults()
 
+    @abstractmethod
     def examples(self, split: Split) -> Iterable[Example]:
         """Return the rows of a split as they are published, in the order of the file; test rows without references
         where these are hidden.
@@ -125,7 +127,6 @@ class DatasetTask:
         Raises:
             DataError: the data cannot be read.
         """
-        raise NotImplementedError
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """Return the prompts of a split, in the order of the data set, each once and with all of its references.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,9 +51,9 @@ class SummarizationTask(DatasetTask):
         "supervised-nlpo": _paper(0.01, 50, 100, mask_update_every=30),
     }
 
+    @abstractmethod
     def texts(self, split: Split) -> Iterator[real.Text]:
         """Return what is summarised in a split, with its summaries."""
-        raise NotImplementedError
 
     def examples(self, split: Split) -> Iterator[Example]:
         """Return one row for each published row; a text is a document."""

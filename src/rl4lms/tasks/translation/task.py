@@ -4,6 +4,7 @@ this file.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -41,9 +42,9 @@ class TranslationTask(DatasetTask):
     }
     presets = {"ppo": _ALONE, "nlpo": _ALONE, "supervised-ppo": _SUPERVISED, "supervised-nlpo": _SUPERVISED}
 
+    @abstractmethod
     def pairs(self, split: Split) -> Iterator[real.Pair]:
         """Return the sentences of a split, as they are published."""
-        raise NotImplementedError
 
     def examples(self, split: Split) -> Iterator[Example]:
         """Return one row for each sentence as published, also where another is the same: corpus scores are over these.
