@@ -248,10 +248,8 @@ def checked(
             )
         if dense and size != length:
             raise RewardError(f"{owner}: {nth_row(i)} has {size} values for the {length} tokens of its completion")
-        numbers = (
-            [_number(owner, value, i, t, completions[i]) for t, value in enumerate(_items(owner, row))] if dense else []
-        )
-        numbers = numbers if dense else [_number(owner, row, i, None, completions[i])]
+        values = enumerate(_items(owner, row)) if dense else [(None, row)]
+        numbers = [_number(owner, value, i, token, completions[i]) for token, value in values]
         wrong = [(t, reason) for t, number in enumerate(numbers) if (reason := _not_finite(number))]
         if not wrong:
             scores.append([float(number) for number in numbers] if dense else float(numbers[0]))

@@ -187,9 +187,8 @@ class Loop:
         r, models = self.recipe, self.models
         self.clock.clear()
         # 1 prompts
-        samples = [
-            self.samples[i] for i in prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)
-        ]
+        chosen = prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)
+        samples = [self.samples[i] for i in chosen]
         # 2 rollout, and the log-prob pass
         n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
         with self._timed("rollout"):
@@ -265,9 +264,7 @@ class Loop:
             "masked_rows": float((~e.row_mask).sum()),
             **counts(output.faults),
             "skipped_in_a_row": float(self.state.skipped),
-            "truncated_prompts": float(
-                self.engine.encoder.truncated(rollout.samples[:: self.recipe.rollout.completions_per_prompt])
-            ),
+            "truncated_prompts": float(self.engine.encoder.truncated(rollout.samples[:: rollout.group_size])),
         }
         if e.kl is not None and e.ref_logprobs is not None:
             numbers |= {
