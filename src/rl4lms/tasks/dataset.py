@@ -1,5 +1,6 @@
 """What tasks on published data sets share: one sample per prompt with all its references, splits that share no
-document, and the settings of the paper as defaults.
+document, and the settings of the paper as defaults. Most have a mini edition beside the real data, which is generated
+(`rl4lms.tasks.mini`).
 
 Ramamurthy et al., ICLR 2023 (arXiv 2210.01241) counts the size of an iteration and of a minibatch in tokens, 64 of them
 to a minibatch; here both are counted in completions of the longest length, rounded up.
@@ -7,6 +8,8 @@ to a minibatch; here both are counted in completions of the longest length, roun
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +17,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from rl4lms.errors import DataError
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.plugins.options import Option
+from rl4lms.tasks.mini import Mini
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+Edition = Annotated[Literal["mini", "full"], Option("mini is written by a grammar, full is the real data")]
 Preset = Literal["ppo", "nlpo", "supervised-ppo", "supervised-nlpo"]
 Form = Literal["seq2seq", "causal", "chat"]
 
@@ -78,9 +83,11 @@ class Paper:
 class DatasetTask(ABC):
     """Base of tasks on published data sets (`rl4lms.types.Task`).
 
-    A task says `examples` and the settings below; `form` may have other values.
+    A task says `examples` and the settings below; `form` may have other values, and the default of `edition` is `mini`
+    where there is one.
 
     Attributes:
+        mini: the generated edition, None where there is none.
         instruction: before each prompt.
         max_new_tokens: of the paper's rollouts and evaluations.
         prompt: length and side of truncation. What is cut is the input; instruction and line end stay.
@@ -90,7 +97,7 @@ class DatasetTask(ABC):
         supervised_base: models of forms that need no warm start, as they are trained on the task already.
     """
 
-    edition: Annotated[Literal["full"], Option("full is the real data")] = "full"
+    edition: Edition = "full"
     data_dir: Annotated[
         str | None, Option("folder with the files of the data set as they are distributed; null: from the Hub")
     ] = None
@@ -101,7 +108,9 @@ class DatasetTask(ABC):
         Form,
         Option("seq2seq: instruction and input; causal: a line end after them; chat: both as a message of the user"),
     ] = "seq2seq"
+    seed: Annotated[int, Option("mini: the world that is generated", ge=0)] = 0
 
+    mini: ClassVar[Mini | None] = None
     name: ClassVar[str]
     version: ClassVar[int] = 1
     instruction: ClassVar[str] = ""
@@ -114,10 +123,29 @@ class DatasetTask(ABC):
     presets: ClassVar[Mapping[str, Paper]]
     supervised_base: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def check_options(cls, edition: str, data_dir: str | None, form: str, seed: int) -> None:
+        """Refuse options that the edition would not read."""
+        if edition == "mini" and cls.mini is None:
+            raise ConfigError(f"edition: {cls.name} has real data only (edition: full)")
+        if edition == "mini" and data_dir is not None:
+            raise ConfigError("data_dir names real data, but edition is mini; add edition: full")
+        if edition == "mini" and form != cls.form:
+            raise ConfigError(f"form: {form} is for real data; the mini edition has {cls.form}; add edition: full")
+        if edition == "full" and seed:
+            raise ConfigError("seed chooses the world of the mini edition, and real data have none; add edition: mini")
+
     def __post_init__(self) -> None:
-        self.models: Mapping[str, ModelSpec] = {}
-        self.classifiers: Mapping[str, ClassifierSpec] = {}
-        self.defaults: Mapping[str, Any] = self._defaults()
+        check = type(self).check_options
+        check(**{name: getattr(self, name) for name in inspect.signature(check).parameters})
+        generated = self._generated
+        self.models: Mapping[str, ModelSpec] = generated.models(self.seed) if generated else {}
+        self.classifiers: Mapping[str, ClassifierSpec] = generated.classifiers(self.seed) if generated else {}
+        self.defaults: Mapping[str, Any] = self._mini_defaults(generated) if generated else self._defaults()
+
+    @property
+    def _generated(self) -> Mini | None:
+        return None if self.edition == "full" else self.mini
 
     @abstractmethod
     def examples(self, split: Split) -> Iterable[Example]:
@@ -153,7 +181,9 @@ class DatasetTask(ABC):
 
     @cached_property
     def _samples(self) -> dict[Split, list[Sample]]:
-        parts = disjoint({split: list(self.examples(split)) for split in SPLITS})
+        generated = self._generated
+        read = self.examples if generated is None else functools.partial(generated.rows, seed=self.seed)
+        parts = disjoint({split: list(read(split)) for split in SPLITS})
         return {
             split: [self._sample(f"{split}-{number}", example) for number, example in enumerate(merged(part))]
             for split, part in parts.items()
@@ -167,6 +197,10 @@ class DatasetTask(ABC):
             roles = ["user" if (len(turns) - number) % 2 else "assistant" for number in range(len(turns))]
             messages = tuple({"role": role, "content": text} for role, text in zip(roles, turns, strict=True))
         return Sample(sample_id, example.prompt, example.references, example.meta, messages)
+
+    def _mini_defaults(self, generated: Mini) -> dict[str, Any]:
+        found = generated.defaults(self.preset.removeprefix("supervised-"), self.preset.startswith("supervised-"))
+        return {"reward": dict(self.reward)} | found
 
     def _defaults(self) -> dict[str, Any]:
         paper = self.presets[self.preset]

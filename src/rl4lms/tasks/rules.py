@@ -53,6 +53,7 @@ class RuleTable:
         self._add_article_rules()
         self._check_symbols()
         self._cumulative = {symbol: list(accumulate(w for _, w in alts)) for symbol, alts in self._rules.items()}
+        self._known: set[tuple[str, ...]] = set()  # what `write` was given and found right
         self._first: dict[str, frozenset[str]] = {}
         for symbol in self._rules:
             self._first_words(symbol, ())
@@ -77,14 +78,31 @@ class RuleTable:
             if len(alternative) == 1 and alternative[0] not in self._rules
         )
 
-    def write(self, symbol: str, rng: Random) -> list[str]:
+    def write(self, symbol: str, rng: Random, given: Mapping[str, str] | None = None) -> list[str]:
         """Return a random expansion of `symbol`, as words. Uses only `rng.random()`, whose sequence Python keeps
         stable.
+
+        Args:
+            symbol: what to expand.
+            rng: chooses.
+            given: what some symbols stand for in this text, with or without an article in front.
+
+        Raises:
+            ValueError: a text that is given is none of its symbol, so `accepts` would not read what is written.
         """
+        fixed = {name: text.split() for name, text in (given or {}).items()}
+        for name, text in fixed.items():
+            if (name, *text) not in self._known and not self.accepts(name, text):
+                raise ValueError(f"{name} does not stand for {' '.join(text)!r}")
+            self._known.add((name, *text))
         words: list[str] = []
         stack = [symbol]
         while stack:
             current = stack.pop()
+            if current.removeprefix(_ARTICLE) in fixed:
+                said = fixed[current.removeprefix(_ARTICLE)]
+                words += [_article(said[0]), *said] if current.startswith(_ARTICLE) else said
+                continue
             cumulative = self._cumulative.get(current)
             if cumulative is None:
                 words.append(current)
@@ -125,9 +143,7 @@ class RuleTable:
             below = self._rules.get(part.removeprefix(_ARTICLE), [])
             if not below or any(len(alternative) != 1 or alternative[0] in self._rules for alternative, _ in below):
                 raise ValueError(f"{part}: an article needs a symbol whose alternatives are single words")
-            self._rules[part] = [
-                (("an" if alternative[0][0] in "aeiou" else "a", *alternative), weight) for alternative, weight in below
-            ]
+            self._rules[part] = [((_article(alternative[0]), *alternative), weight) for alternative, weight in below]
 
     def _check_symbols(self) -> None:
         for symbol, alternatives in self._rules.items():
@@ -147,6 +163,10 @@ class RuleTable:
             below = (self._first_words(alternative[0], (*path, symbol)) for alternative, _ in self._rules[symbol])
             self._first[symbol] = frozenset().union(*below)
         return self._first[symbol]
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def _expanded(

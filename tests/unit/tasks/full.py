@@ -36,12 +36,12 @@ def prompts(task: Any, split: str) -> set[str]:
 def check_defaults(name: str, forms: tuple[str, ...]) -> None:
     """Every preset and every form is a recipe, of components that are there."""
     for preset, form in [*((preset, forms[0]) for preset in PRESETS), *(("nlpo", form) for form in forms[1:])]:
-        recipe = recipe_from_dict({"task": {"name": name, "preset": preset, "form": form}})
+        recipe = recipe_from_dict({"task": {"name": name, "edition": "full", "preset": preset, "form": form}})
         assert recipe.algorithm is not None
         assert recipe.algorithm.name == preset.removeprefix("supervised-")
         starts_trained = recipe.supervised is not None or recipe.model.path == "allenai/unifiedqa-t5-base"
         assert starts_trained == preset.startswith("supervised-")
-    task: DatasetTask = build(name)  # type: ignore[assignment]
+    task: DatasetTask = build(name, edition="full")  # type: ignore[assignment]
     for metric in task.defaults["evaluation"]["metrics"]:
         assert registry.metrics.get(metric["name"])()  # needs no model, no download and no Java
 

@@ -43,7 +43,7 @@ def test_published_counts_and_splits(folder):
     ):
         concepts = [concepts for _, concepts, _ in real.pairs(str(folder), split)]
         assert (len(concepts), len(list(groupby(concepts)))) == (sentences, sets)
-    task = build("commongen", data_dir=str(folder))
+    task = build("commongen", edition="full", data_dir=str(folder))
     check_splits(task, (32_470, 991, 1_497))
     sets = {
         split: {tuple(sorted(sample.meta["concepts"])) for sample in task.samples(split)}
@@ -63,7 +63,7 @@ def test_both_formats_say_the_same(folder, tmp_path):
 
 
 def test_sentences_of_a_set_are_merged_whatever_the_order(tmp_path):
-    task = build("commongen", data_dir=str(small(tmp_path)))
+    task = build("commongen", edition="full", data_dir=str(small(tmp_path)))
     train = task.samples("train")
     assert [(sample.prompt, sample.references) for sample in train] == [
         ("dog run.", ("A dog runs.", "The dog ran.")),
@@ -79,7 +79,9 @@ def test_sentences_of_a_set_are_merged_whatever_the_order(tmp_path):
 
 def test_forms(tmp_path):
     folder = str(small(tmp_path))
-    prompts = {form: build("commongen", data_dir=folder, form=form) for form in ("seq2seq", "causal", "chat")}
+    prompts = {
+        form: build("commongen", edition="full", data_dir=folder, form=form) for form in ("seq2seq", "causal", "chat")
+    }
     assert {form: prompts[form].defaults["prompt"].get("suffix") for form in prompts} == {
         "seq2seq": "",
         "causal": "\n",
@@ -95,7 +97,7 @@ def test_hidden_references_are_refused(tmp_path):
     small(tmp_path)
     (tmp_path / "commongen.test.jsonl").unlink()
     (tmp_path / "commongen.test_noref.jsonl").write_text('{"concept_set": "fish_N#swim_V"}\n')
-    task = build("commongen", data_dir=str(tmp_path))
+    task = build("commongen", edition="full", data_dir=str(tmp_path))
     assert len(task.samples("validation")) == 1
     with pytest.raises(
         DataError, match=r"references of the test split are hidden[^;]*; .*evaluation\.split: validation"
@@ -117,7 +119,7 @@ def test_damaged_files(tmp_path, name, content, message):
     small(tmp_path)
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        build("commongen", data_dir=str(tmp_path)).samples("train")
+        build("commongen", edition="full", data_dir=str(tmp_path)).samples("train")
 
 
 def test_presets_are_recipes():
@@ -127,6 +129,8 @@ def test_presets_are_recipes():
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal"), ("llama", "chat")])
 def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family, form):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="commongen", data_dir=str(folder), form=form)
+    numbers = train_one_iteration(
+        tmp_path, test_data, family, name="commongen", edition="full", data_dir=str(folder), form=form
+    )
     assert "eval/meteor_exact_stem" in numbers
     assert "eval/concept_coverage" in numbers

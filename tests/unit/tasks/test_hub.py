@@ -53,7 +53,7 @@ ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
 def test_rows_of_the_hub(monkeypatch, name):
     make, references = ROWS[name]
     monkeypatch.setattr(sources, "load_dataset", lambda path, split, **options: [make(split)])
-    samples = build(name).samples("train")
+    samples = build(name, edition="full").samples("train")
     assert [sample.references for sample in samples] == [references]
     assert samples[0].prompt.strip()
 
@@ -71,11 +71,11 @@ def test_hidden_references_are_refused(monkeypatch, name, hidden):
     monkeypatch.setattr(
         sources, "load_dataset", lambda path, split, **options: [hidden if split == "test" else make(split)]
     )
-    assert build(name).samples("train")
+    assert build(name, edition="full").samples("train")
     with pytest.raises(DataError, match=r"references of the test split are hidden .* the data set on the Hub"):
-        build(name).samples("test")
+        build(name, edition="full").samples("test")
 
 
 def test_without_the_hub_the_message_says_what_to_do():
     with pytest.raises(DataError, match=r"the Hub cannot be reached .*; or name a folder .* with task\.data_dir"):
-        build("commongen").samples("train")
+        build("commongen", edition="full").samples("train")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rl4lms.tasks.commongen import real
-from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.dataset import DatasetTask, Edition, Example, Paper
+from rl4lms.tasks.mini import Mini
 from rl4lms.types import Split
 
 _SUPERVISED = Paper(
@@ -22,6 +23,8 @@ _SUPERVISED = Paper(
 @dataclass(kw_only=True, eq=False)
 class CommonGenTask(DatasetTask):
     """A sentence with all of three to five concepts."""
+
+    edition: Edition = "mini"
 
     name = "commongen"
     instruction = "generate a sentence with: "
@@ -44,6 +47,12 @@ class CommonGenTask(DatasetTask):
         "lr_scheduler_type": "cosine",
         "weight_decay": 0.01,
     }
+    mini = Mini(
+        grammar="rl4lms.tasks.commongen.grammar",
+        prompt_tokens=6,
+        completion_tokens=20,
+        metrics=(*metrics, {"name": "commongen_grammar"}),
+    )
     presets = {
         "ppo": Paper(
             n_steps=256,

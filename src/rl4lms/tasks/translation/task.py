@@ -71,13 +71,12 @@ class Multi30kTask(TranslationTask):
     name = "multi30k"
     max_new_tokens = 64
 
-    def __post_init__(self) -> None:
-        self.check_options(self.data_dir, self.test_set)
-        super().__post_init__()
-
-    @staticmethod
-    def check_options(data_dir: str | None, test_set: str | None) -> None:
-        """Refuse a set that the Hub does not have apart."""
+    @classmethod
+    def check_options(  # type: ignore[override]  # called with the options that it names
+        cls, edition: str, data_dir: str | None, form: str, seed: int, test_set: str | None
+    ) -> None:
+        """Refuse options that the edition would not read, and a set that the Hub does not have apart."""
+        super().check_options(edition, data_dir, form, seed)
         _refuse_on_hub(data_dir, test_set)
 
     def examples(self, split: Split) -> Iterator[Example]:
@@ -104,13 +103,12 @@ class Iwslt2017Task(TranslationTask):
 
     name = "iwslt2017"
 
-    def __post_init__(self) -> None:
-        self.check_options(self.data_dir, self.test_set)
-        super().__post_init__()
-
-    @staticmethod
-    def check_options(data_dir: str | None, test_set: str | None) -> None:
-        """Refuse a set that the Hub does not have apart."""
+    @classmethod
+    def check_options(  # type: ignore[override]  # called with the options that it names
+        cls, edition: str, data_dir: str | None, form: str, seed: int, test_set: str | None
+    ) -> None:
+        """Refuse options that the edition would not read, and a set that the Hub does not have apart."""
+        super().check_options(edition, data_dir, form, seed)
         _refuse_on_hub(data_dir, test_set)
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
