@@ -81,4 +81,4 @@ def test_gold_measures_are_no_rewards():
 def test_a_run(tmp_path, monkeypatch):
     numbers = train_from_start("commongen", tmp_path, monkeypatch)
     assert numbers["eval/derivable"] >= 0
-    assert numbers["eval/meteor_exact_stem"] > 0.2  # it writes the words of the language in some order
+    assert numbers["eval/meteor_exact_stem"] > 0.1  # of an untrained model: below 0.01
