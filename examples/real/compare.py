@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rl4lms.stats.paired import Contrast
 from rl4lms.studies.compare import Comparison, report
-from rl4lms.studies.paired import Contrast
 
 METRICS = (
     "second_classifier",

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import rl4lms
-from rl4lms.cli import compare, demo, doctor, evaluate, generate, init, ls, metrics, report, reward, show, train
+from rl4lms.cli import compare, demo, doctor, evaluate, generate, grue, init, ls, metrics, report, reward, show, train
 from rl4lms.errors import Rl4lmsError
 
 
@@ -62,6 +62,10 @@ metrics_app = typer.Typer(help="Score files of texts; set up what metrics need."
 metrics_app.command("score", epilog=metrics.SCORE_EPILOG)(metrics.score)
 metrics_app.command("setup-wordnet", epilog=metrics.EPILOG)(metrics.setup_wordnet)
 app.add_typer(metrics_app, name="metrics")
+grue_app = typer.Typer(help="The benchmark: systems on tasks, and tables of them.", no_args_is_help=True)
+grue_app.command("run", epilog=grue.RUN_EPILOG)(grue.run)
+grue_app.command("table", epilog=grue.TABLE_EPILOG)(grue.table)
+app.add_typer(grue_app, name="grue")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)

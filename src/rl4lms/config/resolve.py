@@ -79,6 +79,13 @@ def run_name(path: str | os.PathLike[str]) -> str:
     return _NAMELESS.sub("-", Path(path).stem).strip("-._")
 
 
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Return the settings of a recipe, as nested plain values, by their dotted names."""
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}" if path else key).items()}
+    return {path: value}
+
+
 def merge_defaults(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Fill what `tree` leaves unset from `defaults`.
 

@@ -8,7 +8,7 @@ from typing import Any
 from rl4lms.errors import BrokenPackageError, MissingExtraError, Rl4lmsError
 
 #: Which extra of `pyproject.toml` brings a package.
-EXTRAS = {"peft": "peft", "tensorboard": "track", "wandb": "track", "trackio": "track"}
+EXTRAS = {"peft": "peft", "tensorboard": "track", "wandb": "track", "trackio": "track", "sqlalchemy": "grue"}
 
 
 def of_extra(package: str) -> Any:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rl4lms.config.resolve import flat
 from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.runs.evaluations import Evaluation
+from rl4lms.stats.paired import Contrast, contrast, contrast_of_sets
 from rl4lms.studies.findings import Column, Difference, Findings
-from rl4lms.studies.paired import Contrast, contrast, contrast_of_sets
-from rl4lms.studies.systems import System, flat, group, named, read_run, refuse_different, with_starts
+from rl4lms.studies.systems import System, group, named, read_run, refuse_different, with_starts
 
 if TYPE_CHECKING:
     from rich.console import Console

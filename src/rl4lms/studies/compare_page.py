@@ -18,9 +18,9 @@ from rl4lms.reporting import Cell, LinePlot, Section, Table
 from rl4lms.runs.health import health_of
 from rl4lms.runs.history import History
 from rl4lms.runs.layout import CONFIG_FILE
+from rl4lms.stats.paired import Contrast
 from rl4lms.studies.compare_text import about, error_note, number, sentences, signed
 from rl4lms.studies.findings import Column, Findings
-from rl4lms.studies.paired import Contrast
 from rl4lms.studies.systems import Run, System
 
 PROMPTS = 8

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rl4lms.studies.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast
+from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,10 +20,10 @@ from rich.console import Console
 
 import rl4lms
 from rl4lms.errors import ConfigError
+from rl4lms.grue.jobs import Job, bars, run_jobs, seconds_by_job
 from rl4lms.studies import demo_report
 from rl4lms.studies.compare import Comparison, comparison
 from rl4lms.studies.demo_systems import AGAINST, COLUMNS, SYSTEMS
-from rl4lms.studies.jobs import Job, run_jobs, seconds_by_job
 from rl4lms.studies.systems import group, read_run, refuse_different, with_starts
 
 PROMPTS = 500
@@ -43,7 +43,7 @@ def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, 
     _make_room(output, force)
     started = time.perf_counter()
     plan = make_plan(output.resolve(), quick)
-    run_jobs(plan, output / "logs", at_once=jobs, console=Console(stderr=True, highlight=False), show=progress)
+    run_jobs(plan, output / "logs", at_once=jobs, show=bars(Console(stderr=True, highlight=False), progress))
     found = collect(output)
     about = {
         "rl4lms": rl4lms.__version__,
@@ -102,7 +102,9 @@ def make_plan(output: Path, quick: bool) -> list[Job]:
 def _asset_job(output: Path, *names: str) -> Job:
     name = "models-" + "-".join(names)
     return Job(
-        name, ["-m", "rl4lms.studies.build_assets", "imdb", *names], progress=_Printed(output / "logs" / f"{name}.log")
+        name,
+        ["-m", "rl4lms.supervised.build_assets", "imdb", *names],
+        progress=_Printed(output / "logs" / f"{name}.log"),
     )
 
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from rl4lms import reporting
+from rl4lms.stats.paired import Contrast
 from rl4lms.studies import compare_page
 from rl4lms.studies.compare import Comparison
 from rl4lms.studies.compare_text import error_note
 from rl4lms.studies.demo_systems import SYSTEMS
-from rl4lms.studies.paired import Contrast
 
 _TITLE = "RL on language models: the comparison of the RL4LMs paper in miniature"
 _ONE_SEED = "One seed and one run per system."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rl4lms.studies.paired import Contrast
+from rl4lms.stats.paired import Contrast
 from rl4lms.studies.systems import System
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rl4lms.config.recipe import Recipe
+from rl4lms.config.resolve import flat
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.runs.evaluations import Evaluation, Which, read_evaluation, write_evaluation
 from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import is_run
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.recipe import read_run
-from rl4lms.studies.systems import Run, flat
+from rl4lms.studies.systems import Run
 from rl4lms.training.evaluate import evaluate, has_mask
 from rl4lms.types import Split
 

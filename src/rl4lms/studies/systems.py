@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
+from rl4lms.config.resolve import flat
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.runs.evaluations import Evaluation, kept_evaluations, read_evaluation
 from rl4lms.runs.history import History, read_history
@@ -73,13 +74,6 @@ class System:
     masked: tuple[Evaluation, ...] = ()
     runs: tuple[Run, ...] = ()
     start: str | None = None
-
-
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the settings of a recipe by their dotted names."""
-    if isinstance(value, Mapping) and value:
-        return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}" if path else key).items()}
-    return {path: value}
 
 
 def named(targets: Any) -> list[tuple[str | None, Path]]:

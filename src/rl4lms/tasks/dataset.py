@@ -91,6 +91,8 @@ class DatasetTask(ABC):
         instruction: before each prompt.
         max_new_tokens: of the paper's rollouts and evaluations.
         prompt: length and side of truncation. What is cut is the input; instruction and line end stay.
+        board: metrics of a leaderboard's table, under `task` and `naturalness`, those that matter most first; one
+            that an edition does not measure is not shown.
         generation: decoding of evaluations; None: as in rollouts.
         warm_start: the paper's supervised training.
         presets: those of the paper; where one is a copy of another, both are there.
@@ -118,6 +120,7 @@ class DatasetTask(ABC):
     prompt: ClassVar[Mapping[str, Any]]
     reward: ClassVar[Mapping[str, Any]]
     metrics: ClassVar[Sequence[Mapping[str, Any]]]
+    board: ClassVar[Mapping[str, Sequence[str]]] = {}
     generation: ClassVar[Mapping[str, Any] | None] = None
     warm_start: ClassVar[Mapping[str, Any]]
     presets: ClassVar[Mapping[str, Paper]]

@@ -39,6 +39,10 @@ class CommonGenTask(DatasetTask):
         {"name": "concept_coverage"},
         {"name": "diversity"},
     )
+    board = {
+        "task": ("meteor_exact_stem", "cider", "concept_coverage", "solved"),
+        "naturalness": ("derivable", "distinct-2"),
+    }
     generation = {"num_beams": 5, "min_new_tokens": 5}
     warm_start = {
         "epochs": 4,

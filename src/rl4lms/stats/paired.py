@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from rl4lms.errors import DataError
-from rl4lms.stats import mean_ci, mean_stderr
+from rl4lms.stats.intervals import mean_ci, mean_stderr
 
 Array = NDArray[np.float64]
 

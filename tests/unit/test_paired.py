@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats import mean_ci
-from rl4lms.studies.paired import BOTH, NOTHING, PROMPTS, SEEDS, contrast, contrast_of_sets
+from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, contrast, contrast_of_sets
 
 
 def sums_of_squares(table: list[list[float]]) -> tuple[float, float, float]:

@@ -1,4 +1,6 @@
-"""Builds assets of a task in a process of its own: `python -m rl4lms.studies.build_assets imdb base sentiment`.
+"""Builds assets of a task in a process of its own: `python -m rl4lms.supervised.build_assets imdb base sentiment`.
+
+Options of the task are written as in a recipe, `'{"name": "imdb", "seed": 1}'`.
 
 Prints a line `<asset> <step> <of>` now and then, which the parent shows.
 """
@@ -7,16 +9,18 @@ from __future__ import annotations
 
 import sys
 
+import yaml
+
 from rl4lms.runs.display import quiet_libraries
 from rl4lms.supervised import assets
 from rl4lms.tasks import build as build_task
 from rl4lms.types import ClassifierSpec, ModelSpec
 
 
-def main(task_name: str, *names: str) -> None:
-    """Build the named assets with the task's default options, one after another."""
+def main(component: str, *names: str) -> None:
+    """Build the named assets of a task, one after another."""
     quiet_libraries()
-    task = build_task(task_name)
+    task = build_task(yaml.safe_load(component))
     specs: dict[str, ModelSpec | ClassifierSpec] = {**task.models, **task.classifiers}
 
     def report(name: str, step: int, of: int) -> None:

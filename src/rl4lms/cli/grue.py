@@ -1,0 +1,131 @@
+"""`rl4lms grue`: systems on tasks, and tables of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RUN_EPILOG = (
+    "Examples:  rl4lms grue run --tasks commongen,imdb --seeds 3  ·  "
+    "rl4lms grue run --systems supervised,mine=supervised+ppo mine:kl.kl_coef=0.2"
+)
+TABLE_EPILOG = "Example:  rl4lms grue table runs/grue --decoding shared --format markdown"
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[WHICH:]KEY=VALUE...",
+        help="Settings of recipes: of all cells, of a system (nlpo:...), of a task ('imdb/*:...') or of both.",
+    ),
+]
+Tasks = Annotated[
+    str | None, typer.Option(help="Names with commas between; by default the seven of the paper.", show_default=False)
+]
+Systems = Annotated[
+    str | None,
+    typer.Option(
+        help="With commas between: zero_shot, supervised, [LABEL=]ALGORITHM, [LABEL=]supervised+ALGORITHM; by default "
+        "the six of the paper.",
+        show_default=False,
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(help="The model that every system begins with, instead of the task's.", show_default=False),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|URL", help="Database for results; by default OUTPUT/results.sqlite.", show_default=False
+    ),
+]
+
+
+def run(
+    settings: Settings = None,
+    tasks: Tasks = None,
+    systems: Systems = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is trained with.")] = 5,
+    edition: Annotated[Literal["mini", "full"], typer.Option(help="Generated tasks, or the real data.")] = "mini",
+    model: Base = None,
+    reward: Annotated[str | None, typer.Option(help="The reward of RL, instead of the task's.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the grid; what is finished there is not run again.")] = Path(
+        "runs/grue"
+    ),
+    store: Database = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, each with one thread.")] = 2,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run systems on tasks with several seeds: a grid that can be interrupted, and continues where it was.
+
+    Every cell is an ordinary run folder below OUTPUT/cells, for `rl4lms compare` and `rl4lms report`. Where a cell
+    fails, the others are run all the same, and the exit code is 1.
+    """
+    import functools
+    import sys
+
+    from rl4lms.cli import common
+    from rl4lms.grue.progress import live
+    from rl4lms.grue.result import Result
+    from rl4lms.grue.runner import Grid
+    from rl4lms.grue.store import Store
+    from rl4lms.grue.suite import SYSTEMS, TASKS, Cell, System, cells
+
+    common.quiet()
+    given = [*(settings or ())]
+    given += [] if model is None else [f"model.path={model}"]
+    given += [] if reward is None else [f"reward={reward}"]
+    names = _names(tasks) or TASKS
+    wanted = [System.read(text) for text in _names(systems) or SYSTEMS]
+    grid = Grid(output, cells(names, wanted, range(seeds), edition=edition, settings=given))
+    grid.check()
+    output.mkdir(parents=True, exist_ok=True)
+    database = Store(store or output / "results.sqlite")
+
+    def keep(cell: Cell, results: list[Result]) -> None:
+        database.add(results, str(grid.place(cell)))
+
+    console = common.console(stderr=True)
+    console.quiet = quiet
+    failed = grid.run(at_once=jobs, show=functools.partial(live, console=console, at_once=jobs), finished=keep)
+    database.close()
+    for job in failed:
+        print(f"error: {job.error or f'{job.name} was skipped, since what it begins with failed'}", file=sys.stderr)
+    print(f"{len(grid.cells) - len(failed)} of {len(grid.cells)} cells are finished in {output}")
+    print(f"table:  rl4lms grue table {output}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def table(
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid.")] = Path("runs/grue"),
+    decoding: Annotated[
+        Literal["own", "shared"],
+        typer.Option(help="Each system at its own decoding (NLPO inside its mask), or all at the same."),
+    ] = "own",
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Show this metric (repeat the option).")] = None,
+    format: Annotated[
+        Literal["text", "markdown", "csv", "latex"], typer.Option("--format", help="How it is written.")
+    ] = "text",
+) -> None:
+    """Print a table for each task: means over prompts and seeds, with errors that cover both."""
+    from rl4lms.cli import common
+    from rl4lms.grue import board
+
+    tables = board.boards(folder, decoding, metric or ())
+    if format == "csv":
+        print(board.comma_separated(tables), end="")
+        return
+    for one in tables:
+        if format == "text":
+            board.show(one, common.console())
+            print()
+        else:
+            print(board.markdown(one) if format == "markdown" else board.latex(one))
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -1,0 +1,65 @@
+"""Results that nothing was trained for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rl4lms.config import recipe_from_dict
+from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.grue.cell import RESULTS_FILE
+from rl4lms.grue.result import Cost, Result, Value, write_results
+from rl4lms.runs.evaluations import write_evaluation
+from rl4lms.types import MetricResult
+
+COST = Cost(attempts=1, cpu_s=1.0, wall_s=1.0, peak_memory_mb=1.0, iterations=1, tokens=1)
+
+
+def result(system: str = "ppo", seed: int = 0, decoding: str = "own", **changes: Any) -> Result:
+    content: dict[str, Any] = {
+        "task": "commongen",
+        "task_version": 1,
+        "edition": "mini",
+        "system": system,
+        "algorithm": "ppo",
+        "model": "asset:base",
+        "seed": seed,
+        "decoding": decoding,
+        "generation": {"temperature": 1.0},
+        "prompts": 4,
+        "metrics": {"meteor_exact_stem": Value(mean=0.5, stderr=0.1, n=4, higher_is_better=True)},
+        "fingerprint": "0" * 16,
+        "git_commit": None,
+        "packages": {"torch": "2"},
+        "cost": COST,
+        "scores": "own.parquet",
+    }
+    return Result(**(content | changes))
+
+
+def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: float = 1.0) -> Path:
+    """Write what a finished cell leaves: a metric of each text with these values, and one of the whole set."""
+    folder = grid / "cells" / "commongen" / system / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    mean = sum(values) / len(values)
+    metrics = {
+        "meteor_exact_stem": MetricResult("meteor_exact_stem", mean, 0.1, len(values), tuple(values), True),
+        "distinct-2": MetricResult("distinct-2", whole, 0.1, len(values), None, True),
+    }
+    samples = [
+        {"id": f"test-{i}", "prompt": f"p{i}", "completion": "c", "references": ["r"], "meteor_exact_stem": value}
+        for i, value in enumerate(values)
+    ]
+    recipe = recipe_from_dict({"task": {"name": "commongen"}, "seed": seed})
+    found = EvalResult(metrics, samples, prompts=len(values), available=len(values))
+    results = []
+    for decoding in ("own", "shared"):
+        path = folder / f"{decoding}.json"
+        write_evaluation(path, found, recipe, model="trained", step=1, split="test", masked=False)
+        numbers = {
+            key: Value(mean=m.mean, stderr=m.stderr, n=m.n, higher_is_better=m.higher_is_better)
+            for key, m in metrics.items()
+        }
+        results.append(result(system, seed, decoding, metrics=numbers, prompts=len(values)))
+    write_results(folder / RESULTS_FILE, results)
+    return folder
