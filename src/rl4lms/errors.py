@@ -72,7 +72,7 @@ class NonFiniteError(Rl4lmsError, ArithmeticError):
 
     Args:
         message: what was found, and where.
-        rows: the rows of the iteration that the failing minibatch held, where they are known.
+        rows: the rows of the iteration that are wrong, or that the failing minibatch held, where they are known.
     """
 
     def __init__(self, message: str, rows: list[int] | None = None) -> None:
