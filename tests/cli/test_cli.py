@@ -114,7 +114,7 @@ def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
         "train imdb-mini-ppo --seeds 1-": "is no seed",
         "train imdb-mini-ppo rollout.top_q=1": "did you mean 'top_p'?",
         "train imdb-mini-ppo reward=rougee": "did you mean 'rouge'?",
-        "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu'?",
+        "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu' or 'bleurt'? All names: rl4lms ls metrics",
         "doctor nope.yaml": "nope.yaml: cannot be read",
         "reward train --base gpt2 --train nope.csv --output out": "nope.csv: no such file",
         "metrics score nope.jsonl --metric rouge": "nope.jsonl: no such file",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from rl4lms.config.handed import REGISTRIES, plain
 from rl4lms.config.reader import MAX_BYTES, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, UnknownNameError, cut, one_line, shown
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, cut, one_line, shown
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build_task
 from rl4lms.plugins.component import Component
@@ -283,7 +283,7 @@ class _Draft:
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
         if name not in names and not is_path(name) and not handed:
-            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+            self.fail((*path, "name"), str(registry.unknown(kind.kind, name, names)), UnknownComponentError)
         return True
 
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:
