@@ -23,6 +23,11 @@ def nth_row(index: int, token: int | None = None) -> str:
     return f"row {index + 1}" if token is None else f"row {index + 1}, token {token + 1}"
 
 
+def plural(count: int, what: str) -> str:
+    """Return a number of things: `1 prompt`, `1,200 prompts`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 class Rl4lmsError(Exception):
     """Root of all errors that this library raises on purpose."""
 

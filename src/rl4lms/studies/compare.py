@@ -175,7 +175,7 @@ def comparison(
         )
         for one, two in pairs.items()
         for column in shown
-        if (d := _estimate(column.key, by_label[one].evaluations, by_label[two].evaluations)) is not None
+        if (d := estimate(column.key, by_label[one].evaluations, by_label[two].evaluations)) is not None
     ]
     results = {s.label: _means(s.evaluations, shown) for s in systems}
     masked = {s.label: _means(s.masked, shown) for s in systems if s.masked}
@@ -246,7 +246,7 @@ def _pairs(systems: Sequence[System], against: str | Mapping[str, str] | None) -
     return wanted
 
 
-def _estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
+def estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
     """Return the mean of one system, or the difference of two; None where one is no number, as of a reward that
     failed.
     """
@@ -263,7 +263,7 @@ def _estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
 def _means(evaluations: Sequence[Evaluation], columns: Sequence[Column]) -> dict[str, Contrast]:
     found = {}
     for column in columns:
-        mean = _estimate(column.key, evaluations)
+        mean = estimate(column.key, evaluations)
         if mean is None:
             continue
         if mean.stderr is None and len(evaluations) == 1:  # what the metric itself says of its number

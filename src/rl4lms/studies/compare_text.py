@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rl4lms.studies.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast
+from rl4lms.studies.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast, methods
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,9 +68,11 @@ def error_note(comparison: Findings) -> str:
     elif NOTHING in covered:
         said.append("Numbers of the whole set, such as perplexities, have no ± from one run.")
     if comparison.differences:
+        how = methods((d.over, d.prompts, d.seeds) for d in comparison.differences)
         said.append(
-            "Differences are taken prompt by prompt; intervals are of 95%, each for one difference alone: of "
-            "twenty that are true zeros, one leaves out 0."
+            "Differences are taken prompt by prompt; intervals are of 95%"
+            f"{f' ({how})' if how else ''}, each for one difference alone: of twenty that are true zeros, one leaves "
+            "out 0."
         )
     return " ".join(said)
 
