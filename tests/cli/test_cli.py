@@ -113,7 +113,7 @@ def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
         "train nope.yaml": "nope.yaml: cannot be read",
         "train imdb-mini-ppo --seeds 1-": "is no seed",
         "train imdb-mini-ppo rollout.top_q=1": "did you mean 'top_p'?",
-        "train imdb-mini-ppo reward=rougee": "did you mean 'rouge'?",
+        "train imdb-mini-ppo reward=rougee": "did you mean 'rouge' or 'rouge_combined'? All names: rl4lms ls rewards, rl4lms ls metrics",
         "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu' or 'bleurt'? All names: rl4lms ls metrics",
         "doctor nope.yaml": "nope.yaml: cannot be read",
         "reward train --base gpt2 --train nope.csv --output out": "nope.csv: no such file",

@@ -76,6 +76,10 @@ def test_runs_table_and_resume(recipe: Path) -> None:
 
     alone = call("train", recipe, "seed=2", "--output", "alone", "-q")
     assert alone.exit_code == 0
+    assert "rl4lms report alone\n" in alone.stdout  # in place of the table
+    finished = call("train", "alone", "--resume", "-q")
+    assert "there is nothing left to train after iteration 1 of 1: the model is evaluated and saved" in finished.stderr
+    assert "result.json" in call("train", "--help").stdout
     assert weights_hash(Path("alone/model")) == weights_hash(folders[1] / "model")
     assert weights_hash(folders[0] / "model") != weights_hash(folders[1] / "model")
 

@@ -16,7 +16,7 @@ from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
-from rl4lms.errors import CheckpointError, ConfigError, Interrupted
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted, plural
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
@@ -183,7 +183,7 @@ def assemble(
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
     evaluator.engine.encoder.check(prompts or evaluator.samples)
-    _tell(display, recipe, task, evaluator)
+    _tell(display, recipe, task, evaluator, algorithm)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
@@ -224,8 +224,12 @@ def _built(recipe: Recipe, device: torch.device, value: bool, mask: bool) -> Mod
     return models
 
 
-def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) -> None:
-    """Say which metrics will be absent, and which rows are trained on and evaluated, where that is not all of them."""
+def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, algorithm: Algorithm | None) -> None:
+    """Say which metrics will be absent, which rows are trained on and evaluated, where that is not all of them, and
+    which settings have no effect in so few iterations.
+    """
+    if algorithm is not None and distributed.is_main():
+        display.warn(without_effect(algorithm, recipe.training.iterations))
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)
@@ -236,6 +240,21 @@ def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) ->
     if prompts < evaluator.available:
         drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
         display.note(f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}")
+
+
+def without_effect(algorithm: Algorithm, iterations: int) -> list[str]:
+    """Return what is said of a run that is too short for something that its recipe names."""
+    if iterations == 0:
+        return [
+            "training.iterations is 0: nothing is learnt from the reward; the model is evaluated and saved as it is"
+        ]
+    every = getattr(algorithm, "mask_update_every", 0)
+    if every < iterations:
+        return []
+    return [
+        f"the mask stays that of the model before training: algorithm.mask_update_every is {every}, and there are "
+        f"{plural(iterations, 'iteration')}; set it below training.iterations"
+    ]
 
 
 def _with_models(
@@ -272,6 +291,17 @@ def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
     return f"stopped by {signal}{during}{after}; {saved}"
 
 
+def _where_it_stands(step: int | None, iterations: int) -> str:
+    if step is None:
+        return "no checkpoint yet: starting over"
+    if step < iterations:
+        return f"resuming after iteration {step}"
+    return (
+        f"there is nothing left to train after iteration {step} of {iterations}: the model is evaluated and saved "
+        "again; to train on, set training.iterations to more"
+    )
+
+
 def _resume(loop: Loop, display: Display) -> None:
     def latest() -> tuple[int | None, list[str]]:
         tidy(loop.checkpoints.folder)
@@ -302,8 +332,6 @@ def _resume(loop: Loop, display: Display) -> None:
     notes += distributed.from_main(cut)
     if loop.health is not None and loop.log.path.is_file():
         loop.health = health_of(read_history(loop.log.folder))
-    notes.append(
-        f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over"
-    )
+    notes.append(_where_it_stands(step, loop.recipe.training.iterations))
     for line in notes:
         display.console.print(line, markup=False, soft_wrap=True)
