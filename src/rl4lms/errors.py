@@ -198,9 +198,9 @@ _LISTS = {
 }
 
 
-def close_names(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+def close_names(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return the known names nearest to one, none where none is near."""
-    return difflib.get_close_matches(name.lower(), sorted(set(known)), n=most, cutoff=0.6)
+    return difflib.get_close_matches(name.lower(), sorted(set(known)), n=most, cutoff=cutoff)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

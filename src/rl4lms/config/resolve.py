@@ -236,7 +236,8 @@ class _Draft:
             outcome = error
         problem = first_problem(model, values, outcome)
         if problem is not None:
-            self.fail((*path, *problem[0]), problem[1])
+            where, reason = (*path, *problem[0]), problem[1]
+            self.fail(where, f"{reason}; set {dotted(where)}=VALUE" if reason.startswith("is required: ") else reason)
         return outcome
 
     def complete(self, value: Any, path: KeyPath, kind: registry.Registry | None) -> Any:

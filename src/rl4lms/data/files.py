@@ -14,7 +14,7 @@ from rl4lms.data.conversations import answered, completion_given, prompt_given
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.data.saved import saved_splits
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, cut
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
 _MAX_HOLDOUT = 128  # rows for each of validation and test, where nobody said how many
@@ -297,7 +297,7 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     """
     row = _divided(c, row, place)
     if c.prompt_column not in row:
-        raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
+        raise DataError(f"{place()}: no column {c.prompt_column!r}; {_other_columns(row, path)}")
     prompt, messages = row[c.prompt_column], tuple[dict[str, Any], ...]()
     if isinstance(prompt, list):
         prompt, messages = prompt_given(prompt, lambda: f"{place()}: {c.prompt_column!r}")
@@ -314,6 +314,19 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
     return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta, messages)
+
+
+def _other_columns(row: Row, path: str) -> str:
+    """Return what to do about a prompt column that is not there, as the end of a message."""
+    if not row:
+        return "the row has none"
+    names = ", ".join(cut(str(name)) for name in row)
+    if path.lower().endswith((".csv", ".tsv")):
+        return (
+            f"the first line is read as the names of columns: {names}; if it is a row, write the names above it, and "
+            "if one of them has the prompts, say so with data.prompt_column"
+        )
+    return f"there are: {names}; name the one with the prompts with data.prompt_column"
 
 
 def _divided(c: DataConfig, row: Row, place: Callable[[], str]) -> Row:

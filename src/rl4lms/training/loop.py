@@ -244,7 +244,7 @@ class Loop:
         if skipped >= self.recipe.reward_faults.max_skipped:
             faults = [f"; the last fault: {fault.message}" for fault in output.faults]
             last = faults[0] if faults else ": the reward returned None for every row"
-            what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
+            what_to_do = "Mend the reward, and continue with --resume (resume=True); or raise reward_faults.max_skipped"
             raise RewardError(f"{skipped} iterations in a row had no score at all{last}. {what_to_do}")
         self.state.skipped = skipped  # only of iterations that go on: the state may be saved, and this one be repeated
 

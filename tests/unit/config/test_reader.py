@@ -176,7 +176,8 @@ WRONG = {
     "missing model": ("# first\ndata: a.jsonl\n", "r.yaml:2: model: is required"),
     "no prompts": (
         "model: gpt2\n",
-        "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from",
+        "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+        "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)",
     ),
     "unset variable": (
         HEAD + "output_dir: ${UNSET}/x\n",

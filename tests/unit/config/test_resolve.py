@@ -256,7 +256,8 @@ def test_explicit_components_and_lists_replace_those_of_the_task():
         ({"task": 3}, "<arguments>: task: should be a mapping, got 3"),
         (
             {"task": "toy", "data": "x"},
-            "<arguments>: name exactly one of `task` and `data`: they say where prompts come from",
+            "<arguments>: name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+            "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)",
         ),
     ],
 )
