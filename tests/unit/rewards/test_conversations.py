@@ -84,4 +84,4 @@ def test_a_function_for_texts_is_told_what_completions_are(raised: Exception) ->
         score(of_texts, prompts=["1 2"], completions=["3"], conversations=chats, full_conversations=chats, **rows)
     with pytest.raises(RewardError) as caught:
         score(of_texts, prompts=["1 2"], completions=["3"], **rows)
-    assert "conversations" not in str(caught.value)
+    assert "prompts are conversations" not in str(caught.value)
