@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rl4lms.errors import plural
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -45,12 +47,14 @@ def outcome(folder: Path, everything: bool) -> Iterator[RenderableType]:
             table.add_row(Text(key), "", "", number(after), "")
             continue
         table.add_row(Text(key), number(before), "→", number(after), _difference(start, end, key))
-    prompts = len(end.prompts)
     yield Text(
-        f"Evaluation of {prompts:,} {end.split} prompts, before training and after {end.step} iterations", "bold"
+        f"Evaluation of {plural(len(end.prompts), f'{end.split} prompt')}, before training and after "
+        f"{plural(end.step, 'iteration')}",
+        "bold",
     )
     yield table
     yield Text(f"± is over prompts, paired; not over training runs{_more(hidden)}", "dim")
+    yield from _below_zero({key: end.results[key]["mean"] for key in shown})
 
 
 def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
@@ -97,7 +101,7 @@ def of_seeds(folders: Mapping[int, Path], everything: bool) -> Iterator[Renderab
     refuse_different(list(ends.values()))
     means = {key: estimate(key, list(ends.values())) for key in shown if all(key in of for of in values.values())}
     first = next(iter(ends.values()))
-    yield Text(f"Evaluation of {len(first.prompts):,} {first.split} prompts, after training, by seed", "bold")
+    yield Text(f"Evaluation of {plural(len(first.prompts), f'{first.split} prompt')}, after training, by seed", "bold")
     parts = _in_parts(list(values), _SEEDS_IN_A_LINE)
     for part in parts:
         with_mean = part is parts[-1]
@@ -109,6 +113,7 @@ def of_seeds(folders: Mapping[int, Path], everything: bool) -> Iterator[Renderab
     how = methods((found.over, found.prompts, found.seeds) for found in means.values() if found is not None)
     alone = "; one seed says nothing of other training runs" if len(values) == 1 else ""
     yield Text(f"95 % interval, as of rl4lms compare: {how or 'not known'}{alone}{_more(hidden)}", "dim")
+    yield from _below_zero({key: min(of.get(key) or 0.0 for of in values.values()) for key in shown})
 
 
 _SEEDS_IN_A_LINE = 4  # beside the mean and its interval, in 80 columns
@@ -142,6 +147,15 @@ def _table(first: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _below_zero(values: Mapping[str, float | None]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    from rl4lms.log_keys import below_zero
+
+    if said := below_zero(values):
+        yield Text(said, "dim")
 
 
 def _more(hidden: int) -> str:

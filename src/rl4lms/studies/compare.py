@@ -197,7 +197,7 @@ def _common(systems: Sequence[System], every: Sequence[Evaluation]) -> tuple[lis
         without = [s.label for s in systems if any(key not in evaluation.results for evaluation in s.evaluations)]
         signatures = {str(e.results[key].get("signature", "")) for e in every if key in e.results}
         if without:
-            notes.append(f"{key}: left out, since there is no such number of {', '.join(without)}.")
+            notes.append(f"{key}: left out, since {', '.join(without)} did not measure it.")
         elif len(signatures) > 1:
             notes.append(f"{key}: left out, since the runs measured it with different settings.")
         else:
@@ -209,7 +209,7 @@ def _chosen(common: Sequence[str], metrics: Sequence[str], every: Sequence[Evalu
     """Return what is shown: metrics with a value of each text first, since their differences have an error."""
     for key in metrics:
         if key not in common:
-            raise ConfigError(f"metric {key!r}: the runs have no such number in common; {did_you_mean(key, common)}")
+            raise ConfigError(f"metric {key!r}: not all of the runs measured it; {did_you_mean(key, common)}")
     if metrics:
         return list(metrics)
     own = [key for key in common if key not in (*_LAST, *_ON_DEMAND) and not key.startswith("reward/")]

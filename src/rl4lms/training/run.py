@@ -14,12 +14,14 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
+from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
 from rl4lms.errors import CheckpointError, ConfigError, Interrupted, plural
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
+from rl4lms.models.adapter_folders import adapter_of
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import check_window, resolve_device
@@ -162,6 +164,7 @@ def assemble(
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
     device = resolve_device(recipe.device)
+    tell_adapter(display, recipe.model)
     if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):
             distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, display))
@@ -235,11 +238,23 @@ def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, al
     c, prompts = recipe.evaluation, len(evaluator.samples)
     if isinstance(task, FileTask) and (held := task.held_out()):
         display.note(f"held out: {held}")
+    if isinstance(task, FileTask) and (empty := task.empty_prompts()):
+        display.note(f"note: {empty}")
     if shared := check_split(recipe, task, c.split):
         display.note(f"note: {shared}")
     if prompts < evaluator.available:
         drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
         display.note(f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}")
+
+
+def tell_adapter(display: Display, model: ModelConfig) -> None:
+    """Say what an adapter that training starts from was made for, and what is trained of the two."""
+    adapter = adapter_of(model.path, model.revision)
+    if adapter is not None:
+        trained = (
+            "all of its weights are trained" if model.lora is None else "a new adapter on it is trained (model.lora)"
+        )
+        display.note(f"model: the adapter {model.path}, merged into its base {adapter.base}; {trained}")
 
 
 def without_effect(algorithm: Algorithm, iterations: int) -> list[str]:

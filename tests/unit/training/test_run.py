@@ -14,8 +14,10 @@ import rl4lms
 from rl4lms.algorithms.nlpo import NLPO
 from rl4lms.algorithms.ppo import PPO
 from rl4lms.config import read_recipe
-from rl4lms.errors import ConfigError, RewardError
-from rl4lms.training.run import run, without_effect
+from rl4lms.config.model import ModelConfig
+from rl4lms.errors import ConfigError, DataError, RewardError
+from rl4lms.runs.display import Display
+from rl4lms.training.run import run, tell_adapter, without_effect
 from tests.runs import number_prompts, save_tiny, small_loop, small_recipe
 
 
@@ -170,3 +172,24 @@ def test_a_mask_that_is_never_refreshed_is_told_at_the_start(
     lines = [line for line in capsys.readouterr().err.splitlines() if "mask_update_every" in line]
     assert len(lines) == 1
     assert lines[0].startswith("the mask stays that of the model before training: ")
+
+
+@pytest.mark.parametrize("lora", [None, {}])
+def test_a_start_from_an_adapter_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], lora: Any) -> None:
+    (tmp_path / "adapter").mkdir()
+    config = {"base_model_name_or_path": "their/base", "peft_type": "LORA", "task_type": "CAUSAL_LM"}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    tell_adapter(Display(), ModelConfig(path=str(tmp_path / "adapter"), lora=lora))
+    trained = "all of its weights are trained" if lora is None else "a new adapter on it is trained (model.lora)"
+    told = f"model: the adapter {tmp_path / 'adapter'}, merged into its base their/base; {trained}\n"
+    assert capsys.readouterr().err == told
+    tell_adapter(Display(), ModelConfig(path=str(tmp_path)))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reserved_column_is_refused_at_the_start_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "reserved.jsonl"
+    path.write_text("".join(f'{{"prompt": "{i}", "completions": "x"}}\n' for i in range(9)))
+    recipe = small_recipe(tmp_path, data={"train": str(path), "validation": str(path)})
+    with pytest.raises(DataError, match=rf"^{path}: the column 'completions' has a name that is reserved"):
+        run(recipe)
