@@ -198,8 +198,7 @@ DATA = {
     ),
     "a reserved column": Bad(
         "train r.yaml data=d.csv",
-        "the data has a column 'completions', a name that is reserved for what rewards and metrics are given; rename "
-        "it",
+        "d.csv: the column 'completions' has a name that is reserved for what rewards and metrics are given; rename it",
         {"d.csv": "prompt,completions\n1,x\n2,y\n"},
     ),
     "no task data": Bad(

@@ -62,7 +62,7 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     assert message.startswith(f"iteration 3: {named}")
     assert message.endswith(
         f"; its batch is in {folder} (last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} "
-        f"--resume)"
+        f"--resume, in Python: resume=True)"
     )
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == caught.value.rows == [5]

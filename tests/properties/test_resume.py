@@ -159,7 +159,8 @@ def test_what_fails_beside_the_update_loses_no_iteration(
     assert str(caught.value).startswith(when)
     assert "no parser" in str(caught.value)
     assert str(caught.value).endswith(
-        f" (last good checkpoint: {saved}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
+        f" (last good checkpoint: {saved}; continue with: rl4lms train {tmp_path / 'run'} --resume, in Python: "
+        "resume=True)"
     )
     assert verify(saved) is None
     code.write_text(good)

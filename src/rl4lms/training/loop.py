@@ -128,7 +128,8 @@ class Loop:
             if last is None and unreadable(self.log.folder):
                 where = "there are checkpoints, and they cannot be read now"
             if last is not None:
-                where = f"last good checkpoint: {last}; continue with: {resume_command(self.log.folder)}"
+                command = f"{resume_command(self.log.folder)}, in Python: resume=True"
+                where = f"last good checkpoint: {last}; continue with: {command}"
             error.args = (f"{when}: {error} ({where})", *error.args[1:])
             raise
 
