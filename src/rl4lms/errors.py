@@ -23,6 +23,11 @@ def nth_row(index: int, token: int | None = None) -> str:
     return f"row {index + 1}" if token is None else f"row {index + 1}, token {token + 1}"
 
 
+def plural(count: int, what: str) -> str:
+    """Return a number of things: `1 prompt`, `1,200 prompts`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 class Rl4lmsError(Exception):
     """Root of all errors that this library raises on purpose."""
 
@@ -72,7 +77,7 @@ class NonFiniteError(Rl4lmsError, ArithmeticError):
 
     Args:
         message: what was found, and where.
-        rows: the rows of the iteration that the failing minibatch held, where they are known.
+        rows: the rows of the iteration that are wrong, or that the failing minibatch held, where they are known.
     """
 
     def __init__(self, message: str, rows: list[int] | None = None) -> None:
@@ -174,13 +179,34 @@ class UnknownNameError(Rl4lmsError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of its arguments
         name = self.name if len(self.name) <= 60 else self.name[:57] + "..."
-        return f"unknown {self.kind} {name!r}; {did_you_mean(name, self.known)}"
+        if self.kind not in _LISTS or len(self.known) <= _FEW:
+            return f"unknown {self.kind} {name!r}; {did_you_mean(name, self.known)}"
+        near, (listed, own) = close_names(name, self.known, most=3), _LISTS[self.kind]
+        meant = (
+            f"did you mean {' or '.join(map(repr, near))}? All names: {listed}" if near else f"all names: {listed}{own}"
+        )
+        return f"unknown {self.kind} {name!r}; {meant}"
+
+
+# Of these kinds there are too many names for a message: where all are listed, and what else there is.
+_FEW = 12
+_LISTS = {
+    "reward": ("rl4lms ls rewards, rl4lms ls metrics", "; one of your own: path/to/file.py:function"),
+    "metric": ("rl4lms ls metrics", "; one of your own: path/to/file.py:function"),
+    "task": ("rl4lms ls tasks", "; one of your own: path/to/file.py:Class"),
+    "name": ("rl4lms ls", "; settings: docs/config.md"),
+}
+
+
+def close_names(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known names nearest to one, none where none is near."""
+    return difflib.get_close_matches(name.lower(), sorted(set(known)), n=most, cutoff=cutoff)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the nearest known name, or all of them where none is near."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    near = close_names(name, names)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else "there are none"

@@ -6,6 +6,7 @@ A name in angle brackets stands for names that the recipe decides: parts of a re
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -197,3 +198,15 @@ LOG_KEYS = (
 def describe(key: str) -> LogKey | None:
     """Find the line that describes a logged key; None if there is none."""
     return next((line for line in LOG_KEYS if line.covers(key)), None)
+
+
+def below_zero(values: Mapping[str, float | None]) -> str:
+    """Return what is said of estimates of a KL below 0, by key with or without prefix; empty where there is none."""
+    found = [
+        key
+        for key, value in values.items()
+        if key.rpartition("/")[2].startswith("kl_") and value is not None and value < 0
+    ]
+    if not found:
+        return ""
+    return f"{', '.join(found)}: an unbiased estimate from samples, which can be below 0 where the KL is near it"

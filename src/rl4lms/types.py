@@ -114,7 +114,8 @@ class Experience:
         kl: policy minus reference, both full softmax at temperature 1; not `logprobs - ref_logprobs` under truncation.
             None as well.
         rewards: what the algorithm makes of scores and KL; the scores until it has.
-        values, advantages, returns: None for algorithms that do not use them.
+        values, returns: None for algorithms without a value function.
+        advantages: None until the algorithm has set them.
     """
 
     rollout: Rollout
@@ -155,7 +156,8 @@ class Tokens:
         kl: policy minus reference at the start of the update, both full softmax at temperature 1; None without a
             reference.
         scores, rewards: the task's score on its token, and the reward that the algorithm made of it.
-        values, advantages, returns: None for algorithms that have none.
+        values, returns: None for algorithms without a value function.
+        advantages: None before the algorithm has set them.
         row: int64 (N,), which of the `rows` sequences of this pass a token belongs to.
         rows: sequences of this pass.
         n_tokens, n_sequences: tokens and sequences of the whole minibatch, over all passes and processes. A loss is a

@@ -105,7 +105,8 @@ RECIPES = {
     ),
     "no prompts": Bad(
         "train x.yaml",
-        "x.yaml:1: name exactly one of `task` and `data`: they say where prompts come from",
+        "x.yaml:1: name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+        "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)",
         {"x.yaml": "model: lm\n"},
     ),
     "unset variable": Bad(
@@ -171,7 +172,8 @@ DATA = {
     ),
     "no column prompt": Bad(
         "train r.yaml data=d.csv",
-        "d.csv:2: no column 'prompt'; there are: question, answer",
+        "d.csv:2: no column 'prompt'; the first line is read as the names of columns: question, answer; if it is a row, "
+        "write the names above it, and if one of them has the prompts, say so with data.prompt_column",
         {"d.csv": "question,answer\n1,2\n"},
     ),
     "one id twice": Bad(
@@ -196,8 +198,7 @@ DATA = {
     ),
     "a reserved column": Bad(
         "train r.yaml data=d.csv",
-        "the data has a column 'completions', a name that is reserved for what rewards and metrics are given; rename "
-        "it",
+        "d.csv: the column 'completions' has a name that is reserved for what rewards and metrics are given; rename it",
         {"d.csv": "prompt,completions\n1,x\n2,y\n"},
     ),
     "no task data": Bad(
@@ -229,7 +230,9 @@ MODELS = {
 
 REWARD = {
     "unknown name": Bad(
-        "train r.yaml reward=date", "override reward=date: reward.name: unknown reward 'date'; did you mean 'dates'?"
+        "train r.yaml reward=date",
+        "override reward=date: reward.name: unknown reward 'date'; did you mean 'dates'? "
+        "All names: rl4lms ls rewards, rl4lms ls metrics",
     ),
     "no such file": Bad("train r.yaml reward=none.py:f", "reward 'none.py:f': there is no file {here}/none.py"),
     "no such function": Bad(
@@ -308,7 +311,8 @@ METRICS = {
     ),
     "unknown name": Bad(
         "evaluate run --metric ruoge",
-        "override evaluation.metrics=[ruoge]: evaluation.metrics.0.name: unknown metric 'ruoge'; did you mean 'rouge'?",
+        "override evaluation.metrics=[ruoge]: evaluation.metrics.0.name: unknown metric 'ruoge'; did you mean 'rouge'? "
+        "All names: rl4lms ls metrics",
     ),
     "one key twice": Bad(
         "train r.yaml 'evaluation.metrics=[diversity, diversity]'",
@@ -328,7 +332,8 @@ METRICS = {
 RUNS = {
     "a used run folder": Bad(
         "train r.yaml output_dir=run",
-        "run: the run folder is not empty; add --resume to continue it, or name another output_dir",
+        "run: the run folder is not empty; add --resume (in Python: resume=True) to continue it, or name another "
+        "output_dir",
     ),
     "a run folder as recipe": Bad("train run", "run is the folder of a run; add --resume to continue it"),
     "nothing to resume": Bad(
@@ -336,7 +341,9 @@ RUNS = {
     ),
     "resumed with other settings": Bad(
         "train run --resume kl.kl_coef=0.5",
-        "run/checkpoints/step-000001 was written with other settings:\n  kl.kl_coef: 0.1 in the checkpoint, 0.5 now",
+        "run/checkpoints/step-000001 was written with other settings:\n  kl.kl_coef: 0.1 in the checkpoint, 0.5 now\n"
+        "a run goes on with the settings and files that it began with: leave these out to continue it, or train anew in "
+        "another output_dir (--output)",
     ),
     "no usable checkpoint": Bad(
         "train run --resume",
@@ -456,7 +463,12 @@ OTHERS = {
         "generate lm 1 --file numbers.jsonl", "prompts were given both as arguments and with --file; choose one"
     ),
     "generate: no such file": Bad("generate lm --file none.txt", "none.txt: cannot be read: No such file or directory"),
-    "generate: no prompts": Bad("generate lm", "there are no prompts", stdin=b"\n\n"),
+    "generate: no prompts": Bad(
+        "generate lm",
+        "there are no prompts: give texts as arguments, a file with --file, or lines on standard input, such as: rl4lms "
+        'generate MODEL "a text"',
+        stdin=b"\n\n",
+    ),
     "generate: Latin-1": Bad(
         "generate lm --file p.txt",
         "p.txt:2: not UTF-8 text (byte 0xe9); data files are read as UTF-8, so save it as UTF-8",
@@ -512,7 +524,7 @@ OTHERS = {
         "demo: there is a demo already; add --force to replace it, or name another folder with --output",
         {"demo/report.html": "", "demo/results.json": "{}"},
     ),
-    "show: unknown name": Bad("show nlp", "unknown name 'nlp'; did you mean 'nlpo'?"),
+    "show: unknown name": Bad("show nlp", "unknown name 'nlp'; did you mean 'nlpo'? All names: rl4lms ls"),
     "doctor: no such recipe": Bad("doctor missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
 }
 FILES = {

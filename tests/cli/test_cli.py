@@ -113,8 +113,8 @@ def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
         "train nope.yaml": "nope.yaml: cannot be read",
         "train imdb-mini-ppo --seeds 1-": "is no seed",
         "train imdb-mini-ppo rollout.top_q=1": "did you mean 'top_p'?",
-        "train imdb-mini-ppo reward=rougee": "did you mean 'rouge'?",
-        "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu'?",
+        "train imdb-mini-ppo reward=rougee": "did you mean 'rouge' or 'rouge_combined'? All names: rl4lms ls rewards, rl4lms ls metrics",
+        "train imdb-mini-ppo evaluation.metrics=[rouge,bleuu]": "did you mean 'bleu' or 'bleurt'? All names: rl4lms ls metrics",
         "doctor nope.yaml": "nope.yaml: cannot be read",
         "reward train --base gpt2 --train nope.csv --output out": "nope.csv: no such file",
         "metrics score nope.jsonl --metric rouge": "nope.jsonl: no such file",
@@ -504,3 +504,35 @@ def test_the_last_table_shows_what_changed(tmp_path):
 def test_no_recipe_is_called_as_a_model_of_the_hub_without_an_owner():
     hub = {"gpt2", "distilgpt2", "t5-small", "t5-base", "t5-large", "bert-base-uncased", "roberta-base", "openai-gpt"}
     assert not hub & set(recipes.names())  # `rl4lms.train("gpt2")` is the model
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "train --iterations 3",
+            "No such option: --iterations; settings of a recipe are written as training.iterations=VALUE",
+        ),
+        ("train --lr 3", "No such option: --lr; settings of a recipe are written as KEY=VALUE (all: docs/config.md)"),
+        ("evaluate m --top-q 1", "written as evaluation.generation.top_p=VALUE or rollout.top_p=VALUE"),
+        ("ls --folder x", "No such option: --folder"),
+        ("ls reward", "Invalid value for 'KIND': 'reward' is not one of 'rewards', 'metrics'"),
+        ("generate m --top-p 2", "Invalid value for '--top-p'"),
+        ("train --model m --data p.jsonl --reward preference", "reward.model: is required: Hub id or local folder"),
+        (
+            "train --model m --reward rouge",
+            "such as `task: imdb` or `data: prompts.jsonl` (as options: --task imdb",
+        ),
+        ("generate m", "there are no prompts: give texts as arguments, a file with --file, or lines on standard input"),
+    ],
+)
+def test_messages_say_what_to_write_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m").mkdir()
+    Path("p.jsonl").write_text("")
+    result = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, words.split())
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Value error" not in result.stderr

@@ -16,7 +16,7 @@ from rl4lms.cli import seeds as cli_seeds
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe
 from rl4lms.errors import ConfigError, Interrupted
-from rl4lms.stats import mean_ci
+from rl4lms.stats.paired import contrast
 from rl4lms.studies.systems import group, read_run
 from rl4lms.training import run as training_run
 from tests.runs import small_recipe, weights_hash
@@ -63,13 +63,23 @@ def test_runs_table_and_resume(recipe: Path) -> None:
     rewards = [end["eval"]["eval/reward"]["mean"] for end in ends]
     line = next(line for line in result.stdout.splitlines() if line.startswith("reward "))
     shown = [float(number) for number in re.findall(r"-?\d[\d.e-]*", line)]
-    found = mean_ci(rewards)
+    runs = [read_run(folder).final for folder in folders]
+    found = contrast([run.values("reward") for run in runs])  # what `rl4lms compare` has of the same runs
     assert shown == pytest.approx([*rewards, np.mean(rewards), found.low, found.high], rel=1e-3)
+    said = " ".join(result.stdout.split())
+    assert (
+        "95 % interval, as of rl4lms compare: t with Satterthwaite's degrees of freedom, over n = 4 prompts and 2 seeds"
+        in said
+    )
     assert "rl4lms report runs/small/seed-0 runs/small/seed-2\n" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:-1])) <= 80
 
     alone = call("train", recipe, "seed=2", "--output", "alone", "-q")
     assert alone.exit_code == 0
+    assert "rl4lms report alone\n" in alone.stdout  # in place of the table
+    finished = call("train", "alone", "--resume", "-q")
+    assert "there is nothing left to train after iteration 1 of 1: the model is evaluated and saved" in finished.stderr
+    assert "result.json" in call("train", "--help").stdout
     assert weights_hash(Path("alone/model")) == weights_hash(folders[1] / "model")
     assert weights_hash(folders[0] / "model") != weights_hash(folders[1] / "model")
 

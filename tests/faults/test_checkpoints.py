@@ -192,7 +192,8 @@ def test_another_version_of_a_library_is_told_and_no_obstacle(
         f"step-000004 was written by other versions, so the last digits may differ: rl4lms {rl4lms.__version__} then, "
         f"8.8 now; "
         f"torch {torch.__version__} then, 9.9 now",
-        "resuming after iteration 4",
+        "there is nothing left to train after iteration 4 of 4: the model is evaluated and saved again; to train on, set "
+        "training.iterations to more",
     ]
 
 
@@ -267,7 +268,7 @@ def test_a_new_run_does_not_start_among_the_checkpoints_of_another(finished: Pat
         if path.name not in ("checkpoints", "config.resolved.yaml"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(
-        ConfigError, match="run: the run folder is not empty; add --resume to continue it, or name another output_dir"
+        ConfigError, match="run: the run folder is not empty; add --resume \\(in Python: resume=True\\) to "
     ):
         run(small_recipe(finished, output_dir=str(run_folder), **SETTINGS))
     assert not (run_folder / "metrics.jsonl").exists()
@@ -283,6 +284,8 @@ def test_every_setting_that_differs_is_named(finished: Path, run_folder: Path) -
     assert str(caught.value).splitlines()[1:] == [
         "  algorithm.mask_top_p: 0.8 in the checkpoint, 0.7 now",
         "  kl.kl_coef: 0.1 in the checkpoint, 0.3 now",
+        "a run goes on with the settings and files that it began with: leave these out to continue it, or train anew in "
+        "another output_dir (--output)",
     ]
     assert (run_folder / "checkpoints" / "step-000004").is_dir()
 

@@ -101,8 +101,18 @@ REFUSED = {
         b'{"prompt": "x", "notes": [{"\\uDE00": 1}]}\n',
         f"d.jsonl:1: \\ude00 {HALF}",
     ),
-    "no prompt": ("d.jsonl", GOOD + b'{"text": "a", "n": 1}\n', "d.jsonl:3: no column 'prompt'; there are: text, n"),
-    "no columns": ("d.jsonl", b"{}\n", "d.jsonl:1: no column 'prompt'; there are: none"),
+    "no prompt": (
+        "d.jsonl",
+        GOOD + b'{"text": "a", "n": 1}\n',
+        "d.jsonl:3: no column 'prompt'; there are: text, n; name the one with the prompts with data.prompt_column",
+    ),
+    "no columns": ("d.jsonl", b"{}\n", "d.jsonl:1: no column 'prompt'; the row has none"),
+    "no header": (
+        "d.tsv",
+        b"a text\t1\nanother\t2\n",
+        "d.tsv:2: no column 'prompt'; the first line is read as the names of columns: a text, 1; if it is a row, write the "
+        "names above it, and if one of them has the prompts, say so with data.prompt_column",
+    ),
     "prompt null": (
         "d.jsonl",
         b'{"prompt": null}\n',
@@ -243,7 +253,7 @@ def test_damaged_parquet(here):
     with pytest.raises(DataError, match=r"^d\.parquet, row 2: the id '1' is that of d\.parquet, row 1, too; "):
         task("d.parquet").samples("train")
     parquet(here / "d.parquet", [{"text": "a"}])
-    with pytest.raises(DataError, match=r"^d\.parquet, row 1: no column 'prompt'; there are: text$"):
+    with pytest.raises(DataError, match=r"^d\.parquet, row 1: no column 'prompt'; there are: text; name "):
         task("d.parquet").samples("train")
     twice = pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, names=["prompt", "prompt"])
     pyarrow.parquet.write_table(twice, here / "d.parquet")

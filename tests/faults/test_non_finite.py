@@ -58,15 +58,15 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     folder = tmp_path / "run" / "failed-batch-000003"
     last = tmp_path / "run" / "checkpoints" / "step-000002"
     message = str(caught.value)
-    assert message.startswith("iteration 3: ")
+    named = f"algorithm 'PPO': advantages() set experience.{where} to NaN or infinity, first in row 6; "
+    assert message.startswith(f"iteration 3: {named}")
     assert message.endswith(
         f"; its batch is in {folder} (last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} "
-        f"--resume)"
+        f"--resume, in Python: resume=True)"
     )
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    assert len(rows) == 4  # the minibatch
-    assert [row["row"] for row in rows] == caught.value.rows
-    (bad,) = [row for row in rows if row["row"] == 5]
+    assert [row["row"] for row in rows] == caught.value.rows == [5]
+    (bad,) = rows
     assert bad[where][0] == str(value)
     assert bad["completion_ids"]
     assert len(bad["logprobs"]) == len(bad["completion_ids"]) == len(bad["advantages"])
@@ -77,6 +77,22 @@ def test_the_run_stops_before_the_step_and_leaves_the_batch(tmp_path: Path, valu
     assert tensors["minibatch"].tolist() == caught.value.rows
     assert tensors[where].shape == tensors["completion_mask"].shape == (16, tensors["completion_ids"].shape[1])
     assert not math.isfinite(tensors[where][5, 0])
+
+
+def test_a_loss_that_is_not_finite_names_its_minibatch(tmp_path: Path) -> None:
+    loop = small_loop(tmp_path, **SETTINGS)
+    loss = loop.algorithm.loss
+
+    def poison(new: Any, old: Any) -> Any:
+        found, stats = loss(new, old)
+        return found * math.nan, stats
+
+    loop.algorithm.loss = poison  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match=r"iteration 1: the loss is nan and the gradient norm") as caught:
+        loop.run()
+    rows = (tmp_path / "run" / "failed-batch-000001" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == 4
+    assert [json.loads(row)["row"] for row in rows] == caught.value.rows
 
 
 def test_rows_read_like_the_rollout(tmp_path: Path) -> None:

@@ -676,8 +676,9 @@ def test_a_dead_reward_stops_the_run_after_ten_skipped_iterations(tmp_path):
     assert str(caught.value) == (
         "iteration 10: 10 iterations in a row had no score at all; the last fault: reward 'dead' raised "
         "ConnectionError: no answer "
-        "(dead.py, line 2). See to the reward, and continue with --resume; or raise reward_faults.max_skipped "
-        f"(last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume)"
+        "(dead.py, line 2). Mend the reward, and continue with --resume (resume=True); or raise reward_faults.max_skipped "
+        f"(last good checkpoint: {last}; continue with: rl4lms train {tmp_path / 'run'} --resume, in Python: "
+        "resume=True)"
     )
     assert [line["rollout/skipped_in_a_row"] for line in metric_lines(tmp_path / "run")[1:]] == [
         1,

@@ -37,6 +37,16 @@ from rl4lms import errors
             KeyError,
             "unknown reward 'q'; known: classifier, sum",
         ),
+        (
+            errors.UnknownNameError("reward", "rogue", ["rouge", "rouge_l", *map(str, range(12))]),
+            KeyError,
+            "unknown reward 'rogue'; did you mean 'rouge' or 'rouge_l'? All names: rl4lms ls rewards, rl4lms ls metrics",
+        ),
+        (
+            errors.UnknownNameError("metric", "shortness", ["rouge", *map(str, range(12))]),
+            KeyError,
+            "unknown metric 'shortness'; all names: rl4lms ls metrics; one of your own: path/to/file.py:function",
+        ),
         (errors.UnknownNameError("reward", "q", []), KeyError, "unknown reward 'q'; there are none"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,

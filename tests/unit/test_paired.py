@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats import mean_ci
-from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, contrast, contrast_of_sets
+from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, contrast, contrast_of_sets, methods
 
 
 def sums_of_squares(table: list[list[float]]) -> tuple[float, float, float]:
@@ -114,3 +114,34 @@ def test_the_coverage_that_the_docstring_states() -> None:
         assert covered_by_one == pytest.approx(one, abs=0.03)
         assert f"{several:.3f}" in str(contrast.__doc__)
         assert f"{one:.3f}" in str(contrast.__doc__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("skewed", "spread", "stated"),
+    [(False, 0, 0.960), (False, 0.3, 0.938), (False, 1, 0.917), (True, 0.3, 0.927), (True, 1, 0.846)],
+)
+def test_the_coverage_of_one_system_that_the_docstring_states(skewed: bool, spread: float, stated: float) -> None:
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(2000):
+        runs = rng.exponential(1, (3, 1)) - 1 if skewed else rng.normal(0, 1, (3, 1))
+        found = contrast(spread * runs + rng.normal(0, 1, (1, 64)) + rng.normal(0, 1, (3, 64)))
+        hits += found.low <= 0 <= found.high
+    assert hits / 2000 == pytest.approx(stated, abs=0.025)
+    assert f"{stated:.3f}" in str(contrast.__doc__)
+
+
+@pytest.mark.parametrize(
+    ("each", "said"),
+    [
+        ([], ""),
+        ([(NOTHING, 0, (1, 1))], ""),
+        ([(PROMPTS, 1, (1, 1))], "t after Hall's transformation, over n = 1 prompt"),
+        (
+            [(BOTH, 64, (3, 2)), (BOTH, 60, (3,)), (SEEDS, 0, (3, 3)), (NOTHING, 0, (1,))],
+            "t with Satterthwaite's degrees of freedom, over n = 60 to 64 prompts and 2 to 3 seeds; Welch's t, over 3 seeds",
+        ),
+    ],
+)
+def test_the_method_and_n_are_named(each: list[tuple[str, int, tuple[int, ...]]], said: str) -> None:
+    assert methods(each) == said

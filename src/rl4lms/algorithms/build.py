@@ -16,13 +16,17 @@ def build_algorithm(component: Component) -> Algorithm:
 
     Raises:
         UnknownNameError: there is none of that name.
-        ConfigError: an option is wrong, this is no algorithm, or it could not be resumed.
+        ConfigError: an option is wrong, this is no algorithm, it lacks a method, or it could not be resumed.
     """
+    target = registry.algorithms.get(component.name)
+    missing = sorted(getattr(target, "__abstractmethods__", ()))
+    if missing:  # Python's own words for it would be told as an error of the constructor
+        raise ConfigError(f"{_class(component, target)} lacks {' and '.join(missing)}; {_EXAMPLE}")
     algorithm = build(registry.algorithms, component)
     if not isinstance(algorithm, Algorithm):
-        raise ConfigError(
-            f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; docs/algorithms/own.md has an example"
-        )
+        raise ConfigError(f"algorithm {component.name!r} is no subclass of rl4lms.Algorithm; {_EXAMPLE}")
+    if algorithm.needs_value and _owner(algorithm, "value_loss") is Algorithm:
+        raise ConfigError(f"{_class(component, type(algorithm))} has needs_value and lacks value_loss; {_EXAMPLE}")
     said, taken = _owner(algorithm, "state_dict"), _owner(algorithm, "load_state_dict")
     if said is not taken:
         first, other = (
@@ -30,7 +34,7 @@ def build_algorithm(component: Component) -> Algorithm:
         )
         owner = said if first == "state_dict" else taken
         raise ConfigError(
-            f"algorithm {component.name!r}: class {owner.__name__} defines {first} without {other}, so a resumed run "
+            f"{_class(component, owner)} defines {first} without {other}, so a resumed run "
             f"would not go on as before; define both: {_BOTH}"
         )
     return algorithm
@@ -41,4 +45,9 @@ def _owner(algorithm: Algorithm, method: str) -> type[Any]:
     return next(owner for owner in type(algorithm).__mro__ if method in vars(owner))
 
 
+def _class(component: Component, owner: type[Any]) -> str:
+    return f"algorithm {component.name!r}: class {owner.__name__}"
+
+
+_EXAMPLE = "docs/algorithms/own.md has an example"
 _BOTH = "state_dict returns what is remembered as JSON, load_state_dict takes it back"

@@ -23,7 +23,7 @@ from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
 from rl4lms.core.sampling import STREAMS, permutation
-from rl4lms.errors import ConfigError, NonFiniteError
+from rl4lms.errors import ConfigError, NonFiniteError, nth_row
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import groups, run_pass
 from rl4lms.types import Experience, Tokens
@@ -194,12 +194,11 @@ class Learner:
         return torch.stack(losses).sum()
 
     def _check_first_ratio(self, mean: float, largest: float) -> None:
-        disagreement = self.policy.disagreement(mean, largest)
-        if disagreement:
+        if difference := self.policy.disagreement(mean, largest):
             reason = "sampling and training differ; run `rl4lms doctor`"
             reason = "weights or log-probs are not finite" if math.isnan(mean) else reason
             raise NonFiniteError(
-                f"the first ratio of new to old probabilities differs from 1 by {disagreement}: {reason}"
+                f"the first ratio of new to old probabilities differs from 1 by {difference}: {reason}"
             )
 
     def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
@@ -225,11 +224,20 @@ def _checked(method: str, objective: Objective, outcome: Any) -> tuple[Tensor, M
 
 
 def _check_advantages(objective: Objective, e: Experience) -> None:
-    owner = f"algorithm {type(objective).__name__!r}"
-    for name in ("advantages", "returns"):
+    owner, wanted = (
+        f"algorithm {type(objective).__name__!r}: advantages()",
+        f"torch.float32 of shape {tuple(e.mask.shape)}",
+    )
+    for name in ("advantages", "returns") if objective.needs_value else ("advantages",):
         column = getattr(e, name)
-        if column is not None and column.shape != e.mask.shape:
-            raise ConfigError(f"{owner}: {name} have the shape {tuple(column.shape)}, tokens {tuple(e.mask.shape)}")
+        found = (
+            f"{column.dtype} of shape {tuple(column.shape)}" if isinstance(column, Tensor) else type(column).__name__
+        )
+        if found != wanted:
+            raise ConfigError(f"{owner} must set experience.{name} to a tensor, {wanted}; got {found}")
+        if rows := (~column.isfinite() & e.mask).any(-1).nonzero()[:, 0].tolist():
+            message = f"{owner} set experience.{name} to NaN or infinity, first in {nth_row(rows[0])}"
+            raise NonFiniteError(f"{message}; no optimiser step was taken", rows=rows)
 
 
 class _Sums:

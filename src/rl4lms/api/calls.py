@@ -195,7 +195,7 @@ def sampled(
     system: str | None = None,
     chat: bool = False,
 ) -> tuple[Rollout, str]:
-    """Return the rollout that `generate` takes its texts from, and a note on prompts that were cut; arguments as there,
+    """Return the rollout that `generate` takes its texts from, and what there is to note; arguments as there,
     and `number` completions of each prompt.
     """
     source = source.folder if isinstance(source, RunResult) else source

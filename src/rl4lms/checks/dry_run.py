@@ -12,6 +12,7 @@ from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
 from rl4lms.checks.paths import unchecked
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
+from rl4lms.errors import plural
 from rl4lms.evaluation.build import check_files, metrics_of, reward_of, without_models
 from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.loading import load_tokenizer
@@ -106,7 +107,8 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
     )
     yield Line(
         "one iteration",
-        f"{r.training.prompts_per_iteration} prompts x {r.rollout.completions_per_prompt} = {rows} completions, up to "
+        f"{plural(r.training.prompts_per_iteration, 'prompt')} x {r.rollout.completions_per_prompt} = "
+        f"{plural(rows, 'completion')}, up to "
         f"{tokens:,} tokens",
     )
     if "minibatch_size" in options and "n_epochs" in options:
@@ -121,8 +123,10 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
     yield Line("learning rate", _rates(r))
     if "mask_update_every" in options:
         refreshes = r.training.iterations // options["mask_update_every"]
-        yield Line("mask refreshes", f"{refreshes}, one every {options['mask_update_every']} iterations")
-    yield Line("tokens in all", f"up to {tokens * r.training.iterations:,} in {r.training.iterations} iterations")
+        yield Line("mask refreshes", f"{refreshes}, one every {plural(options['mask_update_every'], 'iteration')}")
+    yield Line(
+        "tokens in all", f"up to {tokens * r.training.iterations:,} in {plural(r.training.iterations, 'iteration')}"
+    )
 
 
 def _rates(r: Recipe) -> str:

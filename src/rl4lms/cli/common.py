@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl4lms import recipes
 from rl4lms.errors import ConfigError
+from rl4lms.log_keys import below_zero
 from rl4lms.runs.layout import is_run
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def results_table(title: str, results: Mapping[str, Mapping[str, Any]], absent: 
         )
     for key in absent:
         table.add_row(Text(key), "absent", "", "")
-    return Group(Text(title, style="bold"), table)
+    said = below_zero({key: result["mean"] for key, result in results.items()})
+    return Group(Text(title, style="bold"), table, *([Text(said, style="dim")] if said else []))
 
 
 def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from rl4lms.runs.evaluations import Which
     from rl4lms.types import Split
 
-EPILOG = "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked"
+EPILOG = (
+    "Example:  rl4lms evaluate runs/imdb-mini-nlpo-seed0 --split test --masked  ·  "
+    "rl4lms evaluate gpt2 --data prompts.jsonl reward=my_reward.py:function"
+)
 
 
 def evaluate(
@@ -29,7 +32,11 @@ def evaluate(
         ),
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the run or recipe.")
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings, such as reward=my_reward.py:function, in place of those of the run or recipe.",
+        ),
     ] = None,
     split: Annotated[
         Literal["train", "validation", "test"] | None,

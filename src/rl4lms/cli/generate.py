@@ -95,6 +95,11 @@ def generate(
             out.print(with_prompt(rollout.prompts[row], text, rollout.completions[row]), soft_wrap=True)
 
 
+_HOW = (
+    'give texts as arguments, a file with --file, or lines on standard input, such as: rl4lms generate MODEL "a text"'
+)
+
+
 def _prompts(given: list[str], file: Path | None) -> list[Any]:
     from rl4lms.errors import ConfigError, DataError
 
@@ -116,15 +121,12 @@ def _prompts(given: list[str], file: Path | None) -> list[Any]:
         given = [line.rstrip("\r") for line in read_text(str(file)).split("\n")]
     elif not given:
         if sys.stdin.isatty():
-            raise ConfigError(
-                'no prompt: give one as an argument, with --file, or on standard input, such as: echo "a text" | '
-                "rl4lms generate …"
-            )
+            raise ConfigError(f"no prompt: {_HOW}")
         try:
             given = [line.rstrip("\r") for line in sys.stdin.read().split("\n")]
         except UnicodeDecodeError as error:
             raise DataError("standard input: not UTF-8 text; convert it, such as: iconv -f LATIN1 -t UTF-8") from error
     texts = [line for line in given if line]
     if not texts:
-        raise DataError("there are no prompts")
+        raise DataError(f"there are no prompts{f' in {file}' if file is not None else ''}: {_HOW}")
     return texts

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 import rl4lms
 from rl4lms.cli import compare, demo, doctor, evaluate, generate, grue, init, ls, metrics, report, reward, show, train
-from rl4lms.errors import Rl4lmsError
+from rl4lms.errors import Rl4lmsError, close_names
 
 
 class _Group(TyperGroup):
@@ -23,6 +23,9 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except _UsageError as error:  # told by typer, in its frame
+            error.message = _plain(error)
+            raise
         except Rl4lmsError as error:
             print(f"error: {error}", file=sys.stderr)
         except BrokenPipeError:  # `rl4lms ls | head`
@@ -36,6 +39,30 @@ class _Group(TyperGroup):
             print("interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
         raise typer.Exit(2)
+
+
+# What `BadParameter` and the error of an unknown option derive from, in typer and in the click of older ones.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+def _plain(error: Any) -> str:
+    """Return the message of a usage error without words of pydantic's, and for an unknown option that a recipe has as a
+    setting, with how settings are written.
+    """
+    option, command = getattr(error, "option_name", ""), getattr(error.ctx, "command", None)
+    takes_settings = any(param.name == "overrides" for param in getattr(command, "params", ()))
+    if not (takes_settings and option.startswith("--") and hasattr(error, "possibilities")):
+        return str(error.message).removeprefix("Value error, ")
+    from rl4lms.config.reference import setting_names
+
+    name, known = option.lstrip("-").replace("-", "_"), sorted(setting_names())
+    last = {setting: setting.rpartition(".")[2] for setting in known}
+    meant = [setting for setting in known if name in (setting, last[setting])]
+    meant = meant or [setting for setting in known if last[setting] in close_names(name, last.values(), cutoff=0.8)]
+    if not meant:
+        return f"{error.message}; settings of a recipe are written as KEY=VALUE (all: docs/config.md)"
+    error.possibilities = None
+    return f"{error.message}; settings of a recipe are written as {' or '.join(f'{one}=VALUE' for one in meant[:3])}"
 
 
 _FILE_ERRORS = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rl4lms.errors import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
     from rl4lms.runs.evaluations import Evaluation
+    from rl4lms.stats.paired import Contrast
 
 # What an evaluation reports of every policy, beside the KL per completion.
 _DIAGNOSTICS = (
@@ -43,12 +47,14 @@ def outcome(folder: Path, everything: bool) -> Iterator[RenderableType]:
             table.add_row(Text(key), "", "", number(after), "")
             continue
         table.add_row(Text(key), number(before), "→", number(after), _difference(start, end, key))
-    prompts = len(end.prompts)
     yield Text(
-        f"Evaluation of {prompts:,} {end.split} prompts, before training and after {end.step} iterations", "bold"
+        f"Evaluation of {plural(len(end.prompts), f'{end.split} prompt')}, before training and after "
+        f"{plural(end.step, 'iteration')}",
+        "bold",
     )
     yield table
     yield Text(f"± is over prompts, paired; not over training runs{_more(hidden)}", "dim")
+    yield from _below_zero({key: end.results[key]["mean"] for key in shown})
 
 
 def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
@@ -68,16 +74,23 @@ def _difference(start: Evaluation, end: Evaluation, key: str) -> str:
 
 
 def of_seeds(folders: Mapping[int, Path], everything: bool) -> Iterator[RenderableType]:
-    """The last evaluations of one recipe's runs: a column for each seed, then the mean with its interval over seeds.
+    """The last evaluations of one recipe's runs: a column for each seed, then the mean with the interval of `rl4lms
+    compare`.
 
     Args:
         folders: of finished runs, by seed.
         everything: show diagnostics as well.
+
+    Raises:
+        DataError: the runs were not evaluated on the same prompts in the same way.
     """
     from rich.text import Text
 
     from rl4lms.cli.common import number
     from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
+    from rl4lms.stats.paired import methods
+    from rl4lms.studies.compare import estimate
+    from rl4lms.studies.systems import refuse_different
 
     ends = {}
     for seed, folder in folders.items():
@@ -85,33 +98,34 @@ def of_seeds(folders: Mapping[int, Path], everything: bool) -> Iterator[Renderab
         ends[seed] = read_evaluation(kept[max(step for step, masked in kept if not masked), False])
     values = {seed: {key: result["mean"] for key, result in end.results.items()} for seed, end in ends.items()}
     shown, hidden = _shown(dict.fromkeys(key for of_one in values.values() for key in of_one), everything)
+    refuse_different(list(ends.values()))
+    means = {key: estimate(key, list(ends.values())) for key in shown if all(key in of for of in values.values())}
     first = next(iter(ends.values()))
-    yield Text(f"Evaluation of {len(first.prompts):,} {first.split} prompts, after training, by seed", "bold")
+    yield Text(f"Evaluation of {plural(len(first.prompts), f'{first.split} prompt')}, after training, by seed", "bold")
     parts = _in_parts(list(values), _SEEDS_IN_A_LINE)
     for part in parts:
         with_mean = part is parts[-1]
         table = _table("metric", *(f"seed {seed}" for seed in part), *(("mean", "95 % interval") if with_mean else ()))
         for key in shown:
             cells = [number(value) if (value := values[seed].get(key)) is not None else "–" for seed in part]
-            table.add_row(Text(key), *cells, *(_mean([of.get(key) for of in values.values()]) if with_mean else ()))
+            table.add_row(Text(key), *cells, *(_mean(means.get(key)) if with_mean else ()))
         yield table
-    how = "the interval is over training runs" if len(values) > 1 else "one seed says nothing of other training runs"
-    yield Text(f"{how}{_more(hidden)}", "dim")
+    how = methods((found.over, found.prompts, found.seeds) for found in means.values() if found is not None)
+    alone = "; one seed says nothing of other training runs" if len(values) == 1 else ""
+    yield Text(f"95 % interval, as of rl4lms compare: {how or 'not known'}{alone}{_more(hidden)}", "dim")
+    yield from _below_zero({key: min(of.get(key) or 0.0 for of in values.values()) for key in shown})
 
 
 _SEEDS_IN_A_LINE = 4  # beside the mean and its interval, in 80 columns
 
 
-def _mean(values: Sequence[float | None]) -> tuple[str, str]:
+def _mean(found: Contrast | None) -> tuple[str, str]:
     """Return the mean and its interval as text; of a metric that a seed has no value of, neither."""
     from rl4lms.cli.common import number
-    from rl4lms.stats import mean_ci
 
-    there = [value for value in values if value is not None]
-    if len(there) < len(values):
+    if found is None:
         return "–", ""
-    found = mean_ci(there)
-    return number(found.value), f"{number(found.low)} to {number(found.high)}" if len(there) > 1 else ""
+    return number(found.value), f"{number(found.low)} to {number(found.high)}" if math.isfinite(found.low) else ""
 
 
 def _in_parts(seeds: list[int], longest: int) -> list[list[int]]:
@@ -133,6 +147,15 @@ def _table(first: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _below_zero(values: Mapping[str, float | None]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    from rl4lms.log_keys import below_zero
+
+    if said := below_zero(values):
+        yield Text(said, "dim")
 
 
 def _more(hidden: int) -> str:

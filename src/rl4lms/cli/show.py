@@ -31,10 +31,10 @@ def show(
     """Explain a reward, metric, task, algorithm, recipe or setting: what it is, and its options."""
     from rl4lms.cli import common
     from rl4lms.config.reference import setting_names
-    from rl4lms.errors import UnknownNameError
     from rl4lms.plugins import registry
     from rl4lms.plugins.files import is_path, load
     from rl4lms.plugins.options import signature_model
+    from rl4lms.plugins.registry import unknown
 
     out = common.console()
     if _setting(out, name):
@@ -52,7 +52,7 @@ def show(
     found = [kind for kind in kinds if name in kind]
     if not found:
         known = {known for kind in kinds for known in kind.names()} | set(recipes.names()) | setting_names()
-        raise UnknownNameError("name", name, known)
+        raise unknown("name", name, known)
     for position, kind in enumerate(found):
         if position:
             out.print()

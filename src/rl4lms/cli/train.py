@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,9 +57,14 @@ def train(
     everything: Annotated[
         bool, typer.Option("--all", help="Show every number of the evaluations at the end, diagnostics as well.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table.")] = False,
 ) -> None:
-    """Train a language model as a recipe says, or as the options do."""
+    """Train a language model as a recipe says, or as the options do.
+
+    Ctrl-C and SIGTERM finish the iteration, save, and end with exit code 0, so
+    that `&& next` goes on; a second one stops at once. A script tells a finished
+    run by the file result.json in its folder, which no other run has.
+    """
     from rl4lms.cli import common
     from rl4lms.cli import seeds as of_seeds
     from rl4lms.errors import ConfigError
@@ -117,6 +123,8 @@ def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> Non
     if not quiet:
         for part in outcome.outcome(result.folder, everything):
             out.print(part)
+    else:
+        out.print(f"evaluation  rl4lms report {shlex.quote(str(result.folder))}", soft_wrap=True, markup=False)
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
 
 

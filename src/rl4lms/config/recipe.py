@@ -86,7 +86,10 @@ class Recipe(Block):
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> Recipe:
         if (self.task is None) == (self.data is None):
-            raise ValueError("name exactly one of `task` and `data`: they say where prompts come from")
+            raise ValueError(
+                "name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+                "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)"
+            )
         return self
 
     @property

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from rl4lms.config.handed import REGISTRIES, plain
 from rl4lms.config.reader import MAX_BYTES, dotted, located, read_file, read_text, resolve_plain
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, UnknownNameError, cut, one_line, shown
+from rl4lms.errors import ConfigError, Rl4lmsError, UnknownComponentError, cut, one_line, shown
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build_task
 from rl4lms.plugins.component import Component
@@ -243,7 +243,8 @@ class _Draft:
             outcome = error
         problem = first_problem(model, values, outcome)
         if problem is not None:
-            self.fail((*path, *problem[0]), problem[1])
+            where, reason = (*path, *problem[0]), problem[1]
+            self.fail(where, f"{reason}; set {dotted(where)}=VALUE" if reason.startswith("is required: ") else reason)
         return outcome
 
     def complete(self, value: Any, path: KeyPath, kind: registry.Registry | None) -> Any:
@@ -290,7 +291,7 @@ class _Draft:
         if is_reward:
             names += registry.metrics.names()  # any metric can be a reward
         if name not in names and not is_path(name) and not handed:
-            self.fail((*path, "name"), str(UnknownNameError(kind.kind, name, names)), UnknownComponentError)
+            self.fail((*path, "name"), str(registry.unknown(kind.kind, name, names)), UnknownComponentError)
         return True
 
     def component(self, component: Component, path: KeyPath, kind: registry.Registry) -> Component:

@@ -28,8 +28,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     """
     kind = rewards.dtype
     rewards, values = _within(rewards, mask), _within(values, mask)
-    following = torch.zeros_like(rewards[:, 0])
-    next_value = torch.zeros_like(following)
+    following = next_value = torch.zeros_like(rewards[:, 0])
     columns = []
     for t in reversed(range(rewards.shape[1])):
         delta = rewards[:, t] + gamma * next_value - values[:, t]
@@ -83,10 +82,9 @@ def place_last(values: Tensor, mask: Tensor) -> Tensor:
     """Put one value per row (B,) on the row's last real token; float32 (B, T), zero elsewhere. Rows of `mask` are
     padded on the right.
     """
+    last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
     placed = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    last = (mask.sum(-1) - 1).clamp(min=0)
-    placed[torch.arange(len(mask), device=mask.device), last] = values.to(placed.dtype)
-    return placed * mask
+    return placed.scatter(1, last, values[:, None].to(placed.dtype)) * mask
 
 
 def last_values(values: Tensor, mask: Tensor) -> Tensor:

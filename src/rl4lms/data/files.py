@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
@@ -14,7 +14,7 @@ from rl4lms.data.conversations import answered, completion_given, prompt_given
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.data.saved import saved_splits
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, cut, plural
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
 _MAX_HOLDOUT = 128  # rows for each of validation and test, where nobody said how many
@@ -93,12 +93,13 @@ class Samples(Sequence[Sample]):
 
 class _Marks(NamedTuple):
     """What was seen when a file was read: hashes of each row, eight bytes each, of what it says, but for its id, and of
-    the group it is in where rows are held out; the columns of all rows.
+    the group it is in where rows are held out; the columns of all rows; the numbers of those without a prompt to read.
     """
 
     contents: array[int]
     groups: array[int]
     columns: set[str]
+    empty: array[int]
 
 
 class FileTask:
@@ -176,6 +177,24 @@ class FileTask:
         told = f"{' and '.join(parts)}, {train:,} to train on, of {self._rows:,} rows of {c.train}; {together}"
         return told + few * (2 * train < self._rows)
 
+    def empty_prompts(self) -> str:
+        """Return where prompts are empty, in words; nothing where none is."""
+        files = {rows._rows.path: rows for rows in self._splits.values() if len(rows._marks.empty)}
+        return "; ".join(
+            f"{plural(len(rows._marks.empty), 'empty prompt')}, the first at {rows._rows.place(rows._marks.empty[0])}"
+            for rows in files.values()
+        )
+
+    def column_among(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """Return a file and a column that it has beside prompts and references, with one of these names; None where
+        there is none.
+        """
+        if not self._splits:
+            self._read()
+        others = set(names) - {self.config.prompt_column, self.config.references_column, self.config.completion_column}
+        found = ((rows._rows.path, sorted(others & rows._marks.columns)) for rows in self._splits.values())
+        return next(((path, columns[0]) for path, columns in found if columns), None)
+
     def shared(self, split: Split, other: Split) -> int:
         """Return how many rows of a split are rows of another, too, in whichever files they stand; 0 where one is not
         there.
@@ -226,7 +245,7 @@ class FileTask:
 
 def _open(path: str, split: str, config: DataConfig) -> Samples:
     named, ids = False, array("q")
-    marks = _Marks(array("q"), array("q"), set())
+    marks = _Marks(array("q"), array("q"), set(), array("Q"))
     divides = split == "train" and config.holdout != 0 and (config.holdout is not None or config.validation is None)
 
     def check(place: str, row: Row) -> None:
@@ -235,6 +254,8 @@ def _open(path: str, split: str, config: DataConfig) -> Samples:
         named = named or row.get("id") is not None
         marks.columns.update(row)
         sample = _sample(config, row, len(ids), lambda: place, path)
+        if not sample.messages and not sample.prompt.strip():
+            marks.empty.append(len(ids))
         ids.append(hash(sample.id))
         marks.contents.append(hash(_content(sample)))
         if divides:
@@ -297,7 +318,7 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     """
     row = _divided(c, row, place)
     if c.prompt_column not in row:
-        raise DataError(f"{place()}: no column {c.prompt_column!r}; there are: {', '.join(map(str, row)) or 'none'}")
+        raise DataError(f"{place()}: no column {c.prompt_column!r}; {_other_columns(row, path)}")
     prompt, messages = row[c.prompt_column], tuple[dict[str, Any], ...]()
     if isinstance(prompt, list):
         prompt, messages = prompt_given(prompt, lambda: f"{place()}: {c.prompt_column!r}")
@@ -314,6 +335,19 @@ def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path
     if not isinstance(meta.get("completion"), str | None):
         raise DataError(f"{place()}: {c.completion_column!r} must be a text, got {type(meta['completion']).__name__}")
     return Sample(str(number + 1 if meta.get("id") is None else meta["id"]), prompt, references, meta, messages)
+
+
+def _other_columns(row: Row, path: str) -> str:
+    """Return what to do about a prompt column that is not there, as the end of a message."""
+    if not row:
+        return "the row has none"
+    names = ", ".join(cut(str(name)) for name in row)
+    if path.lower().endswith((".csv", ".tsv")):
+        return (
+            f"the first line is read as the names of columns: {names}; if it is a row, write the names above it, and "
+            "if one of them has the prompts, say so with data.prompt_column"
+        )
+    return f"there are: {names}; name the one with the prompts with data.prompt_column"
 
 
 def _divided(c: DataConfig, row: Row, place: Callable[[], str]) -> Row:

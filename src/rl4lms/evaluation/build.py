@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import ConfigError
+from rl4lms.data.files import FileTask
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.evaluation.corpus import give_corpora
 from rl4lms.metrics import build_all
+from rl4lms.metrics.call import RESERVED as OF_METRICS
 from rl4lms.plugins import building, registry
 from rl4lms.plugins.component import Component
 from rl4lms.plugins.files import is_path
 from rl4lms.rewards import build as build_reward
 from rl4lms.rewards import nested, penalties, score
+from rl4lms.rewards.call import RESERVED
 from rl4lms.rewards.resolve import MetricReward
 from rl4lms.rewards.transform import Standardise
 from rl4lms.types import Metric, Reward, Task
@@ -36,6 +39,7 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
     """
     if given is None and recipe.reward is None:
         return None
+    _refuse_reserved(task, RESERVED)
     reward: Reward = given if given is not None else build_reward(recipe.reward)  # type: ignore[arg-type]
     give_corpora([reward], task)
     for part in nested(reward):
@@ -64,6 +68,20 @@ def reward_of(recipe: Recipe, task: Task, given: Reward | None = None) -> Reward
     return reward
 
 
+def _refuse_reserved(task: Task, names: frozenset[str]) -> None:
+    """Refuse columns of files that would hide what rewards are given; `score` does for those of any task.
+
+    Raises:
+        DataError: a file has one.
+    """
+    found = task.column_among(names) if isinstance(task, FileTask) else None
+    if found is not None:
+        raise DataError(
+            f"{found[0]}: the column {found[1]!r} has a name that is reserved for what rewards and metrics are given; "
+            "rename it"
+        )
+
+
 def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]]:
     """Return the recipe's metrics with the corpora they name; and those that lack an optional part, with what to do
     about it.
@@ -72,6 +90,7 @@ def metrics_of(recipe: Recipe, task: Task) -> tuple[list[Metric], dict[str, str]
         ConfigError: one cannot be built.
         DataError: a corpus has no references.
     """
+    _refuse_reserved(task, OF_METRICS)
     built, absent = build_all(recipe.evaluation.metrics)
     metrics = [metric for _, metric in built]
     give_corpora(metrics, task)

@@ -12,7 +12,7 @@ from rl4lms.config.generation import SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.data.conversations import Message, prompt_given
 from rl4lms.data.given import rows_given
-from rl4lms.errors import ConfigError, DataError, nth_row
+from rl4lms.errors import ConfigError, DataError, nth_row, plural
 from rl4lms.models.loading import load_lm, load_tokenizer, position_windows, resolve_device, special_tokens
 from rl4lms.models.policy import Policy
 from rl4lms.plugins.problems import first_problem
@@ -45,7 +45,8 @@ def sample(
         chat: a text is a message of the user.
 
     Returns:
-        `number` rows for each prompt, and a note on prompts that were cut; nothing where none was.
+        `number` rows for each prompt, and a note on prompts that were cut, on completions that are all the same, and on
+        texts for a model of conversations; nothing where there is none.
 
     Raises:
         ConfigError: a setting is unknown, has a wrong value, has no effect on these prompts, or does not fit the model.
@@ -75,8 +76,16 @@ def sample(
     engine = LocalEngine.create(Policy(lm, special_tokens(lm, tokenizer)), tokenizer, prompt, seed)
     rollout = engine.rollout(samples, settings, stream="evaluation", step=0, completions_per_prompt=number)
     truncated = engine.encoder.truncated(samples)
-    cut = f"{truncated} of {len(samples)} prompts were cut to {prompt.max_tokens} tokens"
-    return rollout, cut if truncated else ""
+    notes = (
+        [f"{truncated} of {plural(len(samples), 'prompt')} were cut to {prompt.max_tokens} tokens"] if truncated else []
+    )
+    if number > 1 and settings.temperature == 0:
+        notes.append(f"at temperature 0 the {number} completions of a prompt are one and the same text")
+    if tokenizer.chat_template and not prompt.strings_as_user and not any(one.messages for one in samples):
+        notes.append(
+            "the model has a chat template, and texts are continued as they stand; --chat makes messages of them"
+        )
+    return rollout, "; ".join(notes)
 
 
 def _sample(row: int, given: Any) -> Sample:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl4lms.errors import ConfigError, DataError, UnknownNameError
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.evaluation.text_files import Columns, Texts, is_local, read_texts, refuse_columns_of_nothing
 from rl4lms.metrics import build_all, compute
 from rl4lms.metrics.corpus import corpus_of_file
@@ -109,7 +109,7 @@ def named_metrics(metrics: Iterable[Named]) -> list[Component]:
     components = [as_component(metric, "metric") for metric in metrics]
     for component in components:
         if component.name not in registry.metrics and not files.is_path(component.name):
-            raise UnknownNameError("metric", component.name, registry.metrics.names())
+            raise registry.unknown("metric", component.name, registry.metrics.names())
     _refuse_twice(components)
     return components
 

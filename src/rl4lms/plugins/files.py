@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -56,6 +57,24 @@ def load(kind: str, name: str) -> Callable[..., Any]:
             f"{owner}: {file.name} has no {what} {match['attribute']!r}; {did_you_mean(match['attribute'], own)}"
         )
     return found
+
+
+def what_is_in(kind: str, path: str) -> str:
+    """Return how to name a component of a file whose name was left out, as the end of a message. The file is read, and
+    not executed.
+    """
+    file, what = Path(path).expanduser(), "class" if kind in ("task", "algorithm") else "function"
+    if not file.is_file():
+        return f"there is no file {file.resolve()}; a {what} in a file is path/to/file.py:name"
+    kinds = (ast.ClassDef,) if what == "class" else (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    try:
+        top = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError) as error:
+        return f"name the {what} in the file, as {path}:name; the file cannot be read: {error}"
+    names = [node.name for node in top if isinstance(node, kinds) and not node.name.startswith("_")]
+    if not names:
+        return f"the file has no {what}; write one, and name it as {path}:name"
+    return f"name the {what} in the file: {' or '.join(f'{path}:{name}' for name in names)}"
 
 
 def _module(file: Path, owner: str) -> ModuleType:

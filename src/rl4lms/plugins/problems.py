@@ -49,7 +49,10 @@ def first_problem(
         meant = f"did you mean {' or '.join(map(repr, inside))}?" if inside else ""
         return path, f"unknown key; {meant or did_you_mean(name, _known_keys(model, path[:-1]))}"
     reasons = [_reason(other) for other in errors if _data_path(other["loc"], values, other["type"]) == path]
-    needs_value = error["type"] in ("missing", "value_error")
+    if error["type"] == "missing":
+        about = _about(model, path)
+        return path, "is required" + (f": {about}" if about else "")
+    needs_value = error["type"] == "value_error"
     return path, " or ".join(dict.fromkeys(reasons)) + ("" if needs_value else f", got {shown(error['input'])}")
 
 
@@ -91,6 +94,12 @@ def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
             below |= {candidate} if field is None else _models(field.annotation)
         models = below
     return sorted(key for candidate in models for key in _fields(candidate))
+
+
+def _about(model: type[BaseModel], path: KeyPath) -> str:
+    """Return what an option is, in the words of its signature; nothing where it has none, or stands further inside."""
+    field = _fields(model).get(str(path[0])) if len(path) == 1 else None
+    return "" if field is None else field.description or ""
 
 
 def _blocks_with(model: type[BaseModel], name: str) -> list[str]:

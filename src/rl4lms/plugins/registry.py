@@ -15,7 +15,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -68,7 +68,8 @@ class Registry:
     def register(self, name: str, target: Callable[..., Any] | str | None = None, *, summary: str = "") -> Any:
         """Give `target` a name; without `target` it is a decorator.
 
-        Registering the same function or class again replaces it, so that a notebook cell can be run twice.
+        Registering the same function or class again replaces it: a notebook cell may be run twice, and a file may be
+        imported as a module and named as `file.py:name`, which executes it under another module name.
 
         Raises:
             ConfigError: the name is malformed, or taken by something else.
@@ -79,7 +80,7 @@ class Registry:
             raise ConfigError(f"{name!r} cannot name a {self.kind}: use letters, digits, '_', '-' and '.'")
         entry = Entry(name, self.kind, target, summary or _first_line(target))
         taken = self._entries.get(name)
-        if taken is not None and target_id(taken.target) != target_id(target):
+        if taken is not None and not _same(taken.target, target):
             raise ConfigError(
                 f"the {self.kind} name {name!r} is taken by {target_id(taken.target)}; choose another name"
             )
@@ -124,7 +125,7 @@ class Registry:
             if name not in self._entries or self._load(name, self._entries[name].target) is not loaded:
                 self.register(name, loaded)
         if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self.names())
+            raise unknown(self.kind, name, self.names())
         return self._entries[name]
 
     def get(self, name: str) -> Any:
@@ -181,6 +182,39 @@ def target_id(target: Callable[..., Any] | str) -> str:
     if isinstance(target, str):
         return target
     return f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
+
+
+def unknown(kind: str, name: str, names: Iterable[str]) -> ConfigError | UnknownNameError:
+    """Return the error for a name that nothing has.
+
+    Args:
+        kind: `reward`, `metric`, ...
+        name: what was asked for; the path of a Python file lacks what is meant in it.
+        names: the known ones.
+    """
+    if name.endswith(".py"):
+        return ConfigError(f"{kind} {name!r}: {files.what_is_in(kind, name)}")
+    return UnknownNameError(kind, name, names)
+
+
+def _same(one: Callable[..., Any] | str, other: Callable[..., Any] | str) -> bool:
+    """Return whether two targets are one piece of code, perhaps of a file that is two modules by now."""
+    where = _definition(one)
+    return target_id(one) == target_id(other) or (where is not None and where == _definition(other))
+
+
+def _definition(target: Callable[..., Any] | str) -> tuple[Path, str] | None:
+    """Return the file that a function, a class, or the class of an object stands in, and its name there; None of what
+    is in no file.
+    """
+    if isinstance(target, str):
+        return None
+    code: Any = inspect.unwrap(target) if hasattr(target, "__qualname__") else type(target)
+    try:
+        file = Path(inspect.getfile(code)).resolve()
+    except TypeError:  # built in, or typed into a notebook
+        return None
+    return (file, code.__qualname__) if file.is_file() else None
 
 
 def loadable(function: Callable[..., Any]) -> str:

@@ -132,6 +132,8 @@ def score(
         returned = guard.call(owner, reward, taken | own, faults.timeout_s)
     except (guard.RewardRaised, guard.RewardTimedOut) as error:
         kind: Kind = "timeout" if isinstance(error, guard.RewardTimedOut) else "exception"
+        if chats and isinstance(error.__cause__, AttributeError | TypeError):
+            error.args = (f"{error.args[0]}; {_OF_MESSAGES}",)
         scores, fault = whole_call(faults, kind, error, n)
         return RewardOutput(list(scores), dense=False, faults=(fault,))
     if isinstance(returned, Mapping):  # a metric
@@ -139,6 +141,12 @@ def score(
     if _size(returned) == len(rows) < n:
         returned = spread(_items(owner, returned), rows, n)
     return checked(owner, returned, [len(ids) for ids in completion_ids], completions, faults)
+
+
+_OF_MESSAGES = (
+    "prompts are conversations here, and each completion a list with one message, as in TRL: the text is "
+    "completion[0]['content']"
+)
 
 
 def _of_conversations(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rl4lms.data.given import references_given, texts_given
-from rl4lms.errors import ConfigError, DataError, UnknownNameError
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.metrics.call import comparable, name_of, spread
 from rl4lms.plugins import building, calling, files, registry
 from rl4lms.plugins.component import Component
@@ -42,7 +42,7 @@ def build(reward: Component | str | Mapping[str, Any] | Callable[..., Any]) -> C
             f'reward=function), register it by @rl4lms.reward("name"), or move it to the top of a file and write '
             f"path/to/file.py:function"
         )
-    raise UnknownNameError("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
+    raise registry.unknown("reward", component.name, {*registry.rewards.names(), *registry.metrics.names()})
 
 
 def name_inside(reward: Any) -> str:

@@ -179,8 +179,7 @@ def sampler_error(policy: Policy, rollout: Rollout, logprobs: Tensor) -> float:
     assert rollout.sampled_logprobs is not None
     errors = (rollout.sampled_logprobs - logprobs)[rollout.completion_mask].abs()
     largest = float(errors.max())
-    disagreement = policy.disagreement(float(errors.mean()), largest)
-    if disagreement:
+    if disagreement := policy.disagreement(float(errors.mean()), largest):
         raise ModelError(
             f"the log-probs of the sampler and of the log-prob pass differ by {disagreement}: the cache, positions or "
             "padding of this model are handled differently in the two; `rl4lms doctor` looks closer"

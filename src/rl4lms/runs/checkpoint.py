@@ -201,7 +201,7 @@ class Checkpoints:
         differing = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
         refused = [f"  {difference(key, theirs, ours)}" for key in differing if key not in self.may_change]
         if refused:
-            raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join(refused))
+            raise CheckpointError(f"{folder} was written with other settings:\n" + "\n".join([*refused, _ANEW]))
         load_policy(folder / _POLICY, state.policy)
         if state.mask_policy is not None:
             load_policy(folder / _MASK_POLICY, state.mask_policy)
@@ -372,3 +372,9 @@ def _sha256(path: Path) -> str:
 def _digest(manifest: Any) -> str:
     """Over everything else in the manifest, whatever its format."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+_ANEW = (
+    "a run goes on with the settings and files that it began with: leave these out to continue it, or train anew in "
+    "another output_dir (--output)"
+)

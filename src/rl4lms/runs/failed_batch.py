@@ -22,8 +22,9 @@ _PER_TOKEN = ("logprobs", "ref_logprobs", "kl", "scores", "rewards", "values", "
 def save_batch(folder: Path, experience: Experience, iteration: int, error: NonFiniteError) -> str:
     """Write `failed-batch-<iteration>/` into the run folder.
 
-    `rows.jsonl` has one line per completion of the failing minibatch, for people: texts, token ids, and what the update
-    was given for every token, without padding; NaN and infinity are the texts "nan", "inf" and "-inf".
+    `rows.jsonl` has one line per completion of the failing minibatch, or each whose advantages are not finite, for
+    people: texts, token ids, and what the update was given for every token, without padding; NaN and infinity are the
+    texts "nan", "inf" and "-inf".
     `batch.safetensors` has the tensors of the whole iteration, and `minibatch`, the failing rows. `error.json` says
     what happened. Resuming the run repeats the failure.
 

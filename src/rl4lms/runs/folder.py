@@ -42,7 +42,8 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
         with RunLock(folder) as lock:
             if not resume and something_to_lose(folder):
                 raise ConfigError(
-                    f"{folder}: the run folder is not empty; add --resume to continue it, or name another output_dir"
+                    f"{folder}: the run folder is not empty; add --resume (in Python: resume=True) to continue it, or "
+                    "name another output_dir"
                 )
             tidy(folder)
             if not resume:

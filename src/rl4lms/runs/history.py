@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl4lms.errors import CheckpointError
+from rl4lms.errors import CheckpointError, ConfigError, did_you_mean
+from rl4lms.log_keys import describe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,7 +21,15 @@ class History(list[dict[str, Any]]):
     """
 
     def series(self, key: str) -> list[tuple[int, float]]:
-        """Return (step, value) of a log key, without the steps that have no value; of an unknown key, nothing."""
+        """Return (step, value) of a log key, without the steps that have no value.
+
+        Raises:
+            ConfigError: the run did not log the key, and no run has one of exactly this name (docs/log-keys.md).
+        """
+        known = self.log_keys()
+        line = None if key in known else describe(key)
+        if known and key not in known and (line is None or line.is_family):
+            raise ConfigError(f"{key!r} was not logged; {did_you_mean(key, known)}")
         return [(line["step"], line[key]) for line in self if line.get(key) is not None]
 
     def log_keys(self) -> list[str]:

@@ -153,7 +153,7 @@ def storage_errors(folder: Path, what_remains: Callable[[], str]) -> Iterator[No
         try:
             remains = what_remains()
         except OSError:  # a disk that cannot be read either
-            remains = "continue with --resume"
+            remains = "continue with --resume (in Python: resume=True)"
         raise StorageError(f"{where}: {advice}, then {remains}") from error
 
 

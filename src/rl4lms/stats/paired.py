@@ -6,13 +6,14 @@ it has two: other prompts would have given another difference, and so would othe
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from rl4lms.errors import DataError
+from rl4lms.errors import DataError, plural
 from rl4lms.stats.intervals import mean_ci, mean_stderr
 
 Array = NDArray[np.float64]
@@ -63,6 +64,11 @@ def contrast(ours: ArrayLike, theirs: ArrayLike | None = None, *, confidence: fl
         three seeds each     0.962    0.951    0.945    0.953
         one seed each        0.949    0.918    0.631    0.239
 
+    Of the mean of one system with three seeds (2,000 samples each) it is 0.960, 0.961, 0.938 and 0.917; where training
+    runs are skewed as exponential values are, 0.962, 0.954, 0.927 and 0.846. `stats.mean_ci` of the means of the three
+    seeds covers the mean over prompts and seeds in 0.892, 0.919, 0.960 and 0.967, with intervals twice as wide: it
+    knows nothing of prompts, nor how sure the mean of each seed is.
+
     Args:
         ours, theirs: (seeds, prompts), prompts in the same order; NaN where a prompt has no value, which is then left
             out of all runs.
@@ -112,6 +118,34 @@ def contrast_of_sets(ours: ArrayLike, theirs: ArrayLike | None = None, *, confid
     variance = sum(variance for variance, _ in parts)
     low, high = _t_interval(value, variance, parts, confidence)
     return Contrast(value, float(np.sqrt(variance)), low, high, SEEDS, 0, seeds)
+
+
+_METHODS = {
+    PROMPTS: "t after Hall's transformation, over {prompts}",
+    BOTH: "t with Satterthwaite's degrees of freedom, over {prompts} and {seeds}",
+    SEEDS: "Welch's t, over {seeds}",
+}
+
+
+def methods(each: Iterable[tuple[str, int, Sequence[int]]]) -> str:
+    """Name the method of intervals and how many values they are of; empty where none is known.
+
+    Args:
+        each: of every interval what it covers, its prompts, and the seeds of each system, as in `Contrast`.
+    """
+    known = list(each)
+    said = []
+    for over, method in _METHODS.items():
+        prompts = [n for covers, n, _ in known if covers == over]
+        seeds = [n for covers, _, of_systems in known if covers == over for n in of_systems]
+        if prompts:
+            said.append(method.format(prompts=f"n = {_span(prompts, 'prompt')}", seeds=_span(seeds, "seed")))
+    return "; ".join(said)
+
+
+def _span(counts: Sequence[int], what: str) -> str:
+    least, most = min(counts), max(counts)
+    return plural(most, what) if least == most else f"{least:,} to {plural(most, what)}"
 
 
 def _rest(group: Array) -> float:

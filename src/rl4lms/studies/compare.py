@@ -176,7 +176,7 @@ def comparison(
         )
         for one, two in pairs.items()
         for column in shown
-        if (d := _estimate(column.key, by_label[one].evaluations, by_label[two].evaluations)) is not None
+        if (d := estimate(column.key, by_label[one].evaluations, by_label[two].evaluations)) is not None
     ]
     results = {s.label: _means(s.evaluations, shown) for s in systems}
     masked = {s.label: _means(s.masked, shown) for s in systems if s.masked}
@@ -198,7 +198,7 @@ def _common(systems: Sequence[System], every: Sequence[Evaluation]) -> tuple[lis
         without = [s.label for s in systems if any(key not in evaluation.results for evaluation in s.evaluations)]
         signatures = {str(e.results[key].get("signature", "")) for e in every if key in e.results}
         if without:
-            notes.append(f"{key}: left out, since there is no such number of {', '.join(without)}.")
+            notes.append(f"{key}: left out, since {', '.join(without)} did not measure it.")
         elif len(signatures) > 1:
             notes.append(f"{key}: left out, since the runs measured it with different settings.")
         else:
@@ -210,7 +210,7 @@ def _chosen(common: Sequence[str], metrics: Sequence[str], every: Sequence[Evalu
     """Return what is shown: metrics with a value of each text first, since their differences have an error."""
     for key in metrics:
         if key not in common:
-            raise ConfigError(f"metric {key!r}: the runs have no such number in common; {did_you_mean(key, common)}")
+            raise ConfigError(f"metric {key!r}: not all of the runs measured it; {did_you_mean(key, common)}")
     if metrics:
         return list(metrics)
     own = [key for key in common if key not in (*_LAST, *_ON_DEMAND) and not key.startswith("reward/")]
@@ -247,7 +247,7 @@ def _pairs(systems: Sequence[System], against: str | Mapping[str, str] | None) -
     return wanted
 
 
-def _estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
+def estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
     """Return the mean of one system, or the difference of two; None where one is no number, as of a reward that
     failed.
     """
@@ -264,7 +264,7 @@ def _estimate(key: str, *sides: Sequence[Evaluation]) -> Contrast | None:
 def _means(evaluations: Sequence[Evaluation], columns: Sequence[Column]) -> dict[str, Contrast]:
     found = {}
     for column in columns:
-        mean = _estimate(column.key, evaluations)
+        mean = estimate(column.key, evaluations)
         if mean is None:
             continue
         if mean.stderr is None and len(evaluations) == 1:  # what the metric itself says of its number

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast
+from rl4lms.errors import plural
+from rl4lms.log_keys import below_zero
+from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, Contrast, methods
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,10 +70,20 @@ def error_note(comparison: Findings) -> str:
     elif NOTHING in covered:
         said.append("Numbers of the whole set, such as perplexities, have no ± from one run.")
     if comparison.differences:
+        how = methods((d.over, d.prompts, d.seeds) for d in comparison.differences)
         said.append(
-            "Differences are taken prompt by prompt; intervals are of 95%, each for one difference alone: of "
-            "twenty that are true zeros, one leaves out 0."
+            "Differences are taken prompt by prompt; intervals are of 95%"
+            f"{f' ({how})' if how else ''}, each for one difference alone: of twenty that are true zeros, one leaves "
+            "out 0."
         )
+    lowest = {
+        column.key: min(
+            (row[column.key].value for row in comparison.results.values() if column.key in row), default=0.0
+        )
+        for column in comparison.columns
+    }
+    if estimates := below_zero(lowest):
+        said.append(f"{estimates}.")
     return " ".join(said)
 
 
@@ -112,7 +124,7 @@ def about(comparison: Findings) -> str:
     way += f", top-p {how.top_p:g}" * (how.top_p < 1) + f", top-k {how.top_k}" * (how.top_k > 0)
     many = f", {how.completions_per_prompt} completions each" * (how.completions_per_prompt > 1)
     counts = [len(system.runs) for system in comparison.systems if system.runs]
-    return f"{task} · {len(first.prompts)} {first.split} prompts{many} · {way} · {seeds(counts)}"
+    return f"{task} · {plural(len(first.prompts), f'{first.split} prompt')}{many} · {way} · {seeds(counts)}"
 
 
 class Sample(NamedTuple):

@@ -128,7 +128,8 @@ class Loop:
             if last is None and unreadable(self.log.folder):
                 where = "there are checkpoints, and they cannot be read now"
             if last is not None:
-                where = f"last good checkpoint: {last}; continue with: {resume_command(self.log.folder)}"
+                command = f"{resume_command(self.log.folder)}, in Python: resume=True"
+                where = f"last good checkpoint: {last}; continue with: {command}"
             error.args = (f"{when}: {error} ({where})", *error.args[1:])
             raise
 
@@ -244,7 +245,7 @@ class Loop:
         if skipped >= self.recipe.reward_faults.max_skipped:
             faults = [f"; the last fault: {fault.message}" for fault in output.faults]
             last = faults[0] if faults else ": the reward returned None for every row"
-            what_to_do = "See to the reward, and continue with --resume; or raise reward_faults.max_skipped"
+            what_to_do = "Mend the reward, and continue with --resume (resume=True); or raise reward_faults.max_skipped"
             raise RewardError(f"{skipped} iterations in a row had no score at all{last}. {what_to_do}")
         self.state.skipped = skipped  # only of iterations that go on: the state may be saved, and this one be repeated
 

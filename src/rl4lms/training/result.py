@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rl4lms
 from rl4lms import distributed
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import CheckpointError, ConfigError, did_you_mean
+from rl4lms.errors import CheckpointError, ConfigError, did_you_mean, plural
 from rl4lms.evaluation.evaluator import EvalResult
 from rl4lms.models.saving import save_adapter, save_model, save_value
 from rl4lms.plugins.component import Component
@@ -91,7 +91,7 @@ class RunResult:
     def __repr__(self) -> str:
         steps, changes = self._changes()
         told = ", ".join(f"{key} {was:.3g} → {now:.3g}" for key, was, now in changes[:3])
-        return f"RunResult({str(self.folder)!r}, {steps} iterations{': ' if told else ''}{told})"
+        return f"RunResult({str(self.folder)!r}, {plural(steps, 'iteration')}{': ' if told else ''}{told})"
 
     def _repr_html_(self) -> str:
         steps, changes = self._changes()
@@ -100,7 +100,7 @@ class RunResult:
             for key, was, now in changes
         )
         head = "<tr><th>evaluation</th><th>before</th><th>after</th><th>change</th></tr>"
-        return f"<p>{escape(str(self.folder))}, {steps} iterations</p><table>{head}{rows}</table>"
+        return f"<p>{escape(str(self.folder))}, {plural(steps, 'iteration')}</p><table>{head}{rows}</table>"
 
     def _changes(self) -> tuple[int, list[tuple[str, float, float]]]:
         """Return the number of iterations, and of each number of an evaluation its first and last value."""

@@ -14,12 +14,14 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.learner import Learner
+from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
-from rl4lms.errors import CheckpointError, ConfigError, Interrupted
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted, plural
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
+from rl4lms.models.adapter_folders import adapter_of
 from rl4lms.models.allocator import keep_freed_memory
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.loading import check_window, resolve_device
@@ -162,6 +164,7 @@ def assemble(
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
     device = resolve_device(recipe.device)
+    tell_adapter(display, recipe.model)
     if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):
             distributed.only_main(functools.partial(warm_start, recipe, task, folder, device, display))
@@ -183,7 +186,7 @@ def assemble(
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
     evaluator.engine.encoder.check(prompts or evaluator.samples)
-    _tell(display, recipe, task, evaluator)
+    _tell(display, recipe, task, evaluator, algorithm)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
@@ -224,18 +227,49 @@ def _built(recipe: Recipe, device: torch.device, value: bool, mask: bool) -> Mod
     return models
 
 
-def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator) -> None:
-    """Say which metrics will be absent, and which rows are trained on and evaluated, where that is not all of them."""
+def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, algorithm: Algorithm | None) -> None:
+    """Say which metrics will be absent, which rows are trained on and evaluated, where that is not all of them, and
+    which settings have no effect in so few iterations.
+    """
+    if algorithm is not None and distributed.is_main():
+        display.warn(without_effect(algorithm, recipe.training.iterations))
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)
     if isinstance(task, FileTask) and (held := task.held_out()):
         display.note(f"held out: {held}")
+    if isinstance(task, FileTask) and (empty := task.empty_prompts()):
+        display.note(f"note: {empty}")
     if shared := check_split(recipe, task, c.split):
         display.note(f"note: {shared}")
     if prompts < evaluator.available:
         drawn = f"drawn with evaluation.prompt_seed {c.prompt_seed}"
         display.note(f"evaluated: {prompts:,} of {evaluator.available:,} {c.split} prompts, {drawn}")
+
+
+def tell_adapter(display: Display, model: ModelConfig) -> None:
+    """Say what an adapter that training starts from was made for, and what is trained of the two."""
+    adapter = adapter_of(model.path, model.revision)
+    if adapter is not None:
+        trained = (
+            "all of its weights are trained" if model.lora is None else "a new adapter on it is trained (model.lora)"
+        )
+        display.note(f"model: the adapter {model.path}, merged into its base {adapter.base}; {trained}")
+
+
+def without_effect(algorithm: Algorithm, iterations: int) -> list[str]:
+    """Return what is said of a run that is too short for something that its recipe names."""
+    if iterations == 0:
+        return [
+            "training.iterations is 0: nothing is learnt from the reward; the model is evaluated and saved as it is"
+        ]
+    every = getattr(algorithm, "mask_update_every", 0)
+    if every < iterations:
+        return []
+    return [
+        f"the mask stays that of the model before training: algorithm.mask_update_every is {every}, and there are "
+        f"{plural(iterations, 'iteration')}; set it below training.iterations"
+    ]
 
 
 def _with_models(
@@ -272,6 +306,17 @@ def _when(signal: str, doing: str, folder: Path, loop: Loop | None) -> str:
     return f"stopped by {signal}{during}{after}; {saved}"
 
 
+def _where_it_stands(step: int | None, iterations: int) -> str:
+    if step is None:
+        return "no checkpoint yet: starting over"
+    if step < iterations:
+        return f"resuming after iteration {step}"
+    return (
+        f"there is nothing left to train after iteration {step} of {iterations}: the model is evaluated and saved "
+        "again; to train on, set training.iterations to more"
+    )
+
+
 def _resume(loop: Loop, display: Display) -> None:
     def latest() -> tuple[int | None, list[str]]:
         tidy(loop.checkpoints.folder)
@@ -302,8 +347,6 @@ def _resume(loop: Loop, display: Display) -> None:
     notes += distributed.from_main(cut)
     if loop.health is not None and loop.log.path.is_file():
         loop.health = health_of(read_history(loop.log.folder))
-    notes.append(
-        f"resuming after iteration {loop.state.step}" if step is not None else "no checkpoint yet: starting over"
-    )
+    notes.append(_where_it_stands(step, loop.recipe.training.iterations))
     for line in notes:
         display.console.print(line, markup=False, soft_wrap=True)

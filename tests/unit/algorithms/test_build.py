@@ -34,6 +34,15 @@ class Takes(Base):
 class SaysMore(Both):
     def state_dict(self): return {"mean": 0.0}
 
+class NoLoss(rl4lms.Algorithm):
+    def advantages(self, experience): ...
+
+class Nothing(rl4lms.Algorithm):
+    pass
+
+class NoValueLoss(Base):
+    needs_value = True
+
 class Forgotten(Base):
     speed: float = 1.0
 """
@@ -66,6 +75,21 @@ def test_half_of_a_state_is_refused(own: Path, name: str, defines: str) -> None:
         f"algorithm '{own}:{name}': class {name} defines {defines}, so a resumed run would not go on as before; define "
         f"both: state_dict returns what is remembered as JSON, load_state_dict takes it back"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("NoLoss", "lacks loss"),
+        ("Nothing", "lacks advantages and loss"),
+        ("NoValueLoss", "has needs_value and lacks value_loss"),
+    ],
+)
+def test_a_method_that_is_not_there_is_named(own: Path, name: str, lacks: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_algorithm(Component(name=f"{own}:{name}"))
+    expected = f"algorithm '{own}:{name}': class {name} {lacks}; docs/algorithms/own.md has an example"
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize("options", [{}, {"speed": 2.0}])

@@ -128,7 +128,7 @@ WRONG = {
     ),
     "unknown metric": (
         HEAD + "evaluation:\n  metrics:\n    - diversity\n    - name: ruoge\n",
-        "r.yaml:6: evaluation.metrics.1.name: unknown metric 'ruoge'; did you mean 'rouge'?",
+        "r.yaml:6: evaluation.metrics.1.name: unknown metric 'ruoge'; did you mean 'rouge'? All names: rl4lms ls metrics",
     ),
     "unknown task": ("model: gpt2\ntask: imdbb\n", "r.yaml:2: task.name: unknown task 'imdbb'; did you mean 'imdb'?"),
     "component without name": (HEAD + "algorithm:\n  n_epochs: 1\n", "r.yaml:3: algorithm.name: is required"),
@@ -176,7 +176,8 @@ WRONG = {
     "missing model": ("# first\ndata: a.jsonl\n", "r.yaml:2: model: is required"),
     "no prompts": (
         "model: gpt2\n",
-        "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from",
+        "r.yaml:1: name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+        "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)",
     ),
     "unset variable": (
         HEAD + "output_dir: ${UNSET}/x\n",
@@ -261,7 +262,7 @@ OVERRIDES = {
     "prompt.x.0=y": "override prompt.x.0=y: the recipe has no list prompt.x; set the whole list",
     "reward.target_words=few": 'override reward.target_words=few: should be a whole number, got "few"',
     "evaluation.metrics.0.name=ruoge": "override evaluation.metrics.0.name=ruoge: unknown metric 'ruoge'; did you "
-    "mean 'rouge'?",
+    "mean 'rouge'? All names: rl4lms ls metrics",
     "output_dir=${UNSET}": "override output_dir=${UNSET}: the environment variable UNSET is not set",
 }
 

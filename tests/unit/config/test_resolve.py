@@ -256,7 +256,8 @@ def test_explicit_components_and_lists_replace_those_of_the_task():
         ({"task": 3}, "<arguments>: task: should be a mapping, got 3"),
         (
             {"task": "toy", "data": "x"},
-            "<arguments>: name exactly one of `task` and `data`: they say where prompts come from",
+            "<arguments>: name exactly one of `task` and `data`: they say where prompts come from, such as `task: imdb` or "
+            "`data: prompts.jsonl` (as options: --task imdb, --data prompts.jsonl)",
         ),
     ],
 )
@@ -291,7 +292,10 @@ def test_components_inside_options_are_completed_too():
     ("reward", "message"),
     [
         ({"name": "mix"}, "reward.parts: is required"),
-        ({"name": "mix", "parts": ["lenght"]}, "reward.parts.0.name: unknown reward 'lenght'; did you mean 'length'?"),
+        (
+            {"name": "mix", "parts": ["lenght"]},
+            "reward.parts.0.name: unknown reward 'lenght'; did you mean 'length'? All names: rl4lms ls rewards, rl4lms ls metrics",
+        ),
         (
             {"name": "mix", "parts": [{"name": "length", "taget": 1}]},
             "reward.parts.0.taget: unknown key; did you mean 'target'?",
@@ -319,7 +323,7 @@ def test_a_metric_can_be_the_reward_and_a_file_is_not_opened():
     assert recipe_from_dict({**BASE, "reward": {"name": "width", "key": "mean"}}).reward.options["key"] == "mean"
     with pytest.raises(ConfigError, match=r"evaluation\.metrics\.0\.key: unknown key; known: target$"):
         recipe_from_dict({**BASE, "evaluation": {"metrics": [{"name": "width", "key": "mean"}]}})
-    with pytest.raises(ConfigError, match=r"reward\.name: unknown reward 'widht'; did you mean 'width'\?$"):
+    with pytest.raises(ConfigError, match=r"reward\.name: unknown reward 'widht'; did you mean 'width'\? All"):
         recipe_from_dict({**BASE, "reward": "widht"})
     recipe = recipe_from_dict({**BASE, "reward": {"name": "no/such/file.py:fn", "anything": [1]}})
     assert tidy(recipe.reward) == {"name": "no/such/file.py:fn", "anything": [1]}

@@ -200,3 +200,18 @@ def test_malformed_csv(tmp_path: Path, content: str, message: str) -> None:
     path.write_text(content)
     with pytest.raises(DataError, match=rf"rows\.csv:{message}"):
         FileTask(DataConfig(train=str(path))).samples("train")
+
+
+def test_empty_prompts_and_reserved_columns_are_named_with_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    prompts = ["a", "", "b", " ", "c"]
+    path.write_text("".join(json.dumps({"prompt": text, "text": text, "completion": "x"}) + "\n" for text in prompts))
+    task = FileTask(DataConfig(train=str(path), holdout=0))
+    assert task.empty_prompts() == ""  # nothing is read yet
+    assert task.column_among({"prompt", "completions", "references"}) is None
+    assert task.column_among({"text", "completions"}) == (str(path), "text")
+    assert task.empty_prompts() == f"2 empty prompts, the first at {path}:2"
+    path.write_text('{"prompt": "a"}\n')
+    whole = FileTask(DataConfig(train=str(path), holdout=0))
+    whole.samples("train")
+    assert whole.empty_prompts() == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from rl4lms.config import Component, recipe_from_dict
 from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build, build_task
+from rl4lms.rewards import build as build_reward
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe
 
@@ -210,3 +213,46 @@ def test_a_component_that_its_file_registers_can_be_built_by_file_too(mine, monk
     assert build(registry.tasks, "mine.py:Numbers").size == 16
     assert build(registry.tasks, {"name": "numbers", "size": 3}).size == 3
     assert build(registry.algorithms, {"name": "mine", "n_epochs": 2}).n_epochs == 2
+
+
+def test_a_file_is_imported_and_named_at_once(mine, tmp_path, monkeypatch):
+    """The same function twice is no collision, under whatever module name its file was executed, and after an edit."""
+    monkeypatch.setattr(registry.metrics, "_entries", dict(registry.metrics._entries))
+    source = (
+        "import rl4lms\n@rl4lms.metric('twice')\n{}(completions=()): return {{'twice': [1.0 for _ in completions]}}\n"
+    )
+    (tmp_path / "twice_imported.py").write_text(source.format("def once"))
+    monkeypatch.syspath_prepend(tmp_path)
+    imported = importlib.import_module("twice_imported")
+    named = registry.metrics.get("twice_imported.py:once")
+    assert named is not imported.once
+    assert registry.metrics.get("twice") is named
+    os.utime("twice_imported.py", ns=(1, 1))
+    assert registry.metrics.get("twice_imported.py:once") is not named
+    (tmp_path / "another.py").write_text(source.format("def once"))
+    with pytest.raises(ConfigError, match=r"the metric name 'twice' is taken by .*:once; choose another name"):
+        registry.metrics.get("another.py:once")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("reward", "mine.py", "name the function in the file: mine.py:longest or mine.py:words or "),
+        ("algorithm", "mine.py", "name the class in the file: mine.py:"),
+        ("task", "empty.py", "the file has no class; write one, and name it as empty.py:name"),
+        ("metric", "torn.py", "name the function in the file, as torn.py:name; the file cannot be read: "),
+        ("metric", "yours.py", "there is no file "),
+    ],
+)
+def test_a_file_without_the_name_in_it(mine, tmp_path, kind, path, message):
+    """By every door: a recipe, and the components themselves. Nothing is executed."""
+    mine.write_text(f"{MINE}\nraise SystemExit\n")
+    (tmp_path / "empty.py").write_text("def _hidden(): ...\n")
+    (tmp_path / "torn.py").write_text("def f(:\n")
+    with pytest.raises(ConfigError) as caught:
+        (build_reward if kind == "reward" else KINDS[kind].get)(path)
+    assert str(caught.value).startswith(f"{kind} {path!r}: {message}")
+    block = {"evaluation": {"metrics": [path]}} if kind == "metric" else {kind: path}
+    with pytest.raises(ConfigError) as caught:
+        recipe_from_dict({"model": "gpt2", "data": "x", **block})
+    assert f"{kind} {path!r}: {message}" in str(caught.value)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from rl4lms.errors import RewardError
 from rl4lms.rewards import build, score
 
 USER, SYSTEM = {"role": "user", "content": "1 2"}, {"role": "system", "content": "s"}
@@ -68,3 +71,17 @@ def test_standardising_over_a_prompt_tells_conversations_apart_that_end_alike() 
     reward.inner = (lambda completions: [float(answer[0]["content"]) for answer in completions],)
     found = score(reward, prompts=["1 2"] * 4, conversations=chats, full_conversations=chats, **rows).scores
     assert found == [-1.0, 1.0, -1.0, 1.0]
+
+
+@pytest.mark.parametrize("raised", [AttributeError("'list' object has no attribute 'split'"), TypeError("not a str")])
+def test_a_function_for_texts_is_told_what_completions_are(raised: Exception) -> None:
+    def of_texts(completions: list[str]) -> list[float]:
+        raise raised
+
+    rows: dict[str, Any] = {"completion_ids": [[1]], "references": [()], "columns": {}}
+    chats = [[{"role": "user", "content": "1 2"}]]
+    with pytest.raises(RewardError, match=r"; prompts are conversations.*completion\[0\]\['content'\]$"):
+        score(of_texts, prompts=["1 2"], completions=["3"], conversations=chats, full_conversations=chats, **rows)
+    with pytest.raises(RewardError) as caught:
+        score(of_texts, prompts=["1 2"], completions=["3"], **rows)
+    assert "prompts are conversations" not in str(caught.value)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rl4lms.errors import CheckpointError
-from rl4lms.runs.history import read_history
+from rl4lms.errors import CheckpointError, ConfigError
+from rl4lms.runs.history import History, read_history
 
 
 def test_what_a_run_logged_comes_back_and_as_a_data_frame(tmp_path: Path) -> None:
@@ -21,7 +21,12 @@ def test_what_a_run_logged_comes_back_and_as_a_data_frame(tmp_path: Path) -> Non
         {"step": 2, "eval/reward": 1.5},
     ]
     assert history.series("eval/reward") == [(0, 0.5), (2, 1.5)]
-    assert history.series("train/loss") == history.series("nothing") == []
+    assert history.series("train/loss") == history.series("train/early_stop") == []  # a run may have these
+    with pytest.raises(ConfigError, match=r"^'eval/rewrad' was not logged; did you mean 'eval/reward'\?$"):
+        history.series("eval/rewrad")
+    with pytest.raises(ConfigError, match=r"^'nothing' was not logged; known: "):
+        history.series("nothing")
+    assert History().series("nothing") == []  # nothing is logged yet
     assert history.log_keys() == ["eval/reward", "train/loss"]
     frame = history.to_pandas()
     assert list(frame.index) == [0, 1, 2]

@@ -311,8 +311,16 @@ class _Odd(PPO):
 
     def advantages(self, experience: Any) -> None:
         super().advantages(experience)
-        if self.mistake == "shape":
-            experience.advantages = experience.advantages.sum(-1)
+        made = experience.advantages
+        experience.advantages = {
+            "shape": made.sum(-1),
+            "nothing": None,
+            "list": made.tolist(),
+            "whole numbers": made.long(),
+            "nan": made.where(experience.rollout.completion_ids < 0, torch.nan),
+        }.get(self.mistake, made)
+        if self.mistake == "no returns":
+            experience.returns = None
 
     def loss(self, new: Any, old: Any) -> Any:
         loss, stats = super().loss(new, old)
@@ -322,10 +330,19 @@ class _Odd(PPO):
         return {"mean": torch.zeros(2)} if self.mistake == "state" else {}
 
 
+_MUST = r"algorithm '_Odd': advantages\(\) must set experience\."
+_TENSOR = r"to a tensor, torch\.float32 of shape \(16, \d\);"
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        ("shape", r"algorithm '_Odd': advantages have the shape \(16,\), tokens \(16, \d\)"),
+        ("shape", rf"{_MUST}advantages {_TENSOR} got torch\.float32 of shape \(16,\)"),
+        ("nothing", rf"{_MUST}advantages {_TENSOR} got NoneType"),
+        ("list", rf"{_MUST}advantages {_TENSOR} got list"),
+        ("whole numbers", rf"{_MUST}advantages {_TENSOR} got torch\.int64 of shape \(16, \d\)"),
+        ("no returns", rf"{_MUST}returns {_TENSOR} got NoneType"),
+        ("nan", r"algorithm '_Odd': advantages\(\) set experience\.advantages to NaN or infinity, first in row 1; no "),
         ("scalar", r"algorithm '_Odd': loss must return a scalar tensor and a mapping"),
         ("tokens", r"algorithm '_Odd': loss must return a scalar tensor and a mapping"),
         ("state", r"algorithm '_Odd': state_dict\(\)\['mean'\] is no JSON value"),
@@ -339,7 +356,7 @@ def test_mistakes_in_an_algorithm_have_messages(
     odd.bind(loop.algorithm.learner)
     odd.mistake = mistake
     loop.algorithm = loop.state.algorithm = odd
-    with pytest.raises((ConfigError, CheckpointError), match=message):
+    with pytest.raises((ConfigError, CheckpointError, NonFiniteError), match=message):
         loop.run()
 
 

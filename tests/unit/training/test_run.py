@@ -11,10 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 import rl4lms
+from rl4lms.algorithms.nlpo import NLPO
+from rl4lms.algorithms.ppo import PPO
 from rl4lms.config import read_recipe
-from rl4lms.errors import ConfigError, RewardError
-from rl4lms.training.run import run
-from tests.runs import number_prompts, save_tiny, small_recipe
+from rl4lms.config.model import ModelConfig
+from rl4lms.errors import ConfigError, DataError, RewardError
+from rl4lms.runs.display import Display
+from rl4lms.training.run import run, tell_adapter, without_effect
+from tests.runs import number_prompts, save_tiny, small_loop, small_recipe
 
 
 def longest(completions: list[str], **columns: Any) -> list[float]:
@@ -139,3 +143,53 @@ def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytes
 
 def unreachable(completions: list[str], **columns: Any) -> list[float]:
     raise ConnectionError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("every", "iterations", "said"),
+    [
+        (10, 3, "algorithm.mask_update_every is 10, and there are 3 iterations; set it below training.iterations"),
+        (3, 3, "algorithm.mask_update_every is 3, and there are 3 iterations; set it below training.iterations"),
+        (2, 3, ""),
+        (
+            2,
+            0,
+            "training.iterations is 0: nothing is learnt from the reward; the model is evaluated and saved as it is",
+        ),
+    ],
+)
+def test_what_so_few_iterations_leave_without_effect(every: int, iterations: int, said: str) -> None:
+    found = " ".join(without_effect(NLPO(mask_update_every=every), iterations))
+    assert found.endswith(said)
+    assert bool(found) == bool(said)
+    assert (without_effect(PPO(), iterations) == []) == (iterations > 0)
+
+
+def test_a_mask_that_is_never_refreshed_is_told_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_loop(tmp_path, algorithm={"name": "nlpo", "mask_update_every": 3})
+    lines = [line for line in capsys.readouterr().err.splitlines() if "mask_update_every" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("the mask stays that of the model before training: ")
+
+
+@pytest.mark.parametrize("lora", [None, {}])
+def test_a_start_from_an_adapter_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], lora: Any) -> None:
+    (tmp_path / "adapter").mkdir()
+    config = {"base_model_name_or_path": "their/base", "peft_type": "LORA", "task_type": "CAUSAL_LM"}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    tell_adapter(Display(), ModelConfig(path=str(tmp_path / "adapter"), lora=lora))
+    trained = "all of its weights are trained" if lora is None else "a new adapter on it is trained (model.lora)"
+    told = f"model: the adapter {tmp_path / 'adapter'}, merged into its base their/base; {trained}\n"
+    assert capsys.readouterr().err == told
+    tell_adapter(Display(), ModelConfig(path=str(tmp_path)))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reserved_column_is_refused_at_the_start_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "reserved.jsonl"
+    path.write_text("".join(f'{{"prompt": "{i}", "completions": "x"}}\n' for i in range(9)))
+    recipe = small_recipe(tmp_path, data={"train": str(path), "validation": str(path)})
+    with pytest.raises(DataError, match=rf"^{path}: the column 'completions' has a name that is reserved"):
+        run(recipe)
