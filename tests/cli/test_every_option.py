@@ -46,6 +46,8 @@ USES = {
     "compare": ["compare run nlpo", "compare run nlpo --evaluate"],
     "report": ["report nlpo", "report nlpo --evaluate"],
     "generate": ["generate run '1 2'", "generate lm '1 2'"],
+    "grue run": [],  # minutes for each use: see test_grue.py
+    "grue table": [],  # of what it makes
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py
@@ -332,7 +334,7 @@ def test_it_has_an_effect_or_is_refused(place: Path, plain: Any, tmp_path: Path,
 
 
 def test_every_option_is_tried() -> None:
-    elsewhere = {"demo", "metrics setup-wordnet"}
+    elsewhere = {verb for verb, uses in USES.items() if not uses}
     wanted = {(verb, option) for verb, option, _ in options() if verb not in elsewhere} - {("init", "--force")}
     tried = {
         (verb, option)

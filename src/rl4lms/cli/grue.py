@@ -82,8 +82,9 @@ def run(
     wanted = [System.read(text) for text in _names(systems) or SYSTEMS]
     grid = Grid(output, cells(names, wanted, range(seeds), edition=edition, settings=given))
     grid.check()
+    database = None if store is None else Store(store)  # a mistake in it is told before anything is written
     output.mkdir(parents=True, exist_ok=True)
-    database = Store(store or output / "results.sqlite")
+    database = database or Store(output / "results.sqlite")
 
     def keep(cell: Cell, results: list[Result]) -> None:
         database.add(results, str(grid.place(cell)))
@@ -94,7 +95,8 @@ def run(
     database.close()
     for job in failed:
         print(f"error: {job.error or f'{job.name} was skipped, since what it begins with failed'}", file=sys.stderr)
-    print(f"{len(grid.cells) - len(failed)} of {len(grid.cells)} cells are finished in {output}")
+    finished = sum(bool(grid.results(cell)) for cell in grid.cells)
+    print(f"{finished} of {len(grid.cells)} cells are finished in {output}")
     print(f"table:  rl4lms grue table {output}")
     if failed:
         raise typer.Exit(1)
