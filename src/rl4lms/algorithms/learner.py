@@ -194,12 +194,10 @@ class Learner:
         return torch.stack(losses).sum()
 
     def _check_first_ratio(self, mean: float, largest: float) -> None:
-        if difference := self.policy.disagreement(mean, largest):
+        if off := self.policy.disagreement(mean, largest):
             reason = "sampling and training differ; run `rl4lms doctor`"
             reason = "weights or log-probs are not finite" if math.isnan(mean) else reason
-            raise NonFiniteError(
-                f"the first ratio of new to old probabilities differs from 1 by {difference}: {reason}"
-            )
+            raise NonFiniteError(f"the first ratio of new to old probabilities differs from 1 by {off}: {reason}")
 
     def _optimizer_step(self, loss: float, minibatch: Tensor) -> float:
         norm = float(get_total_norm(p.grad for p in self.parameters if p.grad is not None))
@@ -224,18 +222,14 @@ def _checked(method: str, objective: Objective, outcome: Any) -> tuple[Tensor, M
 
 
 def _check_advantages(objective: Objective, e: Experience) -> None:
-    owner, wanted = (
-        f"algorithm {type(objective).__name__!r}: advantages()",
-        f"torch.float32 of shape {tuple(e.mask.shape)}",
-    )
+    owner = f"algorithm {type(objective).__name__!r}: advantages()"
+    wanted = f"torch.float32 of shape {tuple(e.mask.shape)}"
     for name in ("advantages", "returns") if objective.needs_value else ("advantages",):
-        column = getattr(e, name)
-        found = (
-            f"{column.dtype} of shape {tuple(column.shape)}" if isinstance(column, Tensor) else type(column).__name__
-        )
+        given = getattr(e, name)
+        found = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
         if found != wanted:
             raise ConfigError(f"{owner} must set experience.{name} to a tensor, {wanted}; got {found}")
-        if rows := (~column.isfinite() & e.mask).any(-1).nonzero()[:, 0].tolist():
+        if rows := (~given.isfinite() & e.mask).any(-1).nonzero()[:, 0].tolist():
             message = f"{owner} set experience.{name} to NaN or infinity, first in {nth_row(rows[0])}"
             raise NonFiniteError(f"{message}; no optimiser step was taken", rows=rows)
 
