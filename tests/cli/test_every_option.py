@@ -52,6 +52,7 @@ USES = {
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py
     "doctor": ["doctor new.yaml"],
+    "check task": ["check task new.yaml"],
     "reward train": [
         f"reward train --base classifier --train {rows}.jsonl --output out --epochs 1 --device cpu --batch-size 8{test}"
         for rows in ("labels", "ratings", "preferences", "prompted")

@@ -15,7 +15,10 @@ from rl4lms.runs.layout import is_run
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rl4lms.checks.doctor import Verdict
     from rl4lms.config.recipe import Recipe
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def find_recipe(name: str) -> Path:
@@ -119,3 +122,34 @@ def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
         path = Path(folder) / "recipe.yaml"
         path.write_text(dump_recipe(recipe), encoding="utf-8")
         return read_recipe(path, overrides)
+
+
+def task_recipe(name: str, settings: Iterable[str]) -> Recipe:
+    """Return the recipe of a task with its defaults, or the recipe of that name."""
+    from rl4lms.config import recipe_from_dict
+
+    if name.endswith((".yaml", ".yml")) or name in recipes.names():
+        return read(find_recipe(name), settings)
+    return recipe_from_dict({"task": {"name": name}}, "<arguments>", settings)
+
+
+def show_verdicts(verdicts: Iterable[Verdict]) -> int:
+    """Print checks as they are made, and how many there were of each kind; return how many failed."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    counts = {"ok": 0, "warn": 0, "fail": 0}
+    for verdict in verdicts:
+        counts[verdict.status] += 1
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=4)
+        grid.add_column(width=18)
+        grid.add_column()
+        grid.add_row(Text(verdict.status, _STYLES[verdict.status]), Text(verdict.name), Text(verdict.figure))
+        out.print(grid)
+        if verdict.why:
+            out.print(Padding(Text(verdict.why), (0, 0, 0, 5)))
+    out.print(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
+    return counts["fail"]

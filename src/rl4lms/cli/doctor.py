@@ -9,8 +9,6 @@ import typer
 
 EPILOG = "Example:  rl4lms doctor recipe.yaml optimizer.learning_rate=1e-5"
 
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-
 
 def doctor(
     recipe: Annotated[
@@ -34,26 +32,10 @@ def doctor(
     common.run_imports(imports)
     settings = common.read(common.find_recipe(recipe), overrides or ())
     common.quiet()
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
     from rl4lms.checks.doctor import examine
     from rl4lms.runs.display import Display
 
-    out = common.console()
-    counts = {"ok": 0, "warn": 0, "fail": 0}
     with tempfile.TemporaryDirectory(prefix="rl4lms-doctor-") as folder, Display(not quiet, texts=False) as display:
-        for verdict in examine(settings, Path(folder), rows=rows, display=display):
-            counts[verdict.status] += 1
-            grid = Table.grid(padding=(0, 1))
-            grid.add_column(width=4)
-            grid.add_column(width=16)
-            grid.add_column()
-            grid.add_row(Text(verdict.status, _STYLES[verdict.status]), Text(verdict.name), Text(verdict.figure))
-            out.print(grid)
-            if verdict.why:
-                out.print(Padding(Text(verdict.why), (0, 0, 0, 5)))
-    out.print(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
-    if counts["fail"]:
+        failed = common.show_verdicts(examine(settings, Path(folder), rows=rows, display=display))
+    if failed:
         raise typer.Exit(1)

@@ -11,7 +11,22 @@ import typer
 from typer.core import TyperGroup
 
 import rl4lms
-from rl4lms.cli import compare, demo, doctor, evaluate, generate, grue, init, ls, metrics, report, reward, show, train
+from rl4lms.cli import (
+    check,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    grue,
+    init,
+    ls,
+    metrics,
+    report,
+    reward,
+    show,
+    train,
+)
 from rl4lms.errors import Rl4lmsError, close_names
 
 
@@ -96,6 +111,9 @@ app.add_typer(grue_app, name="grue")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
+checks_app = typer.Typer(help="Check the data of a task.", no_args_is_help=True)
+checks_app.command("task", epilog=check.EPILOG)(check.check_task)
+app.add_typer(checks_app, name="check")
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 
 

@@ -88,6 +88,7 @@ class DatasetTask(ABC):
 
     Attributes:
         mini: the generated edition, None where there is none.
+        published: rows of the splits as those who publish the data count them, as `examples` returns them.
         instruction: before each prompt.
         max_new_tokens: of the paper's rollouts and evaluations.
         prompt: length and side of truncation. What is cut is the input; instruction and line end stay.
@@ -115,6 +116,7 @@ class DatasetTask(ABC):
     mini: ClassVar[Mini | None] = None
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    published: ClassVar[Mapping[Split, int]] = {}
     instruction: ClassVar[str] = ""
     max_new_tokens: ClassVar[int]
     prompt: ClassVar[Mapping[str, Any]]
@@ -182,14 +184,21 @@ class DatasetTask(ABC):
             for number, text in enumerate(sample.references)
         ]
 
+    def documents(self, split: Split) -> set[str]:
+        """Return what the rows of a split were taken from."""
+        return {example.document for example in self._parts[split]}
+
     @cached_property
-    def _samples(self) -> dict[Split, list[Sample]]:
+    def _parts(self) -> dict[Split, list[Example]]:
         generated = self._generated
         read = self.examples if generated is None else functools.partial(generated.rows, seed=self.seed)
-        parts = disjoint({split: list(read(split)) for split in SPLITS})
+        return disjoint({split: list(read(split)) for split in SPLITS})
+
+    @cached_property
+    def _samples(self) -> dict[Split, list[Sample]]:
         return {
             split: [self._sample(f"{split}-{number}", example) for number, example in enumerate(merged(part))]
-            for split, part in parts.items()
+            for split, part in self._parts.items()
         }
 
     def _sample(self, sample_id: str, example: Example) -> Sample:
