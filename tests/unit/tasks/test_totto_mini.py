@@ -4,9 +4,10 @@ import pytest
 
 from rl4lms import rewards
 from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics.totto import TottoParent
 from rl4lms.tasks.totto import grammar
 from rl4lms.tasks.totto.table import KINDS
-from tests.unit.tasks.mini import broken_share, check_base_data, check_mini, train_from_start
+from tests.unit.tasks.mini import broken_share, check_base_data, check_mini, mini_task, train_from_start
 
 
 def perfect(sample, text):
@@ -70,6 +71,17 @@ def test_faithful_means_the_highlighted_cells_alone():
     swapped = FILMS | {"highlighted_cells": [[1, 1], [1, 3]], "table_page_title": "rosa hunt"}
     assert grammar.faithful("leo hall directed rosa hunt in the cold garden .", swapped)
     assert not grammar.faithful("rosa hunt directed leo hall in the cold garden .", swapped)
+
+
+def test_the_reward_of_references():
+    """What the card says: a reference has nearly all of it, and far less where the other one is all there is."""
+    rows = [row for row in mini_task("totto").samples("validation")[:100] if len(row.references) == 2]
+    columns = {name: [row.meta[name] for row in rows] for name in rows[0].meta}
+    first, both = [row.references[0] for row in rows], [row.references for row in rows]
+    own = TottoParent()(first, both, **columns)["totto_parent"]
+    other = TottoParent()(first, [texts[1:] for texts in both], **columns)["totto_parent"]
+    assert sum(own) / len(own) > 0.9
+    assert 0.3 < sum(other) / len(other) < 0.6
 
 
 def test_errors_are_not_derivable():
