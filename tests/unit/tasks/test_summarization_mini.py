@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from rl4lms import rewards
 from rl4lms.errors import ConfigError, DataError
+from rl4lms.metrics.meteor import MeteorExactStem
 from rl4lms.tasks.summarization import grammar
-from rl4lms.tasks.summarization.table import KINDS
+from rl4lms.tasks.summarization.table import KINDS, TABLE, slots
 from tests.unit.tasks.mini import broken_share, check_base_data, check_mini, train_from_start
 
 FACTS = {"city": "paris", "day": "monday", "count": "12", "what": "hotel", "why": "a gas leak"}
@@ -48,6 +51,21 @@ def test_faithful_means_nothing_but_what_is_so_and_covered_how_much_of_it():
     assert measured(whole, "flood") == (False, 0)
     for broken in (whole.removesuffix(" ."), "hotel paris monday 12 a gas leak", f"{whole} {whole}", ""):
         assert measured(broken) == (False, 0)
+
+
+def test_the_reward_of_other_wordings():
+    """What the card says: the same facts in another wording have nearly all of the reward."""
+    rng, pairs = Random("wordings"), []
+    for index in range(200):
+        row = grammar.example(0, index)
+        given = {symbol: row.meta["facts"][name] for symbol, name in slots(row.meta["news"]).items()}
+        sentences = (f"{part}<{row.meta['news']}>" for part in ("FIRST", "SECOND"))
+        text = " ".join(word for symbol in sentences for word in TABLE.write(symbol, rng, given))
+        if text not in row.references:
+            pairs.append((text, row.references))
+    texts, references = zip(*pairs, strict=True)
+    values = MeteorExactStem()(texts, references)["meteor_exact_stem"]
+    assert 0.9 < sum(values) / len(values) < 0.95
 
 
 def test_errors_are_not_derivable():

@@ -75,6 +75,8 @@ class CnnDailyMailTask(SummarizationTask):
         completion_tokens=24,
         base={"steps": 400},
         shape={"t5_embeddings": 1},
+        kl={"kl_coef": 0.02},
+        optimizer={"learning_rate": 1e-4},
         metrics=(*SummarizationTask.metrics, {"name": "cnn_daily_mail_grammar"}),
     )
 

@@ -44,6 +44,8 @@ class TottoTask(DatasetTask):
         completion_tokens=22,
         base={"steps": 500},
         shape={"t5_embeddings": 1},
+        kl={"kl_coef": 0.02},
+        optimizer={"learning_rate": 1e-4},
         reward={"name": "totto_parent"},
         metrics=(*metrics, {"name": "totto_grammar"}),
     )
