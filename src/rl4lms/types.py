@@ -325,7 +325,8 @@ class ModelSpec:
     Attributes:
         name: what a recipe calls it (`asset:<name>`).
         architecture: `gpt2` or `t5`.
-        shape: `hidden_size`, `layers`, `heads`, `max_positions`.
+        shape: `hidden_size`, `layers`, `heads`, `max_positions`; of a T5 `t5_embeddings`, 1 for T5's own ones (standard
+            deviation 1, the head scaled down), with which it soon copies words of its prompt.
         data: lazy target `module:function`; called with `data_options`, returns a list of (prompt, completion) string
             pairs.
         data_options: keyword arguments of `data`.

@@ -317,6 +317,12 @@ metrics = Registry(
             "totto_bleu": ("metrics.totto:TottoBleu", "BLEU of ToTTo: overall, overlap, non-overlap"),
             "concept_coverage": ("metrics.coverage:ConceptCoverage", "share of the concepts used"),
             "commongen_grammar": ("tasks.commongen.grammar:grammar_metric", "derivable, and with all concepts"),
+            "cnn_daily_mail_grammar": (
+                "tasks.summarization.grammar:grammar_metric",
+                "derivable, true, share of the main facts",
+            ),
+            "narrative_qa_grammar": ("tasks.narrative_qa.grammar:grammar_metric", "derivable, and the right answer"),
+            "totto_grammar": ("tasks.totto.grammar:grammar_metric", "derivable, and the highlighted cells alone"),
             "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "derivable share and gold label"),
         },
     ),

@@ -179,21 +179,31 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_lm(spec: ModelSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Return a freshly initialised GPT-2 or T5 of the spec's shape."""
+    """Return a freshly initialised GPT-2 or T5 of the spec's shape.
+
+    Raises:
+        ValueError: a GPT-2 is to have the embeddings of a T5.
+    """
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
     d, n, heads, v = spec.shape["hidden_size"], spec.shape["layers"], spec.shape["heads"], len(tokenizer)
     if spec.architecture == "gpt2":
+        if "t5_embeddings" in spec.shape:
+            raise ValueError(
+                f"asset {spec.name}: t5_embeddings is for a T5, and this is a gpt2; leave it out of the shape"
+            )
         off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         config = GPT2Config(
             vocab_size=v, n_embd=d, n_layer=n, n_head=heads, n_positions=spec.shape["max_positions"], **off, **ids
         )
         return GPT2LMHeadModel(config)
     sizes = {"d_model": d, "d_kv": d // heads, "d_ff": 4 * d, "num_layers": n, "num_heads": heads, "vocab_size": v}
-    options = {"dropout_rate": 0.0, "decoder_start_token_id": ids["pad_token_id"], "tie_word_embeddings": False}
-    lm = T5ForConditionalGeneration(T5Config(**sizes, **options, **ids))
+    options = {"dropout_rate": 0.0, "decoder_start_token_id": ids["pad_token_id"]}
+    if spec.shape.get("t5_embeddings", 0):
+        return T5ForConditionalGeneration(T5Config(**sizes, **options, **ids))
+    lm = T5ForConditionalGeneration(T5Config(**sizes, **options, tie_word_embeddings=False, **ids))
     with torch.no_grad():
-        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training; a tied head
-        # is scaled down.
+        # T5's own embeddings start at standard deviation 1, which AdamW hardly moves in a short training. Head and
+        # embeddings are one table in transformers 5, whatever the config says, so the last line is the value of both.
         lm.shared.weight.normal_(std=0.05)
         lm.lm_head.weight.normal_(std=0.02)
     return lm

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from random import Random
 
@@ -27,6 +27,10 @@ _FEATURE = re.compile(r"<(\w+)>")
 _ARTICLE = "AN:"
 
 Alternative = tuple[str, ...]
+#: What some symbols of an expansion stand for: pairs of a symbol and a text.
+Reading = frozenset[tuple[str, str]]
+
+_NOTHING: Reading = frozenset()
 
 
 class RuleTable:
@@ -69,6 +73,11 @@ class RuleTable:
     def words(self) -> frozenset[str]:
         """Every word of the language."""
         return frozenset(w for alts in self._rules.values() for alt, _ in alts for w in alt if w not in self._rules)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Every symbol, in the order of the rules."""
+        return tuple(self._rules)
 
     def lexicon(self, symbol: str) -> tuple[str, ...]:
         """Return the words that `symbol` stands for, where all of its alternatives are single words."""
@@ -113,27 +122,59 @@ class RuleTable:
 
     def accepts(self, symbol: str, words: Sequence[str]) -> bool:
         """Return whether `symbol` can be expanded to exactly these words."""
-        return len(words) in self._ends(symbol, 0, words, {})
+        return bool(self.readings(symbol, words, ()))
 
-    def _ends(self, symbol: str, start: int, words: Sequence[str], memo: dict[tuple[str, int], set[int]]) -> set[int]:
-        """Return positions at which an expansion of `symbol` that begins at `start` can stop."""
+    def readings(self, symbol: str, words: Sequence[str], slots: Collection[str]) -> set[Reading]:
+        """Return the ways in which `symbol` can be expanded to exactly these words, as far as they differ in what some
+        symbols stand for; none where the words are not derivable.
+
+        Args:
+            symbol: what is expanded.
+            words: the text.
+            slots: the symbols that a reading tells, without an article that stands in front.
+
+        Returns:
+            Sets of (slot, what it stands for); a slot that the words do not use is in none.
+        """
+        found = self._ends(symbol, 0, words, frozenset(slots), {})
+        return {reading for end, reading in found if end == len(words)}
+
+    def _ends(
+        self,
+        symbol: str,
+        start: int,
+        words: Sequence[str],
+        slots: frozenset[str],
+        memo: dict[tuple[str, int], set[tuple[int, Reading]]],
+    ) -> set[tuple[int, Reading]]:
+        """Return positions at which an expansion of `symbol` that begins at `start` can stop, with its readings."""
         known = memo.get((symbol, start))
         if known is not None:
             return known
-        found: set[int] = set()
+        found: set[tuple[int, Reading]] = set()
         if start < len(words):
             for alternative in self._starting[symbol].get(words[start], ()):
-                frontier = {start}
+                frontier = {(start, _NOTHING)}
                 for part in alternative:
                     if part in self._rules:
-                        frontier = {end for position in frontier for end in self._ends(part, position, words, memo)}
+                        frontier = {
+                            (end, read | more if more else read)
+                            for position, read in frontier
+                            for end, more in self._ends(part, position, words, slots, memo)
+                        }
                     else:
                         frontier = {
-                            position + 1 for position in frontier if position < len(words) and words[position] == part
+                            (position + 1, read)
+                            for position, read in frontier
+                            if position < len(words) and words[position] == part
                         }
                     if not frontier:
                         break
                 found |= frontier
+        name = symbol.removeprefix(_ARTICLE)
+        if name in slots:
+            begin = start + (name != symbol)
+            found = {(end, read | {(name, " ".join(words[begin:end]))}) for end, read in found}
         memo[symbol, start] = found
         return found
 

@@ -39,7 +39,7 @@ def write(folder: Path, questions: list[tuple[str, str, str, str, str]] | None =
 def test_published_counts_and_splits(folder):
     assert sum(1 for _ in real.questions(str(folder), "validation")) == 3_461
     assert sum(1 for split in ("train", "test") for _ in real.questions(str(folder), split)) == 10_557
-    task = build("narrative_qa", data_dir=str(folder))
+    task = build("narrative_qa", edition="full", data_dir=str(folder))
     check_splits(task, (7_502, 3_418, 2_958))
     stories = {
         split: {sample.prompt.split(" \\n ", 1)[1] for sample in task.samples(split)}
@@ -50,7 +50,7 @@ def test_published_counts_and_splits(folder):
 
 
 def test_own_files(tmp_path):
-    task = build("narrative_qa", data_dir=str(write(tmp_path)))
+    task = build("narrative_qa", edition="full", data_dir=str(write(tmp_path)))
     check_splits(task, (1, 1, 1))
     sample = task.samples("train")[0]
     assert sample.prompt == "who is mark? \\n story s1, in two lines."
@@ -67,7 +67,7 @@ def test_own_files(tmp_path):
 )
 def test_damaged_files(tmp_path, question, message):
     with pytest.raises(DataError, match=message):
-        build("narrative_qa", data_dir=str(write(tmp_path, [question]))).samples("train")
+        build("narrative_qa", edition="full", data_dir=str(write(tmp_path, [question]))).samples("train")
 
 
 def test_a_damaged_file_of_stories(tmp_path):
@@ -75,10 +75,10 @@ def test_a_damaged_file_of_stories(tmp_path):
     (tmp_path / "valid.jsonl.gz").write_bytes(whole)
     (tmp_path / "test.jsonl.gz").write_bytes(whole[:-9])
     with pytest.raises(DataError, match=r"test\.jsonl\.gz:1: the file is damaged from here on"):
-        build("narrative_qa", data_dir=str(tmp_path)).samples("train")
+        build("narrative_qa", edition="full", data_dir=str(tmp_path)).samples("train")
     (tmp_path / "test.jsonl.gz").write_bytes(whole)
     with pytest.raises(DataError, match=r"test\.jsonl\.gz:1: 'qas' must be a list"):
-        build("narrative_qa", data_dir=str(tmp_path)).samples("train")
+        build("narrative_qa", edition="full", data_dir=str(tmp_path)).samples("train")
 
 
 @pytest.mark.slow
@@ -89,5 +89,7 @@ def test_presets_are_recipes():
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal")])
 def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family, form):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="narrative_qa", data_dir=str(folder), form=form)
+    numbers = train_one_iteration(
+        tmp_path, test_data, family, name="narrative_qa", edition="full", data_dir=str(folder), form=form
+    )
     assert {"eval/rouge_l_max", "eval/token_f1"} <= numbers.keys()

@@ -97,3 +97,18 @@ def test_ambiguous_prefixes_are_all_followed():
 def test_malformed_tables_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         table(text)
+
+
+def test_readings_tell_what_symbols_stand_for():
+    rules = table("S -> WHO met AN:THING | WHO met AN:THING in PLACE\nWHO -> x y | x\nTHING -> owl | cat\nPLACE -> y z")
+    assert rules.readings("S", ["x", "y", "met", "an", "owl"], {"WHO", "THING"}) == {
+        frozenset({("WHO", "x y"), ("THING", "owl")})
+    }
+    assert rules.readings("S", ["x", "met", "a", "cat", "in", "y", "z"], {"PLACE"}) == {frozenset({("PLACE", "y z")})}
+    assert rules.readings("S", ["x", "met", "a", "cat"], {"PLACE"}) == {frozenset()}  # derivable, and tells nothing
+    assert rules.readings("S", ["x", "met", "an", "cat"], {"WHO"}) == set()
+
+
+def test_an_ambiguous_text_has_several_readings():
+    rules = table("S -> A B\nA -> x | x x\nB -> x | x x")
+    assert rules.readings("S", ["x", "x", "x"], {"A"}) == {frozenset({("A", "x")}), frozenset({("A", "x x")})}

@@ -48,7 +48,7 @@ def write(folder: Path, split: str, rows: list[dict[str, str]]) -> None:
 
 
 def test_articles(articles):
-    task = build("cnn_daily_mail", data_dir=str(articles))
+    task = build("cnn_daily_mail", edition="full", data_dir=str(articles))
     check_splits(task, (80, 10, 10))
     assert any("\n" in sample.references[0] for sample in task.samples("test"))  # a line for each highlight
     assert not prompts(task, "train") & prompts(task, "test")
@@ -69,7 +69,7 @@ def test_rows_of_one_text_are_merged(tmp_path):
     for split in ("validation", "test"):
         write(tmp_path, split, [{"article": split, "highlights": "h"}])
     write(tmp_path, "train", [row, {**row, "highlights": "second"}, {"article": "test", "highlights": "h"}])
-    task = build("cnn_daily_mail", data_dir=str(tmp_path))
+    task = build("cnn_daily_mail", edition="full", data_dir=str(tmp_path))
     assert [(sample.prompt, sample.references) for sample in task.samples("train")] == [("A", ("first", "second"))]
 
 
@@ -78,10 +78,10 @@ def test_damaged_files(tmp_path):
         write(tmp_path, split, [{"article": split, "highlights": "h"}])
     write(tmp_path, "train", [{"article": "A", "highlights": "first"}, {"article": "B", "highlights": ""}])
     with pytest.raises(DataError, match=r"train\.csv:3: 'highlights' must be a text"):
-        build("cnn_daily_mail", data_dir=str(tmp_path)).samples("train")
+        build("cnn_daily_mail", edition="full", data_dir=str(tmp_path)).samples("train")
     (tmp_path / "train.csv").write_text('article,highlights\nA,a\nB,"never closed')
     with pytest.raises(DataError, match=r"train\.csv:3: a quotation mark is opened here"):
-        build("cnn_daily_mail", data_dir=str(tmp_path)).samples("train")
+        build("cnn_daily_mail", edition="full", data_dir=str(tmp_path)).samples("train")
     (tmp_path / "dialogsum.train.jsonl").write_text('{"dialogue": "d", "summary": "s"}\n{"dialogue": "d"}\n')
     with pytest.raises(DataError, match=r"train\.jsonl:2: 'summary' must be a text"):
         build("dialogsum", data_dir=str(tmp_path)).samples("train")
@@ -96,5 +96,7 @@ def test_presets_are_recipes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal")])
 def test_a_tiny_model_is_trained(tmp_path, articles, test_data, family, form):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="cnn_daily_mail", data_dir=str(articles), form=form)
+    numbers = train_one_iteration(
+        tmp_path, test_data, family, name="cnn_daily_mail", edition="full", data_dir=str(articles), form=form
+    )
     assert {"eval/rougeL", "eval/meteor_exact_stem"} <= numbers.keys()

@@ -52,7 +52,7 @@ def published(test_data: Path, tmp_path: Path) -> Path:
 
 
 def test_published_rows(published):
-    task = build("totto", data_dir=str(published))
+    task = build("totto", edition="full", data_dir=str(published))
     train, validation = task.samples("train"), task.samples("validation")
     assert (len(train), len(validation)) == (3, 50)
     assert all(sample.prompt.endswith("</table>") and "<page_title>" in sample.prompt for sample in validation)
@@ -76,7 +76,7 @@ def test_cells_have_the_headers_of_their_columns_and_rows():
 def test_equal_prompts_are_merged_and_a_table_is_in_one_split(tmp_path):
     other = row(sentence_annotations={"final_sentence": ["It was 2003."]})  # as the Hub has it
     shared = row(table_webpage_url="validation", highlighted_cells=[[1, 1]])
-    task = build("totto", data_dir=str(write(tmp_path, train=[row(), other, shared])))
+    task = build("totto", edition="full", data_dir=str(write(tmp_path, train=[row(), other, shared])))
     assert [sample.references for sample in task.samples("train")] == [
         ("It ended in 2003.", "2003 was the end.", "It was 2003.")
     ]
@@ -93,7 +93,7 @@ def test_equal_prompts_are_merged_and_a_table_is_in_one_split(tmp_path):
 )
 def test_damaged_files(tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
-        build("totto", data_dir=str(write(tmp_path, train=[row(), row(**changes)]))).samples("train")
+        build("totto", edition="full", data_dir=str(write(tmp_path, train=[row(), row(**changes)]))).samples("train")
 
 
 @pytest.mark.slow
@@ -104,5 +104,7 @@ def test_presets_are_recipes():
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "form"), [("t5", "seq2seq"), ("gpt2", "causal")])
 def test_a_tiny_model_is_trained(tmp_path, published, test_data, family, form):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="totto", data_dir=str(published), form=form)
+    numbers = train_one_iteration(
+        tmp_path, test_data, family, name="totto", edition="full", data_dir=str(published), form=form
+    )
     assert {"eval/totto_bleu", "eval/totto_parent"} <= numbers.keys()

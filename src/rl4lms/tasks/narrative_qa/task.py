@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.dataset import DatasetTask, Edition, Example, Paper
+from rl4lms.tasks.mini import Mini
 from rl4lms.tasks.narrative_qa import real
 from rl4lms.types import Split
 
@@ -16,6 +17,8 @@ _SUPERVISED = Paper(n_steps=512, learning_rate=5e-7, kl=(0.001, 0.2), iterations
 @dataclass(kw_only=True, eq=False)
 class NarrativeQATask(DatasetTask):
     """A short answer to a question about a story of which the summary is given."""
+
+    edition: Edition = "mini"
 
     name = "narrative_qa"
     max_new_tokens = 50
@@ -32,6 +35,16 @@ class NarrativeQATask(DatasetTask):
     generation = {"num_beams": 4}
     supervised_base = {"seq2seq": "allenai/unifiedqa-t5-base"}
     warm_start = {}  # the paper has none; the library's settings
+    mini = Mini(
+        grammar="rl4lms.tasks.narrative_qa.grammar",
+        prompt_tokens=80,
+        completion_tokens=12,
+        base={"steps": 500},
+        shape={"t5_embeddings": 1},
+        noise=0.1,
+        warm_start={"max_steps": 500},
+        metrics=(*metrics, {"name": "narrative_qa_grammar"}),
+    )
     presets = {
         "ppo": _ALONE,
         "nlpo": _ALONE,

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.dataset import DatasetTask, Edition, Example, Paper
+from rl4lms.tasks.mini import Mini
 from rl4lms.tasks.summarization import real
 from rl4lms.types import Split
 
@@ -65,7 +66,19 @@ class SummarizationTask(DatasetTask):
 class CnnDailyMailTask(SummarizationTask):
     """Highlights of news articles."""
 
+    edition: Edition = "mini"
+
     name = "cnn_daily_mail"
+    mini = Mini(
+        grammar="rl4lms.tasks.summarization.grammar",
+        prompt_tokens=90,
+        completion_tokens=24,
+        base={"steps": 400},
+        shape={"t5_embeddings": 1},
+        kl={"kl_coef": 0.02},
+        optimizer={"learning_rate": 1e-4},
+        metrics=(*SummarizationTask.metrics, {"name": "cnn_daily_mail_grammar"}),
+    )
 
     def texts(self, split: Split) -> Iterator[real.Text]:
         """Return the articles of a split, with their highlights."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.dataset import DatasetTask, Edition, Example, Paper
+from rl4lms.tasks.mini import Mini
 from rl4lms.tasks.totto import real
 from rl4lms.types import Split
 
@@ -15,6 +16,8 @@ _COLUMNS = ("table", "highlighted_cells", "table_page_title", "table_section_tit
 @dataclass(kw_only=True, eq=False)
 class TottoTask(DatasetTask):
     """One sentence about the highlighted cells of a table of Wikipedia."""
+
+    edition: Edition = "mini"
 
     name = "totto"
     max_new_tokens = 50
@@ -35,6 +38,17 @@ class TottoTask(DatasetTask):
         "lr_scheduler_type": "constant_with_warmup",
         "weight_decay": 0.1,
     }
+    mini = Mini(
+        grammar="rl4lms.tasks.totto.grammar",
+        prompt_tokens=64,
+        completion_tokens=22,
+        base={"steps": 500},
+        shape={"t5_embeddings": 1},
+        kl={"kl_coef": 0.02},
+        optimizer={"learning_rate": 1e-4},
+        reward={"name": "totto_parent"},
+        metrics=(*metrics, {"name": "totto_grammar"}),
+    )
     presets = {
         **dict.fromkeys(
             ("ppo", "nlpo"),
