@@ -21,6 +21,11 @@ class NarrativeQATask(DatasetTask):
     edition: Edition = "mini"
 
     name = "narrative_qa"
+    published = {"train": 32_747, "validation": 3_461, "test": 10_557}
+    board = {
+        "task": ("rouge_l_max", "token_f1", "meteor_exact_stem", "correct"),
+        "naturalness": ("derivable", "distinct-2"),
+    }
     max_new_tokens = 50
     prompt = {"max_tokens": 512, "truncation_side": "right"}
     reward = {"name": "rouge_l_max"}

@@ -37,6 +37,10 @@ class SummarizationTask(DatasetTask):
         {"name": "bleu"},
         {"name": "diversity"},
     )
+    board = {
+        "task": ("rougeLsum", "meteor_exact_stem", "covered", "faithful"),
+        "naturalness": ("derivable", "distinct-2"),
+    }
     generation = {"temperature": 0.7, "min_new_tokens": 50, "top_k": 0}
     warm_start = {
         "epochs": 2,
@@ -69,6 +73,7 @@ class CnnDailyMailTask(SummarizationTask):
     edition: Edition = "mini"
 
     name = "cnn_daily_mail"
+    published = {"train": 287_113, "validation": 13_368, "test": 11_490}
     mini = Mini(
         grammar="rl4lms.tasks.summarization.grammar",
         prompt_tokens=90,
@@ -90,6 +95,7 @@ class DialogSumTask(SummarizationTask):
     """Summaries of everyday dialogues."""
 
     name = "dialogsum"
+    published = {"train": 12_460, "validation": 500, "test": 1_500}  # three summaries of each test dialogue
     generation = {"temperature": 0.7, "min_new_tokens": 10, "top_k": 0}
 
     def texts(self, split: Split) -> Iterator[real.Text]:

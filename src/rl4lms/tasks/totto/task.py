@@ -20,6 +20,11 @@ class TottoTask(DatasetTask):
     edition: Edition = "mini"
 
     name = "totto"
+    published = {"train": 120_761, "validation": 7_700, "test": 7_700}
+    board = {
+        "task": ("totto_parent", "totto_bleu", "meteor_exact_stem", "faithful"),
+        "naturalness": ("derivable", "distinct-2"),
+    }
     max_new_tokens = 50
     prompt = {"max_tokens": 512, "truncation_side": "right"}
     reward = {"name": "meteor_exact_stem"}

@@ -69,6 +69,7 @@ class Multi30kTask(TranslationTask):
     ] = None
 
     name = "multi30k"
+    published = {"train": 29_000, "validation": 1_014, "test": 1_000}
     max_new_tokens = 64
 
     @classmethod

@@ -20,6 +20,7 @@ class WebNlgTask(DatasetTask):
     """A text that says one to seven facts of DBpedia."""
 
     name = "webnlg"
+    published = {"train": 13_211, "validation": 1_667, "test": 1_779}
     instruction = "translate Graph to English: "
     max_new_tokens = 100
     prompt = {"max_tokens": 384, "truncation_side": "right"}
