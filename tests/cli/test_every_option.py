@@ -48,6 +48,9 @@ USES = {
     "generate": ["generate run '1 2'", "generate lm '1 2'"],
     "grue run": [],  # minutes for each use: see test_grue.py
     "grue table": [],  # of what it makes
+    "grue score": [],  # of a task, see tests/unit/grue/test_verify.py, as the next two
+    "grue verify": [],
+    "grue reproduce": [],
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py

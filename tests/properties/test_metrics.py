@@ -58,7 +58,11 @@ ELSEWHERE = {
     "nist": "one value for a whole set: tests/parity/test_nist.py",
     "sari": "judges against the source, too, so a text can beat the reference: tests/parity/test_sari.py",
     "local_recall": "has keys by the number of references: tests/unit/metrics/test_local_recall.py",
-    "imdb_grammar": "of one task: tests/unit/tasks",
+}
+ELSEWHERE |= {
+    name: "of one task: tests/unit/tasks"
+    for name in registry.metrics.names()
+    if getattr(registry.metrics.get(name), "gold", False)
 }
 # Of several references these take the best one.
 MAX_TYPE = [

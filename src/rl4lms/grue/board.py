@@ -22,6 +22,7 @@ from rl4lms.grue.cell import RESULTS_FILE
 from rl4lms.grue.result import Decoding, Result, read_results
 from rl4lms.grue.runner import CELLS
 from rl4lms.grue.suite import SYSTEMS, TASKS
+from rl4lms.grue.verify import TIERS, Tier, tier_of
 from rl4lms.runs.evaluations import Evaluation, read_evaluation
 from rl4lms.stats.paired import Contrast, contrast, contrast_of_sets
 from rl4lms.tasks import build as build_task
@@ -31,10 +32,11 @@ _ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One cell, decoded in one way: its result, and its values by prompt."""
+    """One cell, decoded in one way: its result, its values by prompt, and how far it was checked."""
 
     result: Result
     evaluation: Evaluation
+    tier: Tier = "reported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class TaskBoard:
         prompts: how many each system answered.
         columns: metrics by key: whether higher is better.
         rows: by system: its seeds, and its number by metric; what was not measured is not there.
+        tiers: by system: how far all of its cells were checked.
     """
 
     task: str
@@ -55,6 +58,7 @@ class TaskBoard:
     prompts: int
     columns: Mapping[str, bool | None]
     rows: Mapping[str, tuple[int, Mapping[str, Contrast]]]
+    tiers: Mapping[str, Tier]
 
     @property
     def title(self) -> str:
@@ -96,7 +100,7 @@ def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> lis
     groups: dict[tuple[str, int, str], list[Measured]] = {}
     for place, result in read_cells(folder):
         if result.decoding == decoding:
-            measured = Measured(result, read_evaluation(place / f"{decoding}.json"))
+            measured = Measured(result, read_evaluation(place / f"{decoding}.json"), tier_of(place))
             groups.setdefault((result.task, result.task_version, result.edition), []).append(measured)
     known = {key for group in groups.values() for one in group for key in one.result.metrics}
     for key in metrics:
@@ -115,13 +119,14 @@ def _board(cells: Sequence[Measured], decoding: Decoding, metrics: Sequence[str]
     directions = {key: value.higher_is_better for cell in cells for key, value in cell.result.metrics.items()}
     shown = [key for key in (metrics or _named(first, directions)) if key in directions]
     systems = sorted({cell.result.system for cell in cells}, key=_place)
-    rows = {}
+    rows, tiers = {}, {}
     for system in systems:
         own = sorted((cell for cell in cells if cell.result.system == system), key=lambda cell: cell.result.seed)
         numbers = {key: estimate for key in shown if (estimate := _estimate(key, own)) is not None}
         rows[system] = (len(own), numbers)
+        tiers[system] = min((cell.tier for cell in own), key=TIERS.index)
     columns = {key: directions[key] for key in shown}
-    return TaskBoard(first.task, first.task_version, first.edition, decoding, prompts.pop(), columns, rows)
+    return TaskBoard(first.task, first.task_version, first.edition, decoding, prompts.pop(), columns, rows, tiers)
 
 
 def _place(system: str) -> tuple[int, str]:
@@ -182,14 +187,14 @@ def _short(text: str) -> str:
 def markdown(board: TaskBoard) -> str:
     """Return a table as Markdown."""
     header, rows = _cells(board)
-    lines = [f"### {board.title}", "", f"| {' | '.join(header)} |", f"|---{'|---:' * (len(header) - 1)}|"]
+    lines = [f"### {board.title}", "", f"| {' | '.join(header)} |", f"|---|---{'|---:' * (len(header) - 2)}|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
 
 
 def latex(board: TaskBoard) -> str:
     """Return a table as LaTeX, for the package booktabs."""
     header, rows = _cells(board)
-    lines = [f"% {board.title}", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule"]
+    lines = [f"% {board.title}", rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", r"\toprule"]
     body = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in (header, *rows)]
     return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}", ""])
 
@@ -201,9 +206,9 @@ def _tex(text: str) -> str:
 
 
 def _cells(board: TaskBoard) -> tuple[list[str], list[list[str]]]:
-    header = ["system", "seeds", *(f"{key}{_ARROWS[better]}" for key, better in board.columns.items())]
+    header = ["system", "tier", "seeds", *(f"{key}{_ARROWS[better]}" for key, better in board.columns.items())]
     rows = [
-        [system, str(seeds), *(_text(numbers.get(key)) for key in board.columns)]
+        [system, board.tiers[system], str(seeds), *(_text(numbers.get(key)) for key in board.columns)]
         for system, (seeds, numbers) in board.rows.items()
     ]
     return header, rows
@@ -213,29 +218,14 @@ def comma_separated(tables: Sequence[TaskBoard]) -> str:
     """Return all numbers of tables as CSV, one to a line."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "task",
-            "version",
-            "edition",
-            "decoding",
-            "system",
-            "metric",
-            "mean",
-            "stderr",
-            "low",
-            "high",
-            "seeds",
-            "prompts",
-        ]
-    )
+    about_rows = ("task", "version", "edition", "decoding", "system", "tier", "metric")
+    writer.writerow([*about_rows, "mean", "stderr", "low", "high", "seeds", "prompts"])
     for board in tables:
         about = [board.task, board.version, board.edition, board.decoding]
         for system, (seeds, numbers) in board.rows.items():
             for key, n in numbers.items():
-                writer.writerow(
-                    [*about, _inert(system), _inert(key), n.value, n.stderr, n.low, n.high, seeds, board.prompts]
-                )
+                row = [*about, _inert(system), board.tiers[system], _inert(key)]
+                writer.writerow([*row, n.value, n.stderr, n.low, n.high, seeds, board.prompts])
     return out.getvalue()
 
 

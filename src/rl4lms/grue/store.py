@@ -10,18 +10,14 @@ import importlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.result import SCHEMA, Result, read_result
 from rl4lms.plugins.packages import of_extra
 
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import postgresql, sqlite
-else:
-    sa = of_extra("sqlalchemy")
-    postgresql, sqlite = (importlib.import_module(f"sqlalchemy.dialects.{name}") for name in ("postgresql", "sqlite"))
+sa: Any = of_extra("sqlalchemy")
+_DIALECTS = {name: importlib.import_module(f"sqlalchemy.dialects.{name}") for name in ("sqlite", "postgresql")}
 
 _METADATA = sa.MetaData()
 _SCHEMA = sa.Table("grue_schema", _METADATA, sa.Column("version", sa.Integer, primary_key=True))
@@ -120,8 +116,8 @@ class Store:
         """Close every connection."""
         self._engine.dispose()
 
-    def _insert(self, table: sa.Table) -> Any:
-        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+    def _insert(self, table: Any) -> Any:
+        return _DIALECTS["sqlite" if self._is_sqlite else "postgresql"].insert(table)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -47,9 +47,9 @@ def test_the_table_in_four_forms(grid):
     assert "the decoding that all share" in found.title
     value = found.rows["zero_shot"][1]["meteor_exact_stem"]
     text = f"{value.value:.3f} ± {value.stderr:.3f}"
-    assert f"| zero_shot | 3 | {text} |" in board.markdown(found)
+    assert f"| zero_shot | reported | 3 | {text} |" in board.markdown(found)
     tex = text.replace("±", r"$\pm$")
-    assert rf"zero\_shot & 3 & {tex} \\" in board.latex(found)
+    assert rf"zero\_shot & reported & 3 & {tex} \\" in board.latex(found)
     console = Console(record=True, width=80, file=io.StringIO())
     board.show(found, console)
     assert text.replace(" ± ", "±").replace("0.", ".") in console.export_text()

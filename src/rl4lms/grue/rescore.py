@@ -1,0 +1,178 @@
+"""Metrics of texts that are there already: of a file of anybody's predictions, or of the cells of a grid.
+
+References and columns come from the task by the id of each prompt, never from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rl4lms.config.recipe import Recipe
+from rl4lms.errors import DataError, did_you_mean
+from rl4lms.evaluation.build import metrics_of
+from rl4lms.evaluation.text_files import read_texts
+from rl4lms.metrics.call import compute_all
+from rl4lms.plugins import registry
+from rl4lms.supervised.assets import resolve
+from rl4lms.tasks import samples_of, task_of
+from rl4lms.types import Metric, MetricResult, Sample, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a system wrote for a prompt.
+
+    Attributes:
+        id: of the prompt in its split.
+        prompt: as far as the system saw it.
+        completion: what it wrote.
+        text: both as one; None where that is not known.
+        where: names the row in messages.
+    """
+
+    id: str
+    prompt: str
+    completion: str
+    text: str | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What metrics say of predictions.
+
+    Attributes:
+        results: by key.
+        absent: metrics that could not be computed, with the reason.
+        samples: a record of each prediction with its values.
+        prompts: how many the split has.
+    """
+
+    results: dict[str, MetricResult]
+    absent: dict[str, str]
+    samples: list[dict[str, Any]]
+    prompts: int
+
+
+def read_predictions(path: str, samples: Sequence[Sample]) -> list[Prediction]:
+    """Read a file of predictions: a row for each prompt with `id`, or `prompt`, and `completion`.
+
+    Raises:
+        DataError: a row is of no prompt of the split, or of one that another row is of.
+    """
+    texts = read_texts(path)
+    by_prompt = {sample.prompt: sample.id for sample in samples}
+    found = []
+    for number, place in enumerate(texts.places):
+        prompt = texts.full_prompts[number] or texts.prompts[number]
+        given = texts.ids[number]
+        if given is None and not prompt:
+            raise DataError(f"{place}: needs the column 'id' or 'prompt', which says what was answered")
+        if given is None and prompt not in by_prompt:
+            raise DataError(f"{place}: no prompt of the split is {prompt[:60]!r}; name it by its id")
+        name = str(given) if given is not None else by_prompt[prompt]
+        text = None if texts.texts is None else texts.texts[number]
+        found.append(Prediction(name, texts.prompts[number], texts.completions[number], text, place))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores predictions on a split of a task. Making one builds metrics, and their corpora and models.
+
+    Metrics that need the policy are absent, and so is the reward: what is reported never comes from what was optimised.
+
+    Attributes:
+        split: where the prompts are from.
+        samples: by id, all of the split.
+        metrics: those that need no more than texts.
+        absent: the others, with the reason.
+    """
+
+    split: Split
+    samples: Mapping[str, Sample]
+    metrics: Sequence[Metric]
+    absent: Mapping[str, str]
+
+    @classmethod
+    def of(cls, recipe: Recipe, split: Split) -> Scorer:
+        """Build it from the task and the metrics of a recipe; classifiers of the task are built where they are not
+        there.
+        """
+        task = task_of(recipe)
+        evaluation = type(recipe.evaluation)(**resolve(recipe.evaluation.model_dump(mode="json"), task))
+        why = "it measures the model, and there are only its texts"
+        targets = {metric.name: registry.metrics.get(metric.name) for metric in evaluation.metrics}
+        left_out = {name: why for name, target in targets.items() if getattr(target, "needs_policy", False)}
+        kept = [metric for metric in evaluation.metrics if metric.name not in left_out]
+        evaluation = evaluation.model_copy(update={"metrics": kept})
+        metrics, absent = metrics_of(recipe.model_copy(update={"evaluation": evaluation, "reward": None}), task)
+        return cls(split, {sample.id: sample for sample in samples_of(task, split)}, metrics, {**absent, **left_out})
+
+    def __call__(self, predictions: Sequence[Prediction], *, every: bool = True) -> Rescored:
+        """Compute the metrics.
+
+        Args:
+            predictions: one for each prompt.
+            every: whether every prompt of the split must be answered.
+
+        Raises:
+            DataError: a prediction is of no prompt, a second one of the same, says that it saw another prompt, or one
+                is missing.
+        """
+        seen: set[str] = set()
+        for row in predictions:
+            if row.id not in self.samples:
+                known = did_you_mean(row.id, self.samples)
+                raise DataError(f"{row.where}: no prompt {row.id!r} in the {self.split} split; {known}")
+            if row.id in seen:
+                raise DataError(f"{row.where}: a second prediction for the prompt {row.id!r}")
+            seen.add(row.id)
+            whole = self.samples[row.id].prompt
+            if row.prompt and row.prompt.strip() not in whole:
+                raise DataError(f"{row.where}: the prompt {row.id!r} is {whole[:60]!r}, not {row.prompt[:60]!r}")
+        missing = [name for name in self.samples if name not in seen]
+        if every and missing:
+            some = f"{len(missing):,} of {len(self.samples):,} prompts of the {self.split} split"
+            raise DataError(f"{some} have no prediction, such as {missing[0]!r}")
+        return self._computed(predictions)
+
+    def _computed(self, predictions: Sequence[Prediction]) -> Rescored:
+        samples = [self.samples[row.id] for row in predictions]
+        texts = [row.text for row in predictions]
+        names = sorted({name for sample in samples for name in sample.meta})
+        results = compute_all(
+            self.metrics,
+            prompts=[row.prompt or sample.prompt for row, sample in zip(predictions, samples, strict=True)],
+            full_prompts=[sample.prompt for sample in samples],
+            completions=[row.completion for row in predictions],
+            texts=None if any(text is None for text in texts) else texts,
+            references=[sample.references for sample in samples],
+            columns={name: [sample.meta.get(name) for sample in samples] for name in names},
+        )
+        records: list[dict[str, Any]] = [
+            {"id": row.id, "prompt": sample.prompt, "completion": row.completion, "references": list(sample.references)}
+            for row, sample in zip(predictions, samples, strict=True)
+        ]
+        for result in results:
+            if result.values is not None:
+                for record, value in zip(records, result.values, strict=True):
+                    record[result.key] = None if value != value else value
+        return Rescored({r.key: r for r in results}, dict(self.absent), records, len(self.samples))
+
+
+def predictions_of(samples: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> list[Prediction]:
+    """Return what an evaluation decoded as predictions.
+
+    Args:
+        samples: by prompt, as `rl4lms.runs.evaluations.Evaluation.prompts`.
+        path: of its file, for messages.
+    """
+    return [
+        Prediction(name, row["prompt"], row["completion"], row.get("text"), f"{path}: {name}")
+        for name, rows in samples.items()
+        for row in rows
+    ]

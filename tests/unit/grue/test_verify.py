@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl4lms.errors import ConfigError, DataError
+from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.grue.board import boards
+from rl4lms.grue.cell import write_spec
+from rl4lms.grue.rescore import Prediction, Scorer, read_predictions
+from rl4lms.grue.result import Value
+from rl4lms.grue.suite import System, cells
+from rl4lms.grue.verify import find_cells, tier_of, verify
+from rl4lms.runs.evaluations import write_evaluation
+from rl4lms.tasks import build
+from tests.cli.test_cli import call
+from tests.unit.grue.made_up import result, write_results
+
+SETTINGS = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, commongen_grammar, reference_perplexity]"]
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=SETTINGS)
+    return Scorer.of(cell.recipe(Path("run")), "test")
+
+
+def predictions(count: int | None = None) -> list[Prediction]:
+    """The first reference of each prompt, but for the first prompt: an empty text."""
+    rows = build("commongen").samples("test")[:count]
+    texts = ["", *(row.references[0] for row in rows[1:])]
+    return [Prediction(row.id, row.prompt, text, None, f"row {row.id}") for row, text in zip(rows, texts, strict=True)]
+
+
+@pytest.fixture
+def place(tmp_path, scorer) -> Path:
+    """A finished cell whose predictions are references."""
+    (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=SETTINGS)
+    folder = tmp_path / "cells" / cell.key
+    write_spec(folder, cell, None)
+    scored = scorer(predictions(6), every=False)
+    found = EvalResult(dict(scored.results), scored.samples, prompts=6, available=499)
+    values = {k: Value(mean=r.mean, stderr=r.stderr, n=r.n, higher_is_better=True) for k, r in scored.results.items()}
+    results = []
+    for decoding in ("own", "shared"):
+        recipe = cell.recipe(folder / "run")
+        write_evaluation(folder / f"{decoding}.json", found, recipe, model="start", step=0, split="test", masked=False)
+        about = {"fingerprint": cell.fingerprint, "algorithm": None, "metrics": values, "prompts": 6}
+        results.append(result("zero_shot", 0, decoding, **about))
+    write_results(folder / "results.json", results)
+    return folder
+
+
+def change(path: Path, edit: Any) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_predictions_are_scored_by_the_references_of_the_task(scorer):
+    rows = predictions()
+    scored = scorer(rows)
+    assert scored.results["solved"].mean == pytest.approx((len(rows) - 1) / len(rows))
+    assert scored.samples[0]["solved"] == 0.0
+    assert "measures the model" in scored.absent["reference_perplexity"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda rows: rows[:-1], "1 of 499 prompts of the test split have no prediction, such as 'test-49"),
+        (lambda rows: [*rows, rows[0]], "a second prediction for the prompt 'test-0'"),
+        (lambda rows: [Prediction("train-0", "", "x", None, "row 1"), *rows], "row 1: no prompt 'train-0'"),
+        (lambda rows: [Prediction("test-0", "another", "x", None, "row 1"), *rows[1:]], "not 'another'"),
+    ],
+)
+def test_predictions_that_are_refused(scorer, edit, message):
+    with pytest.raises(DataError, match=message):
+        scorer(edit(predictions()))
+
+
+def test_a_file_of_predictions_is_by_id_or_by_prompt(tmp_path, scorer):
+    rows = predictions(3)
+    path = tmp_path / "predictions.jsonl"
+    for keys in ({"id"}, {"prompt"}):
+        lines = [{"id": row.id, "prompt": row.prompt, "completion": row.completion} for row in rows]
+        path.write_text("".join(json.dumps({k: r[k] for k in (*keys, "completion")}) + "\n" for r in lines))
+        read = read_predictions(str(path), list(scorer.samples.values()))
+        assert [(row.id, row.completion) for row in read] == [(row.id, row.completion) for row in rows]
+    path.write_text('{"completion": "x"}\n')
+    with pytest.raises(DataError, match="needs the column 'id' or 'prompt'"):
+        read_predictions(str(path), list(scorer.samples.values()))
+    path.write_text('{"prompt": "<b>no</b>", "completion": "=1+1"}\n')
+    with pytest.raises(DataError, match="no prompt of the split is '<b>no</b>'"):
+        read_predictions(str(path), list(scorer.samples.values()))
+
+
+def test_a_cell_that_is_right_is_re_scored_until_it_is_altered(place):
+    assert tier_of(place) == "reported"
+    assert verify(place, {}) == []
+    assert tier_of(place) == "re-scored"
+    (table,) = boards(place.parents[3], "own")
+    assert table.tiers == {"zero_shot": "re-scored"}
+    change(place / "own.json", lambda content: content["samples"][1].update(completion="a dog ."))
+    assert tier_of(place) == "reported"
+
+
+def altered(name: str, edit: Any, message: str) -> Any:
+    return pytest.param(name, edit, message, id=message)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        altered("own.json", lambda c: c["samples"][1].update(completion="a dog ."), "from the predictions"),
+        altered("own.json", lambda c: c["samples"][1].update(solved=0.0), "solved of test-1 is 0.0 in own.json"),
+        altered("own.json", lambda c: c["samples"].pop(), "5 predictions, 6 in the result, 6 prompts asked for"),
+        altered("own.json", lambda c: c["samples"][1].update(id="test-499"), "no prompt 'test-499'"),
+        altered("shared.json", lambda c: c["samples"][1].update(id="test-0"), "a second prediction"),
+        altered("results.json", lambda c: c[0]["metrics"]["solved"].update(mean=1.0), "solved is 1.0 in the result"),
+        altered("results.json", lambda c: c[0]["metrics"].pop("solved"), "solved is missing in the result"),
+        altered("results.json", lambda c: c[0].update(seed=3), "another task, edition, system, seed or recipe"),
+        altered("results.json", lambda c: c[0].update(task_version=9), "of version 9 of the task, which is 1 here"),
+        altered("results.json", lambda c: c.pop(), "needs one result of each decoding"),
+        altered("cell.json", lambda c: c["cell"]["blocks"]["rollout"].update(top_p=0.5), "seed or recipe than cell.json"),
+    ],
+)  # fmt: skip
+def test_what_is_altered_is_found(place, name, edit, message):
+    change(place / name, edit)
+    found = verify(place, {})
+    assert any(message in fault for fault in found), found
+    assert tier_of(place) == "reported"
+
+
+def test_damaged_files_are_errors(place):
+    change(place / "results.json", lambda content: content[0].update(schema_version=7))
+    with pytest.raises(DataError, match="schema version 7"):
+        verify(place, {})
+    (place / "cell.json").write_text("{")
+    with pytest.raises(DataError, match=r"cell\.json: cannot be read"):
+        verify(place, {})
+    with pytest.raises(ConfigError, match="no finished cell 'commongen/ppo/seed-0'"):
+        find_cells(place.parents[3], ["commongen/ppo/seed-0"])
+
+
+def test_the_commands(place, tmp_path):
+    grid = place.parents[3]
+    done = call("grue", "verify", grid)
+    assert done.exit_code == 0
+    assert "1 of 1 cells are re-scored" in done.output
+    change(place / "results.json", lambda content: content[0]["metrics"]["solved"].update(mean=1.0))
+    done = call("grue", "verify", grid, "commongen/zero_shot/seed-0")
+    assert done.exit_code == 1
+    assert "differs: commongen/zero_shot/seed-0, own: solved is 1.0" in done.output
+    path = tmp_path / "predictions.jsonl"
+    rows = [{"id": row.id, "completion": row.completion} for row in predictions()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ["evaluation.metrics=[meteor_exact_stem, commongen_grammar]", "--output", tmp_path / "scored.jsonl"]
+    done = call("grue", "score", path, "--task", "commongen", *settings)
+    assert done.exit_code == 0, done.output
+    assert "solved" in done.output
+    assert json.loads((tmp_path / "scored.jsonl").read_text().splitlines()[1])["solved"] == 1.0
+    assert call("grue", "score", path, "--task", "commongen", "--split", "validation", *settings).exit_code == 2
+
+
+QUICK = (
+    "--tasks=commongen",
+    "--systems=supervised+ppo",
+    "--seeds=1",
+    "--quiet",
+    "evaluation.prompts=8",
+    "supervised:supervised.max_steps=3",
+    "training.iterations=2",
+    "training.prompts_per_iteration=8",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_cell_that_is_trained_again_has_the_same_texts(tmp_path):
+    assert call("grue", "run", "--output", tmp_path, *QUICK).exit_code == 0
+    key = "commongen/supervised+ppo/seed-0"
+    done = call("grue", "reproduce", tmp_path, key, "--quiet")
+    assert done.exit_code == 0, done.output
+    place = tmp_path / "cells" / key
+    assert tier_of(place) == "re-run"
+    assert verify(place, {}) == []
+    assert tier_of(place) == "re-run"  # the higher one stays
+    change(place / "own.json", lambda content: content["samples"][1].update(completion="a dog ."))
+    done = call("grue", "reproduce", tmp_path, key, "--quiet")
+    assert done.exit_code == 1
+    assert f"{key}, own: 1 of 8 texts are others" in done.output
