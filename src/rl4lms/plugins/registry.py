@@ -283,6 +283,7 @@ metrics = Registry(
             "totto_bleu": ("metrics.totto:TottoBleu", "BLEU of ToTTo: overall, overlap, non-overlap"),
             "concept_coverage": ("metrics.coverage:ConceptCoverage", "share of the concepts used"),
             "commongen_grammar": ("tasks.commongen.grammar:grammar_metric", "derivable, and with all concepts"),
+            "translation_grammar": ("tasks.translation.grammar:grammar_metric", "derivable, and a translation"),
             "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "derivable share and gold label"),
         },
     ),
