@@ -284,6 +284,7 @@ metrics = Registry(
             "concept_coverage": ("metrics.coverage:ConceptCoverage", "share of the concepts used"),
             "commongen_grammar": ("tasks.commongen.grammar:grammar_metric", "derivable, and with all concepts"),
             "translation_grammar": ("tasks.translation.grammar:grammar_metric", "derivable, and a translation"),
+            "daily_dialog_grammar": ("tasks.daily_dialog.grammar:grammar_metric", "derivable, and the wanted intent"),
             "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "derivable share and gold label"),
         },
     ),

@@ -8,6 +8,7 @@ from rl4lms.tasks import build
 from rl4lms.tasks.translation import grammar, news, talks
 from rl4lms.tasks.translation.words import article, ending
 from rl4lms.tasks.translation.writer import Clause, Phrase, english, inverted, main_clauses, subordinate
+from tests.marks import slow_but
 from tests.unit.tasks.mini import broken_share, check_base_data, check_mini, mini_task, train_from_start
 
 RIGHT = """
@@ -66,7 +67,7 @@ def perfect(sample, text):
     return float(grammar.adequate(text, sample.meta["translations"]))
 
 
-@pytest.mark.parametrize("name", ["iwslt2017", "wmt16"])
+@pytest.mark.parametrize("name", slow_but(["iwslt2017", "wmt16"], ["iwslt2017"]))
 def test_the_editions(name):
     check_mini(name, perfect)
     check_base_data(name)
@@ -80,7 +81,7 @@ def test_what_is_german_and_what_is_not():
     assert {word for text in wrong for word in text.split()} <= known  # the words alone would not be wrong
 
 
-@pytest.mark.parametrize("world", [talks, news])
+@pytest.mark.parametrize("world", slow_but([talks, news], [news]))
 def test_the_reader_derives_what_is_written_and_few_errors(world):
     rows = [world.example(0, index) for index in range(150)]
     assert all(grammar.derivable(text) for row in rows for text in row.meta["translations"])
