@@ -323,6 +323,8 @@ metrics = Registry(
             ),
             "narrative_qa_grammar": ("tasks.narrative_qa.grammar:grammar_metric", "derivable, and the right answer"),
             "totto_grammar": ("tasks.totto.grammar:grammar_metric", "derivable, and the highlighted cells alone"),
+            "translation_grammar": ("tasks.translation.grammar:grammar_metric", "derivable, and a translation"),
+            "daily_dialog_grammar": ("tasks.daily_dialog.grammar:grammar_metric", "derivable, and the wanted intent"),
             "imdb_grammar": ("tasks.imdb.grammar:grammar_metric", "derivable share and gold label"),
         },
     ),

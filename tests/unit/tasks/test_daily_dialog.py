@@ -56,7 +56,7 @@ def test_published_counts_and_splits(folder):
     found = list(real.dialogues(str(folder), "train"))
     assert len(found) == 11_118
     assert sum(not dialogue.intents for dialogue in found) == 1
-    task = build("daily_dialog", data_dir=str(folder))
+    task = build("daily_dialog", edition="full", data_dir=str(folder))
     check_splits(task, (32_626, 3_337, 3_107))
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         assert not prompts(task, first) & prompts(task, second)
@@ -64,7 +64,7 @@ def test_published_counts_and_splits(folder):
 
 
 def test_turns_keep_separators_and_labels_are_of_the_next_turn(tmp_path):
-    task = build("daily_dialog", data_dir=str(small(tmp_path)), context_size=2)
+    task = build("daily_dialog", edition="full", data_dir=str(small(tmp_path)), context_size=2)
     train = task.samples("train")
     assert [(sample.prompt, sample.references) for sample in train] == [
         ("a b <EOU> c <EOU>", ("d",)),
@@ -73,11 +73,14 @@ def test_turns_keep_separators_and_labels_are_of_the_next_turn(tmp_path):
     ]
     assert train[1].meta == {"intent": 3, "intent_name": "commissive", "emotion": 0, "emotion_name": "none"}
     assert train[0].meta["emotion_name"] == "surprise"
-    assert build("daily_dialog", data_dir=str(unpacked(tmp_path)), context_size=2).samples("train") == train
+    assert (
+        build("daily_dialog", edition="full", data_dir=str(unpacked(tmp_path)), context_size=2).samples("train")
+        == train
+    )
 
 
 def test_a_chat_ends_with_the_user(tmp_path):
-    task = build("daily_dialog", data_dir=str(small(tmp_path)), context_size=3, form="chat")
+    task = build("daily_dialog", edition="full", data_dir=str(small(tmp_path)), context_size=3, form="chat")
     assert [(message["role"], message["content"]) for message in task.samples("train")[0].messages] == [
         ("user", "a b"),
         ("assistant", "c"),
@@ -87,7 +90,7 @@ def test_a_chat_ends_with_the_user(tmp_path):
 
 
 def test_equal_prompts_are_merged(tmp_path):
-    task = build("daily_dialog", data_dir=str(small(tmp_path)), context_size=1)
+    task = build("daily_dialog", edition="full", data_dir=str(small(tmp_path)), context_size=1)
     rows = list(task.examples("train"))
     assert isinstance(rows[0], Example)
     assert [row.prompt for row in rows if row.document.startswith("a b")] == ["a b <EOU>", "c <EOU>", "d <EOU>"]
@@ -107,7 +110,7 @@ def test_damaged_files(tmp_path, kind, content, message):
     unpacked(small(tmp_path))
     (tmp_path / "train" / f"dialogues{kind}_train.txt").write_text(content)
     with pytest.raises(DataError, match=message):
-        build("daily_dialog", data_dir=str(tmp_path)).samples("train")
+        build("daily_dialog", edition="full", data_dir=str(tmp_path)).samples("train")
 
 
 @pytest.mark.slow
@@ -118,5 +121,7 @@ def test_presets_are_recipes():
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "form"), [("gpt2", "text"), ("t5", "text"), ("llama", "chat")])
 def test_a_tiny_model_is_trained(tmp_path, folder, test_data, family, form):
-    numbers = train_one_iteration(tmp_path, test_data, family, name="daily_dialog", data_dir=str(folder), form=form)
+    numbers = train_one_iteration(
+        tmp_path, test_data, family, name="daily_dialog", edition="full", data_dir=str(folder), form=form
+    )
     assert {"eval/meteor_exact_stem", "eval/reference_perplexity"} <= numbers.keys()

@@ -69,17 +69,17 @@ def test_multi30k_held_out_sets(folder):
 
 def test_iwslt_in_its_format(folder, tmp_path):
     write_iwslt(tmp_path, *sentences(folder, "val", 50))
-    task = build("iwslt2017", data_dir=str(tmp_path))
+    task = build("iwslt2017", edition="full", data_dir=str(tmp_path))
     check_splits(task, (50, 50, 300))
     assert {sample.meta["document"] for sample in task.samples("train")} == {"1"}  # talk 2 is evaluated on
     assert {sample.meta["document"] for sample in task.samples("test")} == {str(year) for year in range(2010, 2016)}
     assert [sample.prompt for sample in task.samples("validation")] == sentences(folder, "val", 50)[0]
-    assert len(build("iwslt2017", data_dir=str(tmp_path), test_set="tst2012").samples("test")) == 50
+    assert len(build("iwslt2017", edition="full", data_dir=str(tmp_path), test_set="tst2012").samples("test")) == 50
 
 
 def test_wmt_in_its_format(folder, tmp_path):
     write_wmt(tmp_path, *sentences(folder, "val", 50))
-    task = build("wmt16", data_dir=str(tmp_path))
+    task = build("wmt16", edition="full", data_dir=str(tmp_path))
     check_splits(task, (51, 50, 50))
     assert [sample.references[0] for sample in task.samples("test")] == sentences(folder, "val", 50)[1]
 
@@ -87,7 +87,7 @@ def test_wmt_in_its_format(folder, tmp_path):
 @pytest.mark.parametrize(("name", "write"), [("iwslt2017", write_iwslt), ("wmt16", write_wmt)])
 def test_segments_are_unescaped_and_rows_stay(tmp_path, name, write: Callable[[Path], None]):
     write(tmp_path)
-    samples = build(name, data_dir=str(tmp_path)).samples("validation")
+    samples = build(name, edition="full", data_dir=str(tmp_path)).samples("validation")
     assert [(sample.prompt, sample.references) for sample in samples] == [
         (english, (german,)) for english, german in zip(ENGLISH, GERMAN, strict=True)
     ]
@@ -111,13 +111,13 @@ def test_damaged_files(tmp_path, name, file, change, message):
     assert change[0] in text
     path.write_text(text.replace(*change))
     with pytest.raises(DataError, match=message):
-        build(name, data_dir=str(tmp_path)).samples("train")
+        build(name, edition="full", data_dir=str(tmp_path)).samples("train")
 
 
 def test_a_set_that_the_hub_does_not_have_apart():
     for name, test_set in (("multi30k", "test_2017_flickr"), ("iwslt2017", "tst2015")):
         with pytest.raises(ConfigError, match="name their folder with data_dir"):
-            build(name, test_set=test_set)
+            build(name, edition="full", test_set=test_set)
 
 
 @pytest.mark.slow

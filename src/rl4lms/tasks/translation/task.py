@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from rl4lms.errors import ConfigError
 from rl4lms.plugins.options import Option
-from rl4lms.tasks.dataset import DatasetTask, Example, Paper
+from rl4lms.tasks.dataset import DatasetTask, Edition, Example, Paper
+from rl4lms.tasks.mini import Mini
 from rl4lms.tasks.sources import find
 from rl4lms.tasks.translation import real
 from rl4lms.types import Split
@@ -40,6 +41,10 @@ class TranslationTask(DatasetTask):
         "lr_scheduler_type": "constant",
         "weight_decay": 0.1,
     }
+    board = {
+        "task": ("sacrebleu", "chrf", "ter", "adequate"),
+        "naturalness": ("derivable", "distinct-2"),
+    }
     presets = {"ppo": _ALONE, "nlpo": _ALONE, "supervised-ppo": _SUPERVISED, "supervised-nlpo": _SUPERVISED}
 
     @abstractmethod
@@ -57,6 +62,20 @@ class TranslationTask(DatasetTask):
             yield Example(
                 document=pair.document or row, prompt=pair.source, references=(pair.target,), meta=meta, same=row
             )
+
+
+def _mini(words: str) -> Mini:
+    """Return the mini edition with the words of a module."""
+    return Mini(
+        grammar=f"rl4lms.tasks.translation.{words}",
+        prompt_tokens=28,
+        completion_tokens=26,
+        architecture="gpt2",
+        base={"steps": 600, "learning_rate": 4e-3},
+        rollout={"top_k": 10},
+        kl={"kl_coef": 0.02},
+        metrics=(*TranslationTask.metrics, {"name": "translation_grammar"}),
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,12 +116,15 @@ class Multi30kTask(TranslationTask):
 class Iwslt2017Task(TranslationTask):
     """TED talks."""
 
+    edition: Edition = "mini"
+
     test_set: Annotated[
         Literal["tst2010", "tst2011", "tst2012", "tst2013", "tst2014", "tst2015"] | None,
         Option("which of the published sets of data_dir is the test split; null: all of them, as on the Hub"),
     ] = None
 
     name = "iwslt2017"
+    mini = _mini("talks")
 
     @classmethod
     def check_options(  # type: ignore[override]  # called with the options that it names
@@ -130,7 +152,10 @@ class Iwslt2017Task(TranslationTask):
 class Wmt16Task(TranslationTask):
     """News."""
 
+    edition: Edition = "mini"
+
     name = "wmt16"
+    mini = _mini("news")
 
     def pairs(self, split: Split) -> Iterator[real.Pair]:
         """Return the sentences of a split, as they are published."""
