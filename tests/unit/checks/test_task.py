@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,16 @@ from rl4lms.types import Sample
 from tests.cli.test_cli import call
 
 
+@functools.cache
+def commongen() -> Any:
+    return build("commongen")
+
+
 class Small:
     """The mini edition of commongen with a few rows, some of them changed."""
 
     def __init__(self, **changes: Any) -> None:
-        self._task = build("commongen")
+        self._task = commongen()
         self._rows = {split: list(self._task.samples(split)[:8]) for split in ("train", "validation", "test")}
         self._rows.update(changes.pop("rows", {}))
         self.edition, self.published, self._documents = "mini", {}, None
@@ -42,7 +48,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, task: Small, **settings: Any) -> di
 
 
 def rows() -> list[Sample]:
-    return list(build("commongen").samples("test")[:8])
+    return list(commongen().samples("test")[:8])
 
 
 def test_a_task_that_is_right(monkeypatch):

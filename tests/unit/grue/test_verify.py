@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,21 @@ def scorer() -> Scorer:
     return Scorer.of(cell.recipe(Path("run")), "test")
 
 
+@functools.cache
+def prompts() -> Any:
+    return build("commongen").samples("test")
+
+
 def predictions(count: int | None = None) -> list[Prediction]:
     """The first reference of each prompt, but for the first prompt: an empty text."""
-    rows = build("commongen").samples("test")[:count]
+    rows = prompts()[:count]
     texts = ["", *(row.references[0] for row in rows[1:])]
     return [Prediction(row.id, row.prompt, text, None, f"row {row.id}") for row, text in zip(rows, texts, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def scorers() -> dict[str, Scorer]:
+    return {}
 
 
 @pytest.fixture
@@ -100,7 +111,7 @@ def test_a_file_of_predictions_is_by_id_or_by_prompt(tmp_path, scorer):
 
 def test_a_cell_that_is_right_is_re_scored_until_it_is_altered(place):
     assert tier_of(place) == "reported"
-    assert verify(place, {}) == []
+    assert verify(place, {}) == []  # nothing is known of other cells
     assert tier_of(place) == "re-scored"
     (table,) = boards(place.parents[3], "own")
     assert table.tiers == {"zero_shot": "re-scored"}
@@ -128,9 +139,9 @@ def altered(name: str, edit: Any, message: str) -> Any:
         altered("cell.json", lambda c: c["cell"]["blocks"]["rollout"].update(top_p=0.5), "seed or recipe than cell.json"),
     ],
 )  # fmt: skip
-def test_what_is_altered_is_found(place, name, edit, message):
+def test_what_is_altered_is_found(place, scorers, name, edit, message):
     change(place / name, edit)
-    found = verify(place, {})
+    found = verify(place, scorers)
     assert any(message in fault for fault in found), found
     assert tier_of(place) == "reported"
 
