@@ -115,4 +115,4 @@ def test_context_size_is_of_real_data():
 def test_a_run(tmp_path, monkeypatch):
     numbers = train_from_start("daily_dialog", tmp_path, monkeypatch)
     assert numbers["eval/derivable"] >= 0
-    assert numbers["eval/meteor_exact_stem"] > 0.1  # of an untrained model: below 0.01
+    assert numbers["eval/meteor_exact_stem"] > 0.1  # of random words: 0.03

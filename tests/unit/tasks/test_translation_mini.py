@@ -171,4 +171,4 @@ def test_gold_measures_are_no_rewards_and_multi30k_is_real():
 def test_a_run(tmp_path, monkeypatch):
     numbers = train_from_start("iwslt2017", tmp_path, monkeypatch)
     assert numbers["eval/derivable"] >= 0
-    assert numbers["eval/chrf"] > 10  # of an untrained model: about 1
+    assert numbers["eval/sentence_sacrebleu"] > 3  # of random words: below 1; of this short training: 7

@@ -82,6 +82,9 @@ class DailyDialogTask(DatasetTask):
         noise=0.35,
         broken=0.4,
         warm_start={"max_steps": 60, "learning_rate": 5e-4},
+        training={"prompts_per_iteration": 192},
+        kl={"kl_coef": 0.005},
+        optimizer={"learning_rate": 1e-4},
         judges=_judges,
         reward={
             "name": "sum",

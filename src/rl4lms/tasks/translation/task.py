@@ -73,7 +73,9 @@ def _mini(words: str) -> Mini:
         architecture="gpt2",
         base={"steps": 600, "learning_rate": 4e-3},
         rollout={"top_k": 10},
-        kl={"kl_coef": 0.02},
+        training={"prompts_per_iteration": 192},
+        kl={"kl_coef": 0.005},
+        optimizer={"learning_rate": 2e-4},
         metrics=(*TranslationTask.metrics, {"name": "translation_grammar"}),
     )
 
