@@ -13,6 +13,7 @@ def perfect(sample, text):
     return float(grammar.correct(text, sample.meta["question"], sample.meta["facts"]))
 
 
+@pytest.mark.slow  # as commongen's, which is always run
 def test_the_edition():
     check_mini("narrative_qa", perfect)
     check_base_data("narrative_qa")

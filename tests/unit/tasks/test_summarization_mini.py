@@ -19,6 +19,7 @@ def perfect(sample, text):
     return float(grammar.faithful(*row) and grammar.covered(*row) == 1)
 
 
+@pytest.mark.slow  # as commongen's, which is always run
 def test_the_edition():
     check_mini("cnn_daily_mail", perfect)
     check_base_data("cnn_daily_mail")

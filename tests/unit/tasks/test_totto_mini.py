@@ -14,6 +14,7 @@ def perfect(sample, text):
     return float(grammar.faithful(text, sample.meta))
 
 
+@pytest.mark.slow  # as commongen's, which is always run
 def test_the_edition():
     check_mini("totto", perfect)
     check_base_data("totto")
