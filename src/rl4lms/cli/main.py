@@ -66,8 +66,11 @@ def _plain(error: Any) -> str:
     """
     option, command = getattr(error, "option_name", ""), getattr(error.ctx, "command", None)
     takes_settings = any(param.name == "overrides" for param in getattr(command, "params", ()))
-    if not (takes_settings and option.startswith("--") and hasattr(error, "possibilities")):
+    if not hasattr(error, "possibilities"):
         return str(error.message).removeprefix("Value error, ")
+    unknown = f"No such option: {option}"  # versions of click write it differently
+    if not (takes_settings and option.startswith("--")):
+        return unknown
     from rl4lms.config.reference import setting_names
 
     name, known = option.lstrip("-").replace("-", "_"), sorted(setting_names())
@@ -75,9 +78,9 @@ def _plain(error: Any) -> str:
     meant = [setting for setting in known if name in (setting, last[setting])]
     meant = meant or [setting for setting in known if last[setting] in close_names(name, last.values(), cutoff=0.8)]
     if not meant:
-        return f"{error.message}; settings of a recipe are written as KEY=VALUE (all: docs/config.md)"
+        return f"{unknown}; settings of a recipe are written as KEY=VALUE (all: docs/config.md)"
     error.possibilities = None
-    return f"{error.message}; settings of a recipe are written as {' or '.join(f'{one}=VALUE' for one in meant[:3])}"
+    return f"{unknown}; settings of a recipe are written as {' or '.join(f'{one}=VALUE' for one in meant[:3])}"
 
 
 _FILE_ERRORS = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
