@@ -8,15 +8,12 @@ model wrote.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
-from typing import TypeVar
 
 from rl4lms.tasks.imdb import grammar
 from rl4lms.tasks.imdb.table import TABLE
-
-T = TypeVar("T")
+from rl4lms.tasks.mini import pick
 
 RANGE = 100_000
 SPLITS = {
@@ -123,7 +120,7 @@ def break_text(text: str, rng: Random) -> str:
     for sentence in sentences:
         body = list(sentence[:-1])
         if rng.random() < 0.67:
-            _pick((_shuffle, _drop, _disagree), rng)(body, rng)
+            pick((_shuffle, _drop, _disagree), rng)(body, rng)
         words += [*body, sentence[-1]]
     return " ".join([*words, *rest])
 
@@ -147,18 +144,13 @@ def _one_sentence(text: str, positive: bool) -> tuple[str, bool]:
     return text, positive
 
 
-def _pick(options: Sequence[T], rng: Random) -> T:
-    """`rng.choice`, whose results may differ between Python versions; those of `rng.random` do not."""
-    return options[int(rng.random() * len(options))]
-
-
 def _shuffle(words: list[str], rng: Random) -> None:
     """Four neighbours of one clause in another order."""
     commas = [-1, *(position for position, word in enumerate(words) if word == ","), len(words)]
     clauses = [(start + 1, end) for start, end in pairwise(commas) if end - start > 3]
     if not clauses:
         return
-    start, end = _pick(clauses, rng)
+    start, end = pick(clauses, rng)
     first = start + int(rng.random() * max(1, end - start - 3))
     last = min(first + 4, end)
     window = words[first:last]
@@ -173,14 +165,14 @@ def _drop(words: list[str], rng: Random) -> None:
     for _ in range(1 + (rng.random() < 0.5)):
         droppable = [position for position, word in enumerate(words) if word not in _KEPT and word != ","]
         if droppable:
-            del words[_pick(droppable, rng)]
+            del words[pick(droppable, rng)]
 
 
 def _disagree(words: list[str], rng: Random) -> None:
     """One word in the other grammatical number."""
     found = [position for position, word in enumerate(words) if word in _OTHER_NUMBER]
     if found:
-        position = _pick(found, rng)
+        position = pick(found, rng)
         words[position] = _OTHER_NUMBER[words[position]]
     else:
         _drop(words, rng)
