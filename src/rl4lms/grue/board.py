@@ -21,9 +21,9 @@ from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.grue.cell import RESULTS_FILE
 from rl4lms.grue.result import Decoding, Result, read_results
 from rl4lms.grue.runner import CELLS
+from rl4lms.grue.scores import Scores, read_scores
 from rl4lms.grue.suite import SYSTEMS, TASKS
 from rl4lms.grue.verify import TIERS, Tier, tier_of
-from rl4lms.runs.evaluations import Evaluation, read_evaluation
 from rl4lms.stats.paired import Contrast, contrast, contrast_of_sets
 from rl4lms.tasks import build as build_task
 
@@ -35,7 +35,7 @@ class Measured:
     """One cell, decoded in one way: its result, its values by prompt, and how far it was checked."""
 
     result: Result
-    evaluation: Evaluation
+    scores: Scores
     tier: Tier = "reported"
 
 
@@ -100,7 +100,7 @@ def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> lis
     groups: dict[tuple[str, int, str], list[Measured]] = {}
     for place, result in read_cells(folder):
         if result.decoding == decoding:
-            measured = Measured(result, read_evaluation(place / f"{decoding}.json"), tier_of(place))
+            measured = Measured(result, read_scores(place / result.scores), tier_of(place))
             groups.setdefault((result.task, result.task_version, result.edition), []).append(measured)
     known = {key for group in groups.values() for one in group for key in one.result.metrics}
     for key in metrics:
@@ -144,7 +144,7 @@ def _estimate(key: str, cells: Sequence[Measured]) -> Contrast | None:
     """Return the number of a system; None where a seed has none."""
     if any(key not in cell.result.metrics or cell.result.metrics[key].mean is None for cell in cells):
         return None
-    values = [cell.evaluation.values(key) for cell in cells]
+    values = [cell.scores.values(key) for cell in cells]
     if any(row is None for row in values):
         return contrast_of_sets([cell.result.metrics[key].mean for cell in cells])  # type: ignore[arg-type]
     table = np.array(values, dtype=np.float64)

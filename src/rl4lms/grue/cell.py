@@ -5,10 +5,10 @@ so that a cell is finished if and only if it is there. What lies in the folder:
 
     cell.json       what the runner wrote
     run/            an ordinary run folder; none where nothing is trained
-    own.json        evaluations, as `rl4lms evaluate --output` writes them
-    shared.json
-    own.parquet     texts and values of each prompt
+    own.parquet     texts and values of each prompt, see `scores.py`
     shared.parquet
+    own.json        the same with prompts and references, as `rl4lms evaluate --output` writes it, for `rl4lms compare`
+    shared.json
     attempts        a line for each time that it was begun
     results.json    the results
 """
@@ -27,6 +27,7 @@ from rl4lms.api.calls import train
 from rl4lms.config.recipe import Recipe
 from rl4lms.evaluation.evaluator import EvalResult
 from rl4lms.grue.result import Cost, Decoding, Result, Value, write_results
+from rl4lms.grue.scores import documents_of, write_scores
 from rl4lms.grue.suite import SHARED, Cell, task_of_cell
 from rl4lms.runs.display import Display, quiet_libraries
 from rl4lms.runs.environment import environment
@@ -56,11 +57,11 @@ def run_cell(folder: Path, cell: Cell, start: Path | None) -> list[Result]:
     decodings: tuple[Decoding, ...] = ("own", "shared")
     evaluations = {decoding: _decoded(folder, cell, recipe, decoding) for decoding in decodings}
     cost = _cost(folder, recipe, cell, time.perf_counter() - began)
-    results = []
+    documents, results = documents_of(task_of_cell(cell), "test"), []
     for decoding, (used, result) in evaluations.items():
-        scores = f"{decoding}.parquet"
-        write_scores(folder / scores, result)
-        results.append(_result(cell, used, decoding, result, cost, scores))
+        found = _result(cell, used, decoding, result, cost)
+        write_scores(folder / found.scores, result.samples, documents)
+        results.append(found)
     write_results(folder / RESULTS_FILE, results)
     return results
 
@@ -101,7 +102,7 @@ def _cost(folder: Path, recipe: Recipe, cell: Cell, seconds: float) -> Cost:
     )
 
 
-def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, cost: Cost, scores: str) -> Result:
+def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, cost: Cost) -> Result:
     task, about = task_of_cell(cell), environment()
     values = {
         key: Value(
@@ -131,20 +132,8 @@ def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, 
         git_commit=about["git_commit"],
         packages=about["packages"],
         cost=cost,
-        scores=scores,
+        scores="own.parquet" if decoding == "own" else "shared.parquet",
     )
-
-
-def write_scores(path: Path, result: EvalResult) -> None:
-    """Write texts and values of each completion as Parquet."""
-    import pyarrow
-    import pyarrow.parquet
-
-    names = list(dict.fromkeys(name for sample in result.samples for name in sample))
-    columns = {name: [sample.get(name) for sample in result.samples] for name in names}
-    temporary = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
-    temporary.replace(path)
 
 
 def write_spec(folder: Path, cell: Cell, start: Path | None) -> None:

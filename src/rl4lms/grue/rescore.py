@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rl4lms.config.recipe import Recipe
@@ -61,10 +60,11 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> list[Prediction]:
     """Read a file of predictions: a row for each prompt with `id`, or `prompt`, and `completion`.
 
     Raises:
-        DataError: a row is of no prompt of the split, or of one that another row is of.
+        DataError: a row names no prompt, or says that it is of another prompt than its id.
     """
     texts = read_texts(path)
     by_prompt = {sample.prompt: sample.id for sample in samples}
+    whole_by_id = {sample.id: sample.prompt for sample in samples}
     found = []
     for number, place in enumerate(texts.places):
         prompt = texts.full_prompts[number] or texts.prompts[number]
@@ -74,6 +74,9 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> list[Prediction]:
         if given is None and prompt not in by_prompt:
             raise DataError(f"{place}: no prompt of the split is {prompt[:60]!r}; name it by its id")
         name = str(given) if given is not None else by_prompt[prompt]
+        whole = whole_by_id.get(name, prompt)  # an id that is not there is told by the scorer
+        if prompt.strip() not in whole:
+            raise DataError(f"{place}: the prompt {name!r} is {whole[:60]!r}, not {prompt[:60]!r}")
         text = None if texts.texts is None else texts.texts[number]
         found.append(Prediction(name, texts.prompts[number], texts.completions[number], text, place))
     return found
@@ -120,8 +123,7 @@ class Scorer:
             every: whether every prompt of the split must be answered.
 
         Raises:
-            DataError: a prediction is of no prompt, a second one of the same, says that it saw another prompt, or one
-                is missing.
+            DataError: a prediction is of no prompt, a second one of the same, or one is missing.
         """
         seen: set[str] = set()
         for row in predictions:
@@ -131,9 +133,6 @@ class Scorer:
             if row.id in seen:
                 raise DataError(f"{row.where}: a second prediction for the prompt {row.id!r}")
             seen.add(row.id)
-            whole = self.samples[row.id].prompt
-            if row.prompt and row.prompt.strip() not in whole:
-                raise DataError(f"{row.where}: the prompt {row.id!r} is {whole[:60]!r}, not {row.prompt[:60]!r}")
         missing = [name for name in self.samples if name not in seen]
         if every and missing:
             some = f"{len(missing):,} of {len(self.samples):,} prompts of the {self.split} split"
@@ -162,17 +161,3 @@ class Scorer:
                 for record, value in zip(records, result.values, strict=True):
                     record[result.key] = None if value != value else value
         return Rescored({r.key: r for r in results}, dict(self.absent), records, len(self.samples))
-
-
-def predictions_of(samples: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> list[Prediction]:
-    """Return what an evaluation decoded as predictions.
-
-    Args:
-        samples: by prompt, as `rl4lms.runs.evaluations.Evaluation.prompts`.
-        path: of its file, for messages.
-    """
-    return [
-        Prediction(name, row["prompt"], row["completion"], row.get("text"), f"{path}: {name}")
-        for name, rows in samples.items()
-        for row in rows
-    ]

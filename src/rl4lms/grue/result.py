@@ -66,7 +66,9 @@ class Result(_Record):
     git_commit: str | None
     packages: dict[str, str | None]
     cost: Cost
-    scores: str = Field(description="the file of texts and values of each prompt, beside the result")
+    scores: Literal["own.parquet", "shared.parquet"] = Field(
+        description="the file of texts and values of each prompt, beside the result"
+    )
 
 
 def schema() -> dict[str, Any]:

@@ -18,11 +18,11 @@ from typing import Literal
 from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.grue.cell import RESULTS_FILE, SPEC_FILE
 from rl4lms.grue.jobs import Job, Show
-from rl4lms.grue.rescore import Scorer, predictions_of
+from rl4lms.grue.rescore import Scorer
 from rl4lms.grue.result import Result, read_results
 from rl4lms.grue.runner import CELLS, Grid
+from rl4lms.grue.scores import documents_of, read_scores
 from rl4lms.grue.suite import Cell, cell_from_dict, task_of_cell
-from rl4lms.runs.evaluations import read_evaluation
 from rl4lms.runs.storage import write_text
 
 Tier = Literal["reported", "re-scored", "re-run"]
@@ -30,7 +30,7 @@ TIERS: tuple[Tier, ...] = ("reported", "re-scored", "re-run")
 TIER_FILE = "verified.json"
 # Between two computations of one metric: models in metrics may batch differently.
 _CLOSE = 1e-6
-_CHECKED = (RESULTS_FILE, "own.json", "shared.json")
+_CHECKED = (RESULTS_FILE, "own.parquet", "shared.parquet")
 
 
 def find_cells(folder: Path, keys: Sequence[str] = ()) -> list[Path]:
@@ -75,6 +75,9 @@ def verify(place: Path, scorers: dict[str, Scorer]) -> list[str]:
         if about != (cell.task, cell.edition, cell.system.label, cell.seed, cell.fingerprint):
             found.append(f"{where}: the result is of another task, edition, system, seed or recipe than {SPEC_FILE}")
             continue
+        if result.scores != f"{result.decoding}.parquet":
+            found.append(f"{where}: the scores are in {result.decoding}.parquet, not in {result.scores}")
+            continue
         if result.task_version != (version := task_of_cell(cell).version):
             found.append(f"{where}: of version {result.task_version} of the task, which is {version} here")
             continue
@@ -85,35 +88,37 @@ def verify(place: Path, scorers: dict[str, Scorer]) -> list[str]:
 
 
 def _faults(place: Path, cell: Cell, result: Result, scorers: dict[str, Scorer]) -> list[str]:
-    path = place / f"{result.decoding}.json"
-    evaluation = read_evaluation(path)
+    path = place / result.scores
+    scores = read_scores(path)
     recipe = cell.recipe(place / "run")
     task = {key: value for key, value in cell.blocks["task"].items() if key != "preset"}
     kind = json.dumps([task, cell.blocks["evaluation"]["metrics"]])
     if kind not in scorers:
         scorers[kind] = Scorer.of(recipe, "test")
     try:
-        again = scorers[kind](predictions_of(evaluation.prompts, path), every=False)
+        again = scorers[kind](scores.predictions(scorers[kind].samples), every=False)
     except DataError as error:
         return [str(error)]
-    wanted = min(again.prompts, recipe.evaluation.prompts or again.prompts)
+    wanted, there = min(again.prompts, recipe.evaluation.prompts or again.prompts), len(scores.ids)
     found = []
-    if not len(evaluation.prompts) == result.prompts == wanted:
-        counts = f"{len(evaluation.prompts)} predictions, {result.prompts} in the result"
-        found.append(f"{counts}, {wanted} prompts asked for")
+    if not there == result.prompts == wanted:
+        found.append(f"{there} predictions, {result.prompts} in the result, {wanted} prompts asked for")
+    documents = documents_of(task_of_cell(cell), "test")
+    if scores.documents != [documents[name] for name in scores.ids]:
+        found.append(f"prompts of {path.name} are from other documents than in the task")
     for key, value in again.results.items():
         reported = result.metrics.get(key)
         if reported is None:
             found.append(f"{key} is missing in the result")
         elif not _equal(reported.mean, value.mean):
             found.append(f"{key} is {reported.mean} in the result, {value.mean} from the predictions")
-    rows = [row for rows in evaluation.prompts.values() for row in rows]
-    for row, ours in zip(rows, again.samples, strict=True):
-        found += [
-            f"{key} of {row['id']} is {row.get(key)} in {path.name}, {ours[key]} from the prediction"
-            for key in again.results.keys() & ours.keys()
-            if not _equal(row.get(key), math.nan if ours[key] is None else ours[key])
-        ]
+        if value.values is not None:
+            rows = zip(scores.texts["id"], scores.columns.get(key, [math.nan] * there), value.values, strict=True)
+            found += [
+                f"{key} of {name} is {ours} in {path.name}, {theirs} from the prediction"
+                for name, ours, theirs in rows
+                if not _equal(None if ours != ours else float(ours), theirs)
+            ]
     return found
 
 
@@ -142,9 +147,9 @@ def reproduce(place: Path, show: AbstractContextManager[Show]) -> list[str]:
         again = {result.decoding: result for result in grid.results(cell)}
         found = []
         for result in results:
-            where, other = f"{cell.key}, {result.decoding}", grid.place(cell) / f"{result.decoding}.json"
-            ours, theirs = (read_evaluation(path).completions() for path in (place / other.name, other))
-            if [name for name, _ in ours] != [name for name, _ in theirs]:
+            where, name = f"{cell.key}, {result.decoding}", result.scores
+            ours, theirs = (read_scores(path / name).completions() for path in (place, grid.place(cell)))
+            if [prompt for prompt, _ in ours] != [prompt for prompt, _ in theirs]:
                 found.append(f"{where}: other prompts")
             elif different := sum(one != two for one, two in zip(ours, theirs, strict=True)):
                 found.append(f"{where}: {different} of {len(ours)} texts are others")

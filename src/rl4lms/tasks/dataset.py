@@ -184,6 +184,11 @@ class DatasetTask(ABC):
             for number, text in enumerate(sample.references)
         ]
 
+    def document_of(self, split: Split) -> dict[str, str]:
+        """Return what each prompt was taken from, by its id; of a prompt that stands twice, the first time."""
+        rows = zip(self._samples[split], merged(self._parts[split]), strict=True)
+        return {sample.id: example.document for sample, example in rows}
+
     def documents(self, split: Split) -> set[str]:
         """Return what the rows of a split were taken from."""
         return {example.document for example in self._parts[split]}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rl4lms.config import recipe_from_dict
-from rl4lms.evaluation.evaluator import EvalResult
+import pyarrow
+import pyarrow.parquet
+
 from rl4lms.grue.cell import RESULTS_FILE
 from rl4lms.grue.result import Cost, Result, Value, write_results
-from rl4lms.runs.evaluations import write_evaluation
+from rl4lms.grue.scores import write_scores
 from rl4lms.types import MetricResult
 
 COST = Cost(attempts=1, cpu_s=1.0, wall_s=1.0, peak_memory_mb=1.0, iterations=1, tokens=1)
@@ -32,7 +33,7 @@ def result(system: str = "ppo", seed: int = 0, decoding: str = "own", **changes:
         "git_commit": None,
         "packages": {"torch": "2"},
         "cost": COST,
-        "scores": "own.parquet",
+        "scores": f"{decoding}.parquet",
     }
     return Result(**(content | changes))
 
@@ -50,12 +51,10 @@ def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: f
         {"id": f"test-{i}", "prompt": f"p{i}", "completion": "c", "references": ["r"], "meteor_exact_stem": value}
         for i, value in enumerate(values)
     ]
-    recipe = recipe_from_dict({"task": {"name": "commongen"}, "seed": seed})
-    found = EvalResult(metrics, samples, prompts=len(values), available=len(values))
+    documents = {f"test-{i}": f"document {i}" for i in range(len(values))}
     results = []
     for decoding in ("own", "shared"):
-        path = folder / f"{decoding}.json"
-        write_evaluation(path, found, recipe, model="trained", step=1, split="test", masked=False)
+        write_scores(folder / f"{decoding}.parquet", samples, documents)
         numbers = {
             key: Value(mean=m.mean, stderr=m.stderr, n=m.n, higher_is_better=m.higher_is_better)
             for key, m in metrics.items()
@@ -63,3 +62,10 @@ def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: f
         results.append(result(system, seed, decoding, metrics=numbers, prompts=len(values)))
     write_results(folder / RESULTS_FILE, results)
     return folder
+
+
+def change_scores(path: Path, edit: Any) -> None:
+    """Let `edit` change the rows of a Parquet file."""
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    edit(rows)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)

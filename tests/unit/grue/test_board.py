@@ -27,7 +27,7 @@ def test_means_over_prompts_and_seeds(grid):
     assert list(found.rows) == ["zero_shot", "supervised+ppo", "mine"]  # the paper's first
     seeds, numbers = found.rows["mine"]
     assert seeds == 3
-    of_cells = [one.evaluation.values("meteor_exact_stem") for one in cells(grid) if one.result.system == "mine"]
+    of_cells = [one.scores.values("meteor_exact_stem") for one in cells(grid) if one.result.system == "mine"]
     assert numbers["meteor_exact_stem"].value == pytest.approx(np.mean(of_cells))
     of_sets = np.array([0.5, 0.6, 0.7])
     assert numbers["distinct-2"].value == pytest.approx(of_sets.mean())
@@ -36,7 +36,7 @@ def test_means_over_prompts_and_seeds(grid):
 
 def cells(grid):
     return [
-        board.Measured(result, board.read_evaluation(place / "own.json"))
+        board.Measured(result, board.read_scores(place / "own.parquet"))
         for place, result in board.read_cells(grid)
         if result.decoding == "own"
     ]

@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 from rl4lms.errors import ConfigError, DataError
-from rl4lms.evaluation.evaluator import EvalResult
 from rl4lms.grue.board import boards
 from rl4lms.grue.cell import write_spec
 from rl4lms.grue.rescore import Prediction, Scorer, read_predictions
 from rl4lms.grue.result import Value
+from rl4lms.grue.scores import documents_of, write_scores
 from rl4lms.grue.suite import System, cells
 from rl4lms.grue.verify import find_cells, tier_of, verify
-from rl4lms.runs.evaluations import write_evaluation
 from rl4lms.tasks import build
 from tests.cli.test_cli import call
-from tests.unit.grue.made_up import result, write_results
+from tests.unit.grue.made_up import change_scores, result, write_results
 
 SETTINGS = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, commongen_grammar, reference_perplexity]"]
 
@@ -53,12 +52,10 @@ def place(tmp_path, scorer) -> Path:
     folder = tmp_path / "cells" / cell.key
     write_spec(folder, cell, None)
     scored = scorer(predictions(6), every=False)
-    found = EvalResult(dict(scored.results), scored.samples, prompts=6, available=499)
     values = {k: Value(mean=r.mean, stderr=r.stderr, n=r.n, higher_is_better=True) for k, r in scored.results.items()}
     results = []
     for decoding in ("own", "shared"):
-        recipe = cell.recipe(folder / "run")
-        write_evaluation(folder / f"{decoding}.json", found, recipe, model="start", step=0, split="test", masked=False)
+        write_scores(folder / f"{decoding}.parquet", scored.samples, documents_of(build("commongen"), "test"))
         about = {"fingerprint": cell.fingerprint, "algorithm": None, "metrics": values, "prompts": 6}
         results.append(result("zero_shot", 0, decoding, **about))
     write_results(folder / "results.json", results)
@@ -66,6 +63,9 @@ def place(tmp_path, scorer) -> Path:
 
 
 def change(path: Path, edit: Any) -> None:
+    if path.suffix == ".parquet":
+        change_scores(path, edit)
+        return
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
@@ -85,7 +85,6 @@ def test_predictions_are_scored_by_the_references_of_the_task(scorer):
         (lambda rows: rows[:-1], "1 of 499 prompts of the test split have no prediction, such as 'test-49"),
         (lambda rows: [*rows, rows[0]], "a second prediction for the prompt 'test-0'"),
         (lambda rows: [Prediction("train-0", "", "x", None, "row 1"), *rows], "row 1: no prompt 'train-0'"),
-        (lambda rows: [Prediction("test-0", "another", "x", None, "row 1"), *rows[1:]], "not 'another'"),
     ],
 )
 def test_predictions_that_are_refused(scorer, edit, message):
@@ -107,6 +106,9 @@ def test_a_file_of_predictions_is_by_id_or_by_prompt(tmp_path, scorer):
     path.write_text('{"prompt": "<b>no</b>", "completion": "=1+1"}\n')
     with pytest.raises(DataError, match="no prompt of the split is '<b>no</b>'"):
         read_predictions(str(path), list(scorer.samples.values()))
+    path.write_text('{"id": "test-0", "prompt": "another", "completion": "x"}\n')
+    with pytest.raises(DataError, match="not 'another'"):
+        read_predictions(str(path), list(scorer.samples.values()))
 
 
 def test_a_cell_that_is_right_is_re_scored_until_it_is_altered(place):
@@ -115,7 +117,7 @@ def test_a_cell_that_is_right_is_re_scored_until_it_is_altered(place):
     assert tier_of(place) == "re-scored"
     (table,) = boards(place.parents[3], "own")
     assert table.tiers == {"zero_shot": "re-scored"}
-    change(place / "own.json", lambda content: content["samples"][1].update(completion="a dog ."))
+    change(place / "own.parquet", lambda rows: rows[1].update(completion="a dog ."))
     assert tier_of(place) == "reported"
 
 
@@ -126,15 +128,17 @@ def altered(name: str, edit: Any, message: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "edit", "message"),
     [
-        altered("own.json", lambda c: c["samples"][1].update(completion="a dog ."), "from the predictions"),
-        altered("own.json", lambda c: c["samples"][1].update(solved=0.0), "solved of test-1 is 0.0 in own.json"),
-        altered("own.json", lambda c: c["samples"].pop(), "5 predictions, 6 in the result, 6 prompts asked for"),
-        altered("own.json", lambda c: c["samples"][1].update(id="test-499"), "no prompt 'test-499'"),
-        altered("shared.json", lambda c: c["samples"][1].update(id="test-0"), "a second prediction"),
+        altered("own.parquet", lambda c: c[1].update(completion="a dog ."), "from the predictions"),
+        altered("own.parquet", lambda c: c[1].update(solved=0.0), "solved of test-1 is 0.0 in own.parquet"),
+        altered("own.parquet", lambda c: c[1].update(document="another"), "other documents"),
+        altered("own.parquet", lambda c: c.pop(), "5 predictions, 6 in the result, 6 prompts asked for"),
+        altered("own.parquet", lambda c: c[1].update(id="test-499"), "no prompt 'test-499'"),
+        altered("shared.parquet", lambda c: c[1].update(id="test-0"), "a second prediction"),
         altered("results.json", lambda c: c[0]["metrics"]["solved"].update(mean=1.0), "solved is 1.0 in the result"),
         altered("results.json", lambda c: c[0]["metrics"].pop("solved"), "solved is missing in the result"),
         altered("results.json", lambda c: c[0].update(seed=3), "another task, edition, system, seed or recipe"),
         altered("results.json", lambda c: c[0].update(task_version=9), "of version 9 of the task, which is 1 here"),
+        altered("results.json", lambda c: c[0].update(scores="shared.parquet"), "own: the scores are in own.parquet"),
         altered("results.json", lambda c: c.pop(), "needs one result of each decoding"),
         altered("cell.json", lambda c: c["cell"]["blocks"]["rollout"].update(top_p=0.5), "seed or recipe than cell.json"),
     ],
@@ -200,7 +204,7 @@ def test_a_cell_that_is_trained_again_has_the_same_texts(tmp_path):
     assert tier_of(place) == "re-run"
     assert verify(place, {}) == []
     assert tier_of(place) == "re-run"  # the higher one stays
-    change(place / "own.json", lambda content: content["samples"][1].update(completion="a dog ."))
+    change(place / "own.parquet", lambda rows: rows[1].update(completion="a dog ."))
     done = call("grue", "reproduce", tmp_path, key, "--quiet")
     assert done.exit_code == 1
     assert f"{key}, own: 1 of 8 texts are others" in done.output
