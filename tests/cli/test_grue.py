@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rl4lms.grue.cell import SPEC_FILE
 from rl4lms.grue.jobs import Job
+from rl4lms.grue.spec import SPEC_FILE
 from rl4lms.grue.store import Store
 from tests.cli.test_cli import call
 from tests.unit.grue.made_up import write_cell

@@ -11,9 +11,6 @@ RUN_EPILOG = (
     "Examples:  rl4lms grue run --tasks commongen,imdb --seeds 3  ·  "
     "rl4lms grue run --systems supervised,mine=supervised+ppo mine:kl.kl_coef=0.2"
 )
-SCORE_EPILOG = "Example:  rl4lms grue score predictions.jsonl --task commongen"
-VERIFY_EPILOG = "Examples:  rl4lms grue verify runs/grue  ·  rl4lms grue verify runs/grue commongen/ppo/seed-0"
-REPRODUCE_EPILOG = "Example:  rl4lms grue reproduce runs/grue commongen/ppo/seed-0"
 TABLE_EPILOG = "Example:  rl4lms grue table runs/grue --decoding shared --format markdown"
 
 
@@ -81,8 +78,8 @@ def run(
     given = [*(settings or ())]
     given += [] if model is None else [f"model.path={model}"]
     given += [] if reward is None else [f"reward={reward}"]
-    names = _names(tasks) or TASKS
-    wanted = [System.read(text) for text in _names(systems) or SYSTEMS]
+    names = split_names(tasks) or TASKS
+    wanted = [System.read(text) for text in split_names(systems) or SYSTEMS]
     grid = Grid(output, cells(names, wanted, range(seeds), edition=edition, settings=given))
     grid.check()
     database = None if store is None else Store(store)  # a mistake in it is told before anything is written
@@ -132,94 +129,6 @@ def table(
             print(board.markdown(one) if format == "markdown" else board.latex(one))
 
 
-def score(
-    file: Annotated[
-        Path,
-        typer.Argument(help="JSONL, JSON, CSV or Parquet with `id` (or `prompt`) and `completion` of each prompt."),
-    ],
-    task: Annotated[str, typer.Option(help="Name of the task.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE...", help="Settings, such as task.data_dir=... or evaluation.metrics=[chrf]."
-        ),
-    ] = None,
-    edition: Annotated[Literal["mini", "full"], typer.Option(help="Generated tasks, or the real data.")] = "mini",
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Where the prompts are from.")] = "test",
-    output: Annotated[Path | None, typer.Option(help="Write each text with its values to this JSONL file.")] = None,
-) -> None:
-    """Score anybody's predictions on a task, with its metrics and references. Every prompt must be answered once."""
-    import json
-    import sys
-
-    from rl4lms.cli import common
-    from rl4lms.config import recipe_from_dict
-    from rl4lms.grue.rescore import Scorer, read_predictions
-    from rl4lms.runs.outputs import check_file
-    from rl4lms.runs.storage import write_text
-
-    common.quiet()
-    recipe = recipe_from_dict({"task": {"name": task, "edition": edition}}, "<arguments>", settings or ())
-    if output is not None:
-        check_file(output, "--output")
-    scorer = Scorer.of(recipe, split)
-    scored = scorer(read_predictions(str(file), list(scorer.samples.values())))
-    results = {key: result.summary() for key, result in scored.results.items()}
-    title = f"{file} on the {split} split of {task} {edition}"
-    common.console().print(common.results_table(title, results, scored.absent))
-    for name, why in scored.absent.items():
-        print(f"absent: {name}: {why}", file=sys.stderr)
-    if output is not None:
-        write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in scored.samples))
-        print(f"written to {output}")
-
-
-def verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of a grid.")] = Path("runs/grue"),
-    cells: Annotated[
-        list[str] | None, typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells; by default all.")
-    ] = None,
-) -> None:
-    """Compute every metric again from the predictions: what passes is *re-scored*. Exit code 1 if a cell does not."""
-    from rl4lms.cli import common
-    from rl4lms.grue.rescore import Scorer
-    from rl4lms.grue.verify import find_cells
-    from rl4lms.grue.verify import verify as check
-
-    common.quiet()
-    scorers: dict[str, Scorer] = {}
-    _tell("re-scored", {place: check(place, scorers) for place in find_cells(folder, cells or ())})
-
-
-def reproduce(
-    folder: Annotated[Path, typer.Argument(help="Folder of a grid.")],
-    cells: Annotated[list[str], typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells that are run again.")],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-) -> None:
-    """Train cells again from recipe and seed: what has the same texts and numbers, bit for bit, is *re-run*. Exit code
-    1 if a cell has others.
-    """
-    from rl4lms.cli import common
-    from rl4lms.grue.jobs import bars
-    from rl4lms.grue.verify import find_cells
-    from rl4lms.grue.verify import reproduce as again
-
-    common.quiet()
-    console = common.console(stderr=True)
-    _tell("re-run", {place: again(place, bars(console, not quiet)) for place in find_cells(folder, cells)})
-
-
-def _tell(tier: str, faults: dict[Path, list[str]]) -> None:
-    for place, found in faults.items():
-        for fault in found:
-            print(f"differs: {fault}")
-        if not found:
-            print(f"{tier}: {'/'.join(place.parts[-3:])}")
-    wrong = sum(bool(found) for found in faults.values())
-    print(f"{len(faults) - wrong} of {len(faults)} cells are {tier}")
-    if wrong:
-        raise typer.Exit(1)
-
-
-def _names(text: str | None) -> list[str]:
+def split_names(text: str | None) -> list[str]:
+    """Split names at commas."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]

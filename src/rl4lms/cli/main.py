@@ -25,6 +25,7 @@ from rl4lms.cli import (
     report,
     reward,
     show,
+    submissions,
     train,
 )
 from rl4lms.errors import Rl4lmsError, close_names
@@ -110,9 +111,10 @@ app.add_typer(metrics_app, name="metrics")
 grue_app = typer.Typer(help="The benchmark: systems on tasks, and tables of them.", no_args_is_help=True)
 grue_app.command("run", epilog=grue.RUN_EPILOG)(grue.run)
 grue_app.command("table", epilog=grue.TABLE_EPILOG)(grue.table)
-grue_app.command("score", epilog=grue.SCORE_EPILOG)(grue.score)
-grue_app.command("verify", epilog=grue.VERIFY_EPILOG)(grue.verify)
-grue_app.command("reproduce", epilog=grue.REPRODUCE_EPILOG)(grue.reproduce)
+grue_app.command("score", epilog=submissions.SCORE_EPILOG)(submissions.score)
+grue_app.command("submit", epilog=submissions.SUBMIT_EPILOG)(submissions.submit)
+grue_app.command("verify", epilog=submissions.VERIFY_EPILOG)(submissions.verify)
+grue_app.command("reproduce", epilog=submissions.REPRODUCE_EPILOG)(submissions.reproduce)
 app.add_typer(grue_app, name="grue")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)

@@ -140,9 +140,9 @@ class Evaluator:
         results |= {result.key: result for result in compute_all(self.metrics, nll_of_texts=nll, **columns, **chats)}
         results |= policy_numbers
         n = self.settings.completions_per_prompt
-        by_prompt = {key: _by_prompt(result, n) for key, result in results.items()}
+        of_prompts = {key: by_prompt(result, n) for key, result in results.items()}
         available = max(self.available, len(self.samples))
-        return EvalResult(by_prompt, _records(rollout, results), faults, self.absent, len(self.samples), available)
+        return EvalResult(of_prompts, _records(rollout, results), faults, self.absent, len(self.samples), available)
 
     def _prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return token ids of prompts that a metric names by their texts; a conversation by its last message."""
@@ -262,7 +262,7 @@ def _mean_stderr(values: Sequence[float]) -> tuple[float, float | None]:
     return sum(values) / len(values) if values else math.nan, None
 
 
-def _by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResult:
+def by_prompt(result: MetricResult, completions_per_prompt: int) -> MetricResult:
     """Return the result with its error over prompts: several completions of one prompt are not independent."""
     if completions_per_prompt == 1 or result.values is None or len(result.values) % completions_per_prompt:
         return result

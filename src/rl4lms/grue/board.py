@@ -18,11 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rl4lms.errors import ConfigError, DataError, did_you_mean
-from rl4lms.grue.cell import RESULTS_FILE
-from rl4lms.grue.result import Decoding, Result, read_results
-from rl4lms.grue.runner import CELLS
+from rl4lms.grue.result import RESULTS_FILE, Decoding, Result, read_results
 from rl4lms.grue.scores import Scores, read_scores
-from rl4lms.grue.suite import SYSTEMS, TASKS
+from rl4lms.grue.submission import grids
+from rl4lms.grue.suite import CELLS, SYSTEMS, TASKS
 from rl4lms.grue.verify import TIERS, Tier, tier_of
 from rl4lms.stats.paired import Contrast, contrast, contrast_of_sets
 from rl4lms.tasks import build as build_task
@@ -68,18 +67,25 @@ class TaskBoard:
 
 
 def read_cells(folder: Path) -> list[tuple[Path, Result]]:
-    """Return every result of a grid with the folder of its cell.
+    """Return every result of a grid, or of a folder of submissions, with the folder of its cell.
 
     Raises:
         ConfigError: there is no finished cell.
-        DataError: a file is damaged, or lies where another cell would.
+        DataError: a file is damaged, or lies where another cell would; a cell is there twice.
     """
-    found = []
-    for path in sorted((folder / CELLS).glob(f"*/*/*/{RESULTS_FILE}")):
+    found, places = [], dict[tuple[object, ...], Path]()
+    for path in sorted(path for grid in grids(folder) for path in (grid / CELLS).glob(f"*/*/*/{RESULTS_FILE}")):
         for result in read_results(path):
             key = (result.task, result.system, f"seed-{result.seed}")
             if key != path.parent.parts[-3:]:
                 raise DataError(f"{path}: says that it is of the cell {'/'.join(key)}")
+            which = (*key, result.decoding, result.edition, result.task_version)
+            if which in places:
+                raise DataError(
+                    f"{path}: a second result of {'/'.join(key)}, {result.decoding}; the first is in {places[which]}; "
+                    "give one of the systems another label, or let one submission supersede the other"
+                )
+            places[which] = path
             found.append((path.parent, result))
     if not found:
         raise ConfigError(f"{folder}: no cell of a grid is finished there; run one: rl4lms grue run --output {folder}")
@@ -113,9 +119,13 @@ def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> lis
 
 def _board(cells: Sequence[Measured], decoding: Decoding, metrics: Sequence[str]) -> TaskBoard:
     first = cells[0].result
-    prompts = {cell.result.prompts for cell in cells}
-    if len(prompts) > 1:
-        raise DataError(f"{first.task}: cells were evaluated on different numbers of prompts: {sorted(prompts)}")
+    ids = cells[0].scores.ids
+    for cell in cells:
+        if cell.scores.ids != ids:
+            raise DataError(
+                f"{cell.scores.path}: answers {len(cell.scores.ids)} prompts, and not the {len(ids)} of "
+                f"{cells[0].scores.path}; cells of one table answer the same ones"
+            )
     directions = {key: value.higher_is_better for cell in cells for key, value in cell.result.metrics.items()}
     shown = [key for key in (metrics or _named(first, directions)) if key in directions]
     systems = sorted({cell.result.system for cell in cells}, key=_place)
@@ -126,7 +136,7 @@ def _board(cells: Sequence[Measured], decoding: Decoding, metrics: Sequence[str]
         rows[system] = (len(own), numbers)
         tiers[system] = min((cell.tier for cell in own), key=TIERS.index)
     columns = {key: directions[key] for key in shown}
-    return TaskBoard(first.task, first.task_version, first.edition, decoding, prompts.pop(), columns, rows, tiers)
+    return TaskBoard(first.task, first.task_version, first.edition, decoding, len(ids), columns, rows, tiers)
 
 
 def _place(system: str) -> tuple[int, str]:

@@ -15,19 +15,18 @@ so that a cell is finished if and only if it is there. What lies in the folder:
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rl4lms.api.calls import train
 from rl4lms.config.recipe import Recipe
 from rl4lms.evaluation.evaluator import EvalResult
-from rl4lms.grue.result import Cost, Decoding, Result, Value, write_results
+from rl4lms.grue.result import RESULTS_FILE, Cost, Decoding, Result, Value, write_results
 from rl4lms.grue.scores import documents_of, write_scores
+from rl4lms.grue.spec import read_spec, read_start
 from rl4lms.grue.suite import SHARED, Cell, task_of_cell
 from rl4lms.runs.display import Display, quiet_libraries
 from rl4lms.runs.environment import environment
@@ -36,7 +35,7 @@ from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import RESULT_FILE, is_run
 from rl4lms.training.evaluate import evaluate, has_mask
 
-SPEC_FILE, RESULTS_FILE, RUN_FOLDER, ATTEMPTS_FILE = "cell.json", "results.json", "run", "attempts"
+RUN_FOLDER, ATTEMPTS_FILE = "run", "attempts"
 
 
 def run_cell(folder: Path, cell: Cell, start: Path | None) -> list[Result]:
@@ -104,16 +103,7 @@ def _cost(folder: Path, recipe: Recipe, cell: Cell, seconds: float) -> Cost:
 
 def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, cost: Cost) -> Result:
     task, about = task_of_cell(cell), environment()
-    values = {
-        key: Value(
-            mean=None if r.mean != r.mean else r.mean,
-            stderr=None if r.stderr is None or r.stderr != r.stderr else r.stderr,
-            n=r.n,
-            higher_is_better=r.higher_is_better,
-            signature=r.signature,
-        )
-        for key, r in result.results.items()
-    }
+    values = {key: Value.of(value) for key, value in result.results.items()}
     masked = _is_masked(cell, recipe, decoding)
     return Result(
         task=cell.task,
@@ -136,25 +126,13 @@ def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, 
     )
 
 
-def write_spec(folder: Path, cell: Cell, start: Path | None) -> None:
-    """Write what `main` reads."""
-    from rl4lms.grue.suite import cell_to_dict
-    from rl4lms.runs.storage import write_text
-
-    folder.mkdir(parents=True, exist_ok=True)
-    content: Mapping[str, Any] = {"cell": cell_to_dict(cell), "start": None if start is None else str(start)}
-    write_text(folder / SPEC_FILE, json.dumps(content, indent=1) + "\n")
-
-
-def main(folder: str) -> None:
+def main(folder: Path) -> None:
     """Run the cell of a folder."""
-    from rl4lms.grue.suite import cell_from_dict
-
     quiet_libraries()
-    spec = json.loads((Path(folder) / SPEC_FILE).read_text(encoding="utf-8"))
-    start = spec["start"]
-    run_cell(Path(folder), cell_from_dict(spec["cell"]), None if start is None else Path(start))
+    cell = read_spec(folder)
+    assert isinstance(cell, Cell), f"{folder} holds predictions, and nothing to run"
+    run_cell(folder, cell, read_start(folder))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]))

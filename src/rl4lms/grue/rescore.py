@@ -12,6 +12,7 @@ from typing import Any
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import DataError, did_you_mean
 from rl4lms.evaluation.build import metrics_of
+from rl4lms.evaluation.evaluator import by_prompt, drawn
 from rl4lms.evaluation.text_files import read_texts
 from rl4lms.metrics.call import compute_all
 from rl4lms.plugins import registry
@@ -63,7 +64,7 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> list[Prediction]:
         DataError: a row names no prompt, or says that it is of another prompt than its id.
     """
     texts = read_texts(path)
-    by_prompt = {sample.prompt: sample.id for sample in samples}
+    id_of = {sample.prompt: sample.id for sample in samples}
     whole_by_id = {sample.id: sample.prompt for sample in samples}
     found = []
     for number, place in enumerate(texts.places):
@@ -71,9 +72,9 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> list[Prediction]:
         given = texts.ids[number]
         if given is None and not prompt:
             raise DataError(f"{place}: needs the column 'id' or 'prompt', which says what was answered")
-        if given is None and prompt not in by_prompt:
+        if given is None and prompt not in id_of:
             raise DataError(f"{place}: no prompt of the split is {prompt[:60]!r}; name it by its id")
-        name = str(given) if given is not None else by_prompt[prompt]
+        name = str(given) if given is not None else id_of[prompt]
         whole = whole_by_id.get(name, prompt)  # an id that is not there is told by the scorer
         if prompt.strip() not in whole:
             raise DataError(f"{place}: the prompt {name!r} is {whole[:60]!r}, not {prompt[:60]!r}")
@@ -115,31 +116,43 @@ class Scorer:
         metrics, absent = metrics_of(recipe.model_copy(update={"evaluation": evaluation, "reward": None}), task)
         return cls(split, {sample.id: sample for sample in samples_of(task, split)}, metrics, {**absent, **left_out})
 
-    def __call__(self, predictions: Sequence[Prediction], *, every: bool = True) -> Rescored:
+    def drawn(self, recipe: Recipe) -> list[str]:
+        """Return the ids of the prompts that an evaluation of a recipe draws."""
+        samples = drawn(list(self.samples.values()), recipe.evaluation.prompts, recipe.evaluation.prompt_seed)
+        return [sample.id for sample in samples]
+
+    def __call__(
+        self, predictions: Sequence[Prediction], *, wanted: Sequence[str] | None = None, each: int = 1
+    ) -> Rescored:
         """Compute the metrics.
 
         Args:
-            predictions: one for each prompt.
-            every: whether every prompt of the split must be answered.
+            predictions: of the prompts; those of one prompt stand together.
+            wanted: the prompts that must be answered; None: all of the split.
+            each: how many predictions a prompt has.
 
         Raises:
-            DataError: a prediction is of no prompt, a second one of the same, or one is missing.
+            DataError: a prediction is of no prompt, a prompt has more or fewer than `each`, or one is missing.
         """
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for row in predictions:
             if row.id not in self.samples:
                 known = did_you_mean(row.id, self.samples)
                 raise DataError(f"{row.where}: no prompt {row.id!r} in the {self.split} split; {known}")
-            if row.id in seen:
-                raise DataError(f"{row.where}: a second prediction for the prompt {row.id!r}")
-            seen.add(row.id)
-        missing = [name for name in self.samples if name not in seen]
-        if every and missing:
-            some = f"{len(missing):,} of {len(self.samples):,} prompts of the {self.split} split"
+            seen[row.id] = seen.get(row.id, 0) + 1
+            if seen[row.id] > each:
+                raise DataError(f"{row.where}: prediction {seen[row.id]} for the prompt {row.id!r}, which has {each}")
+        for name, count in seen.items():
+            if count < each:
+                raise DataError(f"the prompt {name!r} has {count} of {each} predictions")
+        asked = list(self.samples) if wanted is None else wanted
+        missing = [name for name in asked if name not in seen]
+        if missing:
+            some = f"{len(missing):,} of {len(asked):,} prompts of the {self.split} split"
             raise DataError(f"{some} have no prediction, such as {missing[0]!r}")
-        return self._computed(predictions)
+        return self._computed(predictions, each)
 
-    def _computed(self, predictions: Sequence[Prediction]) -> Rescored:
+    def _computed(self, predictions: Sequence[Prediction], each: int) -> Rescored:
         samples = [self.samples[row.id] for row in predictions]
         texts = [row.text for row in predictions]
         names = sorted({name for sample in samples for name in sample.meta})
@@ -160,4 +173,4 @@ class Scorer:
             if result.values is not None:
                 for record, value in zip(records, result.values, strict=True):
                     record[result.key] = None if value != value else value
-        return Rescored({r.key: r for r in results}, dict(self.absent), records, len(self.samples))
+        return Rescored({r.key: by_prompt(r, each) for r in results}, dict(self.absent), records, len(self.samples))

@@ -5,18 +5,23 @@ computed from.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from rl4lms.errors import DataError
 from rl4lms.plugins.problems import first_problem
 from rl4lms.runs.storage import write_text
+from rl4lms.types import MetricResult
 
 #: Goes up when a field is added, changed or taken away.
 SCHEMA: Literal[1] = 1
+RESULTS_FILE = "results.json"
+#: Of a task or a system, which is the name of a folder, too.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 #: At its own settings (for NLPO inside its mask), and at those that all systems share.
 Decoding = Literal["own", "shared"]
 
@@ -34,6 +39,17 @@ class Value(_Record):
     higher_is_better: bool | None = None
     signature: str = Field("", description="implementation, version and options of the metric")
 
+    @classmethod
+    def of(cls, result: MetricResult) -> Value:
+        """Return what a metric found; NaN becomes null."""
+        return cls(
+            mean=None if math.isnan(result.mean) else result.mean,
+            stderr=None if result.stderr is None or math.isnan(result.stderr) else result.stderr,
+            n=result.n,
+            higher_is_better=result.higher_is_better,
+            signature=result.signature,
+        )
+
 
 class Cost(_Record):
     """What a cell took. Of a cell that was interrupted, CPU seconds and memory are those of its last attempt."""
@@ -50,10 +66,10 @@ class Result(_Record):
     """One system on one task, with one seed, decoded in one way."""
 
     schema_version: Literal[1] = SCHEMA
-    task: str
+    task: Name
     task_version: int
     edition: str
-    system: str
+    system: Name
     algorithm: str | None
     model: str = Field(description="that training began with, or that was decoded as it is")
     seed: int
@@ -65,7 +81,7 @@ class Result(_Record):
     fingerprint: str = Field(description="of the recipe and of what it begins with")
     git_commit: str | None
     packages: dict[str, str | None]
-    cost: Cost
+    cost: Cost | None = Field(description="null for predictions that were made elsewhere")
     scores: Literal["own.parquet", "shared.parquet"] = Field(
         description="the file of texts and values of each prompt, beside the result"
     )

@@ -13,14 +13,15 @@ from pathlib import Path
 
 from rl4lms.config.resolve import flat
 from rl4lms.errors import ConfigError
-from rl4lms.grue.cell import RESULTS_FILE, RUN_FOLDER, SPEC_FILE, write_spec
+from rl4lms.grue.cell import RUN_FOLDER
 from rl4lms.grue.jobs import Job, Show, run_jobs
-from rl4lms.grue.result import Result, read_results
-from rl4lms.grue.suite import Cell, cell_from_dict, task_of_cell
+from rl4lms.grue.result import RESULTS_FILE, Result, read_results
+from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, write_spec
+from rl4lms.grue.suite import CELLS, Cell, task_of_cell
 from rl4lms.runs.lock import RunLock
 from rl4lms.supervised.assets import PREFIX
 
-CELLS, LOGS = "cells", "logs"
+LOGS = "logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +56,17 @@ class Grid:
             ConfigError: it was; the message says which settings differ.
         """
         for cell in self.cells:
-            path = self.place(cell) / SPEC_FILE
-            if not path.is_file():
+            place = self.place(cell)
+            if not (place / SPEC_FILE).is_file():
                 continue
-            there = cell_from_dict(json.loads(path.read_text(encoding="utf-8"))["cell"])
-            if there.fingerprint != cell.fingerprint:
-                raise ConfigError(
-                    f"{path.parent}: this cell was begun with other settings ({_difference(there, cell)}); name "
-                    "another folder with --output, or remove it"
-                )
+            there = read_spec(place)
+            if isinstance(there, Outside):
+                why = f"holds predictions of {there.model}, which were made elsewhere"
+            elif there.fingerprint != cell.fingerprint:
+                why = f"was begun with other settings ({_difference(there, cell)})"
+            else:
+                continue
+            raise ConfigError(f"{place}: this cell {why}; name another folder with --output, or remove it")
 
     def run(
         self,

@@ -8,6 +8,7 @@ from the prompt; of a prompt's own words that is nothing, unless the tokenizer w
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ def documents_of(task: Task, split: Split) -> dict[str, str]:
 
 def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def fingerprint(completions: Sequence[tuple[str, str]]) -> str:
+    """Return a hash of predictions: (prompt's id, completion)."""
+    return hashlib.sha256(json.dumps(sorted(completions)).encode()).hexdigest()[:16]
 
 
 def write_scores(path: Path, records: Sequence[Mapping[str, Any]], documents: Mapping[str, str]) -> None:

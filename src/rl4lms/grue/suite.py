@@ -28,6 +28,11 @@ SYSTEMS = ("zero_shot", "supervised", "ppo", "nlpo", "supervised+ppo", "supervis
 #: How every system is decoded a second time: truncation alone moves every metric.
 SHARED = {"temperature": 1.0, "top_p": 0.9}
 
+#: Below the folder of a grid, those of its cells.
+CELLS = "cells"
+#: Options of tasks that say where data lies, which is another place on another machine.
+PLACES = ("data_dir", "path")
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # `WHICH:` in front of a setting
 _WHICH = re.compile(r"(?:([^=:]+):)?(.*)", re.DOTALL)
@@ -105,9 +110,10 @@ class Cell:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what determines its numbers, apart from the code."""
+        """A hash of what determines its numbers, apart from the code and the data."""
         before = None if self.after is None else self.after.fingerprint
-        content = [self.task, self.edition, self.seed, self.blocks, SHARED, before]
+        task = {key: value for key, value in self.blocks["task"].items() if key not in PLACES}
+        content = [self.task, self.edition, self.seed, {**self.blocks, "task": task}, SHARED, before]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def recipe(self, folder: Path, start: Path | None = None) -> Recipe:
@@ -169,17 +175,28 @@ def cells(
     found: dict[str, Cell] = {}
     used: set[str] = set()
     for name in dict.fromkeys(tasks):
+        called = _called(name, edition)
         for system in wanted:
-            chosen = [text for text in settings if _is_for(text, name, system)]
+            chosen = [text for text in settings if _is_for(text, called, system)]
             used.update(chosen)
             for seed in seeds:
-                before = found.get(f"{name}/supervised/seed-{seed}")
-                cell = _cell(name, edition, system, seed, [_setting(text) for text in chosen], before)
+                before = found.get(f"{called}/supervised/seed-{seed}")
+                cell = _cell(name, called, edition, system, seed, [_setting(text) for text in chosen], before)
+                if cell.key in found:
+                    raise ConfigError(f"task {name!r}: another task of the grid is called {called!r}, too")
                 found[cell.key] = cell
     for text in settings:
         if text not in used:
             raise ConfigError(f"setting {text!r} is for no cell of this grid; it has {', '.join(labels)}")
     return list(found.values())
+
+
+def _called(name: str, edition: str) -> str:
+    """Return the name of a task, which may be named as `file.py:Class`."""
+    called = build_task({"name": name, "edition": edition}).name
+    if not _LABEL.fullmatch(called):
+        raise ConfigError(f"task {name!r}: its name is {called!r}; a name has letters, digits and _.+-")
+    return called
 
 
 def _is_for(text: str, task: str, system: System) -> bool:
@@ -195,12 +212,20 @@ def _setting(text: str) -> str:
     return str(_WHICH.fullmatch(text)[2])  # type: ignore[index]
 
 
-def _cell(name: str, edition: str, system: System, seed: int, settings: Sequence[str], supervised: Cell | None) -> Cell:
+def _cell(
+    name: str,
+    called: str,
+    edition: str,
+    system: System,
+    seed: int,
+    settings: Sequence[str],
+    supervised: Cell | None,
+) -> Cell:
     algorithm = system.algorithm if system.algorithm in _PRESETS else "ppo"
     preset = f"supervised-{algorithm}" if system.supervised else algorithm
     component = {"name": name, "edition": edition, "preset": preset}
     task = build_task(component)
-    blocks: dict[str, Any] = {"name": f"{name}-{system.label.replace('+', '-')}", "seed": seed, "task": component}
+    blocks: dict[str, Any] = {"name": f"{called}-{system.label.replace('+', '-')}", "seed": seed, "task": component}
     blocks["evaluation"] = {"split": "test", "every": 0}
     blocks["checkpoint"] = {"every": 10}
     warm = task.defaults.get("supervised")
@@ -214,7 +239,7 @@ def _cell(name: str, edition: str, system: System, seed: int, settings: Sequence
         if warm is not None:  # else the preset names a model that was trained on the task already
             after = supervised
     recipe = recipe_from_dict(blocks, f"task {name}, system {system.label}", settings)
-    return Cell(name, edition, system, seed, _written(recipe), after)
+    return Cell(called, edition, system, seed, _written(recipe), after)
 
 
 def _written(recipe: Recipe) -> dict[str, Any]:

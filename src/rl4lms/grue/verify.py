@@ -10,20 +10,27 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
+from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, DataError, did_you_mean
-from rl4lms.grue.cell import RESULTS_FILE, SPEC_FILE
 from rl4lms.grue.jobs import Job, Show
 from rl4lms.grue.rescore import Scorer
-from rl4lms.grue.result import Result, read_results
-from rl4lms.grue.runner import CELLS, Grid
-from rl4lms.grue.scores import documents_of, read_scores
-from rl4lms.grue.suite import Cell, cell_from_dict, task_of_cell
+from rl4lms.grue.result import RESULTS_FILE, Result, Value, read_results
+from rl4lms.grue.runner import Grid
+from rl4lms.grue.scores import Array, Scores, documents_of, fingerprint, read_scores
+from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, recipe_of, with_data
+from rl4lms.grue.submission import grids
+from rl4lms.grue.suite import CELLS, Cell
 from rl4lms.runs.storage import write_text
+from rl4lms.tasks import task_of
+from rl4lms.types import MetricResult
 
 Tier = Literal["reported", "re-scored", "re-run"]
 TIERS: tuple[Tier, ...] = ("reported", "re-scored", "re-run")
@@ -37,13 +44,14 @@ def find_cells(folder: Path, keys: Sequence[str] = ()) -> list[Path]:
     """Return the folders of finished cells.
 
     Args:
-        folder: of the grid.
+        folder: of the grid, or of submissions.
         keys: `TASK/SYSTEM/seed-N`; all where there are none.
 
     Raises:
         ConfigError: one is not there.
     """
-    there = {"/".join(path.parent.parts[-3:]): path.parent for path in (folder / CELLS).glob(f"*/*/*/{RESULTS_FILE}")}
+    paths = (path.parent for grid in grids(folder) for path in (grid / CELLS).glob(f"*/*/*/{RESULTS_FILE}"))
+    there = {"/".join(path.parts[-3:]): path for path in paths}
     for key in keys:
         if key not in there:
             raise ConfigError(f"{folder}: no finished cell {key!r}; {did_you_mean(key, there)}")
@@ -52,92 +60,138 @@ def find_cells(folder: Path, keys: Sequence[str] = ()) -> list[Path]:
     return [there[key] for key in keys or sorted(there)]
 
 
-def verify(place: Path, scorers: dict[str, Scorer]) -> list[str]:
+def verify(place: Path, scorers: dict[str, Scorer], data: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Compute every metric of a cell again from its predictions; return what is wrong.
 
     What the model itself is needed for (its KL, entropy, perplexities of references) and the reward cannot be computed
-    from texts, and are left as reported. A cell with nothing wrong is *re-scored*.
+    from texts, and are left as reported; of those with a value for each text, the mean must be that of the values. A
+    cell with nothing wrong is *re-scored*.
 
     Args:
         place: folder of the cell.
         scorers: those of other cells, by task and metrics; this one's is added.
+        data: where the data of tasks is, by their names.
 
     Raises:
         DataError: a file is damaged.
     """
-    cell, results = _read(place)
+    what, results = _here(read_spec(place), data), read_results(place / RESULTS_FILE)
+    recipe = recipe_of(what)
+    system = what.system if isinstance(what, Outside) else what.system.label
+    version = task_of(recipe).version
+    decodings = ["own"] if isinstance(what, Outside) else ["own", "shared"]
     found = []
-    if {result.decoding for result in results} != {"own", "shared"}:
-        found.append(f"{place / RESULTS_FILE}: needs one result of each decoding")
+    if sorted(result.decoding for result in results) != decodings:
+        found.append(f"{place / RESULTS_FILE}: needs one result of each decoding: {' and '.join(decodings)}")
     for result in results:
-        where = f"{cell.key}, {result.decoding}"
+        where = f"{what.key}, {result.decoding}"
         about = (result.task, result.edition, result.system, result.seed, result.fingerprint)
-        if about != (cell.task, cell.edition, cell.system.label, cell.seed, cell.fingerprint):
+        if about != (what.task, what.edition, system, what.seed, what.fingerprint):
             found.append(f"{where}: the result is of another task, edition, system, seed or recipe than {SPEC_FILE}")
-            continue
-        if result.scores != f"{result.decoding}.parquet":
+        elif result.scores != f"{result.decoding}.parquet":
             found.append(f"{where}: the scores are in {result.decoding}.parquet, not in {result.scores}")
-            continue
-        if result.task_version != (version := task_of_cell(cell).version):
+        elif result.task_version != version:
             found.append(f"{where}: of version {result.task_version} of the task, which is {version} here")
-            continue
-        found += [f"{where}: {fault}" for fault in _faults(place, cell, result, scorers)]
+        else:
+            scores = read_scores(place / result.scores)
+            if isinstance(what, Outside) and fingerprint(scores.completions()) != what.fingerprint:
+                found.append(f"{where}: the predictions are others than those that were scored")
+            found += [f"{where}: {fault}" for fault in _faults(scores, recipe, result, scorers)]
     if not found:
         _pass(place, "re-scored")
     return found
 
 
-def _faults(place: Path, cell: Cell, result: Result, scorers: dict[str, Scorer]) -> list[str]:
-    path = place / result.scores
-    scores = read_scores(path)
-    recipe = cell.recipe(place / "run")
-    task = {key: value for key, value in cell.blocks["task"].items() if key != "preset"}
-    kind = json.dumps([task, cell.blocks["evaluation"]["metrics"]])
+def _faults(scores: Scores, recipe: Recipe, result: Result, scorers: dict[str, Scorer]) -> list[str]:
+    assert recipe.task is not None
+    # the same metrics on the same data, whatever the settings of training
+    task = {key: value for key, value in recipe.task.model_dump(mode="json").items() if key != "preset"}
+    kind = json.dumps([task, [metric.model_dump(mode="json") for metric in recipe.evaluation.metrics]])
     if kind not in scorers:
         scorers[kind] = Scorer.of(recipe, "test")
+    each = result.generation.get("completions_per_prompt", 1)
     try:
-        again = scorers[kind](scores.predictions(scorers[kind].samples), every=False)
+        again = scorers[kind](scores.predictions(scorers[kind].samples), wanted=(), each=each)
     except DataError as error:
         return [str(error)]
-    wanted, there = min(again.prompts, recipe.evaluation.prompts or again.prompts), len(scores.ids)
+    wanted, there = scorers[kind].drawn(recipe), len(scores.ids)
     found = []
-    if not there == result.prompts == wanted:
-        found.append(f"{there} predictions, {result.prompts} in the result, {wanted} prompts asked for")
-    documents = documents_of(task_of_cell(cell), "test")
+    if not there == result.prompts == len(wanted):
+        found.append(f"predictions for {there} prompts, {result.prompts} in the result, {len(wanted)} asked for")
+    elif scores.ids != wanted:
+        found.append(f"the prompts are others than the {there} that the recipe draws")
+    documents = documents_of(task_of(recipe), "test")
     if scores.documents != [documents[name] for name in scores.ids]:
-        found.append(f"prompts of {path.name} are from other documents than in the task")
+        found.append(f"prompts of {scores.path.name} are from other documents than in the task")
     for key, value in again.results.items():
         reported = result.metrics.get(key)
         if reported is None:
             found.append(f"{key} is missing in the result")
-        elif not _equal(reported.mean, value.mean):
-            found.append(f"{key} is {reported.mean} in the result, {value.mean} from the predictions")
+        else:
+            found += _differences(key, reported, value)
         if value.values is not None:
-            rows = zip(scores.texts["id"], scores.columns.get(key, [math.nan] * there), value.values, strict=True)
+            column = scores.columns.get(key, np.full(len(value.values), np.nan))
             found += [
-                f"{key} of {name} is {ours} in {path.name}, {theirs} from the prediction"
-                for name, ours, theirs in rows
-                if not _equal(None if ours != ours else float(ours), theirs)
+                f"{key} of {name} is {ours} in {scores.path.name}, {theirs} from the prediction"
+                for name, ours, theirs in zip(scores.texts["id"], column, value.values, strict=True)
+                if not _equal(float(ours), theirs)
             ]
+    for key in scores.columns.keys() & result.metrics.keys() - again.results.keys():
+        said, mean = result.metrics[key].mean, _mean(scores.columns[key])
+        if not _equal(said, mean):
+            found.append(f"{key} is {said} in the result, {mean} in {scores.path.name}")
     return found
 
 
-def _equal(one: float | None, other: float) -> bool:
-    if one is None or other != other:
-        return one is None and other != other
+def _differences(key: str, reported: Value, value: MetricResult) -> list[str]:
+    found = []
+    if not _equal(reported.mean, value.mean):
+        found.append(f"{key} is {reported.mean} in the result, {value.mean} from the predictions")
+    if not _equal(reported.stderr, value.stderr):
+        found.append(f"the error of {key} is {reported.stderr} in the result, {value.stderr} from the predictions")
+    for name in ("n", "higher_is_better", "signature"):
+        ours, theirs = getattr(reported, name), getattr(value, name)
+        if ours != theirs:
+            found.append(f"{name} of {key} is {ours!r} in the result, {theirs!r} here")
+    return found
+
+
+def _mean(values: Array) -> float:
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else math.nan
+
+
+def _equal(one: float | None, other: float | None) -> bool:
+    """Whether two numbers are close; null and NaN are the same."""
+    if one is None or other is None or one != one or other != other:
+        return (one is None or one != one) and (other is None or other != other)
     return math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 
-def reproduce(place: Path, show: AbstractContextManager[Show]) -> list[str]:
+def _here(what: Cell | Outside, data: Mapping[str, str]) -> Cell | Outside:
+    return with_data(what, data[what.task]) if what.task in data else what
+
+
+def reproduce(
+    place: Path, show: AbstractContextManager[Show], data: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """Run a cell again, and the one that it begins with, in a temporary folder; return what differs.
 
     Texts and numbers must be equal to the last bit, as they are on processors of one kind. A cell with nothing
     different is *re-run*.
 
+    Args:
+        place: folder of the cell.
+        show: shows what runs.
+        data: where the data of tasks is, by their names.
+
     Raises:
+        ConfigError: it holds predictions that no recipe made.
         DataError: a file is damaged, or the cell fails when it is run again.
     """
-    cell, results = _read(place)
+    cell, results = _here(read_spec(place), data), read_results(place / RESULTS_FILE)
+    if isinstance(cell, Outside):
+        raise ConfigError(f"{cell.key}: there is no recipe to run again; these predictions were made by {cell.model}")
     cells = [one for one in (cell.after, cell) if one is not None]
     with tempfile.TemporaryDirectory(prefix="rl4lms-grue-") as temporary:
         grid = Grid(Path(temporary), cells)
@@ -183,12 +237,3 @@ def _pass(place: Path, tier: Tier) -> None:
 def _hashes(place: Path) -> dict[str, str]:
     names = (SPEC_FILE, *_CHECKED)
     return {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in names if (place / name).is_file()}
-
-
-def _read(place: Path) -> tuple[Cell, list[Result]]:
-    path = place / SPEC_FILE
-    try:
-        cell = cell_from_dict(json.loads(path.read_text(encoding="utf-8"))["cell"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-    return cell, read_results(place / RESULTS_FILE)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
-from rl4lms.grue.cell import RESULTS_FILE
-from rl4lms.grue.result import Cost, Result, Value, write_results
+from rl4lms.grue.rescore import Prediction
+from rl4lms.grue.result import RESULTS_FILE, Cost, Result, Value, write_results
 from rl4lms.grue.scores import write_scores
+from rl4lms.tasks import build
 from rl4lms.types import MetricResult
 
 COST = Cost(attempts=1, cpu_s=1.0, wall_s=1.0, peak_memory_mb=1.0, iterations=1, tokens=1)
@@ -62,6 +65,28 @@ def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: f
         results.append(result(system, seed, decoding, metrics=numbers, prompts=len(values)))
     write_results(folder / RESULTS_FILE, results)
     return folder
+
+
+@functools.cache
+def task() -> Any:
+    return build("commongen")
+
+
+def predictions(count: int | None = None) -> list[Prediction]:
+    """The first reference of each prompt, but for the first prompt: an empty text."""
+    rows = task().samples("test")[:count]
+    texts = ["", *(row.references[0] for row in rows[1:])]
+    return [Prediction(row.id, row.prompt, text, None, f"row {row.id}") for row, text in zip(rows, texts, strict=True)]
+
+
+def change(path: Path, edit: Any) -> None:
+    """Let `edit` change the content of a JSON file, or the rows of a Parquet file."""
+    if path.suffix == ".parquet":
+        change_scores(path, edit)
+        return
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
 
 
 def change_scores(path: Path, edit: Any) -> None:

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue import board
-from tests.unit.grue.made_up import write_cell
+from rl4lms.grue.result import read_result
+from tests.unit.grue.made_up import result, write_cell
 
 
 @pytest.fixture
@@ -62,14 +63,16 @@ def test_numbers_above_ten_keep_their_zeros():
     assert board._short("0.382 ± 0.020") == ".382±.020"
 
 
-def test_names_are_no_formulas(tmp_path):
-    write_cell(tmp_path, "-1+x", 0, [0.1, 0.2])
-    text = board.comma_separated(board.boards(tmp_path, "own"))
-    assert "'-1+x" in text
+@pytest.mark.parametrize("name", ["-1+x", "<b>x</b>", "../x", "a/b", "=1", ""])
+def test_names_are_no_formulas_and_no_paths(name):
+    row = result().model_dump(mode="json")
+    for key in ("task", "system"):
+        with pytest.raises(DataError, match=f"file: {key}: "):
+            read_result({**row, key: name}, "file")
 
 
 def test_what_cannot_be_shown(tmp_path, grid):
-    with pytest.raises(ConfigError, match="no cell of a grid is finished there"):
+    with pytest.raises(ConfigError, match="neither a grid nor a folder of submissions"):
         board.boards(tmp_path / "other", "own")
     with pytest.raises(ConfigError, match="metric 'meteor': no result has it; known: distinct-2, meteor_exact_stem"):
         board.boards(grid, "own", ["meteor"])
@@ -81,5 +84,5 @@ def test_what_cannot_be_shown(tmp_path, grid):
 
 def test_cells_with_other_prompts_are_not_averaged(grid):
     write_cell(grid, "mine", 3, [0.5, 0.6])
-    with pytest.raises(DataError, match="different numbers of prompts"):
+    with pytest.raises(DataError, match="answers 2 prompts, and not the 8 of"):
         board.boards(grid, "own")

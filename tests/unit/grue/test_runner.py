@@ -12,9 +12,9 @@ import pytest
 
 from rl4lms.errors import ConfigError
 from rl4lms.grue.board import read_cells
-from rl4lms.grue.cell import write_spec
 from rl4lms.grue.jobs import Job
 from rl4lms.grue.runner import Grid
+from rl4lms.grue.spec import write_spec
 from rl4lms.grue.suite import System, cells
 from tests.unit.grue.made_up import write_cell
 

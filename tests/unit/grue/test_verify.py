@@ -1,74 +1,16 @@
 from __future__ import annotations
 
-import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.board import boards
-from rl4lms.grue.cell import write_spec
-from rl4lms.grue.rescore import Prediction, Scorer, read_predictions
-from rl4lms.grue.result import Value
-from rl4lms.grue.scores import documents_of, write_scores
-from rl4lms.grue.suite import System, cells
+from rl4lms.grue.rescore import Prediction, read_predictions
 from rl4lms.grue.verify import find_cells, tier_of, verify
-from rl4lms.tasks import build
 from tests.cli.test_cli import call
-from tests.unit.grue.made_up import change_scores, result, write_results
-
-SETTINGS = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, commongen_grammar, reference_perplexity]"]
-
-
-@pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=SETTINGS)
-    return Scorer.of(cell.recipe(Path("run")), "test")
-
-
-@functools.cache
-def prompts() -> Any:
-    return build("commongen").samples("test")
-
-
-def predictions(count: int | None = None) -> list[Prediction]:
-    """The first reference of each prompt, but for the first prompt: an empty text."""
-    rows = prompts()[:count]
-    texts = ["", *(row.references[0] for row in rows[1:])]
-    return [Prediction(row.id, row.prompt, text, None, f"row {row.id}") for row, text in zip(rows, texts, strict=True)]
-
-
-@pytest.fixture(scope="module")
-def scorers() -> dict[str, Scorer]:
-    return {}
-
-
-@pytest.fixture
-def place(tmp_path, scorer) -> Path:
-    """A finished cell whose predictions are references."""
-    (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=SETTINGS)
-    folder = tmp_path / "cells" / cell.key
-    write_spec(folder, cell, None)
-    scored = scorer(predictions(6), every=False)
-    values = {k: Value(mean=r.mean, stderr=r.stderr, n=r.n, higher_is_better=True) for k, r in scored.results.items()}
-    results = []
-    for decoding in ("own", "shared"):
-        write_scores(folder / f"{decoding}.parquet", scored.samples, documents_of(build("commongen"), "test"))
-        about = {"fingerprint": cell.fingerprint, "algorithm": None, "metrics": values, "prompts": 6}
-        results.append(result("zero_shot", 0, decoding, **about))
-    write_results(folder / "results.json", results)
-    return folder
-
-
-def change(path: Path, edit: Any) -> None:
-    if path.suffix == ".parquet":
-        change_scores(path, edit)
-        return
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
+from tests.unit.grue.made_up import change, predictions
 
 
 def test_predictions_are_scored_by_the_references_of_the_task(scorer):
@@ -83,7 +25,7 @@ def test_predictions_are_scored_by_the_references_of_the_task(scorer):
     ("edit", "message"),
     [
         (lambda rows: rows[:-1], "1 of 499 prompts of the test split have no prediction, such as 'test-49"),
-        (lambda rows: [*rows, rows[0]], "a second prediction for the prompt 'test-0'"),
+        (lambda rows: [*rows, rows[0]], "prediction 2 for the prompt 'test-0', which has 1"),
         (lambda rows: [Prediction("train-0", "", "x", None, "row 1"), *rows], "row 1: no prompt 'train-0'"),
     ],
 )
@@ -129,12 +71,16 @@ def altered(name: str, edit: Any, message: str) -> Any:
     ("name", "edit", "message"),
     [
         altered("own.parquet", lambda c: c[1].update(completion="a dog ."), "from the predictions"),
-        altered("own.parquet", lambda c: c[1].update(solved=0.0), "solved of test-1 is 0.0 in own.parquet"),
+        altered("own.parquet", lambda c: c[1].update(solved=0.0), "is 0.0 in own.parquet"),
         altered("own.parquet", lambda c: c[1].update(document="another"), "other documents"),
-        altered("own.parquet", lambda c: c.pop(), "5 predictions, 6 in the result, 6 prompts asked for"),
+        altered("own.parquet", lambda c: c.insert(0, c.pop()), "the prompts are others than the 6"),
+        altered("own.parquet", lambda c: c.pop(), "predictions for 5 prompts, 6 in the result, 6 asked for"),
         altered("own.parquet", lambda c: c[1].update(id="test-499"), "no prompt 'test-499'"),
-        altered("shared.parquet", lambda c: c[1].update(id="test-0"), "a second prediction"),
+        altered("shared.parquet", lambda c: c[1].update(id=c[0]["id"]), "prediction 2 for the prompt"),
         altered("results.json", lambda c: c[0]["metrics"]["solved"].update(mean=1.0), "solved is 1.0 in the result"),
+        altered("results.json", lambda c: c[0]["metrics"]["solved"].update(stderr=0.0), "the error of solved is 0.0"),
+        altered("results.json", lambda c: c[0]["metrics"]["solved"].update(n=5), "n of solved is 5 in the result"),
+        altered("results.json", lambda c: c[0]["metrics"]["reward"].update(mean=9.0), "reward is 9.0 in the result"),
         altered("results.json", lambda c: c[0]["metrics"].pop("solved"), "solved is missing in the result"),
         altered("results.json", lambda c: c[0].update(seed=3), "another task, edition, system, seed or recipe"),
         altered("results.json", lambda c: c[0].update(task_version=9), "of version 9 of the task, which is 1 here"),

@@ -1,0 +1,237 @@
+"""`rl4lms grue` for results that others should believe: score, submit, verify, reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+SCORE_EPILOG = (
+    "Examples:  rl4lms grue score predictions.jsonl --task commongen  ·  "
+    "rl4lms grue score seed-0.jsonl --task commongen --into runs/grue --system mine --model 'my model, 3B'"
+)
+SUBMIT_EPILOG = (
+    "Example:  rl4lms grue submit runs/grue submissions/mine --name mine --tried 3 --systems mine "
+    "--training-data 'CommonGen train' --training-data extra.jsonl"
+)
+VERIFY_EPILOG = "Examples:  rl4lms grue verify runs/grue  ·  rl4lms grue verify runs/grue commongen/ppo/seed-0"
+REPRODUCE_EPILOG = "Example:  rl4lms grue reproduce runs/grue commongen/ppo/seed-0"
+
+DataOfTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="TASK=PLACE",
+        help="Where the data of a task's full edition is, if not on the Hub (repeat the option).",
+        show_default=False,
+    ),
+]
+
+
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSONL, JSON, CSV or Parquet with `id` (or `prompt`) and `completion` of each prompt."),
+    ],
+    task: Annotated[str, typer.Option(help="Name of the task.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...", help="Settings, such as task.data_dir=... or evaluation.metrics=[chrf]."
+        ),
+    ] = None,
+    edition: Annotated[Literal["mini", "full"], typer.Option(help="Generated tasks, or the real data.")] = "mini",
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Where the prompts are from.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Write each text with its values to this JSONL file.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Add them to this grid, as a cell that tables show and `submit` packs.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="With --into: the label of the system.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With --into: which of its runs, from 0.")] = 0,
+    model: Annotated[str | None, typer.Option(help="With --into: who made them, in words.")] = None,
+) -> None:
+    """Score anybody's predictions on a task, with its metrics and references. Every prompt must be answered once."""
+    import json
+    import sys
+
+    from rl4lms.cli import common
+    from rl4lms.config import recipe_from_dict
+    from rl4lms.grue.outside import add_outside, place_of
+    from rl4lms.grue.rescore import Scorer, read_predictions
+    from rl4lms.runs.outputs import check_file
+    from rl4lms.runs.storage import write_text
+
+    common.quiet()
+    recipe = recipe_from_dict({"task": {"name": task, "edition": edition}}, "<arguments>", settings or ())
+    if output is not None:
+        check_file(output, "--output")
+    _check_into(into, system, model, seed, split)
+    place = None if into is None else place_of(into, recipe, str(system), seed)
+    scorer = Scorer.of(recipe, split)
+    predictions = read_predictions(str(file), list(scorer.samples.values()))
+    wanted = None
+    if into is not None:  # the prompts that every cell of a grid answers, in their order
+        wanted = scorer.drawn(recipe)
+        place_in = {name: number for number, name in enumerate(wanted)}
+        predictions = [row for row in predictions if row.id in place_in or row.id not in scorer.samples]
+        predictions.sort(key=lambda row: place_in.get(row.id, -1))
+    scored = scorer(predictions, wanted=wanted)
+    results = {key: result.summary() for key, result in scored.results.items()}
+    title = f"{file} on the {split} split of {task} {edition}"
+    common.console().print(common.results_table(title, results, scored.absent))
+    for name, why in scored.absent.items():
+        print(f"absent: {name}: {why}", file=sys.stderr)
+    if output is not None:
+        write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in scored.samples))
+        print(f"written to {output}")
+    if place is not None:
+        add_outside(place, scored, recipe, system=str(system), seed=seed, model=str(model))
+        print(f"added to {into} as {'/'.join(place.parts[-3:])}")
+
+
+def _check_into(into: Path | None, system: str | None, model: str | None, seed: int, split: str) -> None:
+    from rl4lms.errors import ConfigError
+
+    if into is None:
+        if system is not None or model is not None or seed:
+            raise ConfigError("--system, --model and --seed are of a cell; name its grid with --into")
+    elif system is None or model is None:
+        raise ConfigError("--into needs --system, the label of its row, and --model, which says who made the texts")
+    elif split != "test":
+        raise ConfigError(f"--into: a grid is of the test split, and these are scored on {split}")
+
+
+def submit(
+    grid: Annotated[Path, typer.Argument(help="Folder of a grid.")],
+    output: Annotated[Path, typer.Argument(help="Folder of the submission, which is made.")],
+    name: Annotated[str, typer.Option(help="What the submission is called.")],
+    tried: Annotated[
+        int, typer.Option(min=1, help="How many settings of the systems were tried, on any split, with these.")
+    ],
+    systems: Annotated[
+        str | None, typer.Option(help="With commas between; by default all.", show_default=False)
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="With commas between; by default all.", show_default=False)] = None,
+    training: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--training-data",
+            metavar="NAME|FILE",
+            help="What the models were trained on; how much of the test sets stands in a file is measured (repeat the "
+            "option).",
+            show_default=False,
+        ),
+    ] = None,
+    note: Annotated[str, typer.Option(help="One line for readers of the board.")] = "",
+    supersedes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an earlier submission that this one replaces (repeat the option).", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Pack cells as a folder of files that a pull request can add to a board: predictions, recipes, numbers, hashes.
+
+    Every seed that was begun must be finished. Prompts and references are not packed: they are those of the task.
+    """
+    from rl4lms.cli import common
+    from rl4lms.cli.grue import split_names
+    from rl4lms.grue.submission import pack
+
+    common.quiet()
+    packed = pack(
+        grid,
+        output,
+        name=name,
+        tried=tried,
+        note=note,
+        training=training or (),
+        supersedes=supersedes or (),
+        systems=split_names(systems),
+        tasks=split_names(tasks),
+    )
+    for declared in packed.training:
+        for task, overlap in declared.overlap.items():
+            print(f"{declared.name}: {overlap} with the test set of {task}")
+    for key, overlap in packed.outputs.items():
+        print(f"{key}: of its texts, {overlap} with references that are not in the prompt")
+    print(f"{len(packed.files)} files in {output}; check them:  rl4lms grue verify {output}")
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")] = Path("runs/grue"),
+    cells: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells; by default all.")
+    ] = None,
+    data: DataOfTasks = None,
+) -> None:
+    """Compute every metric again from the predictions: what passes is *re-scored*. Exit code 1 if a cell does not.
+
+    Of a submission, hashes and seeds are checked first.
+    """
+    from rl4lms.cli import common
+    from rl4lms.grue.rescore import Scorer
+    from rl4lms.grue.submission import check_files, grids, read_submission
+    from rl4lms.grue.verify import find_cells
+    from rl4lms.grue.verify import verify as check
+
+    common.quiet()
+    scorers: dict[str, Scorer] = {}
+    places = find_cells(folder, cells or ())
+    given = _places(data, places)
+    faults = [fault for grid in grids(folder) if (said := read_submission(grid)) for fault in check_files(grid, said)]
+    for fault in faults:
+        print(f"differs: {fault}")
+    if faults:
+        print("nothing was scored: the files are not those that were submitted")
+        raise typer.Exit(1)
+    _tell("re-scored", {place: check(place, scorers, given) for place in places})
+
+
+def _places(data: list[str] | None, cells: list[Path]) -> dict[str, str]:
+    from rl4lms.errors import ConfigError, did_you_mean
+
+    tasks = sorted({place.parts[-3] for place in cells})
+    found = {}
+    for text in data or ():
+        task, sign, place = text.partition("=")
+        if not sign or not place:
+            raise ConfigError(f"--data {text}: write TASK=PLACE, such as {tasks[0]}=data/{tasks[0]}")
+        if task not in tasks:
+            raise ConfigError(f"--data {text}: no cell is of the task {task!r}; {did_you_mean(task, tasks)}")
+        found[task] = place
+    return found
+
+
+def reproduce(
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")],
+    cells: Annotated[list[str], typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells that are run again.")],
+    data: DataOfTasks = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Train cells again from recipe and seed: what has the same texts and numbers, bit for bit, is *re-run*. Exit code
+    1 if a cell has others.
+    """
+    from rl4lms.cli import common
+    from rl4lms.grue.jobs import bars
+    from rl4lms.grue.verify import find_cells
+    from rl4lms.grue.verify import reproduce as again
+
+    common.quiet()
+    console = common.console(stderr=True)
+    places = find_cells(folder, cells)
+    given = _places(data, places)
+    _tell("re-run", {place: again(place, bars(console, not quiet), given) for place in places})
+
+
+def _tell(tier: str, faults: dict[Path, list[str]]) -> None:
+    for place, found in faults.items():
+        for fault in found:
+            print(f"differs: {fault}")
+        if not found:
+            print(f"{tier}: {'/'.join(place.parts[-3:])}")
+    wrong = sum(bool(found) for found in faults.values())
+    print(f"{len(faults) - wrong} of {len(faults)} cells are {tier}")
+    if wrong:
+        raise typer.Exit(1)
