@@ -16,6 +16,10 @@ SUBMIT_EPILOG = (
     "--training-data 'CommonGen train' --training-data extra.jsonl"
 )
 VERIFY_EPILOG = "Examples:  rl4lms grue verify runs/grue  ·  rl4lms grue verify runs/grue commongen/ppo/seed-0"
+EXPORT_EPILOG = (
+    "Examples:  rl4lms grue export runs/grue eee --format eee --organization my-lab  ·  "
+    "rl4lms grue export runs/grue grue.yaml --format huggingface --system nlpo --dataset commongen=allenai/common_gen"
+)
 REPRODUCE_EPILOG = "Example:  rl4lms grue reproduce runs/grue commongen/ppo/seed-0"
 
 DataOfTasks = Annotated[
@@ -190,18 +194,9 @@ def verify(
 
 
 def _places(data: list[str] | None, cells: list[Path]) -> dict[str, str]:
-    from rl4lms.errors import ConfigError, did_you_mean
+    from rl4lms.grue.export import pairs
 
-    tasks = sorted({place.parts[-3] for place in cells})
-    found = {}
-    for text in data or ():
-        task, sign, place = text.partition("=")
-        if not sign or not place:
-            raise ConfigError(f"--data {text}: write TASK=PLACE, such as {tasks[0]}=data/{tasks[0]}")
-        if task not in tasks:
-            raise ConfigError(f"--data {text}: no cell is of the task {task!r}; {did_you_mean(task, tasks)}")
-        found[task] = place
-    return found
+    return pairs(data, "--data", sorted({place.parts[-3] for place in cells}))
 
 
 def reproduce(
@@ -223,6 +218,62 @@ def reproduce(
     places = find_cells(folder, cells)
     given = _places(data, places)
     _tell("re-run", {place: again(place, bars(console, not quiet), given) for place in places})
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")],
+    output: Annotated[Path, typer.Argument(help="What is written: a folder for eee, a file for huggingface.")],
+    format: Annotated[
+        Literal["eee", "huggingface"],
+        typer.Option("--format", help="Every Eval Ever with all texts, or `.eval_results` YAML of one system."),
+    ],
+    organization: Annotated[
+        str | None, typer.Option(help="eee: who vouches for the numbers.", show_default=False)
+    ] = None,
+    data: DataOfTasks = None,
+    system: Annotated[str | None, typer.Option(help="huggingface: label of the system.", show_default=False)] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=HUB_ID",
+            help="huggingface: the data set that a task's numbers are of (repeat the option).",
+            show_default=False,
+        ),
+    ] = None,
+    decoding: Annotated[
+        Literal["own", "shared"] | None,
+        typer.Option(help="huggingface: which of the two; by default own.", show_default=False),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="huggingface: URL of the results.", show_default=False)] = None,
+) -> None:
+    """Write results in the formats of others."""
+    from rl4lms.cli import common
+    from rl4lms.errors import ConfigError
+    from rl4lms.grue import export as formats
+    from rl4lms.grue.verify import find_cells
+    from rl4lms.runs.outputs import check_file
+    from rl4lms.runs.storage import write_text
+
+    common.quiet()
+    of_hub = {"--system": system, "--dataset": dataset, "--decoding": decoding, "--source": source}
+    of_eee = {"--organization": organization, "--data": data}
+    for name, value in (of_hub if format == "eee" else of_eee).items():
+        if value:
+            raise ConfigError(f"{name} is not for --format {format}; leave it out")
+    places = find_cells(folder)
+    if format == "eee":
+        if organization is None or not formats.ORGANIZATION.fullmatch(organization):
+            raise ConfigError("--format eee needs --organization, a name of letters, digits and _.-")
+        count = formats.every_eval_ever(folder, output, organization, _places(data, places))
+        print(f"{count} records in {output}")
+        return
+    tasks = sorted({place.parts[-3] for place in places})
+    if system is None or not dataset:
+        raise ConfigError(f"--format huggingface needs --system and --dataset, such as --dataset {tasks[0]}=ORG/NAME")
+    check_file(output, "OUTPUT")
+    datasets = formats.pairs(dataset, "--dataset", tasks)
+    write_text(output, formats.hub_results(folder, system, datasets, decoding=decoding or "own", source=source))
+    print(f"written to {output}")
 
 
 def _tell(tier: str, faults: dict[Path, list[str]]) -> None:
