@@ -8,14 +8,25 @@ are.
 from __future__ import annotations
 
 from rl4lms.reporting.changes import changed_words
-from rl4lms.reporting.charts import Dot, LinePlot, dot_plot, line_chart, line_charts, running_mean
-from rl4lms.reporting.page import Block, Cell, Chart, Charts, Paragraph, Preformatted, Section, Table, page
+from rl4lms.reporting.charts import (
+    Cloud,
+    Dot,
+    LinePlot,
+    dot_plot,
+    line_chart,
+    line_charts,
+    running_mean,
+    scatter_charts,
+)
+from rl4lms.reporting.page import Block, Browser, Cell, Chart, Charts, Paragraph, Preformatted, Section, Table, page
 
 __all__ = [
     "Block",
+    "Browser",
     "Cell",
     "Chart",
     "Charts",
+    "Cloud",
     "Dot",
     "LinePlot",
     "Paragraph",
@@ -28,4 +39,5 @@ __all__ = [
     "line_charts",
     "page",
     "running_mean",
+    "scatter_charts",
 ]

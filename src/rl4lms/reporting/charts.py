@@ -15,6 +15,15 @@ from rl4lms.reporting.page import Chart, Charts
 
 # Mid tones: enough contrast on white and on near-black. Dashes tell the lines apart without colour.
 COLOURS = ("#2f7fc1", "#d9730d", "#2e9e6b", "#b3509e", "#8a7a1f", "#c0413b")
+# Of matplotlib, and as a path of 12 by 12 for legends.
+_MARKERS = (
+    ("o", "M6 1a5 5 0 1 0 .01 0z"),
+    ("s", "M1.5 1.5h9v9h-9z"),
+    ("^", "M6 1l5 10H1z"),
+    ("D", "M6 0l6 6-6 6-6-6z"),
+    ("v", "M6 11L1 1h10z"),
+    ("P", "M4 0h4v4h4v4H8v4H4V8H0V4h4z"),
+)
 _DASHES = ((), (5, 2), (1, 1.5), (7, 2, 1.5, 2), (3, 1.5), (9, 3))
 # Stands for the text colour while matplotlib draws; the page's own text colour takes its place.
 _INK = "#010203"
@@ -151,6 +160,50 @@ def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str, caption: str = ""
     return Chart(title, _svg(title, draw, (4.6, 0.75 + 0.5 * len(dots))), caption)
 
 
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A series of a scatter chart: its runs as small points, and their mean as a large one."""
+
+    runs: Sequence[tuple[float, float]]
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """The middle of the runs."""
+        xs, ys = zip(*self.runs, strict=True)
+        return sum(xs) / len(xs), sum(ys) / len(ys)
+
+
+def scatter_charts(plots: Sequence[tuple[LinePlot, Mapping[str, Cloud]]]) -> Charts:
+    """Return charts of one value against another in a row, with one legend.
+
+    Args:
+        plots: each with its series. All have the same names in the same order; one without runs is not drawn.
+    """
+    names = list(dict.fromkeys(name for _, series in plots for name in series))
+    legend = [(_marker_sample(i), name) for i, name in enumerate(names)]
+
+    def chart(plot: LinePlot, series: Mapping[str, Cloud]) -> Chart:
+        def draw(axes: Any) -> None:
+            for i, cloud in enumerate(series.values()):
+                if not cloud.runs:
+                    continue
+                style: Any = {"color": COLOURS[i % len(COLOURS)], "marker": _MARKERS[i % len(_MARKERS)][0], "ls": ""}
+                axes.plot(*zip(*cloud.runs, strict=True), markersize=4, alpha=0.4, **style)
+                axes.plot(*([value] for value in cloud.mean), markersize=9, **style)
+            _finish(axes, plot)
+
+        return Chart(plot.title, _svg(plot.title, draw, (4.0, 3.0)), plot.caption)
+
+    return Charts([chart(plot, series) for plot, series in plots], legend)
+
+
+def _marker_sample(place: int) -> Markup:
+    colour, (_, path) = COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]
+    return Markup(
+        f'<svg width="14" height="12" viewBox="0 0 12 12" aria-hidden="true"><path d="{path}" fill="{colour}"/></svg>'
+    )
+
+
 def _colours(ink: str, size: float) -> dict[str, Any]:
     names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     return {"font.family": "sans-serif", "font.size": size, "text.parse_math": False, **dict.fromkeys(names, ink)}
@@ -179,8 +232,6 @@ def _kept(points: Iterable[Point]) -> list[tuple[float, float]]:
 
 
 def _draw_lines(axes: Any, plot: LinePlot, series: Mapping[str, Sequence[Point]]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     for i, (name, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
         for line in plot.faint.get(name, ()):
@@ -193,6 +244,12 @@ def _draw_lines(axes: Any, plot: LinePlot, series: Mapping[str, Sequence[Point]]
         if plot.markers:
             style |= {"marker": "o", "markersize": 4}
         axes.plot([x for x, _ in kept], [y for _, y in kept], label=name, **style)
+    _finish(axes, plot)
+
+
+def _finish(axes: Any, plot: LinePlot) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=plot.whole_x))
