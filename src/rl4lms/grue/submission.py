@@ -2,7 +2,7 @@
 
     SUBMISSION/
       submission.json                    who, with which training data, after how many tries; hashes of all files
-      cells/TASK/SYSTEM/seed-N/          cell.json, results.json and the Parquet files of each cell
+      cells/TASK/SYSTEM/seed-N/          cell.json, results.json, the Parquet files and curves.json of each cell
 
 It has the layout of a grid, so that everything that reads a grid reads it. A board is a folder of submissions. Nothing
 is taken back: a submission that supersedes another names it, and tables show the later one.
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rl4lms.data.rows import SUFFIXES, open_rows
 from rl4lms.errors import ConfigError, DataError, did_you_mean
+from rl4lms.grue.curves import curves_of, write_curves
 from rl4lms.grue.overlap import Overlap, of_outputs, of_training
 from rl4lms.grue.result import RESULTS_FILE, Name, read_results
 from rl4lms.grue.scores import read_scores
@@ -109,6 +110,7 @@ def pack(
             write_spec(there, with_data(what, None))
             for path in (RESULTS_FILE, *(result.scores for result in read_results(place / RESULTS_FILE))):
                 shutil.copyfile(place / path, there / path)
+            write_curves(there, curves_of(place))
         submission = _checked(
             {
                 "name": name,
