@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 
@@ -11,7 +12,17 @@ from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats import mean_ci
-from rl4lms.stats.paired import BOTH, NOTHING, PROMPTS, SEEDS, contrast, contrast_of_sets, methods
+from rl4lms.stats.paired import (
+    BOTH,
+    NOTHING,
+    PROMPTS,
+    SEEDS,
+    cluster_values,
+    contrast,
+    contrast_of_sets,
+    mean_contrast,
+    methods,
+)
 
 
 def sums_of_squares(table: list[list[float]]) -> tuple[float, float, float]:
@@ -145,3 +156,93 @@ def test_the_coverage_of_one_system_that_the_docstring_states(skewed: bool, spre
 )
 def test_the_method_and_n_are_named(each: list[tuple[str, int, tuple[int, ...]]], said: str) -> None:
     assert methods(each) == said
+
+
+def by_hand(table: np.ndarray, documents: list[str]) -> float:
+    """Variance of the mean of one system: cluster totals of what a two-way layout leaves, in plain loops."""
+    seeds, prompts = table.shape
+    names, grand = sorted(set(documents)), table.mean()
+
+    def total(values: list[float]) -> float:
+        return sum(sum(v for v, d in zip(values, documents, strict=True) if d == name) ** 2 for name in names)
+
+    correction = len(names) / (len(names) - 1)
+    of_prompts = correction * total([table[:, p].mean() - grand for p in range(prompts)]) / prompts**2
+    of_seeds = sum((row.mean() - grand) ** 2 for row in table) / (seeds - 1) / seeds
+    left = [[table[s, p] - table[s].mean() - table[:, p].mean() + grand for p in range(prompts)] for s in range(seeds)]
+    rest = correction * sum(total(row) for row in left) / (prompts**2 * seeds * (seeds - 1))
+    return float(max(of_prompts, of_seeds, of_prompts + of_seeds - rest))
+
+
+def test_clusters_are_the_sandwich_of_their_totals() -> None:
+    rng = np.random.default_rng(4)
+    documents = ["a"] * 5 + ["b"] * 2 + ["c"] + ["d"] * 4 + ["e"] * 3
+    table = rng.normal(0, 1, (3, 15)) + np.repeat(rng.normal(0, 2, 5), (5, 2, 1, 4, 3)) + rng.normal(0, 1, (3, 1))
+    found = contrast(table, clusters=documents)
+    assert found.stderr == pytest.approx(math.sqrt(by_hand(table, documents)), rel=1e-12)
+    assert found.value == pytest.approx(table.mean(), rel=1e-12)
+    assert (found.prompts, found.over) == (15, BOTH)
+    one = contrast(table[:1], clusters=documents)
+    assert one.stderr == pytest.approx(statistics.stdev(cluster_values(table[:1], documents)[0]) / math.sqrt(5))
+
+
+def test_documents_of_one_prompt_change_nothing_and_missing_values_are_left_out() -> None:
+    rng = np.random.default_rng(5)
+    ours, theirs = rng.normal(0, 1, (3, 20)), rng.normal(0, 1, (4, 20))
+    assert contrast(ours, theirs, clusters=range(20)) == contrast(ours, theirs)
+    documents = [n // 4 for n in range(20)]
+    ours[1, 4:8] = math.nan
+    kept = [n for n in range(20) if n // 4 != 1]
+    assert contrast(ours, theirs, clusters=documents) == contrast(
+        ours[:, kept], theirs[:, kept], clusters=[documents[n] for n in kept]
+    )
+    with pytest.raises(DataError, match="got 3 for 20 prompts"):
+        contrast(ours, theirs, clusters=[1, 2, 3])
+
+
+def test_values_of_clusters_keep_the_mean_also_where_prompts_have_none() -> None:
+    table = np.array([[1.0, 2.0, math.nan, 6.0, 8.0], [0.0, 1.0, math.nan, 2.0, 3.0]])
+    found = cluster_values(table, ["x", "x", "x", "y", "z"])
+    assert found.shape == (2, 3)
+    assert found.mean(1) == pytest.approx(np.nanmean(table, 1))
+    with pytest.raises(DataError, match="in every run"):
+        cluster_values([[1.0, math.nan], [1.0, 2.0]], ["x", "y"])
+
+
+def test_p_values_are_those_of_the_interval() -> None:
+    rng = np.random.default_rng(6)
+    ours, theirs = rng.normal(0.5, 1, (4, 30)), rng.normal(0, 1, (3, 30))
+    p = contrast(ours, theirs).p_value
+    assert p is not None
+    edge = contrast(ours, theirs, confidence=1 - p)
+    assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-9)
+    sets = contrast_of_sets([3.0, 4.0, 6.0], [1.0, 2.5])
+    welch = scipy_stats.ttest_ind([3.0, 4.0, 6.0], [1.0, 2.5], equal_var=False).pvalue
+    assert sets.p_value == sets.cautious_p_value == pytest.approx(welch, rel=1e-9)
+    assert contrast(ours[:1], theirs).p_value is None  # the error of training runs is not known
+    assert contrast([[1.0, 2.0]] * 2, [[1.0, 2.0]] * 2).p_value == 1.0
+    assert contrast([[1.0, 2.0]] * 2, [[0.0, 1.0]] * 2).p_value == 0.0
+    runs = contrast(ours + 5 * np.arange(4)[:, None], theirs)
+    by_seed = (ours + 5 * np.arange(4)[:, None]).mean(1), theirs.mean(1)
+    welch = scipy_stats.ttest_ind(*by_seed, equal_var=False)
+    assert runs.cautious == pytest.approx(min(welch.df, runs.freedom))
+    assert runs.cautious_p_value >= runs.p_value
+    assert contrast(np.repeat(ours[:1], 3, 0), np.repeat(theirs[:1], 3, 0)).cautious == 29  # runs that are all the same
+
+
+def test_the_mean_of_contrasts_adds_their_variances() -> None:
+    rng = np.random.default_rng(7)
+    each = [contrast(rng.normal(k, 1, (3, 20)), rng.normal(0, 1, (3, 20))) for k in range(3)]
+    found = mean_contrast(each)
+    assert found.value == pytest.approx(statistics.fmean(one.value for one in each))
+    assert found.stderr == pytest.approx(math.sqrt(sum(one.stderr**2 for one in each)) / 3)
+    assert mean_contrast(each[:1]) == dataclasses.replace(
+        each[0],
+        low=pytest.approx(each[0].low),
+        high=pytest.approx(each[0].high),
+        stderr=pytest.approx(each[0].stderr),
+        freedom=pytest.approx(each[0].freedom),
+        cautious=pytest.approx(each[0].cautious),
+    )
+    unknown = mean_contrast([*each, contrast([[1.0, 2.0]])])
+    assert (unknown.stderr, unknown.p_value, unknown.low) == (None, None, -math.inf)

@@ -113,20 +113,25 @@ def table(
         Literal["text", "markdown", "csv", "latex"], typer.Option("--format", help="How it is written.")
     ] = "text",
 ) -> None:
-    """Print a table for each task: means over prompts and seeds, with errors that cover both."""
+    """Print an overall table and one for each task: means over prompts and seeds, with errors that cover both, and
+    ranks as intervals.
+    """
     from rl4lms.cli import common
-    from rl4lms.grue import board
+    from rl4lms.grue import formats
+    from rl4lms.grue.board import boards_of, read_groups
+    from rl4lms.grue.overall import overall_boards
 
-    tables = board.boards(folder, decoding, metric or ())
+    groups = read_groups(folder, decoding)
+    overall, tables = overall_boards(groups), boards_of(groups, metric or ())
     if format == "csv":
-        print(board.comma_separated(tables), end="")
+        print(formats.comma_separated(formats.all_rows(overall, tables)), end="")
         return
-    for one in tables:
+    for one in (*map(formats.overall_sheet, overall), *map(formats.sheet, tables)):
         if format == "text":
-            board.show(one, common.console())
+            formats.show(one, common.console())
             print()
         else:
-            print(board.markdown(one) if format == "markdown" else board.latex(one))
+            print(formats.markdown(one) if format == "markdown" else formats.latex(one))
 
 
 def split_names(text: str | None) -> list[str]:

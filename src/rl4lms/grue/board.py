@@ -5,17 +5,13 @@ A number is the mean over prompts and seeds; its error covers both, see `rl4lms.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from numpy.typing import NDArray
 
 from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.grue.result import RESULTS_FILE, Decoding, Result, read_results
@@ -23,10 +19,13 @@ from rl4lms.grue.scores import Scores, read_scores
 from rl4lms.grue.submission import grids
 from rl4lms.grue.suite import CELLS, SYSTEMS, TASKS
 from rl4lms.grue.verify import TIERS, Tier, tier_of
+from rl4lms.stats.hierarchical import MANY_SEEDS, hierarchical_bootstrap
 from rl4lms.stats.paired import Contrast, contrast, contrast_of_sets
+from rl4lms.stats.ranks import Rank, rank_intervals
 from rl4lms.tasks import build as build_task
 
-_ARROWS = {True: " ↑", False: " ↓", None: ""}
+#: The cells of a task in one edition and version, by these.
+Groups = Mapping[tuple[str, int, str], Sequence["Measured"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,8 @@ class TaskBoard:
         columns: metrics by key: whether higher is better.
         rows: by system: its seeds, and its number by metric; what was not measured is not there.
         tiers: by system: how far all of its cells were checked.
+        ranks: by metric and system, of the systems that have every seed of the task; none of a metric without a better
+            end.
     """
 
     task: str
@@ -58,6 +59,7 @@ class TaskBoard:
     columns: Mapping[str, bool | None]
     rows: Mapping[str, tuple[int, Mapping[str, Contrast]]]
     tiers: Mapping[str, Tier]
+    ranks: Mapping[str, Mapping[str, Rank]]
 
     @property
     def title(self) -> str:
@@ -92,51 +94,108 @@ def read_cells(folder: Path) -> list[tuple[Path, Result]]:
     return found
 
 
-def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> list[TaskBoard]:
-    """Compute the table of each task.
-
-    Args:
-        folder: of a grid.
-        decoding: which of the two.
-        metrics: keys that are shown; where there are none, those that the task names, else all.
+def read_groups(folder: Path, decoding: Decoding) -> Groups:
+    """Return the cells of each task, decoded in one way, in the order of the paper's tasks.
 
     Raises:
-        ConfigError, DataError: see `read_cells`; also where no task has one of the metrics.
+        ConfigError, DataError: see `read_cells`; also where cells of a task were evaluated on different prompts.
     """
     groups: dict[tuple[str, int, str], list[Measured]] = {}
     for place, result in read_cells(folder):
         if result.decoding == decoding:
             measured = Measured(result, read_scores(place / result.scores), tier_of(place))
             groups.setdefault((result.task, result.task_version, result.edition), []).append(measured)
+    for cells in groups.values():
+        _check_prompts(cells)
+    order = {name: number for number, name in enumerate(TASKS)}
+    return {key: groups[key] for key in sorted(groups, key=lambda key: (order.get(key[0], len(order)), key))}
+
+
+def _check_prompts(cells: Sequence[Measured]) -> None:
+    first = cells[0]
+    for cell in cells:
+        if cell.result.prompts != first.result.prompts:
+            prompts = sorted({cell.result.prompts for cell in cells})
+            raise DataError(f"{first.result.task}: cells were evaluated on different numbers of prompts: {prompts}")
+        if (cell.scores.ids, cell.scores.documents) != (first.scores.ids, first.scores.documents):
+            raise DataError(
+                f"{cell.scores.path}: its prompts, or the documents that they are from, are not those of "
+                f"{first.scores.path}; what is compared must answer the same prompts in the same order"
+            )
+
+
+def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> list[TaskBoard]:
+    """Compute the table of each task of a grid; see `boards_of`."""
+    return boards_of(read_groups(folder, decoding), metrics)
+
+
+def boards_of(groups: Groups, metrics: Sequence[str] = ()) -> list[TaskBoard]:
+    """Compute the table of each task.
+
+    Args:
+        groups: of `read_groups`.
+        metrics: keys that are shown; where there are none, those that the task names, else all.
+
+    Raises:
+        ConfigError: no task has one of the metrics.
+    """
     known = {key for group in groups.values() for one in group for key in one.result.metrics}
     for key in metrics:
         if key not in known:
             raise ConfigError(f"metric {key!r}: no result has it; {did_you_mean(key, known)}")
-    order = {name: number for number, name in enumerate(TASKS)}
-    ordered = sorted(groups, key=lambda group: (order.get(group[0], len(order)), group))
-    return [_board(groups[group], decoding, metrics) for group in ordered]
+    return [_board(group, metrics) for group in groups.values()]
 
 
-def _board(cells: Sequence[Measured], decoding: Decoding, metrics: Sequence[str]) -> TaskBoard:
+def _board(cells: Sequence[Measured], metrics: Sequence[str]) -> TaskBoard:
     first = cells[0].result
-    ids = cells[0].scores.ids
-    for cell in cells:
-        if cell.scores.ids != ids:
-            raise DataError(
-                f"{cell.scores.path}: answers {len(cell.scores.ids)} prompts, and not the {len(ids)} of "
-                f"{cells[0].scores.path}; cells of one table answer the same ones"
-            )
     directions = {key: value.higher_is_better for cell in cells for key, value in cell.result.metrics.items()}
     shown = [key for key in (metrics or _named(first, directions)) if key in directions]
-    systems = sorted({cell.result.system for cell in cells}, key=_place)
-    rows, tiers = {}, {}
-    for system in systems:
-        own = sorted((cell for cell in cells if cell.result.system == system), key=lambda cell: cell.result.seed)
-        numbers = {key: estimate for key in shown if (estimate := _estimate(key, own)) is not None}
-        rows[system] = (len(own), numbers)
-        tiers[system] = min((cell.tier for cell in own), key=TIERS.index)
+    systems = by_system(cells)
+    rows = {
+        system: (len(own), {key: number for key in shown if (number := estimate(key, own)) is not None})
+        for system, own in systems.items()
+    }
+    tiers = {system: lowest_tier(own) for system, own in systems.items()}
     columns = {key: directions[key] for key in shown}
-    return TaskBoard(first.task, first.task_version, first.edition, decoding, len(ids), columns, rows, tiers)
+    ranks = {key: _ranks(key, better, systems) for key, better in columns.items() if better is not None}
+    about = (first.task, first.task_version, first.edition, first.decoding, first.prompts)
+    return TaskBoard(*about, columns, rows, tiers, ranks)
+
+
+def by_system(cells: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """Return the cells of each system in the order of seeds, the paper's systems first."""
+    systems = sorted({cell.result.system for cell in cells}, key=_place)
+    return {
+        system: sorted((cell for cell in cells if cell.result.system == system), key=lambda cell: cell.result.seed)
+        for system in systems
+    }
+
+
+def lowest_tier(cells: Iterable[Measured]) -> Tier:
+    """Return how far all of some cells were checked."""
+    return min((cell.tier for cell in cells), key=TIERS.index)
+
+
+def seeds_of(cells: Iterable[Measured]) -> set[int]:
+    """Return the seeds of some cells."""
+    return {cell.result.seed for cell in cells}
+
+
+def _ranks(key: str, higher_is_better: bool, systems: Mapping[str, Sequence[Measured]]) -> dict[str, Rank]:
+    """Return the ranks of the systems that have every seed of any, and the metric in each."""
+    every = set().union(*(seeds_of(own) for own in systems.values()))
+    values = {
+        system: number.value
+        for system, own in systems.items()
+        if seeds_of(own) == every and (number := estimate(key, own)) is not None
+    }
+    ranked = list(values)
+    p_values = {}
+    for i, j in combinations(range(len(ranked)), 2):
+        difference = estimate(key, systems[ranked[i]], systems[ranked[j]])
+        p_values[i, j] = None if difference is None else difference.cautious_p_value
+    found = rank_intervals(list(values.values()), p_values, higher_is_better=higher_is_better)
+    return dict(zip(ranked, found, strict=True))
 
 
 def _place(system: str) -> tuple[int, str]:
@@ -150,95 +209,40 @@ def _named(result: Result, there: Iterable[str]) -> list[str]:
     return named or [key for key in there if not key.startswith("reward/")]
 
 
-def _estimate(key: str, cells: Sequence[Measured]) -> Contrast | None:
-    """Return the number of a system; None where a seed has none."""
-    if any(key not in cell.result.metrics or cell.result.metrics[key].mean is None for cell in cells):
+def estimate(key: str, ours: Sequence[Measured], theirs: Sequence[Measured] | None = None) -> Contrast | None:
+    """Return a metric of a system, or the difference of two; None where a seed has none.
+
+    Args:
+        key: of the metric.
+        ours, theirs: the cells of a system on a task.
+    """
+    sides = [ours] if theirs is None else [ours, theirs]
+    means = [[_mean(key, cell) for cell in side] for side in sides]
+    if any(mean is None for side in means for mean in side):
         return None
-    values = [cell.scores.values(key) for cell in cells]
-    if any(row is None for row in values):
-        return contrast_of_sets([cell.result.metrics[key].mean for cell in cells])  # type: ignore[arg-type]
-    table = np.array(values, dtype=np.float64)
-    return contrast(table) if np.isfinite(table).all(0).any() else None
+    values = [[cell.scores.values(key) for cell in side] for side in sides]
+    if any(row is None for side in values for row in side):
+        return contrast_of_sets(*means)  # type: ignore[arg-type]  # none is None
+    tables = [np.array(side, dtype=np.float64) for side in values]
+    if not np.isfinite(np.concatenate(tables)).all(0).any():
+        return None
+    return crossed(tables, ours[0].scores.documents)
 
 
-def _text(number: Contrast | None) -> str:
-    if number is None:
-        return "—"
-    digits = 3 if abs(number.value) < 10 else 1
-    value = f"{number.value:.{digits}f}"
-    known = number.stderr is not None and math.isfinite(number.stderr)
-    return f"{value} ± {number.stderr:.{digits}f}" if known else value
+def crossed(tables: Sequence[NDArray[np.float64]], documents: Sequence[str]) -> Contrast:
+    """Return the mean of one table (seeds, prompts), or the difference of two.
+
+    The mean of ten seeds or more has the interval of a bootstrap over seeds and documents. Of a difference the test is
+    what is asked for, and that is `contrast`'s.
+    """
+    found = contrast(*tables, clusters=documents)
+    if len(tables) > 1 or len(tables[0]) < MANY_SEEDS:
+        return found
+    there = np.flatnonzero(np.isfinite(tables[0]).all(axis=0))
+    kept = [documents[int(place)] for place in there]
+    interval = hierarchical_bootstrap(tables[0][:, there], clusters=kept).estimate
+    return replace(found, low=interval.low, high=interval.high)
 
 
-def show(board: TaskBoard, console: Console) -> None:
-    """Print a table for people: a column for each metric, or a row where they would not fit."""
-    header, rows = _cells(board)
-    rows = [[_short(cell) for cell in row] for row in rows]
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    console.print(board.title, style="bold", highlight=False)
-    if len(header) > 6:
-        header, *rows = [list(row) for row in zip(header, *rows, strict=True)]
-    for number, name in enumerate(header):
-        broken = name.replace("+", "\n+")
-        if number == 0:
-            table.add_column(broken, no_wrap=True)
-        else:
-            table.add_column(broken, justify="right", vertical="bottom", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def _short(text: str) -> str:
-    """Return `0.382 ± 0.020` as `.382±.020`, so that six systems fit on 80 columns."""
-    return re.sub(r"(?<![\d.])0\.", ".", text.replace(" ± ", "±")) if "±" in text else text
-
-
-def markdown(board: TaskBoard) -> str:
-    """Return a table as Markdown."""
-    header, rows = _cells(board)
-    lines = [f"### {board.title}", "", f"| {' | '.join(header)} |", f"|---|---{'|---:' * (len(header) - 2)}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
-
-
-def latex(board: TaskBoard) -> str:
-    """Return a table as LaTeX, for the package booktabs."""
-    header, rows = _cells(board)
-    lines = [f"% {board.title}", rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", r"\toprule"]
-    body = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in (header, *rows)]
-    return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _tex(text: str) -> str:
-    for sign, written in (("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("±", r"$\pm$"), ("_", r"\_"), ("%", r"\%")):
-        text = text.replace(sign, written)
-    return text.replace("&", r"\&").replace("#", r"\#")
-
-
-def _cells(board: TaskBoard) -> tuple[list[str], list[list[str]]]:
-    header = ["system", "tier", "seeds", *(f"{key}{_ARROWS[better]}" for key, better in board.columns.items())]
-    rows = [
-        [system, board.tiers[system], str(seeds), *(_text(numbers.get(key)) for key in board.columns)]
-        for system, (seeds, numbers) in board.rows.items()
-    ]
-    return header, rows
-
-
-def comma_separated(tables: Sequence[TaskBoard]) -> str:
-    """Return all numbers of tables as CSV, one to a line."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    about_rows = ("task", "version", "edition", "decoding", "system", "tier", "metric")
-    writer.writerow([*about_rows, "mean", "stderr", "low", "high", "seeds", "prompts"])
-    for board in tables:
-        about = [board.task, board.version, board.edition, board.decoding]
-        for system, (seeds, numbers) in board.rows.items():
-            for key, n in numbers.items():
-                row = [*about, _inert(system), board.tiers[system], _inert(key)]
-                writer.writerow([*row, n.value, n.stderr, n.low, n.high, seeds, board.prompts])
-    return out.getvalue()
-
-
-def _inert(text: str) -> str:
-    """Keep a spreadsheet from reading a name as a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
+def _mean(key: str, cell: Measured) -> float | None:
+    return cell.result.metrics[key].mean if key in cell.result.metrics else None

@@ -11,8 +11,13 @@ from __future__ import annotations
 from rl4lms.stats.base import BOOTSTRAP, FISHER, SKEWED_T, Estimate, Kind
 from rl4lms.stats.classification import Calibration, calibration, roc_auc
 from rl4lms.stats.correlations import correlation, partial_correlation
+from rl4lms.stats.hierarchical import Resampled, hierarchical_bootstrap
+from rl4lms.stats.holm import holm
+from rl4lms.stats.improvement import probability_of_improvement
 from rl4lms.stats.intervals import bootstrap_ci, bootstrap_stderr, iqm, mean_ci, mean_stderr, stratified_bootstrap_ci
+from rl4lms.stats.paired import Contrast, contrast
 from rl4lms.stats.ranking import darr_tau, summary_level_correlation, system_level_correlation
+from rl4lms.stats.ranks import Rank, rank_intervals
 from rl4lms.stats.significance import paired_bootstrap, paired_permutation_test, paired_randomisation_test
 
 __all__ = [
@@ -20,13 +25,19 @@ __all__ = [
     "FISHER",
     "SKEWED_T",
     "Calibration",
+    "Contrast",
     "Estimate",
     "Kind",
+    "Rank",
+    "Resampled",
     "bootstrap_ci",
     "bootstrap_stderr",
     "calibration",
+    "contrast",
     "correlation",
     "darr_tau",
+    "hierarchical_bootstrap",
+    "holm",
     "iqm",
     "mean_ci",
     "mean_stderr",
@@ -34,6 +45,8 @@ __all__ = [
     "paired_permutation_test",
     "paired_randomisation_test",
     "partial_correlation",
+    "probability_of_improvement",
+    "rank_intervals",
     "roc_auc",
     "stratified_bootstrap_ci",
     "summary_level_correlation",

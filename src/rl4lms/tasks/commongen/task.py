@@ -44,6 +44,15 @@ class CommonGenTask(DatasetTask):
         "task": ("meteor_exact_stem", "cider", "concept_coverage", "solved"),
         "naturalness": ("derivable", "distinct-2"),
     }
+    norms = {
+        ("mini", 1): {
+            "meteor_exact_stem": (0.4147, 0.9994),
+            "cider": (0.7633, 4.392),
+            "concept_coverage": (0.2977, 1.0),
+            "solved": (0.0, 1.0),
+            "derivable": (0.1849, 1.0),
+        }
+    }
     generation = {"num_beams": 5, "min_new_tokens": 5}
     warm_start = {
         "epochs": 4,

@@ -73,6 +73,14 @@ class DailyDialogTask(DatasetTask):
         "task": ("intent_accuracy", "gold_intent", "meteor_exact_stem"),
         "naturalness": ("derivable", "reference_perplexity", "distinct-2"),
     }
+    norms = {
+        ("mini", 1): {
+            "intent_accuracy": (0.8281, 1.0),
+            "gold_intent": (0.1406, 1.0),
+            "meteor_exact_stem": (0.4692, 0.9988),
+            "derivable": (0.1615, 1.0),
+        }
+    }
     mini = Mini(
         grammar="rl4lms.tasks.daily_dialog.grammar",
         architecture="gpt2",

@@ -42,6 +42,13 @@ class ImdbTask:
         "task": ("sentiment", "gold_sentiment"),
         "naturalness": ("derivable", "perplexity", "reference_perplexity", "distinct-2"),
     }
+    norms = {
+        ("mini", 1): {
+            "sentiment": (0.5088, 0.8211),
+            "gold_sentiment": (0.5391, 1.0),
+            "derivable": (0.4562, 1.0),
+        }
+    }
 
     edition: Annotated[Literal["mini", "full"], Option("mini is written by a grammar, full is real reviews")] = "mini"
     path: Annotated[

@@ -26,6 +26,15 @@ class NarrativeQATask(DatasetTask):
         "task": ("rouge_l_max", "token_f1", "meteor_exact_stem", "correct"),
         "naturalness": ("derivable", "distinct-2"),
     }
+    norms = {
+        ("mini", 1): {
+            "rouge_l_max": (0.4477, 1.0),
+            "token_f1": (0.3726, 1.0),
+            "meteor_exact_stem": (0.3957, 0.867),
+            "correct": (0.03125, 1.0),
+            "derivable": (0.6641, 1.0),
+        }
+    }
     max_new_tokens = 50
     prompt = {"max_tokens": 512, "truncation_side": "right"}
     reward = {"name": "rouge_l_max"}

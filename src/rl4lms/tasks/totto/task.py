@@ -25,6 +25,15 @@ class TottoTask(DatasetTask):
         "task": ("totto_parent", "totto_bleu", "meteor_exact_stem", "faithful"),
         "naturalness": ("derivable", "distinct-2"),
     }
+    norms = {
+        ("mini", 1): {
+            "totto_parent": (0.1451, 0.9482),
+            "totto_bleu": (19.79, 100.0),
+            "meteor_exact_stem": (0.4607, 0.9995),
+            "faithful": (0.0, 1.0),
+            "derivable": (0.2214, 1.0),
+        }
+    }
     max_new_tokens = 50
     prompt = {"max_tokens": 512, "truncation_side": "right"}
     reward = {"name": "meteor_exact_stem"}

@@ -126,6 +126,15 @@ class Iwslt2017Task(TranslationTask):
     ] = None
 
     name = "iwslt2017"
+    norms = {
+        ("mini", 1): {
+            "sacrebleu": (26.12, 100.0),
+            "chrf": (52.55, 100.0),
+            "ter": (47.2, 0.0),
+            "adequate": (0.02344, 1.0),
+            "derivable": (0.3047, 1.0),
+        }
+    }
     mini = _mini("talks")
 
     @classmethod
