@@ -16,6 +16,8 @@ SUBMIT_EPILOG = (
     "--training-data 'CommonGen train' --training-data extra.jsonl"
 )
 VERIFY_EPILOG = "Examples:  rl4lms grue verify runs/grue  ·  rl4lms grue verify runs/grue commongen/ppo/seed-0"
+REPORT_EPILOG = "Example:  rl4lms grue report runs/grue --output grue.html"
+SITE_EPILOG = "Example:  rl4lms grue site public runs/grue --title 'Our leaderboard'"
 EXPORT_EPILOG = (
     "Examples:  rl4lms grue export runs/grue eee --format eee --organization my-lab  ·  "
     "rl4lms grue export runs/grue grue.yaml --format huggingface --system nlpo --dataset commongen=allenai/common_gen"
@@ -274,6 +276,52 @@ def export(
     datasets = formats.pairs(dataset, "--dataset", tasks)
     write_text(output, formats.hub_results(folder, system, datasets, decoding=decoding or "own", source=source))
     print(f"written to {output}")
+
+
+Texts = Annotated[
+    bool, typer.Option("--texts/--no-texts", help="Show prompts, references and texts, for which the data is read.")
+]
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")] = Path("runs/grue"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("grue.html"),
+    title: Annotated[str, typer.Option(help="Of the page.")] = "GRUE",
+    texts: Texts = True,
+    data: DataOfTasks = None,
+) -> None:
+    """Write everything on one page: tables with intervals, maps, curves, texts, what was run. It loads nothing."""
+    from rl4lms.cli import common
+    from rl4lms.grue.page import report as write
+
+    common.quiet()
+    write(folder, output, _data_of_pages(folder, data, texts), title)
+    print(f"written to {output}")
+
+
+def site(
+    output: Annotated[Path, typer.Argument(help="Folder of the pages, which is made.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")] = Path("runs/grue"),
+    title: Annotated[str, typer.Option(help="Of the first page.")] = "GRUE",
+    texts: Texts = True,
+    data: DataOfTasks = None,
+) -> None:
+    """Write a page for the board and one for each task, for any server of files. They load nothing from elsewhere."""
+    from rl4lms.cli import common
+    from rl4lms.grue.page import site as write
+
+    common.quiet()
+    pages = write(folder, output, _data_of_pages(folder, data, texts), title)
+    print(f"{len(pages)} pages in {output}; begin with {output / pages[0]}")
+
+
+def _data_of_pages(folder: Path, data: list[str] | None, texts: bool) -> dict[str, str] | None:
+    from rl4lms.errors import ConfigError
+    from rl4lms.grue.verify import find_cells
+
+    if not texts and data:
+        raise ConfigError("--data is read for the texts; leave it out, or leave out --no-texts")
+    return _places(data, find_cells(folder)) if texts else None
 
 
 def _tell(tier: str, faults: dict[Path, list[str]]) -> None:

@@ -92,12 +92,12 @@ def test_people_filter_sort_and_compare(width, tmp_path):
     found = seen.found
     assert found["first"] == HOSTILE
     assert found["marked"] == ["new"]
-    assert found["told"] == "1 to 20 of 25 prompts"
+    assert found["told"] == "1 to 10 of 25 prompts"
     assert found["high"] == "Prompt test-24"
     assert found["gain"] == "Prompt test-1"  # 0.9 - 0.1
     assert found["loss"] == "Prompt test-24"
     assert found["nothing"] == "Prompt test-0"  # none has a value of it
     assert found["found"] == ["Prompt test-7"]
     assert found["none"] == "No prompt and no text has this in it; there are 25."
-    assert found["second"] == 5
+    assert found["second"] == 10
     assert found["all"] == 2

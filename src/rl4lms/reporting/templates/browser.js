@@ -1,6 +1,6 @@
 "use strict";
 // Shows the texts of systems for the same prompts. Whatever a text is, it is set as text and never as HTML.
-const PAGE = 20;
+const PAGE = 10;
 
 for (const root of document.querySelectorAll(".browser")) start(root);
 
