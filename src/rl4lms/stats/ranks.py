@@ -46,13 +46,18 @@ def rank_intervals(
     rank that they may take.
 
     On 1,000 boards each of six systems, on 100 prompts, with `Contrast.cautious_p_value`; training runs deviate by σ
-    where what is drawn anew for each completion deviates by 1. In each cell the worst of σ = 0.05, 0.15, 0.3 and 1
-    (`pytest -m slow tests/unit/stats/test_ranks.py`); last, three systems have the first σ, three the second:
+    where what is drawn anew for each completion deviates by 1. A cell has the worst of σ = 0.05, 0.15, 0.3 and 1, with
+    documents the worst of 0.05 and 0.3 (of two equal systems 0.3 alone); where the row names two, three systems have
+    the first and three the second (`pytest -m slow tests/unit/stats/test_ranks.py`):
 
                                             intervals that hold    boards where all do    equal ones called different
         seeds                               3        5             3        5             3        5
         six equal systems                   0.988    0.991         0.966    0.976         0.034    0.024
         two equal of six, 0.3 apart         1.000    1.000         0.997    0.997         0.002    0.002
+        six equal, skewed, documents of 4   0.995    0.996         0.986    0.988         0.014    0.012
+        two equal of six, documents of 4    1.000    1.000         1.000    1.000         0.000    0.000
+        six equal, σ = 0 and 1              0.980    0.992         0.957    0.985         0.043    0.015
+        six equal, σ = 0.1 and 1            0.979    0.991         0.952    0.982         0.048    0.018
 
     Args:
         values: (m,) of the systems.
