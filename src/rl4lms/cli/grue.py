@@ -14,7 +14,10 @@ RUN_EPILOG = (
 SCORE_EPILOG = "Example:  rl4lms grue score predictions.jsonl --task commongen"
 VERIFY_EPILOG = "Examples:  rl4lms grue verify runs/grue  ·  rl4lms grue verify runs/grue commongen/ppo/seed-0"
 REPRODUCE_EPILOG = "Example:  rl4lms grue reproduce runs/grue commongen/ppo/seed-0"
-TABLE_EPILOG = "Example:  rl4lms grue table runs/grue --decoding shared --format markdown"
+TABLE_EPILOG = (
+    "Examples:  rl4lms grue table runs/grue --decoding shared --format markdown  ·  "
+    "rl4lms grue table --store postgresql://me@host/results"
+)
 
 
 Settings = Annotated[
@@ -90,7 +93,7 @@ def run(
     database = database or Store(output / "results.sqlite")
 
     def keep(cell: Cell, results: list[Result]) -> None:
-        database.add(results, str(grid.place(cell)))
+        database.add(results, str(grid.place(cell).resolve()))
 
     console = common.console(stderr=True)
     console.quiet = quiet
@@ -106,7 +109,13 @@ def run(
 
 
 def table(
-    folder: Annotated[Path, typer.Argument(help="Folder of a grid.")] = Path("runs/grue"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of a grid; by default runs/grue.", show_default=False)
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Every result of this database instead.", show_default=False),
+    ] = None,
     decoding: Annotated[
         Literal["own", "shared"],
         typer.Option(help="Each system at its own decoding (NLPO inside its mask), or all at the same."),
@@ -117,10 +126,22 @@ def table(
     ] = "text",
 ) -> None:
     """Print a table for each task: means over prompts and seeds, with errors that cover both."""
+    import contextlib
+
     from rl4lms.cli import common
+    from rl4lms.errors import ConfigError
     from rl4lms.grue import board
 
-    tables = board.boards(folder, decoding, metric or ())
+    if store is None:
+        tables = board.boards(folder or Path("runs/grue"), decoding, metric or ())
+    elif folder is not None:
+        raise ConfigError(f"{folder} and --store {store}: a table is of one of them; leave the other out")
+    else:
+        from rl4lms.grue.store import Store
+        from rl4lms.grue.stored import read_stored
+
+        with contextlib.closing(Store(store, create=False)) as database:
+            tables = board.boards(read_stored(database), decoding, metric or ())
     if format == "csv":
         print(board.comma_separated(tables), end="")
         return

@@ -86,11 +86,13 @@ def read_cells(folder: Path) -> list[tuple[Path, Result]]:
     return found
 
 
-def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> list[TaskBoard]:
+def boards(
+    grid: Path | Sequence[tuple[Path, Result]], decoding: Decoding, metrics: Sequence[str] = ()
+) -> list[TaskBoard]:
     """Compute the table of each task.
 
     Args:
-        folder: of a grid.
+        grid: its folder; or results with the folders of their cells, as `stored.read_stored` returns them.
         decoding: which of the two.
         metrics: keys that are shown; where there are none, those that the task names, else all.
 
@@ -98,7 +100,7 @@ def boards(folder: Path, decoding: Decoding, metrics: Sequence[str] = ()) -> lis
         ConfigError, DataError: see `read_cells`; also where no task has one of the metrics.
     """
     groups: dict[tuple[str, int, str], list[Measured]] = {}
-    for place, result in read_cells(folder):
+    for place, result in read_cells(grid) if isinstance(grid, Path) else grid:
         if result.decoding == decoding:
             measured = Measured(result, read_scores(place / result.scores), tier_of(place))
             groups.setdefault((result.task, result.task_version, result.edition), []).append(measured)

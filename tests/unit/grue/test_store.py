@@ -78,7 +78,7 @@ def test_a_newer_database_is_refused(tmp_path):
     Store(tmp_path / "results.sqlite").close()
     with sqlite3.connect(tmp_path / "results.sqlite") as rows:
         rows.execute("update grue_schema set version = 9")
-    with pytest.raises(DataError, match="schema version 9, this rl4lms knows up to 1"):
+    with pytest.raises(DataError, match="schema version 9, this rl4lms knows up to 2"):
         Store(tmp_path / "results.sqlite")
     with pytest.raises(ConfigError, match="SQLite or a PostgreSQL"):
         Store("mysql://somewhere/else")
