@@ -17,6 +17,7 @@ from typing import Literal
 
 from rl4lms.errors import ConfigError, DataError, did_you_mean
 from rl4lms.grue.cell import RESULTS_FILE, SPEC_FILE
+from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job, Show
 from rl4lms.grue.rescore import Scorer
 from rl4lms.grue.result import Result, read_results
@@ -141,7 +142,7 @@ def reproduce(place: Path, show: AbstractContextManager[Show]) -> list[str]:
     cells = [one for one in (cell.after, cell) if one is not None]
     with tempfile.TemporaryDirectory(prefix="rl4lms-grue-") as temporary:
         grid = Grid(Path(temporary), cells)
-        failed: list[Job] = grid.run(at_once=1, show=lambda *_: show, finished=lambda *_: None)
+        failed: list[Job] = grid.run(executor=Processes(1), show=lambda *_: show, finished=lambda *_: None)
         if failed:
             raise DataError(f"{cell.key}: it could not be run again: {failed[0].error}")
         again = {result.decoding: result for result in grid.results(cell)}

@@ -16,6 +16,7 @@ EXTRAS = {
     "sqlalchemy": "grue",
     "alembic": "grue",
     "psycopg": "postgresql",
+    "ray": "ray",
 }
 
 
