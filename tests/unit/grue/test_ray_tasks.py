@@ -125,6 +125,34 @@ def test_order_failures_environment_and_limit(cluster, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_job_whose_worker_is_killed_is_run_again(cluster, tmp_path):
+    from rl4lms.grue.ray_tasks import RayTasks
+
+    code = (
+        "import os, time\n"
+        f"path = r'{tmp_path / 'attempts'}'\n"
+        "open(path, 'a').write(f'{os.getpid()}\\n')\n"
+        "print('attempt', len(open(path).readlines()), flush=True)\n"
+        "time.sleep(300 if len(open(path).readlines()) == 1 else 0)"
+    )
+    killed = []
+
+    def show(seen: list[Job]) -> None:
+        if not killed and (tmp_path / "attempts").is_file() and (tmp_path / "attempts").read_text().endswith("\n"):
+            command = psutil.Process(int((tmp_path / "attempts").read_text()))
+            command.parent().send_signal(signal.SIGKILL)
+            killed.append(command)
+
+    jobs = [job("one", code), job("two", "", "one")]
+    with RayTasks(tmp_path, None, address(cluster)) as tasks:
+        run_jobs(jobs, tmp_path / "logs", executor=tasks, show=contextlib.nullcontext(show))
+    assert [j.state for j in jobs] == ["done", "done"], [j.error for j in jobs]
+    assert len((tmp_path / "attempts").read_text().splitlines()) == 2
+    assert not killed[0].is_running()  # the first attempt does not go on beside the second
+    assert (tmp_path / "logs" / "one.log").read_text() == "attempt 1\nattempt 2\n"
+
+
+@pytest.mark.slow
 def test_an_interrupt_ends_what_runs(cluster, tmp_path):
     from rl4lms.grue.ray_tasks import RayTasks
 
