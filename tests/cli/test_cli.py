@@ -302,9 +302,14 @@ def test_evaluate_a_recipe_is_its_model_before_training(tmp_path):
     [
         ("train", [], "train"),
         (None, [], "test"),
-        ("train", ["--split", "validation"], "validation"),
         (None, ["evaluation.split=validation"], "validation"),
-        ("train", ["evaluation.split=validation", "--split", "validation"], "validation"),
+        pytest.param("train", ["--split", "validation"], "validation", marks=pytest.mark.slow),
+        pytest.param(
+            "train",
+            ["evaluation.split=validation", "--split", "validation"],
+            "validation",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_evaluate_takes_the_split_of_a_recipe(tmp_path, monkeypatch, said, words, wanted):
