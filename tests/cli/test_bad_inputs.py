@@ -403,7 +403,7 @@ RUNS = {
     ),
     "evaluated on another split": Bad(
         "evaluate run evaluation.split=train",
-        "override evaluation.split=train: an evaluation takes the split from its option; write --split train",
+        "override evaluation.split=train: the evaluation of a run takes the split from its option; write --split train",
     ),
     "evaluated on a file of another split": Bad(
         "evaluate run data.train=numbers.jsonl data.validation=none.jsonl",

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+import rl4lms
 from rl4lms import recipes
 from rl4lms.cli.main import app
 from rl4lms.config import dump_recipe, read_recipe
+from rl4lms.errors import ConfigError
 from rl4lms.runs.evaluations import read_evaluation
 from rl4lms.training.run import run
 from tests.runs import metric_lines, small_recipe
@@ -292,6 +295,46 @@ def test_evaluate_a_recipe_is_its_model_before_training(tmp_path):
     results = json.loads((tmp_path / "out.json").read_text())["results"]
     assert results["kl_per_token"]["mean"] == 0
     assert results["reward"]["n"] == 4
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "wanted"),
+    [
+        ("train", [], "train"),
+        (None, [], "test"),
+        (None, ["evaluation.split=validation"], "validation"),
+        pytest.param("train", ["--split", "validation"], "validation", marks=pytest.mark.slow),
+        pytest.param(
+            "train",
+            ["evaluation.split=validation", "--split", "validation"],
+            "validation",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_evaluate_takes_the_split_of_a_recipe(tmp_path, monkeypatch, said, words, wanted):
+    path = recipe_file(tmp_path)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["evaluation"].pop("split", None)
+    recipe["evaluation"] |= {} if said is None else {"split": said}
+    path.write_text(yaml.dump(recipe))
+    seen = []
+
+    def evaluated(recipe, *, split, **more):
+        seen.append(split)
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("rl4lms.training.evaluate.evaluate", evaluated)
+    monkeypatch.setattr("rl4lms.api.calls.evaluate_recipe", evaluated)
+    assert "far enough" in call("evaluate", path, *words).output
+    options = [word for word in words if "=" in word]
+    split = words[words.index("--split") + 1] if "--split" in words else None
+    with pytest.raises(ConfigError, match="far enough"):
+        rl4lms.evaluate(path, split=split, overrides=options)
+    assert seen == [wanted, wanted]
+    result = call("evaluate", path, "evaluation.split=train", "--split", "test")
+    assert result.exit_code == 2
+    assert "--split test says another one; leave one of them out" in " ".join(result.output.split())
 
 
 def test_evaluate_a_model_on_a_file(tmp_path):

@@ -14,6 +14,7 @@ from rich.console import Console
 from rl4lms.config import read_recipe
 from rl4lms.errors import ConfigError
 from rl4lms.evaluation.evaluator import EvalResult
+from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job, JobError, bars, run_jobs
 from rl4lms.runs.evaluations import write_evaluation
 from rl4lms.studies import demo, demo_report
@@ -217,7 +218,7 @@ def job(name: str, code: str, *after: str) -> Job:
 def test_jobs_wait_for_what_they_need(tmp_path):
     append = f"import time; open(r'{tmp_path / 'order'}', 'a').write('{{0}}'); time.sleep(0.3)"
     jobs = [job("b", append.format("b"), "a"), job("a", append.format("a")), job("c", append.format("c"), "a", "b")]
-    run_jobs(jobs, tmp_path / "logs", at_once=2, show=bars(SILENT))
+    run_jobs(jobs, tmp_path / "logs", executor=Processes(2), show=bars(SILENT))
     assert (tmp_path / "order").read_text() == "abc"
     assert all(j.seconds > 0.2 for j in jobs)
 
@@ -229,7 +230,7 @@ def test_no_more_than_asked_for_at_once_and_one_thread_each(tmp_path):
         "mine = folder / ('running-%d' % os.getpid()); mine.touch(); time.sleep(0.4)\n"
         "print(len(list(folder.glob('running-*'))), os.environ['OMP_NUM_THREADS']); mine.unlink()"
     )
-    run_jobs([job(name, code) for name in "abcd"], tmp_path / "logs", at_once=2, show=bars(SILENT))
+    run_jobs([job(name, code) for name in "abcd"], tmp_path / "logs", executor=Processes(2), show=bars(SILENT))
     seen = [(tmp_path / "logs" / f"{name}.log").read_text().split() for name in "abcd"]
     assert all(int(count) <= 2 and threads == "1" for count, threads in seen)
 
@@ -241,14 +242,21 @@ def test_a_failing_job_stops_the_others_and_shows_its_log(tmp_path):
         job("never", "", "bad"),
     ]
     with pytest.raises(JobError, match=r"bad failed with exit code 3(.|\n)*what went wrong"):
-        run_jobs(jobs, tmp_path / "logs", at_once=2, show=bars(SILENT))
+        run_jobs(jobs, tmp_path / "logs", executor=Processes(2), show=bars(SILENT))
     assert not (tmp_path / "logs" / "never.log").exists()
 
 
 def test_a_failing_job_leaves_others_alone_where_it_is_asked_to(tmp_path):
     jobs = [job("bad", "raise SystemExit(3)"), job("never", "", "bad"), job("nor", "", "never"), job("good", "")]
     ended = []
-    run_jobs(jobs, tmp_path, at_once=1, show=bars(SILENT), keep_going=True, finished=lambda j: ended.append(j.name))
+    run_jobs(
+        jobs,
+        tmp_path,
+        executor=Processes(1),
+        show=bars(SILENT),
+        keep_going=True,
+        finished=lambda j: ended.append(j.name),
+    )
     assert [j.state for j in jobs] == ["failed", "skipped", "skipped", "done"]
     assert ended == ["good"]
     assert "bad failed with exit code 3" in jobs[0].error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_the_options_of_a_run(planned, tmp_path):
         found["commongen/mine/seed-0"]["evaluation"]["prompts"],
     ) != (9, 9)
     assert found["imdb/zero_shot/seed-0"]["evaluation"]["prompts"] == 9
-    assert planned["at_once"] == 3
+    assert planned["executor"].at_once == 3
     assert (tmp_path / "x.sqlite").exists()
     assert not (tmp_path / "g" / "results.sqlite").exists()
     assert "0 of 8 cells" in result.output  # none has run
@@ -98,9 +99,12 @@ def test_a_failed_cell_is_told(monkeypatch, tmp_path):
         (["--systems", "pppo"], "no such system or algorithm"),
         (["--tasks", "commongen", "nlpo:algorithm.mask=1"], "mask_top_p"),
         (["--tasks", "commongen", "--store", "mysql://x/y"], "PostgreSQL"),
+        (["--tasks", "commongen", "--ray-address", "auto"], "add --executor ray"),
+        (["--tasks", "commongen", "--executor", "ray"], 'ray is not installed; run: pip install "rl4lms[ray]"'),
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(planned, tmp_path, arguments, message):
+def test_mistakes_are_told_before_anything_is_written(planned, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setitem(sys.modules, "ray", None)
     result = call("grue", "run", "--output", tmp_path / "g", *arguments)
     assert result.exit_code == 2
     assert message in result.output

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from rl4lms import recipes
 from rl4lms.api.given import SPLITS, Given, given_data, given_model
-from rl4lms.api.unread import Asked, refuse_unread
+from rl4lms.api.unread import Asked, evaluated_split, refuse_unread
 from rl4lms.config import merge_defaults, read_recipe, recipe_from_dict
 from rl4lms.config.data import DataConfig
 from rl4lms.config.generation import SamplingConfig
@@ -34,6 +34,7 @@ from rl4lms.training.run import run, run_folder
 from rl4lms.types import Rollout, Split
 
 _SOURCE = "<arguments>"
+_OF_SAMPLING = ("temperature", "top_k", "top_p")  # a beam search would not read them
 
 
 def train(
@@ -52,8 +53,8 @@ def train(
 
     Args:
         source: the model: a Hub id, a folder, `asset:<name>` of the task, or an object of transformers or PEFT, which
-            is copied and stays as it is. Or a recipe: a file, the name of one that comes with the package, or a
-            `Recipe`. Or the folder of a run that is to be resumed.
+            is copied and stays as it is; where None, that of the task. Or a recipe: a file, the name of one that comes
+            with the package, or a `Recipe`. Or the folder of a run that is to be resumed.
         tokenizer: a Hub id, a folder, or an object; the model's own where None.
         data: prompts: a file, a Hub id, a folder that `Dataset.save_to_disk` wrote; a list of rows or of prompts, a
             `datasets.Dataset`, a `DatasetDict`, a pandas `DataFrame`; or the block `data`, whose splits may be any of
@@ -93,7 +94,7 @@ def evaluate(
     *,
     tokenizer: Any = None,
     data: Any = None,
-    split: Split = "test",
+    split: Split | None = None,
     masked: bool = False,
     progress: bool = False,
     overrides: Iterable[str] = (),
@@ -106,7 +107,7 @@ def evaluate(
             `train` takes it, with `task` or `data`.
         tokenizer, data, overrides, settings: as those of `train`. Of a list of rows or a single file, all of it is
             evaluated. Functions are metrics in `evaluation={"metrics": [function]}`, and the `reward`.
-        split: which prompts.
+        split: which prompts; where None, those of `evaluation.split` if a recipe says it, else (and of a run) test.
         masked: decode inside the mask that an NLPO run ended with.
         progress: show progress on standard error.
 
@@ -130,6 +131,7 @@ def evaluate(
         data = dict.fromkeys(SPLITS, data)
     unread = {"reward", "algorithm"} - {text.partition(".")[0].partition("=")[0] for text in overrides}
     recipe, given = _recipe(source, kind, tokenizer, data, settings, overrides, handed, unread=unread)
+    split = evaluated_split(recipe, split, is_run=kind == "run")
     asked = Asked(split=split, masked=masked, is_run=kind == "run", is_model=kind == "model")
     written = plain(nested(settings, _SOURCE), _SOURCE, Handed())
     refuse_unread(recipe, [*(f"{key}={json.dumps(value)}" for key, value in written.items()), *overrides], asked)
@@ -157,7 +159,8 @@ def generate(
 
     Args:
         source: a run folder or a `RunResult` (its trained model, decoded as its evaluations do), or a model as `train`
-            takes it.
+            takes it. Where a run's evaluations search with beams, so does this, unless `n`, `temperature`, `top_k` or
+            `top_p` asks for samples.
         prompts: texts to continue, or conversations to answer, which are lists of messages (`{"role": "user",
             "content": "..."}`). Those of a run are rendered as the run did.
         tokenizer: as that of `train`.
@@ -205,8 +208,18 @@ def sampled(
             raise ConfigError(f"tokenizer: {source} is a run, whose model has its own; leave it out")
         # of a run, only its model, its prompts' limits and how it decodes are needed
         run = read_run(Path(source), unread=("task", "reward", "algorithm", "evaluation"))
-        usual = run.decoding.model_dump(include=set(SamplingConfig.model_fields))
-        return sample(trained_model(run, Path(source)), prompts, usual | dict(decoding), prompt=run.prompt, **how)
+        usual = run.decoding.model_dump(include=set(SamplingConfig.model_fields)) | dict(decoding)
+        how |= {"prompt": run.prompt, "device": run.device}
+        if run.decoding.num_beams == 1:
+            return sample(trained_model(run, Path(source)), prompts, usual, **how)
+        sampling = [name for name in _OF_SAMPLING if name in decoding]
+        if number == 1 and not sampling:
+            how["beams"] = run.decoding.model_dump(include={"num_beams", "length_penalty"})
+            return sample(trained_model(run, Path(source)), prompts, usual, **how)
+        why = f"{sampling[0]} was given" if sampling else f"{number} completions of each prompt were asked for"
+        rollout, note = sample(trained_model(run, Path(source)), prompts, usual, **how)
+        beams = f"sampled, since {why}; this run's evaluations search with {run.decoding.num_beams} beams"
+        return rollout, f"{note}; {beams}" if note else beams
     block, model, own = given_model(source, tokenizer)
     given = Given(model, own)
     with tempfile.TemporaryDirectory() as temporary:
@@ -245,8 +258,9 @@ def _recipe(
     blocks, given = nested(settings, _SOURCE), Given()
     if isinstance(blocks.get("model"), BaseModel):
         blocks["model"] = blocks["model"].model_dump(mode="json", exclude_unset=True)
-    if not kind and not (isinstance(blocks.get("model"), Mapping) and "path" in blocks["model"]):
-        raise ConfigError("name what it is about first: a model, a recipe, or the folder of a run")
+    named = isinstance(blocks.get("model"), Mapping) and "path" in blocks["model"]
+    if not kind and not named and "task" not in blocks:  # which may have a model
+        raise ConfigError("name what it is about first: a model, a recipe, the folder of a run; or task=... alone")
     if kind == "run" and not resume:
         raise ConfigError(f"{source} is the folder of a run; pass resume=True to continue it, or name {source}/model")
     if data is not None:

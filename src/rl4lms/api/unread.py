@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rl4lms.config.recipe import Recipe
+    from rl4lms.types import Split
 
 _READ = ("seed", "device", "model", "task", "data", "prompt", "reward", "reward_faults")
 _READ_OF_EVALUATION = ("prompts", "prompt_seed", "metrics", "generation", "on_training_data")
@@ -20,7 +21,7 @@ class Asked:
     """What else the command or call says.
 
     Attributes:
-        split: which prompts.
+        split: which prompts are evaluated.
         masked: whether it decodes inside the mask.
         is_run, is_model: what the target is; a recipe where neither.
     """
@@ -29,6 +30,15 @@ class Asked:
     masked: bool
     is_run: bool
     is_model: bool
+
+
+def evaluated_split(recipe: Recipe, asked: Split | None, *, is_run: bool) -> Split:
+    """Return the split that is evaluated: the one that was asked for, else the one that the recipe says.
+
+    A run's recipe always says one, that of its curves: of a run it is the test split. So it is where nothing is said.
+    """
+    said = not is_run and "split" in recipe.evaluation.model_fields_set
+    return asked or (recipe.evaluation.split if said else "test")
 
 
 def refuse_unread(recipe: Recipe, overrides: Iterable[str], asked: Asked) -> None:
@@ -70,7 +80,7 @@ def _why_unread(recipe: Recipe, keys: tuple[str, ...], value: str, asked: Asked)
     if block == "rollout":
         return _of_rollout(recipe, name, value)
     if block == "evaluation" and name:
-        return _of_evaluation(keys, value)
+        return _of_evaluation(recipe, keys, value, asked)
     if block == "algorithm":
         if asked.masked and name in _READ_OF_ALGORITHM:
             return ""
@@ -104,9 +114,12 @@ def _of_rollout(recipe: Recipe, name: str, value: str) -> str:
     return ""
 
 
-def _of_evaluation(keys: tuple[str, ...], value: str) -> str:
+def _of_evaluation(recipe: Recipe, keys: tuple[str, ...], value: str, asked: Asked) -> str:
     if keys[1] == "split":
-        return f"an evaluation takes the split from its option; write --split {value}"
+        if asked.is_run:
+            return f"the evaluation of a run takes the split from its option; write --split {value}"
+        said = recipe.evaluation.split
+        return "" if said == asked.split else f"--split {asked.split} says another one; leave one of them out"
     if keys[1] not in _READ_OF_EVALUATION:
         read = ", ".join(f"evaluation.{name}" for name in _READ_OF_EVALUATION)
         return f"it says what a training does; an evaluation reads {read} only"

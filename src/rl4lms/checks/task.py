@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rl4lms.checks.doctor import Verdict
 from rl4lms.config.recipe import Recipe
@@ -61,10 +61,7 @@ def check_task(recipe: Recipe) -> Iterator[Verdict]:
     if wrong:
         yield Verdict("the rest", "warn", "not checked", "mend the splits first")
         return
-    yield _disjoint({split: {sample.prompt for sample in found} for split, found in splits.items()}, "prompts")
-    documents = getattr(task, "documents", None)
-    if documents is not None:
-        yield _disjoint({split: documents(split) for split in splits}, "documents")
+    yield from _splits(task, splits)
     yield from _counts(task)
     yield _lengths(recipe, task, splits)
     yield from _scores(recipe, task, next(reversed(splits.values())))
@@ -87,15 +84,34 @@ def _texts(split: Split, samples: Sequence[Sample]) -> Verdict:
     return Verdict(split, "fail" if found else "ok", figure, "; ".join(found))
 
 
-def _disjoint(splits: Mapping[Split, set[str]], what: str) -> Verdict:
+def _splits(task: Task, splits: Mapping[Split, Sequence[Sample]]) -> Iterator[Verdict]:
+    """No prompt and no document is in two splits.
+
+    Published data that are split by documents may share a prompt all the same: many a talk has "Thank you.".
+    """
+    documents = getattr(task, "documents", None)
+    of_documents = None if documents is None else _shared({split: documents(split) for split in splits}, "documents")
+    prompts = _shared({split: {sample.prompt for sample in found} for split, found in splits.items()}, "prompts")
+    by_documents = task.edition == "full" and of_documents == ""
+    why = f"{prompts}; their documents are in one split each" if prompts and by_documents else prompts
+    yield _disjoint("disjoint prompts", why, "warn" if by_documents else "fail")
+    if of_documents is not None:
+        yield _disjoint("disjoint documents", of_documents, "fail")
+
+
+def _disjoint(name: str, shared: str, worst: Literal["warn", "fail"]) -> Verdict:
+    return Verdict(name, worst, "some are in two splits", shared) if shared else Verdict(name, "ok", "in no two splits")
+
+
+def _shared(splits: Mapping[Split, set[str]], what: str) -> str:
+    """Say which splits share what; nothing where none do."""
     names = list(splits)
-    shared = [
+    return "; ".join(
         f"{len(both):,} {what} are in {one} and in {other}, such as {min(both)[:60]!r}"
         for i, one in enumerate(names)
         for other in names[i + 1 :]
         if (both := splits[one] & splits[other])
-    ]
-    return Verdict(f"disjoint {what}", "fail" if shared else "ok", "in no two splits", "; ".join(shared))
+    )
 
 
 def _counts(task: Task) -> Iterator[Verdict]:

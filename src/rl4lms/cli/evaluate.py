@@ -40,7 +40,10 @@ def evaluate(
     ] = None,
     split: Annotated[
         Literal["train", "validation", "test"] | None,
-        typer.Option(help="Which prompts; by default test.", show_default=False),
+        typer.Option(
+            help="Which prompts; by default as the recipe says with evaluation.split, else (and of a run) test.",
+            show_default=False,
+        ),
     ] = None,
     prompts: Annotated[
         int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)
@@ -59,7 +62,7 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Decode prompts and score the completions; prints mean and standard error over completions."""
-    from rl4lms.api.unread import Asked, refuse_unread
+    from rl4lms.api.unread import Asked, evaluated_split, refuse_unread
     from rl4lms.cli import common
     from rl4lms.runs.outputs import check_file
 
@@ -69,7 +72,8 @@ def evaluate(
     extra = [*(overrides or ()), *([] if prompts is None else [f"evaluation.prompts={prompts}"])]
     extra += [f"evaluation.metrics=[{', '.join(metric)}]"] if metric else []
     recipe, folder = _recipe(target, extra, task, data)
-    split = _split(split, data)
+    _refuse_split(split, data)
+    split = evaluated_split(recipe, split, is_run=folder is not None)
     asked = Asked(split=split, masked=masked, is_run=folder is not None, is_model=task is not None or data is not None)
     refuse_unread(recipe, overrides or (), asked)
     common.quiet()
@@ -106,14 +110,13 @@ def _tell(result: EvalResult, recipe: Recipe) -> None:
         print(f"note: {result.prompts:,} of {result.available:,} prompts, {drawn}", file=sys.stderr)
 
 
-def _split(split: Split | None, data: Path | None) -> Split:
-    """Return the split to evaluate; a file has none, so naming one would change nothing."""
+def _refuse_split(split: Split | None, data: Path | None) -> None:
+    """Refuse --split where it would change nothing: a file has none."""
     from rl4lms.data.rows import SUFFIXES
     from rl4lms.errors import ConfigError
 
     if data is not None and split is not None and data.suffix.lower() in SUFFIXES:
         raise ConfigError(f"--split {split}: {data} is one file, and all of it is evaluated; leave --split out")
-    return split or "test"
 
 
 def _recipe(target: str, overrides: list[str], task: str | None, data: Path | None) -> tuple[Recipe, Path | None]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rl4lms.grue.executors import Executor
+    from rl4lms.grue.result import Result
+    from rl4lms.grue.suite import Cell
 
 RUN_EPILOG = (
     "Examples:  rl4lms grue run --tasks commongen,imdb --seeds 3  ·  "
     "rl4lms grue run --systems supervised,mine=supervised+ppo mine:kl.kl_coef=0.2"
 )
-TABLE_EPILOG = "Example:  rl4lms grue table runs/grue --decoding shared --format markdown"
+TABLE_EPILOG = (
+    "Examples:  rl4lms grue table runs/grue --decoding shared --format markdown  ·  "
+    "rl4lms grue table --store postgresql://me@host/results"
+)
 
 
 Settings = Annotated[
@@ -56,7 +65,24 @@ def run(
         "runs/grue"
     ),
     store: Database = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, each with one thread.")] = 2,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cells at a time, each with one thread; by default 2, with Ray as many as the cluster has CPUs.",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[
+        Literal["processes", "ray"], typer.Option(help="Processes of this machine, or tasks of a Ray cluster.")
+    ] = "processes",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the cluster, such as auto; by default that of RAY_ADDRESS, else one is started on this machine.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run systems on tasks with several seeds: a grid that can be interrupted, and continues where it was.
@@ -69,10 +95,9 @@ def run(
 
     from rl4lms.cli import common
     from rl4lms.grue.progress import live
-    from rl4lms.grue.result import Result
     from rl4lms.grue.runner import Grid
     from rl4lms.grue.store import Store
-    from rl4lms.grue.suite import SYSTEMS, TASKS, Cell, System, cells
+    from rl4lms.grue.suite import SYSTEMS, TASKS, System, cells
 
     common.quiet()
     given = [*(settings or ())]
@@ -82,16 +107,18 @@ def run(
     wanted = [System.read(text) for text in split_names(systems) or SYSTEMS]
     grid = Grid(output, cells(names, wanted, range(seeds), edition=edition, settings=given))
     grid.check()
+    place = _executor(executor, output, jobs, ray_address)
     database = None if store is None else Store(store)  # a mistake in it is told before anything is written
     output.mkdir(parents=True, exist_ok=True)
     database = database or Store(output / "results.sqlite")
 
     def keep(cell: Cell, results: list[Result]) -> None:
-        database.add(results, str(grid.place(cell)))
+        database.add(results, str(grid.place(cell).resolve()))
 
     console = common.console(stderr=True)
     console.quiet = quiet
-    failed = grid.run(at_once=jobs, show=functools.partial(live, console=console, at_once=jobs), finished=keep)
+    with place as where:
+        failed = grid.run(executor=where, show=functools.partial(live, console=console, executor=where), finished=keep)
     database.close()
     for job in failed:
         print(f"error: {job.error or f'{job.name} was skipped, since what it begins with failed'}", file=sys.stderr)
@@ -102,8 +129,31 @@ def run(
         raise typer.Exit(1)
 
 
+def _executor(
+    name: str, folder: Path, jobs: int | None, ray_address: str | None
+) -> contextlib.AbstractContextManager[Executor]:
+    """Return where cells run; what it needs is started when it is entered."""
+    if name == "ray":
+        from rl4lms.grue.ray_tasks import RayTasks
+
+        return RayTasks(folder, jobs, ray_address)
+    from rl4lms.errors import ConfigError
+    from rl4lms.grue.executors import Processes
+
+    if ray_address is not None:
+        raise ConfigError(f"--ray-address {ray_address}: cells run in processes; add --executor ray, or leave it out")
+    return contextlib.nullcontext(Processes(jobs or 2))
+
+
 def table(
-    folder: Annotated[Path, typer.Argument(help="Folder of a grid.")] = Path("runs/grue"),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a grid, or of submissions; by default runs/grue.", show_default=False),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Every result of this database instead.", show_default=False),
+    ] = None,
     decoding: Annotated[
         Literal["own", "shared"],
         typer.Option(help="Each system at its own decoding (NLPO inside its mask), or all at the same."),
@@ -117,11 +167,21 @@ def table(
     ranks as intervals.
     """
     from rl4lms.cli import common
+    from rl4lms.errors import ConfigError
     from rl4lms.grue import formats
     from rl4lms.grue.board import boards_of, read_groups
     from rl4lms.grue.overall import overall_boards
 
-    groups = read_groups(folder, decoding)
+    if store is None:
+        groups = read_groups(folder or Path("runs/grue"), decoding)
+    elif folder is not None:
+        raise ConfigError(f"{folder} and --store {store}: a table is of one of them; leave the other out")
+    else:
+        from rl4lms.grue.store import Store
+        from rl4lms.grue.stored import read_stored
+
+        with contextlib.closing(Store(store, create=False)) as database:
+            groups = read_groups(read_stored(database), decoding)
     overall, tables = overall_boards(groups), boards_of(groups, metric or ())
     if format == "csv":
         print(formats.comma_separated(formats.all_rows(overall, tables)), end="")

@@ -34,7 +34,9 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Hub id or folder of the model.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Hub id or folder of the model; by default the task's.", show_default=False)
+    ] = None,
     data: Annotated[str | None, typer.Option(help="File, folder or Hub id of prompts.", show_default=False)] = None,
     task: Annotated[str | None, typer.Option(help="Name of a task, instead of data.", show_default=False)] = None,
     reward: Annotated[
@@ -141,12 +143,13 @@ def _settings(
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
         overrides, recipe = [recipe, *overrides], None
     if recipe is None:
-        if "model" not in given:
+        if "model" not in given and "task" not in given:
             raise ConfigError(
-                "name a recipe (rl4lms ls recipes), or a model with its prompts and a reward: "
-                "rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
+                "name a recipe (rl4lms ls recipes), a task with its model (--task imdb), or a model with its prompts "
+                "and a reward: rl4lms train --model gpt2 --data prompts.jsonl --reward my_reward.py:function"
             )
-        refuse_absent_model(given["model"])
+        if "model" in given:
+            refuse_absent_model(given["model"])
         if "data" in given:
             refuse_absent(given["data"])
         return recipe_from_dict(given, "<options>", overrides)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rl4lms.config.data import PromptConfig
-from rl4lms.config.generation import SamplingConfig
+from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.data.conversations import Message, prompt_given
 from rl4lms.data.given import rows_given
@@ -31,6 +31,8 @@ def sample(
     prompt: PromptConfig | None = None,
     system: str | None = None,
     chat: bool = False,
+    device: str = "auto",
+    beams: Mapping[str, Any] | None = None,
 ) -> tuple[Rollout, str]:
     """Sample completions.
 
@@ -43,6 +45,8 @@ def sample(
         prompt: how prompts are tokenised and cut; as many tokens as the model has room for where None.
         system: a message of the system, before conversations that have none, instead of that of `prompt`.
         chat: a text is a message of the user.
+        device: as the `device` of a recipe.
+        beams: `num_beams` and `length_penalty` of a beam search, which takes the place of sampling.
 
     Returns:
         `number` rows for each prompt, and a note on prompts that were cut, on completions that are all the same, and on
@@ -58,8 +62,8 @@ def sample(
         raise DataError("there are no prompts")
     asked: dict[str, Any] = ({} if system is None else {"system": system}) | ({"strings_as_user": True} if chat else {})
     refuse_unread(PromptConfig(**asked), samples)
-    settings = _checked(decoding)
-    lm, tokenizer = load_lm(model, resolve_device("auto")), load_tokenizer(model)
+    settings = _checked(decoding) if beams is None else _checked({**decoding, **beams}, EvalGenerationConfig)
+    lm, tokenizer = load_lm(model, resolve_device(device)), load_tokenizer(model)
     windows = position_windows(lm)  # (prompt and completion,) or (prompt, completion)
     longest = settings.max_new_tokens + (0 if lm.config.is_encoder_decoder else 1)
     if windows[-1] is not None and longest > windows[-1]:
@@ -103,9 +107,9 @@ def _sample(row: int, given: Any) -> Sample:
     return Sample(str(row), given)
 
 
-def _checked(values: Mapping[str, Any]) -> SamplingConfig:
+def _checked(values: Mapping[str, Any], kind: type[SamplingConfig] = SamplingConfig) -> SamplingConfig:
     try:
-        return SamplingConfig(**values)
+        return kind(**values)
     except ValidationError as error:
-        path, reason = first_problem(SamplingConfig, dict(values), error) or ((), str(error))
+        path, reason = first_problem(kind, dict(values), error) or ((), str(error))
         raise ConfigError("".join(f"{key}: " for key in path) + reason) from error

@@ -94,14 +94,19 @@ def read_cells(folder: Path) -> list[tuple[Path, Result]]:
     return found
 
 
-def read_groups(folder: Path, decoding: Decoding) -> Groups:
+def read_groups(grid: Path | Sequence[tuple[Path, Result]], decoding: Decoding) -> Groups:
     """Return the cells of each task, decoded in one way, in the order of the paper's tasks.
+
+    Args:
+        grid: its folder, or that of submissions; or results with the folders of their cells, as `stored.read_stored`
+            returns them.
+        decoding: which of the two.
 
     Raises:
         ConfigError, DataError: see `read_cells`; also where cells of a task were evaluated on different prompts.
     """
     groups: dict[tuple[str, int, str], list[Measured]] = {}
-    for place, result in read_cells(folder):
+    for place, result in read_cells(grid) if isinstance(grid, Path) else grid:
         if result.decoding == decoding:
             measured = Measured(result, read_scores(place / result.scores), tier_of(place))
             groups.setdefault((result.task, result.task_version, result.edition), []).append(measured)

@@ -1,37 +1,28 @@
-"""Commands as child processes, several at a time, in the order that their dependencies allow."""
+"""Commands, several at a time, in the order that their dependencies allow; where they run is an executor's matter."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rl4lms.errors import Rl4lmsError
+from rl4lms.grue.executors import Executor, Running
 
 _POLL_S = 0.25
-# One thread each: on small models more threads cost more than they bring, and jobs would fight over the cores.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONUNBUFFERED": "1",
-}
 _LAST_LINES = 12
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 
 
 class JobError(Rl4lmsError, RuntimeError):
-    """A child process failed."""
+    """A job failed."""
 
 
 @dataclass(slots=True)
@@ -62,10 +53,9 @@ Show = Callable[[Sequence[Job]], None]
 
 
 @dataclass(slots=True)
-class _Running:
+class _Entry:
     job: Job
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
+    command: Running
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -73,13 +63,13 @@ def run_jobs(
     jobs: Sequence[Job],
     logs: Path,
     *,
-    at_once: int,
+    executor: Executor,
     show: AbstractContextManager[Show],
     keep_going: bool = False,
     finished: Callable[[Job], None] = lambda job: None,
 ) -> None:
-    """Run jobs, at most `at_once` of them together, each as soon as what it waits for is done; earlier ones in the list
-    go first.
+    """Run jobs, as many together as the executor may, each as soon as what it waits for is done; earlier ones in the
+    list go first.
 
     Every job is stopped when this process is interrupted, and when one fails, unless `keep_going`: then those that wait
     for it are skipped, and the others run.
@@ -87,7 +77,7 @@ def run_jobs(
     Args:
         jobs: what to run; names are unique.
         logs: folder for `<name>.log`, which gets a job's output; `/` in a name is `-` there.
-        at_once: processes at a time.
+        executor: where they run.
         show: shows them.
         keep_going: whether the failure of one leaves the others alone.
         finished: called with each job that has ended well.
@@ -96,22 +86,26 @@ def run_jobs(
         JobError: a job failed, unless `keep_going`; the message has the end of its log.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    running = list[_Running]()
+    running = list[_Entry]()
     by_name = {job.name: job for job in jobs}
     with show as update:
         try:
             while any(job.state in ("waiting", "running") for job in jobs):
+                at_once = executor.at_once
                 for job in jobs:
                     before = {by_name[name].state for name in job.after if name in by_name}
                     if job.state == "waiting" and before & {"failed", "skipped"}:
                         job.state = "skipped"
                     elif job.state == "waiting" and before <= {"done"} and len(running) < at_once:
-                        running.append(_start(job, logs))
+                        running.append(_Entry(job, executor.start(job.arguments, _log(job, logs))))
+                        job.state = "running"
                 update(jobs)
                 time.sleep(_POLL_S if running else 0)
-                for entry in [entry for entry in running if entry.process.poll() is not None]:
+                for entry, ended in [(entry, entry.command.poll()) for entry in running]:
+                    if ended is None:
+                        continue
                     running.remove(entry)
-                    _finish(entry, logs)
+                    _finish(entry, ended, logs)
                     if entry.job.state == "done":
                         finished(entry.job)
                     elif not keep_going:
@@ -119,33 +113,23 @@ def run_jobs(
             update(jobs)
         finally:
             for entry in running:
-                entry.process.terminate()
+                entry.command.stop()
             for entry in running:
-                entry.process.wait()
-                entry.log.close()
-
-
-def _start(job: Job, logs: Path) -> _Running:
-    log = _log(job, logs).open("wb")
-    command, environment = [sys.executable, *job.arguments], {**os.environ, **_ENVIRONMENT}
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
-    job.state = "running"
-    return _Running(job, process, log)
+                entry.command.wait()
 
 
 def _log(job: Job, logs: Path) -> Path:
     return logs / f"{job.name.replace('/', '-')}.log"
 
 
-def _finish(entry: _Running, logs: Path) -> None:
-    entry.log.close()
+def _finish(entry: _Entry, ended: str, logs: Path) -> None:
     job = entry.job
     job.seconds = time.perf_counter() - entry.started
-    job.state = "failed" if entry.process.returncode else "done"
-    if entry.process.returncode:
+    job.state = "failed" if ended else "done"
+    if ended:
         path = _log(job, logs)
         end = "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
-        job.error = f"{job.name} failed with exit code {entry.process.returncode}; the end of {path}:\n{end}"
+        job.error = f"{job.name} failed {ended}; the end of {path}:\n{end}"
 
 
 @contextmanager

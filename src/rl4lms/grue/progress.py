@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rl4lms.grue.executors import Executor
 from rl4lms.grue.jobs import Job, Show
 from rl4lms.grue.suite import Cell
 
@@ -19,14 +20,14 @@ _REFRESH_S = 1.0
 
 
 @contextmanager
-def live(cells: Sequence[Cell], done: Sequence[Cell], console: Console, at_once: int) -> Iterator[Show]:
+def live(cells: Sequence[Cell], done: Sequence[Cell], console: Console, executor: Executor) -> Iterator[Show]:
     """Show a grid as a table on a terminal, or as one line for each cell that ends.
 
     Args:
         cells: all of the grid.
         done: those that were finished before.
         console: where it is shown.
-        at_once: processes at a time.
+        executor: where they run.
     """
     began, told = time.monotonic(), set[str]()
     last = 0.0
@@ -43,7 +44,7 @@ def live(cells: Sequence[Cell], done: Sequence[Cell], console: Console, at_once:
             ended = all(job.state not in ("waiting", "running") for job in jobs)
             if console.is_terminal and (ended or time.monotonic() - last >= _REFRESH_S):
                 last = time.monotonic()
-                display.update(_view(cells, done, jobs, last - began, at_once), refresh=True)
+                display.update(_view(cells, done, jobs, last - began, executor.at_once), refresh=True)
 
         yield update
 

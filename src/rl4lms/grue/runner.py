@@ -1,4 +1,4 @@
-"""Runs the cells of a grid: those that are not finished, each in a process of its own, in the order that their models
+"""Runs the cells of a grid: those that are not finished, each as a command of its own, in the order that their models
 need.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from rl4lms.config.resolve import flat
 from rl4lms.errors import ConfigError
 from rl4lms.grue.cell import RUN_FOLDER
+from rl4lms.grue.executors import Executor
 from rl4lms.grue.jobs import Job, Show, run_jobs
 from rl4lms.grue.result import RESULTS_FILE, Result, read_results
 from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, write_spec
@@ -71,14 +72,14 @@ class Grid:
     def run(
         self,
         *,
-        at_once: int,
+        executor: Executor,
         show: Callable[[Sequence[Cell], Sequence[Cell]], AbstractContextManager[Show]],
         finished: Callable[[Cell, list[Result]], None],
     ) -> list[Job]:
         """Run what is not finished.
 
         Args:
-            at_once: processes at a time.
+            executor: where they run.
             show: called with all cells and those that are finished already; shows the others.
             finished: called with each cell that is finished and its results, also with those that were before.
 
@@ -90,11 +91,11 @@ class Grid:
             ConfigError: a cell was begun with other settings.
         """
         with RunLock(self.folder):
-            return self._run(at_once, show, finished)
+            return self._run(executor, show, finished)
 
     def _run(
         self,
-        at_once: int,
+        executor: Executor,
         show: Callable[[Sequence[Cell], Sequence[Cell]], AbstractContextManager[Show]],
         finished: Callable[[Cell, list[Result]], None],
     ) -> list[Job]:
@@ -119,7 +120,7 @@ class Grid:
                 finished(by_name[job.name], self.results(by_name[job.name]))
 
         logs, shown = self.folder / LOGS, show(self.cells, done)
-        run_jobs(jobs, logs, at_once=at_once, show=shown, keep_going=True, finished=tell)
+        run_jobs(jobs, logs, executor=executor, show=shown, keep_going=True, finished=tell)
         return [job for job in jobs if job.state != "done"]
 
     def _assets(self, missing: Sequence[Cell]) -> dict[str, Job]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rl4lms.errors import ConfigError, DataError
+from rl4lms.errors import ConfigError, DataError, nth_row
 from rl4lms.grue.rescore import Prediction
 from rl4lms.types import Sample, Split, Task
 
@@ -85,7 +85,7 @@ class Scores:
         found = []
         for number, name in enumerate(self.texts["id"]):
             if name not in samples:
-                raise DataError(f"{self.path}: row {number + 1}: the task has no prompt {name!r} in this split")
+                raise DataError(f"{self.path}: {nth_row(number)}: the task has no prompt {name!r} in this split")
             row = {column: self.texts[column][number] for column in TEXT_COLUMNS}
             prompt = samples[name].prompt
             seen = prompt if row["seen_to"] is None else prompt[row["seen_from"] : row["seen_to"]]

@@ -20,6 +20,7 @@ import numpy as np
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, DataError, did_you_mean
+from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job, Show
 from rl4lms.grue.rescore import Scorer
 from rl4lms.grue.result import RESULTS_FILE, Result, Value, read_results
@@ -195,7 +196,7 @@ def reproduce(
     cells = [one for one in (cell.after, cell) if one is not None]
     with tempfile.TemporaryDirectory(prefix="rl4lms-grue-") as temporary:
         grid = Grid(Path(temporary), cells)
-        failed: list[Job] = grid.run(at_once=1, show=lambda *_: show, finished=lambda *_: None)
+        failed: list[Job] = grid.run(executor=Processes(1), show=lambda *_: show, finished=lambda *_: None)
         if failed:
             raise DataError(f"{cell.key}: it could not be run again: {failed[0].error}")
         again = {result.decoding: result for result in grid.results(cell)}

@@ -8,7 +8,16 @@ from typing import Any
 from rl4lms.errors import BrokenPackageError, MissingExtraError, Rl4lmsError
 
 #: Which extra of `pyproject.toml` brings a package.
-EXTRAS = {"peft": "peft", "tensorboard": "track", "wandb": "track", "trackio": "track", "sqlalchemy": "grue"}
+EXTRAS = {
+    "peft": "peft",
+    "tensorboard": "track",
+    "wandb": "track",
+    "trackio": "track",
+    "sqlalchemy": "grue",
+    "alembic": "grue",
+    "psycopg": "postgresql",
+    "ray": "ray",
+}
 
 
 def of_extra(package: str) -> Any:

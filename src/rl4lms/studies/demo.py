@@ -20,6 +20,7 @@ from rich.console import Console
 
 import rl4lms
 from rl4lms.errors import ConfigError
+from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job, bars, run_jobs, seconds_by_job
 from rl4lms.studies import demo_report
 from rl4lms.studies.compare import Comparison, comparison
@@ -43,7 +44,8 @@ def run(output: Path, *, quick: bool, force: bool, jobs: int, console: Console, 
     _make_room(output, force)
     started = time.perf_counter()
     plan = make_plan(output.resolve(), quick)
-    run_jobs(plan, output / "logs", at_once=jobs, show=bars(Console(stderr=True, highlight=False), progress))
+    shown = bars(Console(stderr=True, highlight=False), progress)
+    run_jobs(plan, output / "logs", executor=Processes(jobs), show=shown)
     found = collect(output)
     about = {
         "rl4lms": rl4lms.__version__,

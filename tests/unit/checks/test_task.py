@@ -82,6 +82,15 @@ def test_splits_that_share_prompts_or_documents(monkeypatch):
     assert "1 documents are in train and in validation, such as 'one'" in found["disjoint documents"][1]
 
 
+@pytest.mark.parametrize(("edition", "status"), [("full", "warn"), ("mini", "fail")])
+def test_a_prompt_of_several_documents(monkeypatch, edition, status):
+    task = Small(rows={"train": rows()}, edition=edition, documents=lambda split: {split})
+    found = examine(monkeypatch, task)
+    assert found["disjoint prompts"][0] == status
+    assert "some are in two splits | 8 prompts are in train and in test" in found["disjoint prompts"][1]
+    assert found["disjoint documents"] == ("ok", "in no two splits | ")
+
+
 def test_splits_that_cannot_be_read(monkeypatch):
     hidden = DataError("the references of the test split are hidden by those who publish it")
     found = examine(monkeypatch, Small(rows={"test": hidden, "train": DataError("train.txt:3: no sentence")}))

@@ -12,6 +12,7 @@ import pytest
 
 from rl4lms.errors import ConfigError
 from rl4lms.grue.board import read_cells
+from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job
 from rl4lms.grue.runner import Grid
 from rl4lms.grue.spec import write_spec
@@ -44,7 +45,7 @@ def test_jobs_of_what_is_missing(tmp_path, monkeypatch):
     told = []
     own = grid(tmp_path)
     left = own.run(
-        at_once=1,
+        executor=Processes(1),
         show=lambda every, done: contextlib.nullcontext(lambda jobs: None),
         finished=lambda cell, results: told.append((cell.key, len(results))),
     )

@@ -65,7 +65,9 @@ def test_a_package_without_the_part_is_not_absent(tmp_path: Path, monkeypatch: p
 def test_extras_are_what_the_code_imports() -> None:
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    named = {re.split("[<>=]", text)[0]: extra for extra, texts in extras.items() if extra != "dev" for text in texts}
+    named = {
+        re.split(r"[\[<>=]", text)[0]: extra for extra, texts in extras.items() if extra != "dev" for text in texts
+    }
     assert named == EXTRAS
     asked: set[str] = set()
     for path in PACKAGE.rglob("*.py"):

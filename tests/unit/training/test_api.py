@@ -11,9 +11,10 @@ import datasets
 import pandas
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, TrainerCallback
 
 import rl4lms
+from rl4lms.api.calls import sampled
 from rl4lms.config import dump_recipe, read_recipe, recipe_from_dict
 from rl4lms.errors import CheckpointError, ConfigError, DataError, ModelError
 from tests.marks import slow_but
@@ -449,6 +450,46 @@ def test_generate_takes_runs_models_and_objects(tmp_path: Path) -> None:
         rl4lms.generate(model, "1", tokenizer=tokenizer, temprature=1)
     with pytest.raises(DataError, match="no prompts"):
         rl4lms.generate(model, [], tokenizer=tokenizer)
+
+
+def test_generate_decodes_as_the_evaluations_of_a_run_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beams = {"num_beams": 3, "length_penalty": 0.5, "max_new_tokens": 5}
+    quick = {
+        "training": {"iterations": 1, "prompts_per_iteration": 4},
+        "evaluation": {"prompts": 2, "generation": beams},
+    }
+    run = rl4lms.train(small_recipe(tmp_path, device="cpu", **quick), progress=False).folder
+    devices = []
+
+    def device_of(name: str) -> torch.device:
+        devices.append(name)
+        return torch.device("cpu")
+
+    monkeypatch.setattr("rl4lms.evaluation.sample.resolve_device", device_of)
+    (text,) = rl4lms.generate(run, ["1 2"])
+    assert devices == ["cpu"]  # the recipe's, and not `auto`
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(run / "model"), AutoTokenizer.from_pretrained(run / "model")
+    inputs = tokenizer("1 2", return_tensors="pt")
+    way = {"num_beams": 3, "length_penalty": 0.5, "max_new_tokens": 5, "do_sample": False}
+    own = model.generate(**inputs, **way)[0, inputs["input_ids"].shape[1] :]
+    assert text == tokenizer.decode(own, skip_special_tokens=True)
+    assert len(set(rl4lms.generate(run, "1 2", n=6)[0])) > 1
+    for options, why in (({"number": 2}, "2 completions of each"), ({"decoding": {"top_p": 0.9}}, "top_p was given")):
+        _, note = sampled(run, ["1 2"], **{"decoding": {}, **options})
+        assert (
+            note
+            == f"sampled, since {why}{' prompt were asked for' * ('number' in options)}; this run's evaluations search with 3 beams"
+        )
+
+
+def test_a_task_brings_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("rl4lms.api.calls.run", lambda recipe, **more: seen.append(recipe.model.path))
+    rl4lms.train(task="imdb", output_dir=str(tmp_path))
+    rl4lms.train(task={"name": "imdb"}, model="mine", output_dir=str(tmp_path))
+    assert seen == ["asset:base", "mine"]
+    with pytest.raises(ConfigError, match="model: is required"):
+        rl4lms.train(task="examples/own_task.py:Counting")
 
 
 def test_evaluate_takes_models_data_and_functions(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""The tables of the first schema: results, and one row for each number."""
+
+from __future__ import annotations
+
+from rl4lms.plugins.packages import of_extra
+
+op, sa = of_extra("alembic").op, of_extra("sqlalchemy")
+revision, down_revision = "1", None
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table("grue_schema", sa.Column("version", sa.Integer, primary_key=True))
+    op.create_table(
+        "grue_results",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("task", sa.String(100), nullable=False),
+        sa.Column("task_version", sa.Integer, nullable=False),
+        sa.Column("edition", sa.String(20), nullable=False),
+        sa.Column("system", sa.String(100), nullable=False),
+        sa.Column("seed", sa.Integer, nullable=False),
+        sa.Column("decoding", sa.String(20), nullable=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("folder", sa.Text, nullable=False),
+        sa.Column("content", sa.Text, nullable=False),
+        sa.UniqueConstraint("task", "task_version", "edition", "system", "seed", "decoding", "fingerprint"),
+    )
+    op.create_table(
+        "grue_values",
+        sa.Column("result_id", sa.Integer, sa.ForeignKey("grue_results.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("metric", sa.String(200), primary_key=True),
+        sa.Column("mean", sa.Float),
+        sa.Column("stderr", sa.Float),
+        sa.Column("n", sa.Integer, nullable=False),
+    )
