@@ -29,7 +29,7 @@ from rl4lms.grue.scores import documents_of, write_scores
 from rl4lms.grue.spec import read_spec, read_start
 from rl4lms.grue.suite import SHARED, Cell, task_of_cell
 from rl4lms.runs.display import Display, quiet_libraries
-from rl4lms.runs.environment import environment
+from rl4lms.runs.environment import environment, library_commit
 from rl4lms.runs.evaluations import write_evaluation
 from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import RESULT_FILE, is_run
@@ -102,7 +102,7 @@ def _cost(folder: Path, recipe: Recipe, cell: Cell, seconds: float) -> Cost:
 
 
 def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, cost: Cost) -> Result:
-    task, about = task_of_cell(cell), environment()
+    task = task_of_cell(cell)
     values = {key: Value.of(value) for key, value in result.results.items()}
     masked = _is_masked(cell, recipe, decoding)
     return Result(
@@ -119,8 +119,8 @@ def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, 
         metrics=values,
         absent=dict(result.absent),
         fingerprint=cell.fingerprint,
-        git_commit=about["git_commit"],
-        packages=about["packages"],
+        git_commit=library_commit(),
+        packages=environment()["packages"],
         cost=cost,
         scores="own.parquet" if decoding == "own" else "shared.parquet",
     )

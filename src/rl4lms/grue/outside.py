@@ -11,7 +11,7 @@ from rl4lms.grue.result import RESULTS_FILE, Result, Value, write_results
 from rl4lms.grue.scores import documents_of, fingerprint, write_scores
 from rl4lms.grue.spec import Outside, write_spec
 from rl4lms.grue.suite import CELLS, System
-from rl4lms.runs.environment import environment
+from rl4lms.runs.environment import environment, library_commit
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.tasks import task_of
@@ -49,7 +49,6 @@ def add_outside(place: Path, scored: Rescored, recipe: Recipe, *, system: str, s
     component = recipe.task.model_dump(mode="json")
     spec = Outside(task.name, task.edition, system, seed, component, evaluation, model, mark)
     values = {key: Value.of(result) for key, result in scored.results.items()}
-    about = environment()
     result = Result(
         task=task.name,
         task_version=task.version,
@@ -64,8 +63,8 @@ def add_outside(place: Path, scored: Rescored, recipe: Recipe, *, system: str, s
         metrics=values,
         absent=dict(scored.absent),
         fingerprint=mark,
-        git_commit=about["git_commit"],
-        packages=about["packages"],
+        git_commit=library_commit(),
+        packages=environment()["packages"],
         cost=None,
         scores="own.parquet",
     )

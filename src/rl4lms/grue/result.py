@@ -79,7 +79,7 @@ class Result(_Record):
     metrics: dict[str, Value]
     absent: dict[str, str] = Field(default_factory=dict, description="metrics that could not be computed, and why")
     fingerprint: str = Field(description="of the recipe and of what it begins with")
-    git_commit: str | None
+    git_commit: str | None = Field(description="of the library; null where it was installed from a wheel")
     packages: dict[str, str | None]
     cost: Cost | None = Field(description="null for predictions that were made elsewhere")
     scores: Literal["own.parquet", "shared.parquet"] = Field(

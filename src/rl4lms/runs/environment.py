@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,22 @@ def environment() -> dict[str, Any]:
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def library_commit() -> str | None:
+    """Return the commit of the checkout that this library runs from; None where it was installed from a wheel."""
+    git, here = shutil.which("git"), Path(__file__)
+    if git is None:
+        return None
+
+    def said(*arguments: str) -> str:
+        command = [git, "-C", str(here.parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    # an environment may lie inside of somebody's checkout, which does not have this file
+    tracked = said("ls-files", here.name)
+    return (said("rev-parse", "HEAD") or None) if tracked else None
 
 
 def model_card(recipe: Recipe, results: Mapping[str, MetricResult], steps: int) -> str:
