@@ -177,13 +177,12 @@ def verify(
     Of a submission, hashes and seeds are checked first.
     """
     from rl4lms.cli import common
-    from rl4lms.grue.rescore import Scorer
     from rl4lms.grue.submission import check_files, grids, read_submission
-    from rl4lms.grue.verify import find_cells
+    from rl4lms.grue.verify import Checker, find_cells
     from rl4lms.grue.verify import verify as check
 
     common.quiet()
-    scorers: dict[str, Scorer] = {}
+    checkers: dict[str, Checker] = {}
     places = find_cells(folder, cells or ())
     given = _places(data, places)
     faults = [fault for grid in grids(folder) if (said := read_submission(grid)) for fault in check_files(grid, said)]
@@ -192,7 +191,7 @@ def verify(
     if faults:
         print("nothing was scored: the files are not those that were submitted")
         raise typer.Exit(1)
-    _tell("re-scored", {place: check(place, scorers, given) for place in places})
+    _tell("re-scored", {place: check(place, checkers, given) for place in places})
 
 
 def _places(data: list[str] | None, cells: list[Path]) -> dict[str, str]:

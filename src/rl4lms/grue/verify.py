@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -61,7 +62,15 @@ def find_cells(folder: Path, keys: Sequence[str] = ()) -> list[Path]:
     return [there[key] for key in keys or sorted(there)]
 
 
-def verify(place: Path, scorers: dict[str, Scorer], data: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """What the cells of a task with the same metrics share: the scorer, and the document of each prompt."""
+
+    scorer: Scorer
+    documents: Mapping[str, str]
+
+
+def verify(place: Path, checkers: dict[str, Checker], data: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Compute every metric of a cell again from its predictions; return what is wrong.
 
     What the model itself is needed for (its KL, entropy, perplexities of references) and the reward cannot be computed
@@ -70,7 +79,7 @@ def verify(place: Path, scorers: dict[str, Scorer], data: Mapping[str, str] = Ma
 
     Args:
         place: folder of the cell.
-        scorers: those of other cells, by task and metrics; this one's is added.
+        checkers: those of other cells, by task and metrics; this one's is added.
         data: where the data of tasks is, by their names.
 
     Raises:
@@ -97,31 +106,31 @@ def verify(place: Path, scorers: dict[str, Scorer], data: Mapping[str, str] = Ma
             scores = read_scores(place / result.scores)
             if isinstance(what, Outside) and fingerprint(scores.completions()) != what.fingerprint:
                 found.append(f"{where}: the predictions are others than those that were scored")
-            found += [f"{where}: {fault}" for fault in _faults(scores, recipe, result, scorers)]
+            found += [f"{where}: {fault}" for fault in _faults(scores, recipe, result, checkers)]
     if not found:
         _pass(place, "re-scored")
     return found
 
 
-def _faults(scores: Scores, recipe: Recipe, result: Result, scorers: dict[str, Scorer]) -> list[str]:
+def _faults(scores: Scores, recipe: Recipe, result: Result, checkers: dict[str, Checker]) -> list[str]:
     assert recipe.task is not None
     # the same metrics on the same data, whatever the settings of training
     task = {key: value for key, value in recipe.task.model_dump(mode="json").items() if key != "preset"}
     kind = json.dumps([task, [metric.model_dump(mode="json") for metric in recipe.evaluation.metrics]])
-    if kind not in scorers:
-        scorers[kind] = Scorer.of(recipe, "test")
+    if kind not in checkers:
+        checkers[kind] = Checker(Scorer.of(recipe, "test"), documents_of(task_of(recipe), "test"))
+    scorer, documents = checkers[kind].scorer, checkers[kind].documents
     each = result.generation.get("completions_per_prompt", 1)
     try:
-        again = scorers[kind](scores.predictions(scorers[kind].samples), wanted=(), each=each)
+        again = scorer(scores.predictions(scorer.samples), wanted=(), each=each)
     except DataError as error:
         return [str(error)]
-    wanted, there = scorers[kind].drawn(recipe), len(scores.ids)
+    wanted, there = scorer.drawn(recipe), len(scores.ids)
     found = []
     if not there == result.prompts == len(wanted):
         found.append(f"predictions for {there} prompts, {result.prompts} in the result, {len(wanted)} asked for")
     elif scores.ids != wanted:
         found.append(f"the prompts are others than the {there} that the recipe draws")
-    documents = documents_of(task_of(recipe), "test")
     if scores.documents != [documents[name] for name in scores.ids]:
         found.append(f"prompts of {scores.path.name} are from other documents than in the task")
     for key, value in again.results.items():

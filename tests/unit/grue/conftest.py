@@ -14,6 +14,7 @@ from rl4lms.grue.result import RESULTS_FILE, Value, write_results
 from rl4lms.grue.scores import documents_of, write_scores
 from rl4lms.grue.spec import write_spec
 from rl4lms.grue.suite import Cell, System, cells
+from rl4lms.grue.verify import Checker
 from tests.unit.grue.made_up import predictions, result, task
 
 SETTINGS = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, commongen_grammar, reference_perplexity]"]
@@ -30,7 +31,7 @@ def scorer() -> Scorer:
 
 
 @pytest.fixture(scope="session")
-def scorers() -> dict[str, Scorer]:
+def checkers() -> dict[str, Checker]:
     return {}
 
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from rl4lms.errors import ConfigError
-from rl4lms.grue.board import boards, comma_separated, read_cells
+from rl4lms.grue.board import boards, read_cells
+from rl4lms.grue.formats import all_rows
 from rl4lms.grue.jobs import Job, run_jobs
 from rl4lms.grue.store import Store
 from tests.unit.grue.test_runner import QUICK
@@ -258,7 +259,7 @@ def test_a_grid_that_loses_a_worker_or_a_node_comes_to_the_same_table(cluster, t
     assert len(ours) == 6
     assert ours == theirs
     for decoding in ("own", "shared"):
-        one, other = (comma_separated(boards(tmp_path / name, decoding)) for name in ("ray", "processes"))
+        one, other = (all_rows([], boards(tmp_path / name, decoding)) for name in ("ray", "processes"))
         assert one == other
     assert {r.system: r.cost.attempts for _, r in read_cells(tmp_path / "ray")}["supervised+nlpo"] == 2
     store = Store(tmp_path / "ray/results.sqlite")

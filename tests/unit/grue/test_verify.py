@@ -89,9 +89,9 @@ def altered(name: str, edit: Any, message: str) -> Any:
         altered("cell.json", lambda c: c["cell"]["blocks"]["rollout"].update(top_p=0.5), "seed or recipe than cell.json"),
     ],
 )  # fmt: skip
-def test_what_is_altered_is_found(place, scorers, name, edit, message):
+def test_what_is_altered_is_found(place, checkers, name, edit, message):
     change(place / name, edit)
-    found = verify(place, scorers)
+    found = verify(place, checkers)
     assert any(message in fault for fault in found), found
     assert tier_of(place) == "reported"
 

@@ -12,7 +12,9 @@ from rl4lms.runs import environment
 def test_the_commit_is_of_the_checkout_that_has_the_library(tmp_path, monkeypatch):
     def git(*arguments):
         settings = ("-c", "user.name=me", "-c", "user.email=me@example.org")
-        done = subprocess.run(["git", "-C", tmp_path, *settings, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *settings, *arguments], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     here = tmp_path / "venv" / "environment.py"
