@@ -72,7 +72,7 @@ def with_data(what: Any, place: str | None) -> Any:
 
 
 def _placed(component: Mapping[str, Any], place: str | None) -> dict[str, Any]:
-    left = {key: value for key, value in component.items() if key not in PLACES}
+    left = {key: None if key in PLACES else value for key, value in component.items()}
     if place is None:
         return left
     options = {option.name for option in fields(build_task(left))}  # type: ignore[arg-type]  # all are dataclasses

@@ -112,7 +112,7 @@ class Cell:
     def fingerprint(self) -> str:
         """A hash of what determines its numbers, apart from the code and the data."""
         before = None if self.after is None else self.after.fingerprint
-        task = {key: value for key, value in self.blocks["task"].items() if key not in PLACES}
+        task = {key: None if key in PLACES else value for key, value in self.blocks["task"].items()}
         content = [self.task, self.edition, self.seed, {**self.blocks, "task": task}, SHARED, before]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rl4lms.errors import ConfigError
+from rl4lms.grue.spec import with_data
 from rl4lms.grue.suite import SYSTEMS, System, cell_from_dict, cell_to_dict, cells
 
 
@@ -122,3 +123,18 @@ def test_the_fingerprint_is_of_what_comes_before_too():
     )
     assert one[1].blocks == other[1].blocks
     assert one[1].fingerprint != other[1].fingerprint
+
+
+def test_where_data_lies_changes_no_fingerprint(tmp_path):
+    """A cell is the same cell on another machine, and when it is published without its places."""
+    for name, option in (("imdb", "path"), ("commongen", "data_dir")):
+        settings = [f"task.{option}={tmp_path}", "evaluation.prompts=8"]
+        (cell,) = cells([name], [System.read("zero_shot")], [0], edition="full", settings=settings)
+        assert cell.blocks["task"][option] == str(tmp_path)
+        packed = with_data(cell, None)
+        assert packed.blocks["task"][option] is None
+        there = with_data(packed, "elsewhere")
+        assert there.blocks["task"][option] == "elsewhere"
+        assert cell.fingerprint == packed.fingerprint == there.fingerprint
+        (other,) = cells([name], [System.read("zero_shot")], [0], edition="full", settings=["evaluation.prompts=9"])
+        assert other.fingerprint != cell.fingerprint
