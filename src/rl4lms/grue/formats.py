@@ -125,7 +125,7 @@ def overall_sheet(board: Overall) -> Sheet:
 
 
 def _value(number: Estimate | None) -> str:
-    return "—" if number is None else f"{number.value:.2f}"
+    return "—" if number is None else f"{number.value:z.2f}"
 
 
 def _interval(number: Contrast | Estimate | None) -> str:
@@ -139,7 +139,7 @@ def number_text(number: Contrast | None) -> str:
     if number is None:
         return "—"
     digits = 3 if abs(number.value) < 10 else 1
-    value = f"{number.value:.{digits}f}"
+    value = f"{number.value:z.{digits}f}"
     known = number.stderr is not None and math.isfinite(number.stderr)
     return f"{value} ± {number.stderr:.{digits}f}" if known else value
 

@@ -79,7 +79,8 @@ class Leaderboard:
         found = []
         for board in self.overall:
             title = "Overall" if len(self.overall) == 1 else f"Overall, {board.edition} edition"
-            found.append(Section(title, sections.overall_blocks(board)))
+            same = [other for other in overall_boards(self.shared) if other.edition == board.edition]
+            found.append(Section(title, sections.overall_blocks(board, same[0] if same else None)))
         maps = [self._map(key) for key in self.groups]
         drawn = [one for one in maps if one is not None]
         if drawn:

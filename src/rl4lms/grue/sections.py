@@ -27,8 +27,13 @@ _CURVES = (
 )
 
 
-def overall_blocks(board: Overall) -> list[Block]:
-    """Return the overall table with a chart, or why there is none."""
+def overall_blocks(board: Overall, shared: Overall | None) -> list[Block]:
+    """Return the overall table with a chart, or why there is none.
+
+    Args:
+        board: each system at its own decoding.
+        shared: all at the same; None where that was not measured.
+    """
     if board.absent:
         return [Paragraph(f"There is no overall score: {board.absent}.")]
     dots = [
@@ -36,12 +41,20 @@ def overall_blocks(board: Overall) -> list[Block]:
         for system, row in board.rows.items()
         if row.score is not None
     ]
-    caption = "0 is the base model of each task, 1 its references. Bars are 95% intervals."
+    caption = (
+        "Each system at its own decoding. 0 is the base model of each task, 1 its references; bars are 95% intervals."
+    )
     chart = reporting.dot_plot("Task score, all tasks", dots, x_label="task score", caption=caption)
-    improvement = f"P(better than {BASELINE})"
+    columns = ["system", "rank", "task score", "naturalness", "interquartile mean", f"P(better than {BASELINE})"]
+    columns += ["seeds", "tier"]
+    rows: list[list[str | Cell]] = [["Each system at its own decoding"]]
+    rows += [_overall_row(system, row) for system, row in board.rows.items()]
+    if shared is not None and not shared.absent:
+        rows.append(["All at the decoding that they share"])
+        rows += [_overall_row(system, row) for system, row in shared.rows.items()]
     table = Table(
-        ["system", "rank", "task score", "naturalness", "interquartile mean", improvement, "seeds", "tier"],
-        [_overall_row(system, row) for system, row in board.rows.items()],
+        columns,
+        rows,
         note="Ranks are 95% intervals over all systems at once. The task score is the mean over tasks of the task's "
         "metrics, naturalness that of its metrics of naturalness; the constants stand with the version of the task. "
         f"P: the chance that a run is better than one of {BASELINE} on a task.",
@@ -60,7 +73,7 @@ def _with_interval(number: Contrast | Estimate | None) -> str | Cell:
     if number is None:
         return "—"
     known = math.isfinite(number.low) and math.isfinite(number.high)
-    return Cell(f"{number.value:.3f}", f"{number.low:.3f} to {number.high:.3f}" if known else "")
+    return Cell(f"{number.value:z.3f}", f"{number.low:z.3f} to {number.high:z.3f}" if known else "")
 
 
 def task_table(board: TaskBoard) -> Table:
