@@ -57,7 +57,7 @@ def _view(cells: Sequence[Cell], done: Sequence[Cell], jobs: Sequence[Job], seco
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("finished cells")
     for system in systems:
-        table.add_column(system, justify="right", overflow="fold")
+        table.add_column(system.replace("+", "\n+"), justify="right", overflow="fold", vertical="bottom")
     for task in tasks:
         row = [
             _count([state[c.key] for c in cells if (c.task, c.system.label) == (task, system)]) for system in systems
