@@ -51,6 +51,10 @@ USES = {
     "grue score": [],  # of a task, see tests/unit/grue/test_verify.py, as the next two
     "grue verify": [],
     "grue reproduce": [],
+    "grue submit": [],  # of a grid, see tests/unit/grue/test_submission.py
+    "grue export": [],  # see test_export.py there
+    "grue report": [],  # see test_page.py there, as the next
+    "grue site": [],
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py

@@ -150,6 +150,7 @@ def test_one_submission_supersedes_another_and_two_do_not_share_a_cell(packed, t
     assert {place.parents[3].name for place, _ in read_cells(board)} == {"second"}
 
 
+@pytest.mark.slow
 def test_predictions_from_elsewhere_become_a_cell(tmp_path, add_cell):
     add_cell(0)
     grid, path = tmp_path / "grid", tmp_path / "predictions.jsonl"

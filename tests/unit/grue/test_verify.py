@@ -107,6 +107,7 @@ def test_damaged_files_are_errors(place):
         find_cells(place.parents[3], ["commongen/ppo/seed-0"])
 
 
+@pytest.mark.slow
 def test_the_commands(place, tmp_path):
     grid = place.parents[3]
     done = call("grue", "verify", grid)
