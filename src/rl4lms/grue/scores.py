@@ -123,6 +123,7 @@ def write_scores(path: Path, records: Sequence[Mapping[str, Any]], documents: Ma
 
     Raises:
         ConfigError: a metric has the name of a column of texts.
+        DataError: a text has a lone surrogate, which no file in UTF-8 can hold.
     """
     import pyarrow
     import pyarrow.parquet
@@ -149,6 +150,9 @@ def _type(name: str) -> Any:
 
 def _texts(row: Mapping[str, Any], documents: Mapping[str, str]) -> dict[str, Any]:
     seen, text = row["prompt"], row.get("text")
+    for written in (row["completion"], text or ""):
+        if any("\ud800" <= sign <= "\udfff" for sign in written):
+            raise DataError(f"prompt {row['id']!r}: its text {written[:60]!a} has half a character (a lone surrogate)")
     whole = row.get("full_prompt", seen)
     start = whole.find(seen)
     cut = seen != whole and start >= 0

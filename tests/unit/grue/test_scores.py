@@ -59,6 +59,8 @@ def test_files_that_are_none(tmp_path):
     path = tmp_path / "own.parquet"
     with pytest.raises(ConfigError, match="metric 'tail'"):
         write_scores(path, [record("a", "a", tail=1.0)], DOCUMENTS)
+    with pytest.raises(DataError, match="has half a character"):
+        write_scores(path, [{**record("a", "a"), "completion": "x \ud800"}], DOCUMENTS)
     assert not path.exists()
     path.write_text("no")
     with pytest.raises(DataError, match="no Parquet file"):
