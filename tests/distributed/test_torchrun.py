@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import yaml
 
 from rl4lms.cli.main import main
@@ -79,6 +80,7 @@ def two_are_stopped(rank: int, folder: Path) -> None:
         print("exit code", code)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_one_run_and_can_be_continued(two_processes: Path) -> None:
     """Warm start, evaluations, checkpoints, the best model; stopped by a reward that fails in the third iteration, and
     continued by `torchrun`.

@@ -409,9 +409,9 @@ def fuzz(examples: int, folder: Path) -> None:
     cases()
 
 
-def test_thirty_cases(tmp_path, monkeypatch):
+def test_ten_cases(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fuzz(30, tmp_path)
+    fuzz(10, tmp_path)
     assert not (tmp_path / "runs").exists()
 
 

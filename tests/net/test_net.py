@@ -24,5 +24,6 @@ def test_short_runs_give_the_recorded_numbers(recorded: dict, case: str) -> None
             assert found[name] == pytest.approx(value, rel=2e-3, abs=2e-3), name  # another CPU rounds otherwise
 
 
+@pytest.mark.slow
 def test_components_are_shown_as_recorded(recorded: dict) -> None:
     assert shown() == recorded["shown"]

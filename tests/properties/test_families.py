@@ -12,10 +12,9 @@ from tests.properties.family_zoo import NAMES
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
-# Ways of being run: experts, latent attention, ALiBi, a wrapped decoder; and a refusal.
+# Ways of being run: experts, ALiBi, a wrapped decoder; and a refusal.
 QUICK = (
     "causal:mixtral",
-    "causal:deepseek_v3",
     "causal:bloom",
     "causal:bart",
     "causal:recurrent_gemma",

@@ -257,8 +257,9 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path, family: str) -> 
         assert torch.allclose(ours, theirs, atol=1e-5), name
 
 
-@pytest.mark.parametrize("value", slow_but(["shared", "separate"], ["separate"]))
-@pytest.mark.parametrize("family", slow_but(["gpt2", "t5-untied"], ["t5-untied"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["shared", "separate"])
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
 def test_gradient_checkpointing_with_adapters_and_a_mask_changes_nothing(
     tmp_path: Path, family: str, value: str
 ) -> None:
@@ -318,7 +319,7 @@ def test_gradient_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("value", "rates"),
     [
-        ("separate", {"learning_rate": 1e-4, "value_learning_rate": 3e-3}),
+        pytest.param("separate", {"learning_rate": 1e-4, "value_learning_rate": 3e-3}, marks=pytest.mark.slow),
         ("shared", {"learning_rate": 1e-3, "value_learning_rate": 3e-2}),  # a line over a trunk that both losses move
     ],
 )
