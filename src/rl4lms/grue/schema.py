@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rl4lms.errors import DataError
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
@@ -18,9 +20,14 @@ _alembic: Any = {name: importlib.import_module(f"alembic.{name}") for name in ("
 #: Not Alembic's usual name: a database may hold other programs' tables.
 VERSION_TABLE = "grue_alembic_version"
 _SCRIPTS = Path(__file__).parent / "migrations"
-_LOCK = 0x67727565  # of PostgreSQL: any number that other programs are unlikely to choose
+# Locks that other programs are unlikely to choose: PostgreSQL's are numbers, MySQL's names.
+_LOCK, _LOCK_NAME = 0x67727565, "rl4lms_grue"
+#: How long a process waits for others that write.
+BUSY_S = 60
 
 METADATA = sa.MetaData()
+#: Of any length, which MySQL's TEXT is not.
+LONG = sa.Text().with_variant(importlib.import_module("sqlalchemy.dialects.mysql").LONGTEXT(), "mysql", "mariadb")
 #: What rl4lms without Alembic reads: it refuses a database whose number is above its own.
 _NUMBER = sa.Table("grue_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 #: Which result it is; a later one of the same cell takes its place.
@@ -37,7 +44,7 @@ RESULTS = sa.Table(
     sa.Column("decoding", sa.String(20), nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("folder", sa.Text, nullable=False),
-    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content", LONG, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True)),  # when it was added first; unknown of those of schema 1
     sa.UniqueConstraint(*KEY),
     sa.Index("grue_results_of_system", "task", "system"),
@@ -55,19 +62,42 @@ VALUES = sa.Table(
 )
 
 
+@contextlib.contextmanager
+def transaction(engine: Any) -> Iterator[Any]:
+    """Open a transaction in which no other process writes results: by SQLite's immediate transactions and by locks of
+    PostgreSQL and MySQL. In other databases it is an ordinary one.
+
+    Yields:
+        A connection.
+
+    Raises:
+        ConfigError: others have been writing for too long.
+    """
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(engine.connect())
+        if engine.dialect.name in ("mysql", "mariadb"):  # where a lock is of a session, and outlives its transactions
+            if connection.execute(sa.select(sa.func.get_lock(_LOCK_NAME, BUSY_S))).scalar() != 1:
+                raise ConfigError(f"{engine.url}: other processes have been writing for {BUSY_S} s; try again")
+            stack.callback(connection.commit)
+            stack.callback(connection.execute, sa.select(sa.func.release_lock(_LOCK_NAME)))
+            connection.commit()
+        stack.enter_context(connection.begin())
+        if engine.dialect.name == "postgresql":  # whose transactions wait for each other no sooner than they must
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        yield connection
+
+
 def migrate(connection: Any, where: str) -> None:
-    """Bring a database to the newest schema. What holds its lock meanwhile is the transaction of the connection, so
-    that of two processes the second finds the work done, and after an error everything is as it was.
+    """Bring a database to the newest schema. Of two processes the second finds the work done. After an error everything
+    is as it was, but in MySQL, which has no transactions of schemas: there the next call does what is left.
 
     Args:
-        connection: in a transaction, which of SQLite is an immediate one.
+        connection: of `transaction`.
         where: names the database in errors.
 
     Raises:
         DataError: its schema is newer than the newest that is known here.
     """
-    if connection.dialect.name == "postgresql":  # whose transactions wait for each other no sooner than they must
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     config = _alembic["config"].Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection

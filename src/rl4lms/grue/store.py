@@ -1,4 +1,4 @@
-"""Results in a database: SQLite by default, PostgreSQL by its URL.
+"""Results in a database: SQLite by default, any other that SQLAlchemy knows by its URL.
 
 A database is a copy: the files of the cells are what was measured, and `add` of the same result twice changes nothing.
 Texts and values of single prompts stay in Parquet files; the database says where.
@@ -6,7 +6,6 @@ Texts and values of single prompts stay in Parquet files; the database says wher
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,23 +14,24 @@ from typing import Any
 
 from rl4lms.errors import ConfigError
 from rl4lms.grue.result import Result, read_result
-from rl4lms.grue.schema import KEY, RESULTS, VALUES, migrate
+from rl4lms.grue.schema import BUSY_S, KEY, RESULTS, VALUES, migrate, transaction
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
-_DIALECTS = {name: importlib.import_module(f"sqlalchemy.dialects.{name}") for name in ("sqlite", "postgresql")}
-_BUSY_S = 60
+# Which drivers are tested; those of other databases are whatever SQLAlchemy takes by itself.
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 
 
 class Store:
     """Results of a grid in a database, which is brought to the newest schema when it is opened.
 
     Args:
-        where: a path of an SQLite file, or a URL such as `postgresql://user@host/name`.
+        where: a path of an SQLite file, or a URL such as `postgresql://user@host/name`. PostgreSQL and MariaDB are
+            tested.
         create: make an SQLite file that is not there.
 
     Raises:
-        ConfigError: the URL is of another kind of database, or the database is not there or cannot be opened.
+        ConfigError: the URL is of no known kind of database, or the database is not there or cannot be opened.
         DataError: the database has a newer schema.
         MissingExtraError: its driver is not installed.
     """
@@ -43,7 +43,7 @@ class Store:
         if not create and self._engine.dialect.name == "sqlite" and not Path(file or "").is_file():
             raise ConfigError(f"{self.name}: there is no such store; rl4lms grue run writes one")
         try:
-            with self._engine.begin() as connection:
+            with transaction(self._engine) as connection:
                 migrate(connection, self.name)
         except sa.exc.DBAPIError as error:  # no such server, no right to, or a file that is none of SQLite
             raise ConfigError(f"{self.name}: this database cannot be opened: {error.orig}") from error
@@ -55,14 +55,14 @@ class Store:
             results: of one cell.
             folder: where its files are, as an absolute path.
         """
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             for result in results:
                 key = {name: getattr(result, name) for name in KEY}
                 content = {"folder": folder, "content": result.model_dump_json()}
-                statement = _DIALECTS[self._engine.dialect.name].insert(RESULTS)
-                statement = statement.values(**key, **content, created_at=datetime.now(UTC))
-                statement = statement.on_conflict_do_update(index_elements=list(KEY), set_=content)
-                number = connection.execute(statement.returning(RESULTS.c.id)).scalar_one()
+                same = sa.and_(*(RESULTS.c[name] == value for name, value in key.items()))
+                if not connection.execute(sa.update(RESULTS).where(same).values(**content)).rowcount:
+                    connection.execute(sa.insert(RESULTS).values(**key, **content, created_at=datetime.now(UTC)))
+                number = connection.execute(sa.select(RESULTS.c.id).where(same)).scalar_one()
                 connection.execute(sa.delete(VALUES).where(VALUES.c.result_id == number))
                 values = [
                     {"result_id": number, "metric": name, "mean": value.mean, "stderr": value.stderr, "n": value.n}
@@ -99,21 +99,25 @@ def _engine(where: str) -> Any:
             f"the URL of a store cannot be read ({error}); such as postgresql://user:password@host:5432/name"
         ) from error
     kind = url.get_backend_name()
-    if kind not in _DIALECTS:
-        raise ConfigError(f"{url}: a store is a file, or the URL of an SQLite or a PostgreSQL database")
     if kind == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_S})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
     if url.drivername == "postgresql":  # its driver depends on the version of SQLAlchemy
-        url = url.set(drivername="postgresql+psycopg")
-    if url.get_driver_name() == "psycopg":
-        of_extra("psycopg")
+        url = url.set(drivername=_DRIVERS[kind])
     try:
+        if url.get_driver_name() == "psycopg":
+            of_extra("psycopg")
         return sa.create_engine(url)
-    except (ImportError, sa.exc.NoSuchModuleError) as error:
-        raise ConfigError(f"{url}: {error}; the tested driver is that of postgresql+psycopg://...") from error
+    except sa.exc.NoSuchModuleError as error:
+        raise ConfigError(
+            f"{url}: SQLAlchemy knows no such database or driver; a store is a file, or a URL such as "
+            f"{_DRIVERS.get(kind, _DRIVERS['postgresql'])}://user:password@host/name"
+        ) from error
+    except ImportError as error:
+        tested = f"; the tested driver is that of {_DRIVERS[kind]}://..." if kind in _DRIVERS else ""
+        raise ConfigError(f"{url}: {error}; install this driver{tested}") from error
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -1,4 +1,4 @@
-"""Stores in SQLite and in PostgreSQL: the same in both."""
+"""Stores in SQLite, PostgreSQL and MariaDB: the same in all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from rl4lms.grue.schema import METADATA, VERSION_TABLE
 from rl4lms.grue.store import Store
 from rl4lms.grue.stored import read_stored
 from tests.cli.test_cli import call
-from tests.unit.grue import old_store
+from tests.marks import slow_but
+from tests.unit.grue import mariadb, old_store, postgres
 from tests.unit.grue.made_up import result, write_cell
-from tests.unit.grue.postgres import server
 
-KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+KINDS = ["sqlite", "postgresql", "mariadb"]
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with server() as url:
+def postgresql_server() -> Iterator[str]:
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def mariadb_server() -> Iterator[str]:
+    with mariadb.server() as url:
         yield url
 
 
@@ -37,9 +43,10 @@ def url(request, tmp_path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'results.sqlite'}"
         return
-    pattern = request.getfixturevalue("postgres")
+    pattern = request.getfixturevalue(f"{request.param}_server")
     name = f"test_{abs(hash(request.node.name))}"
-    engine = sa.create_engine(_psycopg(pattern.replace("NAME", "postgres")), isolation_level="AUTOCOMMIT")
+    first = "postgres" if request.param == "postgresql" else "mysql"
+    engine = sa.create_engine(_psycopg(pattern.replace("NAME", first)), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"create database {name}")
     engine.dispose()
@@ -58,13 +65,16 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
     return found
 
 
-both = pytest.mark.parametrize("url", KINDS, indirect=True)
+# Where there were stores before there were migrations, and a migration is a transaction.
+OLD = ["sqlite", "postgresql"]
+of_old = pytest.mark.parametrize("url", slow_but(OLD, ["sqlite"]), indirect=True)
+everywhere = pytest.mark.parametrize("url", slow_but(KINDS, ["sqlite"]), indirect=True)
 
 
-@both
+@everywhere
 def test_a_result_is_replaced_and_keeps_when_it_was_added(url):
     store = Store(url)
-    before = datetime.now(UTC)
+    before = datetime.now(UTC).replace(microsecond=0)  # MariaDB keeps whole seconds
     store.add([result(), result(decoding="shared"), result(seed=1)], "/a")
     store.close()
     first = rows(url, "select id, created_at from grue_results order by id")
@@ -80,11 +90,12 @@ def test_a_result_is_replaced_and_keeps_when_it_was_added(url):
     assert rows(url, "select id, created_at from grue_results order by id") == first
     assert rows(url, "select count(*) from grue_values") == [(2,)]
     when = first[0][1]
-    when = datetime.fromisoformat(when).replace(tzinfo=UTC) if isinstance(when, str) else when
+    when = datetime.fromisoformat(when) if isinstance(when, str) else when
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
     assert before <= when <= before + timedelta(minutes=5)
 
 
-@both
+@everywhere
 def test_a_failed_add_leaves_nothing(url):
     def half() -> Iterator[object]:
         yield result(seed=1)
@@ -98,7 +109,7 @@ def test_a_failed_add_leaves_nothing(url):
     store.close()
 
 
-@both
+@everywhere
 def test_migrated_tables_are_those_of_the_code(url):
     store = Store(url)
     with store._engine.connect() as connection:
@@ -109,7 +120,7 @@ def test_migrated_tables_are_those_of_the_code(url):
     assert rows(url, "select version from grue_schema") == [(2,)]
 
 
-@both
+@of_old
 def test_a_store_of_the_first_schema_is_adopted(url):
     old_store.write(_psycopg(url))
     store = Store(url)
@@ -125,7 +136,7 @@ def test_a_store_of_the_first_schema_is_adopted(url):
     assert rows(url, "select version from grue_schema") == [(2,)]
 
 
-@both
+@of_old
 def test_a_failed_migration_leaves_the_store_as_it_was(url, monkeypatch):
     old_store.write(_psycopg(url))
     from alembic import command
@@ -153,7 +164,47 @@ def _columns(url: str) -> str:
     return "select column_name from information_schema.columns where table_name = 'grue_results'"
 
 
-@both
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["mariadb"], indirect=True)
+def test_where_a_migration_is_no_transaction_a_half_made_one_is_finished(url, monkeypatch):
+    from alembic import command
+
+    upgrade = command.upgrade
+
+    def fail(*arguments: object) -> None:
+        upgrade(*arguments)
+        raise RuntimeError("the machine stops here")
+
+    monkeypatch.setattr(command, "upgrade", fail)
+    with pytest.raises(RuntimeError, match="stops here"):
+        Store(url)
+    monkeypatch.undo()
+    store = Store(url)
+    store.add([result()], "/a")
+    assert store.results() == [result()]
+    store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["mariadb"], indirect=True)
+def test_a_long_result_is_kept_whole_and_a_busy_store_says_so(url, monkeypatch):
+    store = Store(url)
+    long = result(absent={f"metric-{n}": "not installed " * 20 for n in range(500)})
+    store.add([long], "/a")
+    assert store.results() == [long]
+    monkeypatch.setattr("rl4lms.grue.schema.BUSY_S", 1)
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("select get_lock('rl4lms_grue', 1)")
+        with pytest.raises(ConfigError, match="other processes have been writing for 1 s"):
+            store.add([result(seed=5)], "/b")
+    engine.dispose()
+    store.add([result(seed=5)], "/b")
+    assert len(store.results()) == 2
+    store.close()
+
+
+@everywhere
 def test_a_newer_store_is_refused(url):
     Store(url).close()
     engine = sa.create_engine(_psycopg(url))
@@ -181,8 +232,11 @@ for seed in range(20):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
-@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("url", "old"),
+    [*((kind, False) for kind in KINDS), *((kind, True) for kind in OLD)],
+    indirect=["url"],
+)
 def test_eight_processes_open_and_write_at_once(url, old):
     if old:
         old_store.write(_psycopg(url))
@@ -200,7 +254,7 @@ def test_eight_processes_open_and_write_at_once(url, old):
     assert rows(url, f"select version_num from {VERSION_TABLE}") == [("2",)]
 
 
-@both
+@everywhere
 def test_the_table_of_a_store_is_that_of_its_grid(url, tmp_path):
     grid = tmp_path / "grid"
     store = Store(url)
@@ -248,9 +302,10 @@ def test_a_store_that_no_longer_says_what_the_files_do(tmp_path):
     [
         (["runs/x", "--store", "x.sqlite"], "a table is of one of them"),
         (["--store", "nowhere.sqlite"], "nowhere.sqlite: there is no such store"),
-        (["--store", "mysql://me:secret@here/x"], "SQLite or a PostgreSQL"),
+        (["--store", "nothing://me:secret@here/x"], "SQLAlchemy knows no such database or driver"),
+        (["--store", "mysql+pyodbc://me:secret@here/x"], "the tested driver is that of mysql+pymysql"),
         (["--store", "postgresql://me:secret@127.0.0.1:1/x"], "cannot be opened"),
-        (["--store", "postgresql+nothing://me:secret@here/x"], "the tested driver"),
+        (["--store", "postgresql+nothing://me:secret@here/x"], "such as postgresql+psycopg://user"),
         (["--store", "postgresql://me:secret@here:port/x"], "the URL of a store cannot be read"),
     ],
 )

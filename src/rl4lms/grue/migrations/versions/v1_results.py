@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rl4lms.grue.schema import LONG
 from rl4lms.plugins.packages import of_extra
 
 op, sa = of_extra("alembic").op, of_extra("sqlalchemy")
@@ -9,8 +10,8 @@ revision, down_revision = "1", None
 
 
 def upgrade() -> None:
-    """Create the tables."""
-    op.create_table("grue_schema", sa.Column("version", sa.Integer, primary_key=True))
+    """Create the tables that are not there: MySQL keeps what a migration that was interrupted had done."""
+    op.create_table("grue_schema", sa.Column("version", sa.Integer, primary_key=True), if_not_exists=True)
     op.create_table(
         "grue_results",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -22,8 +23,9 @@ def upgrade() -> None:
         sa.Column("decoding", sa.String(20), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("folder", sa.Text, nullable=False),
-        sa.Column("content", sa.Text, nullable=False),
+        sa.Column("content", LONG, nullable=False),
         sa.UniqueConstraint("task", "task_version", "edition", "system", "seed", "decoding", "fingerprint"),
+        if_not_exists=True,
     )
     op.create_table(
         "grue_values",
@@ -32,4 +34,5 @@ def upgrade() -> None:
         sa.Column("mean", sa.Float),
         sa.Column("stderr", sa.Float),
         sa.Column("n", sa.Integer, nullable=False),
+        if_not_exists=True,
     )
