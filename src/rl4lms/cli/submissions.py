@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rl4lms.grue.access import Access
 
 SCORE_EPILOG = (
     "Examples:  rl4lms grue score predictions.jsonl --task commongen  ·  "
@@ -32,6 +35,10 @@ DataOfTasks = Annotated[
         help="Where the data of a task's full edition is, if not on the Hub (repeat the option).",
         show_default=False,
     ),
+]
+
+RunCode = Annotated[
+    bool, typer.Option("--run-code", help="Run the Python files that recipes name; read them before you do.")
 ]
 
 
@@ -171,39 +178,43 @@ def verify(
         list[str] | None, typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells; by default all.")
     ] = None,
     data: DataOfTasks = None,
+    run_code: RunCode = False,
 ) -> None:
     """Compute every metric again from the predictions: what passes is *re-scored*. Exit code 1 if a cell does not.
 
     Of a submission, hashes and seeds are checked first.
     """
     from rl4lms.cli import common
-    from rl4lms.grue.submission import check_files, grids, read_submission
+    from rl4lms.grue.submission import check_files, grids
+    from rl4lms.grue.submission_file import read_submission
     from rl4lms.grue.verify import Checker, find_cells
     from rl4lms.grue.verify import verify as check
 
     common.quiet()
     checkers: dict[str, Checker] = {}
     places = find_cells(folder, cells or ())
-    given = _places(data, places)
+    access = _access(data, places, run_code)
     faults = [fault for grid in grids(folder) if (said := read_submission(grid)) for fault in check_files(grid, said)]
     for fault in faults:
         print(f"differs: {fault}")
     if faults:
         print("nothing was scored: the files are not those that were submitted")
         raise typer.Exit(1)
-    _tell("re-scored", {place: check(place, checkers, given) for place in places})
+    _tell("re-scored", {place: check(place, checkers, access) for place in places})
 
 
-def _places(data: list[str] | None, cells: list[Path]) -> dict[str, str]:
+def _access(data: list[str] | None, cells: list[Path], run_code: bool) -> Access:
+    from rl4lms.grue.access import Access
     from rl4lms.grue.export import pairs
 
-    return pairs(data, "--data", sorted({place.parts[-3] for place in cells}))
+    return Access(pairs(data, "--data", sorted({place.parts[-3] for place in cells})), run_code)
 
 
 def reproduce(
     folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")],
     cells: Annotated[list[str], typer.Argument(metavar="TASK/SYSTEM/seed-N...", help="Cells that are run again.")],
     data: DataOfTasks = None,
+    run_code: RunCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train cells again from recipe and seed: what has the same texts and numbers, bit for bit, is *re-run*. Exit code
@@ -217,8 +228,8 @@ def reproduce(
     common.quiet()
     console = common.console(stderr=True)
     places = find_cells(folder, cells)
-    given = _places(data, places)
-    _tell("re-run", {place: again(place, bars(console, not quiet), given) for place in places})
+    access = _access(data, places, run_code)
+    _tell("re-run", {place: again(place, bars(console, not quiet), access) for place in places})
 
 
 def export(
@@ -246,6 +257,7 @@ def export(
         typer.Option(help="huggingface: which of the two; by default own.", show_default=False),
     ] = None,
     source: Annotated[str | None, typer.Option(help="huggingface: URL of the results.", show_default=False)] = None,
+    run_code: RunCode = False,
 ) -> None:
     """Write results in the formats of others."""
     from rl4lms.cli import common
@@ -257,7 +269,7 @@ def export(
 
     common.quiet()
     of_hub = {"--system": system, "--dataset": dataset, "--decoding": decoding, "--source": source}
-    of_eee = {"--organization": organization, "--data": data}
+    of_eee = {"--organization": organization, "--data": data, "--run-code": run_code}
     for name, value in (of_hub if format == "eee" else of_eee).items():
         if value:
             raise ConfigError(f"{name} is not for --format {format}; leave it out")
@@ -265,7 +277,7 @@ def export(
     if format == "eee":
         if organization is None or not formats.ORGANIZATION.fullmatch(organization):
             raise ConfigError("--format eee needs --organization, a name of letters, digits and _.-")
-        count = formats.every_eval_ever(folder, output, organization, _places(data, places))
+        count = formats.every_eval_ever(folder, output, organization, _access(data, places, run_code))
         print(f"{count} records in {output}")
         return
     tasks = sorted({place.parts[-3] for place in places})
@@ -288,13 +300,14 @@ def report(
     title: Annotated[str, typer.Option(help="Of the page.")] = "GRUE",
     texts: Texts = True,
     data: DataOfTasks = None,
+    run_code: RunCode = False,
 ) -> None:
     """Write everything on one page: tables with intervals, maps, curves, texts, what was run. It loads nothing."""
     from rl4lms.cli import common
     from rl4lms.grue.page import report as write
 
     common.quiet()
-    write(folder, output, _data_of_pages(folder, data, texts), title)
+    write(folder, output, _access_of_pages(folder, data, texts, run_code), title)
     print(f"written to {output}")
 
 
@@ -304,23 +317,26 @@ def site(
     title: Annotated[str, typer.Option(help="Of the first page.")] = "GRUE",
     texts: Texts = True,
     data: DataOfTasks = None,
+    run_code: RunCode = False,
 ) -> None:
     """Write a page for the board and one for each task, for any server of files. They load nothing from elsewhere."""
     from rl4lms.cli import common
     from rl4lms.grue.page import site as write
 
     common.quiet()
-    pages = write(folder, output, _data_of_pages(folder, data, texts), title)
+    pages = write(folder, output, _access_of_pages(folder, data, texts, run_code), title)
     print(f"{len(pages)} pages in {output}; begin with {output / pages[0]}")
 
 
-def _data_of_pages(folder: Path, data: list[str] | None, texts: bool) -> dict[str, str] | None:
+def _access_of_pages(folder: Path, data: list[str] | None, texts: bool, run_code: bool) -> Access | None:
     from rl4lms.errors import ConfigError
     from rl4lms.grue.verify import find_cells
 
     if not texts and data:
         raise ConfigError("--data is read for the texts; leave it out, or leave out --no-texts")
-    return _places(data, find_cells(folder)) if texts else None
+    if not texts and run_code:
+        raise ConfigError("--run-code is for the task of the texts; leave it out, or leave out --no-texts")
+    return _access(data, find_cells(folder), run_code) if texts else None
 
 
 def _tell(tier: str, faults: dict[Path, list[str]]) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import yaml
 
 from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.grue.access import Access
 from rl4lms.grue.board import boards, read_cells
 from rl4lms.grue.result import Decoding, Result, Value
 from rl4lms.grue.scores import Scores, read_scores
-from rl4lms.grue.spec import Outside, read_spec, recipe_of, with_data
+from rl4lms.grue.spec import Outside, recipe_of
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.stats import mean_ci
@@ -31,7 +32,7 @@ _EEE = "0.3.0"
 _CONFIDENCE = 0.95
 
 
-def every_eval_ever(folder: Path, output: Path, organization: str, data: Mapping[str, str]) -> int:
+def every_eval_ever(folder: Path, output: Path, organization: str, access: Access) -> int:
     """Write one record and one file of samples for each cell and decoding, as Every Eval Ever lays them out:
     `data/grue/ORGANIZATION/SYSTEM/UUID.json` and `UUID_samples.jsonl`.
 
@@ -42,7 +43,7 @@ def every_eval_ever(folder: Path, output: Path, organization: str, data: Mapping
         folder: of a grid, or of submissions.
         output: folder that is made.
         organization: who vouches for the numbers.
-        data: where the data of tasks is, by their names.
+        access: how cells are opened.
 
     Returns:
         How many records were written.
@@ -56,8 +57,7 @@ def every_eval_ever(folder: Path, output: Path, organization: str, data: Mapping
     now = f"{time.time():.0f}"
     with replacing(output) as temporary:
         for place, result in cells:
-            spec = read_spec(place)
-            spec = with_data(spec, data[spec.task]) if spec.task in data else spec
+            spec = access.open(place)
             task = task_of(recipe_of(spec))
             if result.task not in samples:
                 samples[result.task] = {sample.id: sample for sample in samples_of(task, "test")}

@@ -12,11 +12,13 @@ from pathlib import Path
 from rl4lms import reporting
 from rl4lms.errors import ConfigError, plural
 from rl4lms.grue import sections
+from rl4lms.grue.access import Access
 from rl4lms.grue.board import Groups, TaskBoard, boards_of, by_system, read_cells, read_groups
 from rl4lms.grue.formats import number_text
 from rl4lms.grue.overall import Overall, overall_boards
-from rl4lms.grue.spec import read_spec, recipe_of, with_data
-from rl4lms.grue.submission import Submission, grids, read_submission
+from rl4lms.grue.spec import recipe_of
+from rl4lms.grue.submission import grids
+from rl4lms.grue.submission_file import Submission, read_submission
 from rl4lms.grue.verify import TIERS
 from rl4lms.reporting import Block, Cell, Paragraph, Preformatted, Section, Table
 from rl4lms.runs.outputs import check_file, check_folder
@@ -33,14 +35,14 @@ class Leaderboard:
 
     Args:
         folder: of a grid, or of submissions.
-        data: where the data of tasks is, by their names; None: without the texts of test prompts.
+        access: how cells are opened; None: without the texts of test prompts.
 
     Raises:
         ConfigError, DataError: as `board.read_cells`.
     """
 
-    def __init__(self, folder: Path, data: Mapping[str, str] | None) -> None:
-        self.folder, self.data = folder, data
+    def __init__(self, folder: Path, access: Access | None) -> None:
+        self.folder, self.access = folder, access
         self.groups: Groups = read_groups(folder, "own")
         self.shared: Groups = read_groups(folder, "shared")
         self.overall: list[Overall] = overall_boards(self.groups)
@@ -111,15 +113,14 @@ class Leaderboard:
         if shared is not None:
             blocks.append(sections.task_table(shared))
         blocks += sections.curve_blocks(self.places[key])
-        if self.data is not None:
+        if self.access is not None:
             shown = [*board.columns, *(["reward"] if "reward" not in board.columns else [])]
-            blocks.append(sections.browser(self.groups[key], self._samples(key, self.data), shown))
+            blocks.append(sections.browser(self.groups[key], self._samples(key, self.access), shown))
         return blocks
 
-    def _samples(self, key: _Key, data: Mapping[str, str]) -> dict[str, Sample]:
+    def _samples(self, key: _Key, access: Access) -> dict[str, Sample]:
         """Return the prompts and references of a task."""
-        spec = read_spec(next(iter(self.places[key].values()))[0])
-        spec = with_data(spec, data[spec.task]) if spec.task in data else spec
+        spec = access.open(next(iter(self.places[key].values()))[0])
         return {sample.id: sample for sample in samples_of(task_of(recipe_of(spec)), "test")}
 
     def background(self) -> list[Section]:
@@ -153,17 +154,17 @@ class Leaderboard:
         return found
 
 
-def report(folder: Path, output: Path, data: Mapping[str, str] | None, title: str = "") -> None:
+def report(folder: Path, output: Path, access: Access | None, title: str = "") -> None:
     """Write everything on one page.
 
     Args:
         folder: of a grid, or of submissions.
         output: the HTML file.
-        data: where the data of tasks is, by their names; None: without the texts of test prompts.
+        access: how cells are opened; None: without the texts of test prompts.
         title: of the page.
     """
     check_file(output, "--output")
-    board = Leaderboard(folder, data)
+    board = Leaderboard(folder, access)
     parts = [
         *board.summary(),
         *(Section(board.name(key), board.of_task(key)) for key in board.groups),
@@ -173,20 +174,20 @@ def report(folder: Path, output: Path, data: Mapping[str, str] | None, title: st
     write_text(output, reporting.page(title or "GRUE", parts, subtitle=board.about, links=links))
 
 
-def site(folder: Path, output: Path, data: Mapping[str, str] | None, title: str = "") -> list[str]:
+def site(folder: Path, output: Path, access: Access | None, title: str = "") -> list[str]:
     """Write a page for the board and one for each task; see `report`.
 
     Args:
         folder: of a grid, or of submissions.
         output: the folder, which is made.
-        data: where the data of tasks is, by their names.
+        access: how cells are opened; None: without the texts of test prompts.
         title: of the first page.
 
     Returns:
         The names of the pages.
     """
     check_folder(output)
-    board = Leaderboard(folder, data)
+    board = Leaderboard(folder, access)
     title = title or "GRUE"
     files = {key: f"{board.name(key).replace(' ', '-')}.html" for key in board.groups}
     if "index.html" in files.values():

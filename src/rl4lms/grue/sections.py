@@ -12,7 +12,7 @@ from rl4lms.grue.board import Measured, TaskBoard, by_system
 from rl4lms.grue.curves import Curves, curves_of
 from rl4lms.grue.formats import number_text
 from rl4lms.grue.overall import BASELINE, Overall, Row
-from rl4lms.grue.submission import Submission
+from rl4lms.grue.submission_file import Submission
 from rl4lms.reporting import Block, Browser, Cell, Charts, Cloud, Dot, LinePlot, Paragraph, Table
 from rl4lms.stats.base import Estimate
 from rl4lms.stats.paired import Contrast

@@ -3,6 +3,7 @@
     SUBMISSION/
       submission.json                    who, with which training data, after how many tries; hashes of all files
       cells/TASK/SYSTEM/seed-N/          cell.json, results.json, the Parquet files and curves.json of each cell
+      code/                              the Python files that recipes name, if any
 
 It has the layout of a grid, so that everything that reads a grid reads it. A board is a folder of submissions. Nothing
 is taken back: a submission that supersedes another names it, and tables show the later one.
@@ -11,66 +12,32 @@ is taken back: a submission that supersedes another names it, and tables show th
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from rl4lms.data.rows import SUFFIXES, open_rows
-from rl4lms.errors import ConfigError, DataError, did_you_mean
+from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.grue.access import code_of, code_place
 from rl4lms.grue.curves import curves_of, write_curves
 from rl4lms.grue.overlap import Overlap, of_outputs, of_training
-from rl4lms.grue.result import RESULTS_FILE, Name, read_results
+from rl4lms.grue.result import RESULTS_FILE, read_results
 from rl4lms.grue.scores import read_scores
 from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, recipe_of, with_data, write_spec
+from rl4lms.grue.submission_file import SUBMISSION_FILE, Submission, checked, read_submission
 from rl4lms.grue.suite import CELLS, Cell
-from rl4lms.plugins.problems import first_problem
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing, write_text
 from rl4lms.tasks import samples_of, task_of
 from rl4lms.types import Sample
 
-SUBMISSION_FILE = "submission.json"
-SCHEMA: Literal[1] = 1
 # Written by those who check a submission, so no part of it.
 _NOT_PACKED = {SUBMISSION_FILE, "verified.json"}
 
 _CELL = re.compile(rf"{CELLS}/([^/]+)/([^/]+)/seed-(\d+)/{re.escape(RESULTS_FILE)}")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Training(_Record):
-    """Training data that a submission declares, by a name or as a file."""
-
-    name: str
-    overlap: dict[str, Overlap] = Field(
-        default_factory=dict,
-        description="by task: prompts of its test set that share words with the file, if it is one",
-    )
-
-
-class Submission(_Record):
-    """What a submission says of itself."""
-
-    schema_version: Literal[1] = SCHEMA
-    name: Name
-    note: str = ""
-    created: str = Field(description="day, as 2026-01-31")
-    tried: Annotated[int, Field(ge=1)] = Field(description="settings that were tried before these, and these")
-    supersedes: list[Name] = Field(default_factory=list)
-    training: list[Training] = Field(default_factory=list)
-    outputs: dict[str, Overlap] = Field(
-        default_factory=dict, description="by TASK/SYSTEM: completions that share words with their references alone"
-    )
-    files: dict[str, str] = Field(description="SHA-256 of every file, by its path")
 
 
 def pack(
@@ -101,6 +68,7 @@ def pack(
     check_folder(output)
     chosen = _chosen(grid, systems, tasks)
     _check_seeds(chosen)
+    code = _code(chosen)
     samples = {task: _test_set(place) for task, place in {what.task: place for place, what in chosen}.items()}
     declared = [_declared(text, samples) for text in training]
     outputs = _outputs(chosen, samples)
@@ -111,7 +79,10 @@ def pack(
             for path in (RESULTS_FILE, *(result.scores for result in read_results(place / RESULTS_FILE))):
                 shutil.copyfile(place / path, there / path)
             write_curves(there, curves_of(place))
-        submission = _checked(
+        for name, path in code.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(Path(name).expanduser(), folder / path)
+        submission = checked(
             {
                 "name": name,
                 "note": note,
@@ -120,6 +91,7 @@ def pack(
                 "supersedes": list(supersedes),
                 "training": declared,
                 "outputs": outputs,
+                "code": code,
                 "files": hashes(folder),
             },
             output / SUBMISSION_FILE,
@@ -148,6 +120,19 @@ def _chosen(grid: Path, systems: Sequence[str], tasks: Sequence[str]) -> list[tu
                 f"finish it with rl4lms grue run --output {grid}"
             )
     return chosen
+
+
+def _code(chosen: Sequence[tuple[Path, Cell | Outside]]) -> dict[str, str]:
+    """Return where the Python files that recipes name go, by their names there."""
+    found = {}
+    for name, key in {name: what.key for _, what in chosen for name in code_of(what)}.items():
+        file = Path(name).expanduser()
+        if not file.is_file():
+            raise ConfigError(
+                f"{key}: its recipe names {name}, and there is no such file here; run this where the grid was run"
+            )
+        found[name] = code_place(file)
+    return found
 
 
 def label(what: Cell | Outside) -> str:
@@ -236,31 +221,6 @@ def grids(folder: Path) -> list[Path]:
         raise ConfigError(f"{folder}: neither a grid nor a folder of submissions; run a grid: rl4lms grue run")
     gone = {name for said in found.values() if said is not None for name in said.supersedes}
     return [place for place, said in found.items() if said is None or said.name not in gone]
-
-
-def read_submission(folder: Path) -> Submission | None:
-    """Read what a submission says of itself; None where a folder is no submission.
-
-    Raises:
-        DataError: the file is damaged, or not of this schema; the message names the key.
-    """
-    path = folder / SUBMISSION_FILE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    return _checked(content, path)
-
-
-def _checked(content: Any, path: Path) -> Submission:
-    try:
-        return Submission.model_validate(content)
-    except ValidationError as error:
-        problem = first_problem(Submission, content if isinstance(content, Mapping) else {}, error)
-        keys, reason = problem or ((), str(error))
-        raise DataError(f"{path}: {'.'.join(str(key) for key in keys)}: {reason}") from error
 
 
 def check_files(folder: Path, submission: Submission) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 from rl4lms.config import recipe_from_dict
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, UnknownNameError, did_you_mean
+from rl4lms.grue.judges import judged_by_reward
 from rl4lms.plugins import registry
 from rl4lms.tasks import build as build_task
 from rl4lms.types import Task
@@ -238,7 +239,10 @@ def _cell(
         blocks["supervised"] = None
         if warm is not None:  # else the preset names a model that was trained on the task already
             after = supervised
-    recipe = recipe_from_dict(blocks, f"task {name}, system {system.label}", settings)
+    where = f"task {name}, system {system.label}"
+    recipe = recipe_from_dict(blocks, where, settings)
+    if fault := judged_by_reward(recipe):
+        raise ConfigError(f"{where}: {fault}")
     return Cell(called, edition, system, seed, _written(recipe), after)
 
 

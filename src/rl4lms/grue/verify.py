@@ -14,22 +14,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, DataError, did_you_mean
+from rl4lms.grue.access import Access
 from rl4lms.grue.executors import Processes
 from rl4lms.grue.jobs import Job, Show
+from rl4lms.grue.judges import judged_by_reward
 from rl4lms.grue.rescore import Scorer
 from rl4lms.grue.result import RESULTS_FILE, Result, Value, read_results
 from rl4lms.grue.runner import Grid
 from rl4lms.grue.scores import Array, Scores, documents_of, fingerprint, read_scores
-from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, recipe_of, with_data
+from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, recipe_of
 from rl4lms.grue.submission import grids
-from rl4lms.grue.suite import CELLS, Cell
+from rl4lms.grue.suite import CELLS
 from rl4lms.runs.storage import write_text
 from rl4lms.tasks import task_of
 from rl4lms.types import MetricResult
@@ -39,6 +40,7 @@ TIERS: tuple[Tier, ...] = ("reported", "re-scored", "re-run")
 TIER_FILE = "verified.json"
 # Between two computations of one metric: models in metrics may batch differently.
 _CLOSE = 1e-6
+_NO_CODE = Access()
 _CHECKED = (RESULTS_FILE, "own.parquet", "shared.parquet")
 
 
@@ -70,7 +72,7 @@ class Checker:
     documents: Mapping[str, str]
 
 
-def verify(place: Path, checkers: dict[str, Checker], data: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+def verify(place: Path, checkers: dict[str, Checker], access: Access = _NO_CODE) -> list[str]:
     """Compute every metric of a cell again from its predictions; return what is wrong.
 
     What the model itself is needed for (its KL, entropy, perplexities of references) and the reward cannot be computed
@@ -80,17 +82,19 @@ def verify(place: Path, checkers: dict[str, Checker], data: Mapping[str, str] = 
     Args:
         place: folder of the cell.
         checkers: those of other cells, by task and metrics; this one's is added.
-        data: where the data of tasks is, by their names.
+        access: how cells are opened.
 
     Raises:
+        ConfigError: the recipe names code that may not be run.
         DataError: a file is damaged.
     """
-    what, results = _here(read_spec(place), data), read_results(place / RESULTS_FILE)
-    recipe = recipe_of(what)
+    what, results = read_spec(place), read_results(place / RESULTS_FILE)
+    recipe = recipe_of(access.open(place))
     system = what.system if isinstance(what, Outside) else what.system.label
     version = task_of(recipe).version
     decodings = ["own"] if isinstance(what, Outside) else ["own", "shared"]
-    found = []
+    fault = judged_by_reward(recipe)
+    found = [] if fault is None else [f"{what.key}: {fault}"]
     if sorted(result.decoding for result in results) != decodings:
         found.append(f"{place / RESULTS_FILE}: needs one result of each decoding: {' and '.join(decodings)}")
     for result in results:
@@ -178,13 +182,7 @@ def _equal(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 
-def _here(what: Cell | Outside, data: Mapping[str, str]) -> Cell | Outside:
-    return with_data(what, data[what.task]) if what.task in data else what
-
-
-def reproduce(
-    place: Path, show: AbstractContextManager[Show], data: Mapping[str, str] = MappingProxyType({})
-) -> list[str]:
+def reproduce(place: Path, show: AbstractContextManager[Show], access: Access = _NO_CODE) -> list[str]:
     """Run a cell again, and the one that it begins with, in a temporary folder; return what differs.
 
     Texts and numbers must be equal to the last bit, as they are on processors of one kind. A cell with nothing
@@ -193,13 +191,13 @@ def reproduce(
     Args:
         place: folder of the cell.
         show: shows what runs.
-        data: where the data of tasks is, by their names.
+        access: how cells are opened.
 
     Raises:
-        ConfigError: it holds predictions that no recipe made.
+        ConfigError: it holds predictions that no recipe made, or the recipe names code that may not be run.
         DataError: a file is damaged, or the cell fails when it is run again.
     """
-    cell, results = _here(read_spec(place), data), read_results(place / RESULTS_FILE)
+    cell, results = access.open(place, training=True), read_results(place / RESULTS_FILE)
     if isinstance(cell, Outside):
         raise ConfigError(f"{cell.key}: there is no recipe to run again; these predictions were made by {cell.model}")
     cells = [one for one in (cell.after, cell) if one is not None]

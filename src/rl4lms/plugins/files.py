@@ -26,6 +26,12 @@ def is_path(name: str) -> bool:
     return _PATH.fullmatch(name) is not None
 
 
+def file_of(name: str) -> str | None:
+    """Return the file of a component that is named `path/to/file.py:name`; None of any other name."""
+    match = _PATH.fullmatch(name)
+    return None if match is None else match["file"]
+
+
 def load(kind: str, name: str) -> Callable[..., Any]:
     """Execute a file and return the function or class in it. Relative paths start at the working directory.
 

@@ -9,7 +9,8 @@ import pytest
 from rl4lms.grue import formats
 from rl4lms.grue.board import boards_of, read_cells, read_groups
 from rl4lms.grue.overall import overall_boards
-from rl4lms.grue.submission import check_files, read_submission
+from rl4lms.grue.submission import check_files
+from rl4lms.grue.submission_file import read_submission
 from rl4lms.grue.verify import tier_of
 
 REPORT = Path(__file__).parents[3] / "reports" / "grue-mini"

@@ -78,5 +78,5 @@ def test_a_newer_database_is_refused(tmp_path):
         rows.execute("update grue_schema set version = 9")
     with pytest.raises(DataError, match="schema version 9, this rl4lms knows up to 2"):
         Store(tmp_path / "results.sqlite")
-    with pytest.raises(ConfigError, match="SQLite or a PostgreSQL"):
+    with pytest.raises(ConfigError, match=r"the tested driver is that of mysql\+pymysql"):
         Store("mysql://somewhere/else")

@@ -8,7 +8,8 @@ import pytest
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue import overlap
 from rl4lms.grue.board import boards, read_cells
-from rl4lms.grue.submission import check_files, grids, pack, read_submission
+from rl4lms.grue.submission import check_files, grids, pack
+from rl4lms.grue.submission_file import read_submission
 from rl4lms.types import Sample
 from tests.cli.test_cli import call
 from tests.unit.grue.made_up import change, predictions, task

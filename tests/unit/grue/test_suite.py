@@ -138,3 +138,44 @@ def test_where_data_lies_changes_no_fingerprint(tmp_path):
         assert cell.fingerprint == packed.fingerprint == there.fingerprint
         (other,) = cells([name], [System.read("zero_shot")], [0], edition="full", settings=["evaluation.prompts=9"])
         assert other.fingerprint != cell.fingerprint
+
+
+_JUDGE = "evaluation.metrics=[{name: classifier, model: MODEL, label: positive, key: sentiment}]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric"),
+    [
+        ([_JUDGE.replace("MODEL", "asset:sentiment")], "classifier uses the model 'asset:sentiment'"),
+        (["reward.name=sum", "reward.parts=[{reward: bert_score}]", "evaluation.metrics=[{name: bert_score}]"], "bert"),
+        (["reward.model=judge", _JUDGE.replace("MODEL", "./x/../judge")], "which is the reward"),
+        (
+            [
+                "reward={name: standardise, reward: {name: classifier, model: judge, label: 1}}",
+                _JUDGE.replace("MODEL", "judge"),
+            ],
+            "which is the reward",
+        ),
+    ],
+)
+def test_a_model_that_is_the_reward_reports_nothing(tmp_path, monkeypatch, settings, metric):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "x").mkdir()
+    with pytest.raises(ConfigError, match=rf"task imdb, system ppo: evaluation\.metrics\[0\]: .*{metric}"):
+        cells(["imdb"], systems("ppo"), [0], settings=settings)
+    assert cells(["imdb"], systems("zero_shot"), [0], settings=[text for text in settings if text.startswith("ev")])
+
+
+def test_what_needs_no_model_may_be_reward_and_metric():
+    assert cells(["commongen"], systems("ppo"), [0], settings=["evaluation.metrics=[{name: meteor_exact_stem}]"])
+    other = _JUDGE.replace("MODEL", "asset:evaluator")
+    assert cells(["imdb"], systems("ppo"), [0], settings=[other])
+
+
+@pytest.mark.parametrize(
+    "reward", ["commongen_grammar", "{name: sum, parts: [{reward: commongen_grammar, key: solved}]}"]
+)
+def test_a_gold_measure_is_no_reward(reward):
+    with pytest.raises(ConfigError, match="commongen_grammar is a gold measure"):
+        cells(["commongen"], systems("ppo"), [0], settings=[f"reward={reward}"])
