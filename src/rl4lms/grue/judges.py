@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms.config.recipe import Recipe
-from rl4lms.errors import UnknownNameError
+from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
-
-# What the grammars of mini editions say of texts.
-_GOLD = "_grammar"
+from rl4lms.rewards.resolve import refuse_as_reward
 
 
 def judged_by_reward(recipe: Recipe) -> str | None:
@@ -28,8 +26,10 @@ def judged_by_reward(recipe: Recipe) -> str | None:
         return None
     reward = recipe.reward.model_dump(mode="json")
     for name in _names(reward):
-        if name.endswith(_GOLD) and name in registry.metrics.names():
-            return f"reward: {name} is a gold measure: it says how good texts are, and is never rewarded; name another"
+        try:
+            refuse_as_reward(_metric(name), name)
+        except ConfigError as error:
+            return str(error)
     rewarded = {_same(model): model for model in _models(reward)}
     for number, metric in enumerate(recipe.evaluation.metrics):
         for model in _models(metric.model_dump(mode="json")):
@@ -69,11 +69,14 @@ def _models(value: Any) -> Iterator[str]:
 
 def _usual(name: Any) -> Any:
     """Return the model that a metric takes where none is named."""
-    try:
-        option = inspect.signature(registry.metrics.get(name)).parameters.get("model")
-    except (UnknownNameError, TypeError, ValueError):  # no metric, or one without a signature
-        return None
+    metric = _metric(name)
+    option = inspect.signature(metric).parameters.get("model") if callable(metric) else None
     return None if option is None else option.default
+
+
+def _metric(name: Any) -> Any:
+    """Return the registered metric of a name; None where there is none. No file is executed."""
+    return registry.metrics.get(name) if name in registry.metrics.names() else None
 
 
 def _same(model: str) -> str:

@@ -177,5 +177,5 @@ def test_what_needs_no_model_may_be_reward_and_metric():
     "reward", ["commongen_grammar", "{name: sum, parts: [{reward: commongen_grammar, key: solved}]}"]
 )
 def test_a_gold_measure_is_no_reward(reward):
-    with pytest.raises(ConfigError, match="commongen_grammar is a gold measure"):
+    with pytest.raises(ConfigError, match="'commongen_grammar' is gold"):
         cells(["commongen"], systems("ppo"), [0], settings=[f"reward={reward}"])
