@@ -8,14 +8,16 @@ correlations of pairs, from Fisher's z and the bootstrap together (`correlation`
 
 from __future__ import annotations
 
+from rl4lms.stats.agreement import krippendorff_alpha
 from rl4lms.stats.base import BOOTSTRAP, FISHER, SKEWED_T, Estimate, Kind
 from rl4lms.stats.classification import Calibration, calibration, roc_auc
-from rl4lms.stats.correlations import correlation, partial_correlation
+from rl4lms.stats.correlations import correlation, partial_correlation, williams_test
 from rl4lms.stats.hierarchical import Resampled, hierarchical_bootstrap
 from rl4lms.stats.holm import holm
 from rl4lms.stats.improvement import probability_of_improvement
 from rl4lms.stats.intervals import bootstrap_ci, bootstrap_stderr, iqm, mean_ci, mean_stderr, stratified_bootstrap_ci
 from rl4lms.stats.paired import Contrast, contrast
+from rl4lms.stats.preferences import Strengths, bradley_terry
 from rl4lms.stats.ranking import darr_tau, summary_level_correlation, system_level_correlation
 from rl4lms.stats.ranks import Rank, rank_intervals
 from rl4lms.stats.significance import paired_bootstrap, paired_permutation_test, paired_randomisation_test
@@ -30,8 +32,10 @@ __all__ = [
     "Kind",
     "Rank",
     "Resampled",
+    "Strengths",
     "bootstrap_ci",
     "bootstrap_stderr",
+    "bradley_terry",
     "calibration",
     "contrast",
     "correlation",
@@ -39,6 +43,7 @@ __all__ = [
     "hierarchical_bootstrap",
     "holm",
     "iqm",
+    "krippendorff_alpha",
     "mean_ci",
     "mean_stderr",
     "paired_bootstrap",
@@ -51,4 +56,5 @@ __all__ = [
     "stratified_bootstrap_ci",
     "summary_level_correlation",
     "system_level_correlation",
+    "williams_test",
 ]

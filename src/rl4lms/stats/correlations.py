@@ -171,3 +171,37 @@ def fisher_z(r: ArrayLike, kind: Kind, n: int) -> Array:
     """Transform correlations of n pairs to Fisher's z, arctanh r, infinite at ±1: taken half a step inside there."""
     step = {"pearson": 1e-12, "spearman": 12 / (n * (n * n - 1)), "kendall": 4 / (n * (n - 1))}[kind]
     return np.arctanh(np.clip(r, step / 2 - 1, 1 - step / 2))
+
+
+def williams_test(first: float, second: float, between: float, n: int) -> tuple[float, float]:
+    """Test whether one variable correlates with a third as much as another one does.
+
+    The three are measured on the same rows, so the two correlations depend on each other. T₂ of Williams (1959), as
+    Steiger (1980, "Tests for comparing elements of a correlation matrix") recommends it: of two metrics and people, the
+    one that agrees better (Graham and Baldwin, 2014, "Testing for Significance of Increased Correlation with Human
+    Judgment").
+
+    Args:
+        first, second: correlations of the two variables with the third.
+        between: the correlation of the two with each other.
+        n: rows.
+
+    Returns:
+        t, positive where `first` is larger, and the two-sided p-value with n - 3 degrees of freedom.
+
+    Raises:
+        DataError: there are fewer than four rows, a correlation is not in [-1, 1], or no three variables have them.
+    """
+    if n < 4:
+        raise DataError(f"a test of two correlations needs four rows, got {n}")
+    if not all(-1 <= r <= 1 for r in (first, second, between)):
+        raise DataError(f"correlations lie between -1 and 1, got {first}, {second} and {between}")
+    determinant = 1 - first**2 - second**2 - between**2 + 2 * first * second * between
+    if determinant < -1e-9:
+        raise DataError(f"no three variables have the correlations {first}, {second} and {between}")
+    mean = (first + second) / 2
+    error = 2 * max(determinant, 0.0) * (n - 1) / (n - 3) + mean**2 * (1 - between) ** 3
+    if error <= 0:  # the two are one variable
+        return 0.0, 1.0
+    t = (first - second) * float(np.sqrt((n - 1) * (1 + between) / error))
+    return t, 2 * float(scipy_stats.t(n - 3).sf(abs(t)))
