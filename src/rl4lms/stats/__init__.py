@@ -12,11 +12,13 @@ from rl4lms.stats.agreement import krippendorff_alpha
 from rl4lms.stats.base import BOOTSTRAP, FISHER, SKEWED_T, Estimate, Kind
 from rl4lms.stats.classification import Calibration, calibration, roc_auc
 from rl4lms.stats.correlations import correlation, partial_correlation, williams_test
+from rl4lms.stats.groups import GroupTest, PairTest, anova, dunn, kruskal_wallis, tukey_hsd
 from rl4lms.stats.hierarchical import Resampled, hierarchical_bootstrap
 from rl4lms.stats.holm import holm
 from rl4lms.stats.improvement import probability_of_improvement
 from rl4lms.stats.intervals import bootstrap_ci, bootstrap_stderr, iqm, mean_ci, mean_stderr, stratified_bootstrap_ci
 from rl4lms.stats.paired import Contrast, contrast
+from rl4lms.stats.power import items_for_ratings, power_of_ratings
 from rl4lms.stats.preferences import Strengths, bradley_terry
 from rl4lms.stats.ranking import darr_tau, summary_level_correlation, system_level_correlation
 from rl4lms.stats.ranks import Rank, rank_intervals
@@ -29,10 +31,13 @@ __all__ = [
     "Calibration",
     "Contrast",
     "Estimate",
+    "GroupTest",
     "Kind",
+    "PairTest",
     "Rank",
     "Resampled",
     "Strengths",
+    "anova",
     "bootstrap_ci",
     "bootstrap_stderr",
     "bradley_terry",
@@ -40,21 +45,26 @@ __all__ = [
     "contrast",
     "correlation",
     "darr_tau",
+    "dunn",
     "hierarchical_bootstrap",
     "holm",
     "iqm",
+    "items_for_ratings",
     "krippendorff_alpha",
+    "kruskal_wallis",
     "mean_ci",
     "mean_stderr",
     "paired_bootstrap",
     "paired_permutation_test",
     "paired_randomisation_test",
     "partial_correlation",
+    "power_of_ratings",
     "probability_of_improvement",
     "rank_intervals",
     "roc_auc",
     "stratified_bootstrap_ci",
     "summary_level_correlation",
     "system_level_correlation",
+    "tukey_hsd",
     "williams_test",
 ]
