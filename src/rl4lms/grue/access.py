@@ -72,7 +72,7 @@ def packed_code(place: Path) -> dict[str, Path]:
 
 def code_of(what: Cell | Outside) -> list[str]:
     """Return the Python files that a cell, and the one that it begins with, name in their recipes."""
-    return [file for file in dict.fromkeys(map(file_of, _texts(_needed(what, training=True)))) if file is not None]
+    return [file for file in dict.fromkeys(map(file_of, texts_in(_needed(what, training=True)))) if file is not None]
 
 
 def code_place(file: Path) -> str:
@@ -103,15 +103,16 @@ def _runs(value: Any) -> Iterator[str]:
         yield value
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text of a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
 
 
 def _with_code(what: Cell | Outside, packed: Mapping[str, Path]) -> Cell | Outside:

@@ -21,7 +21,7 @@ from typing import Any
 
 from rl4lms.data.rows import SUFFIXES, open_rows
 from rl4lms.errors import ConfigError, did_you_mean
-from rl4lms.grue.access import code_of, code_place
+from rl4lms.grue.access import code_of, code_place, texts_in
 from rl4lms.grue.curves import curves_of, write_curves
 from rl4lms.grue.overlap import Overlap, of_outputs, of_training
 from rl4lms.grue.result import RESULTS_FILE, read_results
@@ -177,18 +177,7 @@ def _texts(path: str) -> Iterator[str]:
         return
     rows = open_rows(path)
     for number in range(len(rows)):
-        yield from _strings(rows[number])
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
+        yield from texts_in(rows[number])
 
 
 def _outputs(

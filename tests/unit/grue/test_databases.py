@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -63,6 +64,20 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
         found = [tuple(row) for row in connection.exec_driver_sql(statement)]
     engine.dispose()
     return found
+
+
+def interrupt_migration(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open a store in a process that ends once the schema is changed, before that is written down."""
+    upgrade = command.upgrade
+
+    def fail(*arguments: object) -> None:
+        upgrade(*arguments)
+        raise RuntimeError("the machine stops here")
+
+    monkeypatch.setattr(command, "upgrade", fail)
+    with pytest.raises(RuntimeError, match="stops here"):
+        Store(url)
+    monkeypatch.undo()
 
 
 # Where there were stores before there were migrations, and a migration is a transaction.
@@ -139,18 +154,7 @@ def test_a_store_of_the_first_schema_is_adopted(url):
 @of_old
 def test_a_failed_migration_leaves_the_store_as_it_was(url, monkeypatch):
     old_store.write(_psycopg(url))
-    from alembic import command
-
-    upgrade = command.upgrade
-
-    def fail(*arguments: object) -> None:
-        upgrade(*arguments)
-        raise RuntimeError("the machine stops here")
-
-    monkeypatch.setattr(command, "upgrade", fail)
-    with pytest.raises(RuntimeError, match="stops here"):
-        Store(url)
-    monkeypatch.undo()
+    interrupt_migration(url, monkeypatch)
     assert rows(url, "select version from grue_schema") == [(1,)]
     assert "created_at" not in {name for (name,) in rows(url, _columns(url))}
     store = Store(url)
@@ -167,18 +171,7 @@ def _columns(url: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["mariadb"], indirect=True)
 def test_where_a_migration_is_no_transaction_a_half_made_one_is_finished(url, monkeypatch):
-    from alembic import command
-
-    upgrade = command.upgrade
-
-    def fail(*arguments: object) -> None:
-        upgrade(*arguments)
-        raise RuntimeError("the machine stops here")
-
-    monkeypatch.setattr(command, "upgrade", fail)
-    with pytest.raises(RuntimeError, match="stops here"):
-        Store(url)
-    monkeypatch.undo()
+    interrupt_migration(url, monkeypatch)
     store = Store(url)
     store.add([result()], "/a")
     assert store.results() == [result()]
