@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,51 +23,59 @@ from tests.unit.grue.made_up import predictions, result, task
 
 CODE = """
 from pathlib import Path
-Path("{mark}").touch()
+Path("executed").touch()
 
 def length(completions, **columns):
     return [len(text.split()) / 20 for text in completions]
 
 def words(completions, **columns):
-    return {{"words": [float(len(text.split())) for text in completions]}}
+    return {"words": [float(len(text.split())) for text in completions]}
 """
 
 
-@pytest.fixture
-def mark(tmp_path: Path) -> Path:
-    """A file that is there once the code was executed."""
-    return tmp_path / "executed"
-
-
-@pytest.fixture
-def board(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A board with one submission, whose metric is in a file of the folder where its grid was run."""
-    there = tmp_path / "there"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a grid in `there`, whose metric was in a file of that folder, and a board with its submission."""
+    folder = tmp_path_factory.mktemp("made")
+    there = folder / "there"
     there.mkdir()
-    monkeypatch.chdir(there)
-    (there / "mine.py").write_text(CODE.format(mark=mark))
-    settings = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, {name: mine.py:words}]"]
-    (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=settings)
-    scorer = Scorer.of(cell.recipe(Path("run")), "test")
-    rows = {row.id: row for row in predictions()}
-    scored = scorer([rows[name] for name in scorer.drawn(cell.recipe(Path("run")))], wanted=())
-    folder = there / "grid" / "cells" / cell.key
-    write_spec(folder, cell)
-    values = {key: Value.of(found) for key, found in scored.results.items()}
-    about = {"fingerprint": cell.fingerprint, "algorithm": None, "metrics": values, "prompts": 6}
-    for decoding in ("own", "shared"):
-        write_scores(folder / f"{decoding}.parquet", scored.samples, documents_of(task(), "test"))
-    write_results(folder / RESULTS_FILE, [result("zero_shot", 0, decoding, **about) for decoding in ("own", "shared")])
-    pack(there / "grid", tmp_path / "board" / "first", name="first", tried=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(there)
+        (there / "mine.py").write_text(CODE)
+        settings = ["evaluation.prompts=6", "evaluation.metrics=[meteor_exact_stem, {name: mine.py:words}]"]
+        (cell,) = cells(["commongen"], [System.read("zero_shot")], [0], settings=settings)
+        recipe = cell.recipe(Path("run"))
+        scorer = Scorer.of(recipe, "test")
+        rows = {row.id: row for row in predictions()}
+        scored = scorer([rows[name] for name in scorer.drawn(recipe)], wanted=())
+        place = there / "grid" / "cells" / cell.key
+        write_spec(place, cell)
+        values = {key: Value.of(found) for key, found in scored.results.items()}
+        about = {"fingerprint": cell.fingerprint, "algorithm": None, "metrics": values, "prompts": 6}
+        decodings = ("own", "shared")
+        for decoding in decodings:
+            write_scores(place / f"{decoding}.parquet", scored.samples, documents_of(task(), "test"))
+        write_results(place / RESULTS_FILE, [result("zero_shot", 0, decoding, **about) for decoding in decodings])
+        pack(there / "grid", folder / "board" / "first", name="first", tried=1)
     (there / "mine.py").unlink()
-    mark.unlink()
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def board(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The board, seen from a folder in which nothing is."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "board"
 
 
-def test_the_files_are_packed_and_run_only_where_that_was_asked_for(board, mark):
+def executed() -> bool:
+    """Whether the code was executed in this folder."""
+    return Path("executed").exists()
+
+
+def test_the_files_are_packed_and_run_only_where_that_was_asked_for(board):
     said = read_submission(board / "first")
     (packed,) = said.code.values()
     assert set(said.code) == {"mine.py"}
@@ -75,11 +84,11 @@ def test_the_files_are_packed_and_run_only_where_that_was_asked_for(board, mark)
     done = call("grue", "verify", board)
     assert done.exit_code == 2
     assert f"{packed}; read that, and add --run-code" in done.output.replace("\n", "")
-    assert not mark.exists()
+    assert not executed()
     done = call("grue", "verify", board, "--run-code")
     assert done.exit_code == 0, done.output
     assert "1 of 1 cells are re-scored" in done.output
-    assert mark.exists()
+    assert executed()
 
 
 @pytest.mark.parametrize(
@@ -93,21 +102,21 @@ def test_the_files_are_packed_and_run_only_where_that_was_asked_for(board, mark)
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_no_command_executes_them_unasked(board, mark, arguments):
+def test_no_command_executes_them_unasked(board, arguments):
     done = call("grue", *[str(board) if word == "BOARD" else word for word in arguments])
     assert done.exit_code == 2, done.output
     assert "--run-code" in done.output
-    assert not mark.exists()
+    assert not executed()
     assert list(Path().iterdir()) == []
 
 
-def test_tables_execute_nothing(board, mark):
+def test_tables_execute_nothing(board):
     assert call("grue", "table", board).exit_code == 0
     assert call("grue", "report", board, "-o", "page.html", "--no-texts").exit_code == 0
-    assert not mark.exists()
+    assert not executed()
 
 
-def test_a_task_of_a_file_is_not_executed_either(board, mark):
+def test_a_task_of_a_file_is_not_executed_either(board):
     path = next(board.glob("first/cells/*/*/*/cell.json"))
     content = json.loads(path.read_text())
     (code,) = (board / "first" / "code").iterdir()
@@ -115,10 +124,10 @@ def test_a_task_of_a_file_is_not_executed_either(board, mark):
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"run what is not of it: .*:Task"):
         Access().open(path.parent)
-    assert not mark.exists()
+    assert not executed()
 
 
-def test_altered_code_and_code_elsewhere_are_refused(board, mark):
+def test_altered_code_and_code_elsewhere_are_refused(board):
     (code,) = (board / "first" / "code").iterdir()
     code.write_text("import os")
     done = call("grue", "verify", board, "--run-code")
@@ -129,7 +138,7 @@ def test_altered_code_and_code_elsewhere_are_refused(board, mark):
     path.write_text(json.dumps(content | {"code": {"mine.py": "code/../../evil.py"}}))
     with pytest.raises(DataError, match=r"code\.mine\.py"):
         read_submission(board / "first")
-    assert not mark.exists()
+    assert not executed()
 
 
 def test_a_file_that_is_gone_cannot_be_submitted(board, tmp_path):
@@ -153,7 +162,7 @@ def _ppo(*settings: str) -> Cell:
 )
 def test_training_again_asks_before_pickles_servers_and_rewards(tmp_path, monkeypatch, setting, named):
     monkeypatch.chdir(tmp_path)
-    Path("FILE.py").write_text(CODE.format(mark="x"))
+    Path("FILE.py").write_text(CODE)
     place = tmp_path / "grid" / "cells" / "commongen" / "ppo" / "seed-0"
     write_spec(place, _ppo(setting))
     with pytest.raises(ConfigError, match="--run-code") as caught:
@@ -170,7 +179,7 @@ def test_a_cell_with_a_reward_of_its_own_is_trained_again_elsewhere(tmp_path, mo
     for folder in (there, here):
         folder.mkdir()
     monkeypatch.chdir(there)
-    Path("mine.py").write_text(CODE.format(mark="executed"))
+    Path("mine.py").write_text(CODE)
     quick = ["evaluation.prompts=8", "training.iterations=2", "training.prompts_per_iteration=8"]
     done = call(
         "grue", "run", "--tasks=commongen", "--systems=ppo", "--seeds=1", "-q", "--reward=mine.py:length", *quick
