@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from rl4lms.grue.access import Access
 from rl4lms.grue.curves import curves_of
 from rl4lms.grue.page import report
 from rl4lms.grue.submission import pack
@@ -95,7 +96,7 @@ def test_texts_can_be_left_out(made, tmp_path):
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_report_in_a_browser(made, tmp_path, width):
     path = tmp_path / "report.html"
-    report(made / "board", path, {})
+    report(made / "board", path, Access())
     steps = (
         'found.cards = page.querySelectorAll("article").length; found.charts = page.querySelectorAll("figure").length;'
     )
