@@ -98,7 +98,7 @@ def test_a_failed_cell_is_told(monkeypatch, tmp_path):
         (["--tasks", "comongen"], "did you mean 'commongen'"),
         (["--systems", "pppo"], "no such system or algorithm"),
         (["--tasks", "commongen", "nlpo:algorithm.mask=1"], "mask_top_p"),
-        (["--tasks", "commongen", "--store", "mysql://x/y"], "PostgreSQL"),
+        (["--tasks", "commongen", "--store", "mysql://x/y"], "the tested driver is that of mysql"),
         (["--tasks", "commongen", "--ray-address", "auto"], "add --executor ray"),
         (["--tasks", "commongen", "--executor", "ray"], 'ray is not installed; run: pip install "rl4lms[ray]"'),
     ],

@@ -20,7 +20,6 @@ from rl4lms.config import recipe_from_dict
 from rl4lms.plugins import registry
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.types import Rollout
-from tests.marks import slow_but
 from tests.runs import run_steps, save_tiny, small_loop, small_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -199,10 +198,9 @@ def metric_line_scores(folder: Path) -> list[float]:
     return [line["rollout/score"] for line in lines if "rollout/score" in line]
 
 
-@pytest.mark.parametrize("family", ["gpt2", pytest.param("t5-untied", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "name", slow_but(["own_algorithm.py:Reinforce", "own_sequence_loss.py:Gspo"], ["own_sequence_loss.py:Gspo"])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("name", ["own_algorithm.py:Reinforce", "own_sequence_loss.py:Gspo"])
 def test_an_algorithm_of_ones_own_learns_from_a_recipe(tmp_path: Path, name: str, family: str) -> None:
     assert len((EXAMPLES / name.partition(":")[0]).read_text().splitlines()) <= 40
     options = {"name": f"{EXAMPLES / name}", "n_epochs": 2 if "Gspo" in name else 1, "minibatch_size": 16}

@@ -34,7 +34,7 @@ def names(result: rl4lms.RunResult) -> set[str]:
 @pytest.mark.parametrize(
     ("reward", "settings", "expected"),
     [
-        (constant, {}, {"flat_reward"}),
+        pytest.param(constant, {}, {"flat_reward"}, marks=pytest.mark.slow),
         (likes_one_token, {"optimizer.learning_rate": 1e-2}, {"approx_kl", "clip_fraction", "kl_per_token"}),
         pytest.param(
             likes_one_token,

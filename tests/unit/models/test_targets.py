@@ -94,6 +94,7 @@ def test_targets_are_encoded_and_decoded_with_their_own_vocabulary(marian: Any) 
     assert decoder.together(sources, targets) == [f"{a}\n{b}" for a, b in zip(_SOURCE, _TARGET, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_warm_start_learns_translations_that_are_read_as_they_were_written(marian: Any) -> None:
     """From the files to the texts that a reward gets."""
     lm = translator(marian)
