@@ -194,6 +194,10 @@ SLOW = (
     *("reward train", "report nlpo --evaluate", "compare run nlpo --evaluate", "train run --resume --dry-run"),
     *("evaluate nlpo", "evaluate new.yaml", "generate run", "metrics score scored.jsonl --metric diversity"),
     "train new.yaml --seeds",  # test_seeds.py trains with it
+    *(
+        f"{use} seed="
+        for use in ("evaluate lm --data test.jsonl", "evaluate run", "doctor new.yaml", "train run --resume")
+    ),
 )
 
 CASES = [

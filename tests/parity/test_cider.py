@@ -108,6 +108,7 @@ def test_slow_version_on_random_texts():
     compare(corpus, [text() for _ in range(40)], [tuple(text() for _ in range(rng.randrange(1, 4))) for _ in range(40)])
 
 
+@pytest.mark.slow
 def test_slow_version_on_captions(test_data):
     file = test_data / "commongen" / "commongen.dev.jsonl"
     rows = [json.loads(line)["scene"] for line in file.read_text(encoding="utf-8").splitlines()[:40]]

@@ -110,6 +110,7 @@ def test_random_texts_with_synonyms(tmp_path, monkeypatch):
     assert sum(with_synonyms) > sum(without) * 1.2
 
 
+@pytest.mark.slow
 def test_captions_without_synonyms(test_data):
     rows = captions(test_data, 1000)
     assert len(rows) == 1000

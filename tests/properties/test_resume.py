@@ -228,11 +228,9 @@ def test_keeps_the_last_checkpoints_and_the_best(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    slow_but(
-        [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}],
-        [{"name": "rmsprop", "momentum": 0.9}],
-    ),
+    [{"name": "rmsprop", "momentum": 0.9}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.9}],
 )
+@pytest.mark.slow
 def test_every_optimiser_continues_to_the_same_weights(tmp_path: Path, optimizer: dict[str, Any]) -> None:
     settings = {**optimizer, "learning_rate": 1e-3}
     run(small_recipe(tmp_path, optimizer=settings))

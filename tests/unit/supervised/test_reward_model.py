@@ -197,7 +197,8 @@ def decoder(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("base", slow_but([encoder, decoder], [decoder]))
+@pytest.mark.slow
+@pytest.mark.parametrize("base", [encoder, decoder])
 def test_preferences_are_learned_and_become_a_reward(tmp_path: Path, base: Any) -> None:
     train, test = preferences(tmp_path / "train.jsonl", 900, 0), preferences(tmp_path / "test.jsonl", 200, 1)
     options = {"epochs": 6, "batch_size": 50, "learning_rate": 5e-3, "device": "cpu"}
