@@ -49,7 +49,7 @@ def test_long_texts(pairs):
     check(pairs)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=40)
 @given(st.tuples(SHORT, LONG), st.booleans())
 def test_very_different_lengths(pair, exchange):
     # the band around the diagonal is wider, and cuts off the best path

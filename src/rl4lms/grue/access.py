@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rl4lms.errors import ConfigError
+from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.spec import Outside, read_spec, with_data
 from rl4lms.grue.submission_file import read_submission
 from rl4lms.grue.suite import Cell
@@ -44,7 +44,7 @@ class Access:
 
         Raises:
             ConfigError: the recipe would execute code, and that was not asked for.
-            DataError: the file is damaged.
+            DataError: the file is damaged, or packed code was altered.
         """
         what = read_spec(place)
         found = dict.fromkeys(_runs(_needed(what, training)))
@@ -64,10 +64,19 @@ def packed_code(place: Path) -> dict[str, Path]:
 
     Args:
         place: folder of one of its cells.
+
+    Raises:
+        DataError: one is missing, or is not what was submitted.
     """
     root = place.parents[3]
     said = read_submission(root)
-    return {} if said is None else {name: (root / path).resolve() for name, path in said.code.items()}
+    if said is None:
+        return {}
+    for path in said.code.values():
+        file = root / path
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != said.files.get(path):
+            raise DataError(f"{file}: missing, or altered since it was submitted")
+    return {name: (root / path).resolve() for name, path in said.code.items()}
 
 
 def code_of(what: Cell | Outside) -> list[str]:

@@ -16,6 +16,8 @@ from rl4lms.runs.storage import write_text
 from rl4lms.tasks import build as build_task
 
 SPEC_FILE = "cell.json"
+# What every recipe of a cell has, be it null.
+_BLOCKS = ("task", "evaluation", "model", "algorithm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,10 @@ def _read(folder: Path) -> tuple[Cell | Outside, Mapping[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if "outside" in content:
             return Outside(**content["outside"]), content
-        return cell_from_dict(content["cell"]), content
+        cell = cell_from_dict(content["cell"])
+        for one in (cell, cell.after):
+            if one is not None and (missing := [key for key in _BLOCKS if key not in one.blocks]):
+                raise KeyError(f"no block {missing[0]}")
+        return cell, content
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error

@@ -133,12 +133,28 @@ def test_altered_code_and_code_elsewhere_are_refused(board):
     done = call("grue", "verify", board, "--run-code")
     assert done.exit_code == 1
     assert f"code/{code.name} was altered" in done.output
+    for command in (["reproduce", board, "commongen/zero_shot/seed-0"], ["report", board, "-o", "page.html"]):
+        done = call("grue", *command, "--run-code")
+        assert done.exit_code == 2
+        assert "altered since it was submitted" in done.output.replace("\n", " ")
     path = board / "first" / "submission.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"code": {"mine.py": "code/../../evil.py"}}))
     with pytest.raises(DataError, match=r"code\.mine\.py"):
         read_submission(board / "first")
     assert not executed()
+
+
+@pytest.mark.parametrize("block", ["task", "evaluation", "model", "algorithm"])
+def test_a_recipe_without_a_block_is_no_crash(board, block):
+    path = next(board.glob("first/cells/*/*/*/cell.json"))
+    content = json.loads(path.read_text())
+    del content["cell"]["blocks"][block]
+    path.write_text(json.dumps(content))
+    for command in (["report", board, "-o", "page.html"], ["reproduce", board, "commongen/zero_shot/seed-0"]):
+        done = call("grue", *command, "--run-code")
+        assert done.exit_code == 2, done.output
+        assert f"no block {block}" in done.output
 
 
 def test_a_file_that_is_gone_cannot_be_submitted(board, tmp_path):
