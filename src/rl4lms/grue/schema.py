@@ -6,24 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rl4lms.errors import ConfigError, DataError
+from rl4lms.errors import DataError
+from rl4lms.plugins import databases
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
 of_extra("alembic")
-_alembic: Any = {name: importlib.import_module(f"alembic.{name}") for name in ("command", "config", "script")}
+_alembic: Any = {name: importlib.import_module(f"alembic.{name}") for name in ("command", "script")}
 
 #: Not Alembic's usual name: a database may hold other programs' tables.
 VERSION_TABLE = "grue_alembic_version"
 _SCRIPTS = Path(__file__).parent / "migrations"
-# Locks that other programs are unlikely to choose: PostgreSQL's are numbers, MySQL's names.
-_LOCK, _LOCK_NAME = 0x67727565, "rl4lms_grue"
-#: How long a process waits for others that write.
-BUSY_S = 60
 
 METADATA = sa.MetaData()
 #: Of any length, which MySQL's TEXT is not.
@@ -62,29 +58,9 @@ VALUES = sa.Table(
 )
 
 
-@contextlib.contextmanager
-def transaction(engine: Any) -> Iterator[Any]:
-    """Open a transaction in which no other process writes results: by SQLite's immediate transactions and by locks of
-    PostgreSQL and MySQL. In other databases it is an ordinary one.
-
-    Yields:
-        A connection.
-
-    Raises:
-        ConfigError: others have been writing for too long.
-    """
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(engine.connect())
-        if engine.dialect.name in ("mysql", "mariadb"):  # where a lock is of a session, and outlives its transactions
-            if connection.execute(sa.select(sa.func.get_lock(_LOCK_NAME, BUSY_S))).scalar() != 1:
-                raise ConfigError(f"{engine.url}: other processes have been writing for {BUSY_S} s; try again")
-            stack.callback(connection.commit)
-            stack.callback(connection.execute, sa.select(sa.func.release_lock(_LOCK_NAME)))
-            connection.commit()
-        stack.enter_context(connection.begin())
-        if engine.dialect.name == "postgresql":  # whose transactions wait for each other no sooner than they must
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        yield connection
+def transaction(engine: Any) -> contextlib.AbstractContextManager[Any]:
+    """Open a transaction in which no other process writes results; see `databases.transaction`."""
+    return databases.transaction(engine, "grue")
 
 
 def migrate(connection: Any, where: str) -> None:
@@ -98,9 +74,7 @@ def migrate(connection: Any, where: str) -> None:
     Raises:
         DataError: its schema is newer than the newest that is known here.
     """
-    config = _alembic["config"].Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    config.attributes["connection"] = connection
+    config = databases.scripts_of(connection, _SCRIPTS)
     newest = int(_alembic["script"].ScriptDirectory.from_config(config).get_current_head())
     tables = sa.inspect(connection).get_table_names()
     number = connection.execute(sa.select(_NUMBER.c.version)).scalar() if _NUMBER.name in tables else None

@@ -14,12 +14,11 @@ from typing import Any
 
 from rl4lms.errors import ConfigError
 from rl4lms.grue.result import Result, read_result
-from rl4lms.grue.schema import BUSY_S, KEY, RESULTS, VALUES, migrate, transaction
+from rl4lms.grue.schema import KEY, RESULTS, VALUES, migrate, transaction
+from rl4lms.plugins.databases import open_engine
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
-# Which drivers are tested; those of other databases are whatever SQLAlchemy takes by itself.
-_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 
 
 class Store:
@@ -37,7 +36,7 @@ class Store:
     """
 
     def __init__(self, where: str | Path, *, create: bool = True) -> None:
-        self._engine = _engine(str(where))
+        self._engine = open_engine(str(where))
         self.name = str(where) if "://" not in str(where) else str(self._engine.url)  # which hides a password
         file = self._engine.url.database
         if not create and self._engine.dialect.name == "sqlite" and not Path(file or "").is_file():
@@ -89,39 +88,3 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-
-def _engine(where: str) -> Any:
-    try:
-        url = sa.make_url(where if "://" in where else sa.URL.create("sqlite", database=where))
-    except (sa.exc.ArgumentError, ValueError) as error:  # not shown: there may be a password in it
-        raise ConfigError(
-            f"the URL of a store cannot be read ({error}); such as postgresql://user:password@host:5432/name"
-        ) from error
-    kind = url.get_backend_name()
-    if kind == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_S})
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        return engine
-    if url.drivername == "postgresql":  # its driver depends on the version of SQLAlchemy
-        url = url.set(drivername=_DRIVERS[kind])
-    try:
-        if url.get_driver_name() == "psycopg":
-            of_extra("psycopg")
-        return sa.create_engine(url)
-    except sa.exc.NoSuchModuleError as error:
-        raise ConfigError(
-            f"{url}: SQLAlchemy knows no such database or driver; a store is a file, or a URL such as "
-            f"{_DRIVERS.get(kind, _DRIVERS['postgresql'])}://user:password@host/name"
-        ) from error
-    except ImportError as error:
-        tested = f"; the tested driver is that of {_DRIVERS[kind]}://..." if kind in _DRIVERS else ""
-        raise ConfigError(f"{url}: {error}; install this driver{tested}") from error
-
-
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    del record
-    connection.isolation_level = None  # SQLAlchemy begins transactions itself: immediate ones, which wait their turn
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA foreign_keys=ON")

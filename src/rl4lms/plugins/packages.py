@@ -17,6 +17,10 @@ EXTRAS = {
     "alembic": "grue",
     "psycopg": "postgresql",
     "ray": "ray",
+    "fastapi": "human",
+    "uvicorn": "human",
+    "multipart": "human",
+    "statsmodels": "human",
 }
 
 

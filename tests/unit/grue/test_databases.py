@@ -185,7 +185,7 @@ def test_a_long_result_is_kept_whole_and_a_busy_store_says_so(url, monkeypatch):
     long = result(absent={f"metric-{n}": "not installed " * 20 for n in range(500)})
     store.add([long], "/a")
     assert store.results() == [long]
-    monkeypatch.setattr("rl4lms.grue.schema.BUSY_S", 1)
+    monkeypatch.setattr("rl4lms.plugins.databases.BUSY_S", 1)
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         connection.exec_driver_sql("select get_lock('rl4lms_grue', 1)")
