@@ -89,6 +89,7 @@ def create_study(where: str | Path, form: Form, settings: Settings, plan: Plan) 
                         "id": item.number + 1,
                         "purpose": item.purpose,
                         "prompt_id": item.prompt_id,
+                        "prompt": item.prompt,
                         "stratum": item.stratum,
                         "repeat_of": None if item.repeat_of is None else item.repeat_of + 1,
                         "context": json.dumps(dict(item.context), ensure_ascii=False),

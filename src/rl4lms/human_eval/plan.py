@@ -26,11 +26,13 @@ class Shown:
         system: None for a check of attention.
         completion: the text.
         seed: of the run, where it is known.
+        values: automatic metrics of the text, where they are known.
     """
 
     system: str | None
     completion: str
     seed: int | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Item:
         number: from 0, its place in the plan.
         purpose: `rate`; `check` and `practice` have right answers; `repeat` is another item once more.
         prompt_id: what it was taken from; items of one prompt have the same.
-        context: of the page: `text`, or `turns`, or `rows` with `title`.
+        prompt: what the texts answer, whether it is shown or not.
+        context: of the page: `text`, and `turns`, or `table` with `title`, where there are any.
         outputs: its texts, in an order that says nothing.
         stratum: of its prompt.
         expected: of a check or practice: accepted answers by question, outputs named by their place.
@@ -52,6 +55,7 @@ class Item:
     number: int
     purpose: Purpose
     prompt_id: str
+    prompt: str
     context: Mapping[str, Any]
     outputs: tuple[Shown, ...]
     stratum: str = ""
@@ -228,18 +232,17 @@ def _items(
                     pair = (group[0], group[1])
                     identical[pair] = (*identical.get(pair, ()), prompt)
                 continue
-            shown = tuple(Shown(text.system, text.completion, text.seed) for text in texts)
+            shown = tuple(Shown(text.system, text.completion, text.seed, text.values) for text in texts)
             context = texts[0].context if form.context.show != "nothing" else {}
-            found.append(Item(0, "rate", prompt, context, shown, texts[0].stratum))
+            found.append(Item(0, "rate", prompt, texts[0].prompt, context, shown, texts[0].stratum))
     return found, identical
 
 
 def _check(form: Form, example: Example, purpose: Purpose) -> Item:
     outputs = tuple(Shown(None, text) for text in example.completions)
     context = {"text": example.prompt} if example.prompt else {}
-    return Item(
-        0, purpose, purpose, context, outputs, expected=places_to_outputs(form, example.answers), why=example.why
-    )
+    expected = places_to_outputs(form, example.answers)
+    return Item(0, purpose, purpose, example.prompt, context, outputs, expected=expected, why=example.why)
 
 
 def _attention(form: Form, random: Random) -> Item:

@@ -96,9 +96,9 @@ class Rating:
 
     Attributes:
         rater, item: their numbers; `item` of a repeat is that of the repeat.
-        purpose, prompt_id, stratum, repeat_of, expected: of the item.
+        purpose, prompt_id, prompt, stratum, repeat_of, expected: of the item.
         context: of the page.
-        systems, completions, seeds: of the outputs, in the order of the item.
+        systems, completions, seeds, values: of the outputs, in the order of the item; `values` are automatic metrics.
         order: the outputs in the order of the page.
         answers: see `answers.Answers`.
         seconds, edits, rated_at: how long it took, how often it was changed, and when it was given.
@@ -108,6 +108,7 @@ class Rating:
     item: int
     purpose: Purpose
     prompt_id: str
+    prompt: str
     stratum: str
     repeat_of: int | None
     expected: Mapping[str, Any]
@@ -115,6 +116,7 @@ class Rating:
     systems: Sequence[str | None]
     completions: Sequence[str]
     seeds: Sequence[int | None]
+    values: Sequence[Mapping[str, float]]
     order: Sequence[int]
     answers: Mapping[str, Any]
     seconds: float
@@ -203,6 +205,7 @@ def rating_of(row: Any) -> Rating:
         row.item_id,
         row.purpose,
         row.prompt_id,
+        row.prompt,
         row.stratum,
         row.repeat_of,
         json.loads(row.expected),
@@ -210,6 +213,7 @@ def rating_of(row: Any) -> Rating:
         [output["system"] for output in outputs],
         [output["completion"] for output in outputs],
         [output["seed"] for output in outputs],
+        [output["values"] for output in outputs],
         json.loads(row.shown),
         json.loads(row.answers),
         float(row.seconds or 0.0),

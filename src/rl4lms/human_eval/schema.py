@@ -40,6 +40,7 @@ ITEMS = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("purpose", sa.String(10), nullable=False),
     sa.Column("prompt_id", sa.Text, nullable=False),
+    sa.Column("prompt", LONG, nullable=False),
     sa.Column("stratum", sa.Text, nullable=False),
     sa.Column("repeat_of", sa.Integer),
     sa.Column("context", LONG, nullable=False),

@@ -372,6 +372,7 @@ class Study:
                 ASSIGNMENTS,
                 ITEMS.c.purpose,
                 ITEMS.c.prompt_id,
+                ITEMS.c.prompt,
                 ITEMS.c.stratum,
                 ITEMS.c.repeat_of,
                 ITEMS.c.context,
