@@ -175,7 +175,8 @@ def make_plan(
             again = _numbered(item, len(numbered), purpose="repeat", repeat_of=item.number)
             numbered.append(again)
             # in the second half, away from the first time, and with the texts in the other order
-            place = random.randint(max(len(queue) // 2, own.index(item) + 1), len(queue))
+            first = next(number for number, (other, _) in enumerate(queue) if other is item)
+            place = random.randint(max(len(queue) // 2, first + 1), len(queue))
             queue.insert(place, (again, orders[item.number, rater][::-1]))
         for item in shared_checks:
             queue.insert(random.randint(min(1, len(queue)), len(queue)), (item, _shuffled(item, random)))
