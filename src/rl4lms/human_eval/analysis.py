@@ -10,6 +10,7 @@ import numpy as np
 
 from rl4lms.errors import DataError
 from rl4lms.human_eval.automatic import MetricAgreement, MetricContrast, metrics_of, of_comparisons, of_values
+from rl4lms.human_eval.forms import Kind
 from rl4lms.human_eval.mixed import MixedModel, fit_mixed
 from rl4lms.human_eval.needed import (
     DIFFERENCES,
@@ -111,7 +112,7 @@ class Analysis:
     name: str
     task: str | None
     form: str
-    kind: str
+    kind: Kind
     wording: Mapping[str, str]
     confidence: float
     progress: Progress
@@ -289,7 +290,7 @@ def _agreement(key: str, cells: Sequence[tuple[Hashable, int, float]], confidenc
     for item, rater, value in cells:
         table[items[item], raters[rater]] = value
     try:
-        alpha = {
+        alpha: dict[Scale, Estimate] = {
             scale: krippendorff_alpha(table, scale, confidence=confidence) for scale in SCALES if scale != "ratio"
         }
     except DataError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rl4lms.stats.ranking import system_level_correlation
 FEWEST_SYSTEMS = 5
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: What is compared, by (prompt, system), or by (prompt, first, second) for pairs.
-Scores = Mapping[tuple[str, ...], float]
+Scores = Mapping[Any, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _contrasts(used: Mapping[str, Scores], people: Scores, question: str) -> lis
         between *= float(np.sign(first) or 1) * float(np.sign(second) or 1)
         t, p = williams_test(abs(first), abs(second), between, len(places))
         found.append(MetricContrast(question, one, other, abs(first), abs(second), t, p, len(places)))
-    adjusted = holm([one.p for one in found]) if found else []
+    adjusted: Sequence[float] = list(holm([one.p for one in found])) if found else []
     return [
         MetricContrast(c.question, c.first, c.second, c.r_first, c.r_second, c.t, float(p), c.texts)
         for c, p in zip(found, adjusted, strict=True)

@@ -113,7 +113,9 @@ def noise_of_comparisons(comparisons: Sequence[Comparison]) -> Noise | str:
         of_item[one.prompt, one.first, one.second].append(one.outcome)
     several = [own for own in of_item.values() if len(own) > 1]
     if not several or len(of_item) < 3:
-        return "no pair of texts was compared by two raters, so noise and differences between texts cannot be told apart"
+        return (
+            "no pair of texts was compared by two raters, so noise and differences between texts cannot be told apart"
+        )
     noise = float(np.sqrt(np.mean([np.var(own, ddof=1) for own in several])))
     pairs = sorted({key[1:] for key in of_item})
     between = []

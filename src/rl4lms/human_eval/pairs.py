@@ -121,7 +121,7 @@ def _win_rates(every: Sequence[Comparison], confidence: float) -> list[WinRate]:
         of_pair[one.first, one.second].append(one)
     pairs = sorted(of_pair)
     rates = [win_rate(of_pair[pair], confidence=confidence) for pair in pairs]
-    adjusted = holm([1.0 if rate.p is None else rate.p for rate in rates])
+    adjusted = _holm([rate.p for rate in rates])
     found = []
     for (first, second), rate, p in zip(pairs, rates, adjusted, strict=True):
         own = Counter(one.outcome for one in of_pair[first, second])
@@ -164,15 +164,13 @@ def two_way_strengths(comparisons: Sequence[Comparison], *, confidence: float = 
     by_answer = _fitted(comparisons, [one.answer for one in comparisons], confidence)
     found = []
     for place, (system, own) in enumerate(zip(by_prompt.names, by_prompt.strengths, strict=True)):
-        prompts, raters, answers = (
-            float(fit.covariance[place, place]) for fit in (by_prompt, by_rater, by_answer)
-        )
+        prompts, raters, answers = (float(fit.covariance[place, place]) for fit in (by_prompt, by_rater, by_answer))
         if not np.isfinite(raters) or not np.isfinite(prompts) or by_rater.clusters < 3:
             found.append(Strength(system, own))
             continue
         further = max(raters - answers, 0.0)
         total = prompts + further
-        of_raters = raters if further > prompts / 2 else further
+        of_raters = raters if raters > prompts else further
         freedom = total**2 / (prompts**2 / (by_prompt.clusters - 1) + of_raters**2 / (by_rater.clusters - 1))
         half = float(scipy_special.stdtrit(freedom, (1 + confidence) / 2)) * total**0.5
         found.append(Strength(system, Estimate(own.value, own.value - half, own.value + half, own.n, TWO_WAY)))
@@ -198,7 +196,7 @@ def audit(comparisons: Sequence[Comparison], confidence: float = 0.95) -> Audit:
         of_rater[one.rater].append(one)
     raters = sorted(of_rater)
     shares = [_left(of_rater[rater], confidence) for rater in raters]
-    adjusted = holm([1.0 if share is None or share.p is None else share.p for share in shares]) if raters else []
+    adjusted = _holm([None if share is None else share.p for share in shares])
     biased = [
         (rater, share.value, float(p))
         for rater, share, p in zip(raters, shares, adjusted, strict=True)
@@ -208,6 +206,11 @@ def audit(comparisons: Sequence[Comparison], confidence: float = 0.95) -> Audit:
     return Audit(
         left, biased, 1 - len(decided) / len(comparisons), _cycles(comparisons), cyclic, triples, _unstable(comparisons)
     )
+
+
+def _holm(p_values: Sequence[float | None]) -> list[float]:
+    """Adjust p-values; what could not be tested counts as a test all the same."""
+    return [float(p) for p in holm([1.0 if p is None else p for p in p_values])] if p_values else []
 
 
 def _left(decided: Sequence[Comparison], confidence: float) -> Estimate | None:
@@ -252,9 +255,7 @@ def _prompt_cycles(comparisons: Sequence[Comparison]) -> tuple[int, int]:
     for own in of_prompt.values():
         sign = _majorities(own)
         systems = sorted({name for pair in sign for name in pair})
-        triples += sum(
-            {(a, b), (b, c), (a, c)} <= sign.keys() for a, b, c in combinations(systems, 3)
-        )
+        triples += sum({(a, b), (b, c), (a, c)} <= sign.keys() for a, b, c in combinations(systems, 3))
         cyclic += len(_cycles(own))
     return cyclic, triples
 

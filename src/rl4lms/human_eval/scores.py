@@ -113,9 +113,7 @@ def score_question(
     means = {system: mean_estimate(own, confidence=confidence) for system, own in of_system.items()}
     order = sorted(means, key=lambda system: (-means[system].value, system))
     differences = _differences(of_system, order, confidence)
-    p_values = {
-        (order.index(one.first), order.index(one.second)): one.estimate.p for one in differences
-    }
+    p_values = {(order.index(one.first), order.index(one.second)): one.estimate.p for one in differences}
     ranks = rank_intervals([means[system].value for system in order], p_values, alpha=1 - confidence)
     systems = []
     for place, system in enumerate(order):
@@ -159,14 +157,12 @@ def difference_estimate(first: Sequence[Value], second: Sequence[Value], *, conf
     )
 
 
-def _differences(
-    of_system: Mapping[str, Sequence[Value]], order: Sequence[str], confidence: float
-) -> list[Difference]:
+def _differences(of_system: Mapping[str, Sequence[Value]], order: Sequence[str], confidence: float) -> list[Difference]:
     pairs = list(combinations(order, 2))
     found = [difference_estimate(of_system[one], of_system[other], confidence=confidence) for one, other in pairs]
     tested = [place for place, estimate in enumerate(found) if estimate.p is not None]
     # what could not be tested counts as a test all the same
-    adjusted = holm([1.0 if estimate.p is None else estimate.p for estimate in found]) if found else []
+    adjusted: Sequence[float] = list(holm([1.0 if e.p is None else e.p for e in found])) if found else []
     return [
         Difference(one, other, found[place], float(adjusted[place]) if place in tested else None)
         for place, (one, other) in enumerate(pairs)
@@ -176,9 +172,7 @@ def _differences(
 def group_tests(groups: Mapping[str, Sequence[float]], confidence: float) -> GroupTests:
     """Run the tests of all systems being alike; where the values allow none, say why."""
     try:
-        return GroupTests(
-            anova(groups), tukey_hsd(groups, confidence=confidence), kruskal_wallis(groups), dunn(groups)
-        )
+        return GroupTests(anova(groups), tukey_hsd(groups, confidence=confidence), kruskal_wallis(groups), dunn(groups))
     except DataError as error:
         return GroupTests(None, (), None, (), str(error))
 

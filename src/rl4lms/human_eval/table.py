@@ -126,9 +126,7 @@ def comparisons_of(answered: Answered) -> list[Comparison]:
             left = rating.order.index(one) < rating.order.index(other)
             if first > second:
                 first, second, outcome, left = second, first, 1 - outcome, not left
-            found.append(
-                Comparison(rating.rater, rating.item, rating.prompt_id, first, second, outcome, left, number)
-            )
+            found.append(Comparison(rating.rater, rating.item, rating.prompt_id, first, second, outcome, left, number))
     return found
 
 

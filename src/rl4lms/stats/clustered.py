@@ -1,4 +1,4 @@
-"""Means of values that depend on each other in two ways: through the prompt they are of, and the rater they are from."""
+"""Means of values that depend on each other in two ways: by the prompt they are of, and by the rater who gave them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def two_way_variance(influence: Array, first: Sequence[Hashable], second: Sequen
 
     V = V_first + max(0, V_second - V_both) (Cameron, Gelbach and Miller, 2011, "Robust Inference With Multiway
     Clustering", eq. 2.11), where each is G / (G - 1) times the sum over its G clusters of the squared sum of the
-    influences in it, and V_both is that of the pairs. The degrees of freedom are Satterthwaite's, of as many clusters as
-    would be as sure if all had one size, (Σ n²)² / Σ n⁴ (after Carter, Schnepel and Steigerwald, 2017, "Asymptotic
-    behavior of a t-test robust to cluster heterogeneity"). Where the second way adds more than half of V_first
-    they count V_second whole, since the difference is less sure than V_second itself.
+    influences in it, and V_both is that of the pairs. The degrees of freedom are Satterthwaite's, of as many clusters
+    as would be as sure if all had one size, (Σ n²)² / Σ n⁴ (after Carter, Schnepel and Steigerwald, 2017, "Asymptotic
+    behavior of a t-test robust to cluster heterogeneity"). Where V_second is more than V_first they
+    count it whole, since the difference is less sure than V_second itself.
 
     Args:
         influence: (n,) by how much each row moves the statistic; they sum to about 0.
@@ -60,7 +60,7 @@ def two_way_variance(influence: Array, first: Sequence[Hashable], second: Sequen
     v_both, _ = _variance(influence, codes(list(zip(one.tolist(), other.tolist(), strict=True))))
     further = max(v_second - v_both, 0.0)
     total = v_first + further
-    of_second = v_second if further > v_first / 2 else further
+    of_second = v_second if v_second > v_first else further
     freedom = total**2 / (v_first**2 / max(g_first - 1, 1.0) + of_second**2 / max(g_second - 1, 1.0))
     return float(total), max(float(freedom), 1.0)
 

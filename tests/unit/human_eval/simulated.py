@@ -111,14 +111,26 @@ def likert_study(rng: np.random.Generator, means: Mapping[str, float], **options
         for number in (9001, 9002):
             ratings.append(
                 rating(
-                    rater, number, [None], check, purpose="check", prompt_id="check",
+                    rater,
+                    number,
+                    [None],
+                    check,
+                    purpose="check",
+                    prompt_id="check",
                     expected={"quality": [2], "fluency": [2]},
                 )
             )
         first = next(one for one in ratings if one.rater == rater and one.purpose == "rate")
         ratings.append(
-            rating(rater, 9100 + rater, first.systems, first.answers, purpose="repeat", repeat_of=first.item,
-                   prompt_id=first.prompt_id)
+            rating(
+                rater,
+                9100 + rater,
+                first.systems,
+                first.answers,
+                purpose="repeat",
+                repeat_of=first.item,
+                prompt_id=first.prompt_id,
+            )
         )
     settings = Settings(name="simulated", task="commongen", per_item=options.get("per_item", 3))
     return Answered("simulated", LIKERT, ratings, settings, raters={"finished": options.get("raters", 8)})
