@@ -19,7 +19,7 @@ from rl4lms.human_eval.mixed import MixedModel
 from rl4lms.human_eval.needed import Needed
 from rl4lms.human_eval.pairs import Preferred
 from rl4lms.human_eval.scores import QuestionScores
-from rl4lms.human_eval.sheets import interval, number, p_text, sheets, summary
+from rl4lms.human_eval.sheets import interval, joined, number, p_text, sheets, summary
 from rl4lms.stats.base import Estimate
 
 HEADER = ("section", "question", "name", "other", "statistic", "value", "low", "high", "n", "p", "method")
@@ -151,9 +151,9 @@ def latex(analysis: Analysis) -> str:
 
 def _table(sheet: Sheet, place: int) -> str:
     # what is a note for people is a caption here; formats.latex keeps it in comments as well
-    caption = inert_latex(". ".join([sheet.title, *sheet.notes]))
+    caption = inert_latex(joined([sheet.title, *sheet.notes]))
     body = formats.latex(sheet)
-    lines = [r"\begin{table}", r"\centering", body.rstrip("\n"), rf"\caption{{{caption}.}}"]
+    lines = [r"\begin{table}", r"\centering", body.rstrip("\n"), rf"\caption{{{caption}}}"]
     return "\n".join([*lines, rf"\label{{tab:human-{place}}}", r"\end{table}", ""])
 
 

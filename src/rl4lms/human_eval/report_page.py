@@ -9,7 +9,7 @@ from rl4lms import reporting
 from rl4lms.grue.formats import Sheet
 from rl4lms.human_eval.analysis import Analysis
 from rl4lms.human_eval.automatic import metrics_of
-from rl4lms.human_eval.sheets import interval, number, p_text, percent, sheets, summary
+from rl4lms.human_eval.sheets import interval, joined, number, p_text, percent, sheets, summary
 from rl4lms.human_eval.table import Answered, values_of
 from rl4lms.reporting import Block, Cell, Chart, Charts, Cloud, Dot, LinePlot, Paragraph, Section, Table
 
@@ -27,13 +27,14 @@ def html(analysis: Analysis, answered: Answered | None = None) -> str:
     first, *rest = summary(analysis)
     tables = _tables(analysis)
     blocks: list[Block] = [Paragraph(first, lead=True), *map(Paragraph, rest)]
+    titles = ("Raters", "Reliability of raters")
     sections = [
         Section("", blocks),
         *_scores(analysis, tables),
         *_preferences(analysis, tables),
         Section("Agreement", [*_alpha(analysis), tables["Agreement"]]),
         *_metrics(analysis, answered, tables),
-        Section("Raters", [table for title, table in tables.items() if "aters" in title]),
+        Section("Raters", [table for title, table in tables.items() if title in titles or title.endswith(": raters")]),
         *_size(tables),
         Section("Methods", list(map(Paragraph, _methods(analysis)))),
     ]
@@ -46,7 +47,7 @@ def _tables(analysis: Analysis) -> dict[str, Table]:
 
 
 def _table(sheet: Sheet) -> Table:
-    return Table(sheet.header, sheet.rows, sheet.title, ". ".join(sheet.notes))
+    return Table(sheet.header, sheet.rows, sheet.title, joined(sheet.notes))
 
 
 def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
@@ -69,7 +70,8 @@ def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
             charts.append(reporting.dot_plot(f"{one.key}: differences", differences, x_label="difference", zero=True))
         means = tables[f"{one.key}: means"]
         blocks: list[Block] = [Paragraph(one.text), Charts(charts), _with_bars(means, one.systems)]
-        blocks += [tables[title] for title in (f"{one.key}: differences",) if title in tables]
+        titles = [f"{one.key}: {what}" for what in ("means with all raters", "differences", "mixed model")]
+        blocks += [tables[title] for title in titles if title in tables]
         sections.append(Section(f"Scores: {one.key}", blocks))
     return sections
 
@@ -185,7 +187,8 @@ def _methods(analysis: Analysis) -> list[str]:
     said.append(
         "Intervals of means, differences and win rates are of t with variances clustered by prompt and by rater "
         "(Cameron, Gelbach and Miller, 2011), those of win rates Wilson's. Rater quality: checks of attention, "
-        "repeats, seconds, and models of what raters add (additive; Dawid and Skene, 1979). Agreement is Krippendorff's α."
+        "repeats, seconds, and models of what raters add (additive; Dawid and Skene, 1979). "
+        "Agreement is Krippendorff's α."
     )
     if analysis.pairs is not None and analysis.pairs.audit.left is not None:
         left = analysis.pairs.audit.left

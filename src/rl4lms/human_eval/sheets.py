@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 
 from rl4lms.errors import plural
 from rl4lms.grue.formats import Sheet
 from rl4lms.human_eval.analysis import Analysis
-from rl4lms.human_eval.mixed import MixedModel
 from rl4lms.human_eval.needed import Needed
 from rl4lms.human_eval.pairs import Preferred
 from rl4lms.human_eval.scores import QuestionScores
@@ -37,6 +37,11 @@ def p_text(p: float | None) -> str:
 def percent(share: float | None) -> str:
     """Return `82 %`."""
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.0f} %"
+
+
+def joined(notes: Sequence[str]) -> str:
+    """Return notes as sentences."""
+    return " ".join(f"{note[:1].upper()}{note[1:]}{'' if note[-1:] in '.?!' else '.'}" for note in notes if note)
 
 
 def summary(analysis: Analysis) -> list[str]:
@@ -78,9 +83,9 @@ def _who(analysis: Analysis) -> list[str]:
         return [f"No rater is left out: all got {excluded.min_checks:.0%} of their checks of attention right, or more."]
     names = ", ".join(f"{rater} ({right} of {checks})" for rater, (right, checks) in excluded.raters.items())
     return [
-        f"Left out are {plural(len(excluded.raters), 'rater')} with fewer than {excluded.min_checks:.0%} of their "
-        f"checks of attention right, and their {plural(excluded.ratings, 'rating')}: {names}. The results with all raters "
-        "stand beside."
+        f"Left out: {plural(len(excluded.raters), 'rater')} with fewer than {excluded.min_checks:.0%} of their checks "
+        f"of attention right, and their {plural(excluded.ratings, 'rating')}: {names}. Results with all raters stand "
+        "beside."
     ]
 
 
@@ -128,7 +133,7 @@ def sheets(analysis: Analysis) -> list[Sheet]:
     """Return all tables of an analysis, in the order of the report."""
     found: list[Sheet] = []
     for one in analysis.questions:
-        found += [_means(analysis, one), *_differences(analysis, one)]
+        found += [*_means(analysis, one), *_differences(analysis, one)]
     if analysis.pairs is not None:
         found += _of_pairs(analysis, analysis.pairs)
     found.append(_agreement(analysis))
@@ -142,28 +147,36 @@ def _level(analysis: Analysis) -> str:
     return f"{100 * analysis.confidence:g} %"
 
 
-def _means(analysis: Analysis, one: QuestionScores) -> Sheet:
-    everyone = analysis.everyone.get(one.key)
-    header = ["system", "rank", "mean", _level(analysis), "prompts alone", "n"]
-    header += ["all raters"] if everyone else []
+def _means(analysis: Analysis, one: QuestionScores) -> list[Sheet]:
+    level = _level(analysis)
     rows = []
     for system in one.systems:
         row = [system.system, str(system.rank), number(system.mean.value), interval(system.mean)]
-        row += [interval(system.over_prompts), str(system.ratings)]
-        rows.append([*row, *([number(everyone[system.system].value)] if everyone else [])])
+        rows.append([*row, interval(system.over_prompts), str(system.ratings)])
     notes = [
         one.text,
-        f"{_level(analysis)}: over prompts and raters; prompts alone: a bootstrap over prompts, for these raters",
-        f"rank: an interval that holds all ranks at once, {_level(analysis)}",
+        f"{level}: over prompts and raters; prompts alone: a bootstrap over prompts, for these raters",
+        f"rank: an interval that holds all ranks at once, {level}",
     ]
-    if analysis.progress.raters < 6:
+    if analysis.progress.raters < _FEW:
         notes.append(f"{plural(analysis.progress.raters, 'rater')}: the intervals say little of what others would say")
-    notes += [f"without rater {rater} the order is {' > '.join(order)}" for rater, order in _unstable(analysis, one)]
-    return Sheet(f"{one.key}: means", header, rows, left=1, notes=notes)
+    if unstable := analysis.unstable.get(one.key, ()):
+        first = [str(rater) for rater, order in unstable if order[0] != one.systems[0].system]
+        notes.append(f"the order is another one without rater {', '.join(str(rater) for rater, _ in unstable)}")
+        notes += [f"the first place is another one without rater {', '.join(first)}"] if first else []
+    header = ["system", "rank", "mean", level, "prompts alone", "n"]
+    found = [Sheet(f"{one.key}: means", header, rows, left=1, notes=notes)]
+    if everyone := analysis.everyone.get(one.key):
+        rows = [
+            [system.system, number(everyone[system.system].value), interval(everyone[system.system])]
+            for system in one.systems
+        ]
+        notes = ["those who were left out are in it"]
+        found.append(Sheet(f"{one.key}: means with all raters", ["system", "mean", level], rows, left=1, notes=notes))
+    return found
 
 
-def _unstable(analysis: Analysis, one: QuestionScores) -> Sequence[tuple[int, tuple[str, ...]]]:
-    return analysis.unstable.get(one.key, ())
+_FEW = 6  # raters
 
 
 def _differences(analysis: Analysis, one: QuestionScores) -> list[Sheet]:
@@ -171,19 +184,13 @@ def _differences(analysis: Analysis, one: QuestionScores) -> list[Sheet]:
         return []
     tukey = {frozenset((t.first, t.second)): t for t in one.tests.tukey}
     dunn = {frozenset((t.first, t.second)): t for t in one.tests.dunn}
-    model = analysis.mixed.get(one.key)
-    mixed = {frozenset((a, b)): e for a, b, e in model.contrasts} if isinstance(model, MixedModel) else {}
     rows = []
     for found in one.differences:
         pair = frozenset((found.first, found.second))
         row = [f"{found.first} - {found.second}", number(found.estimate.value), interval(found.estimate)]
         row += [p_text(found.holm), p_text(tukey[pair].p if pair in tukey else None)]
-        row += [p_text(dunn[pair].p if pair in dunn else None), p_text(mixed[pair].p if pair in mixed else None)]
-        rows.append(row)
-    notes = [
-        "p: over prompts and raters, Holm; Tukey, Dunn: of the ratings as if they were independent; mixed: Wald, not "
-        "adjusted"
-    ]
+        rows.append([*row, p_text(dunn[pair].p if pair in dunn else None)])
+    notes = ["p: over prompts and raters, Holm; Tukey, Dunn: of the ratings as if they were independent"]
     tests = one.tests
     if tests.anova is not None and tests.kruskal is not None:
         between, within = tests.anova.freedom
@@ -193,21 +200,32 @@ def _differences(analysis: Analysis, one: QuestionScores) -> list[Sheet]:
         )
     elif tests.absent:
         notes.append(f"no ANOVA: {tests.absent}")
-    notes += _of_model(model)
-    header = ["systems", "difference", _level(analysis), "p", "Tukey", "Dunn", "mixed"]
-    return [Sheet(f"{one.key}: differences", header, rows, left=1, notes=notes)]
+    header = ["systems", "difference", _level(analysis), "p", "Tukey", "Dunn"]
+    return [Sheet(f"{one.key}: differences", header, rows, left=1, notes=notes), *_of_model(analysis, one)]
 
 
-def _of_model(model: MixedModel | str | None) -> list[str]:
+def _of_model(analysis: Analysis, one: QuestionScores) -> list[Sheet]:
+    model = analysis.mixed.get(one.key)
+    title = f"{one.key}: mixed model"
     if model is None:
         return []
     if isinstance(model, str):
-        return [f"no mixed model: {model}"]
+        return [Sheet(title, [], [], notes=[f"no mixed model: {model}"])]
     parts = ", ".join(f"{name} {number(math.sqrt(max(value, 0.0)))}" for name, value in model.variances.items())
-    said = [f"mixed model, standard deviations: {parts}"]
+    notes = [f"p: Wald, not adjusted; standard deviations: {parts}"]
     if not model.converged:
-        said.append("the mixed model did not converge; do not rely on its p-values")
-    return said + [f"mixed model: {warning}" for warning in model.warnings]
+        notes.append("the model did not converge: do not rely on it")
+    notes += [f"statsmodels says: {warning}" for warning in model.warnings[:2]]
+    z = _z(analysis)
+    rows = [
+        [f"{a} - {b}", number(e.value), number((e.high - e.value) / z, 3), interval(e), p_text(e.p)]
+        for a, b, e in model.contrasts
+    ]
+    return [Sheet(title, ["systems", "difference", "std. error", _level(analysis), "p"], rows, left=1, notes=notes)]
+
+
+def _z(analysis: Analysis) -> float:
+    return NormalDist().inv_cdf((1 + analysis.confidence) / 2)
 
 
 def _of_pairs(analysis: Analysis, pairs: Preferred) -> list[Sheet]:
@@ -272,16 +290,15 @@ def _raters(analysis: Analysis) -> list[Sheet]:
             str(q.ratings),
             f"{q.checks_right}/{q.checks}" if q.checks else NONE,
             f"{q.repeats_same}/{q.repeats}" if q.repeats else NONE,
-            f"{q.seconds:.0f}",
-            percent(q.fast),
+            f"{q.seconds:.0f} ({percent(q.fast)})",
             percent(q.same_answer),
         ]
         for q in analysis.raters
     ]
-    header = ["rater", "ratings", "checks", "repeats", "seconds", "fast", "same"]
+    header = ["rater", "ratings", "checks", "repeats", "seconds (fast)", "same"]
     notes = [
-        "checks: right of all; repeats: answered as before; seconds: median; fast: below a third of the study's; "
-        "same: share of their most frequent answer"
+        "checks: right of all; repeats: answered as before; seconds: median (share of answers in less than a third of "
+        "the study's median); same: share of their most frequent answer"
     ]
     found = [Sheet("Raters", header, rows, left=1, notes=notes)]
     for key, scales in analysis.scales.items():
