@@ -33,7 +33,6 @@ from rl4lms.human_eval.raters import (
 from rl4lms.human_eval.scores import QuestionScores, mean_estimate, score_question
 from rl4lms.human_eval.table import (
     Answered,
-    Comparison,
     Excluded,
     Value,
     comparisons_of,
@@ -317,9 +316,8 @@ def _unstable(values: Sequence[Value]) -> list[tuple[int, tuple[str, ...]]]:
     return [(rater, names) for rater, names in without.items() if len(names) == len(whole) and names != whole]
 
 
-def comparisons_by_pair(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
-    """Return comparisons by pair of systems."""
-    found: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
-    for one in comparisons:
-        found[one.first, one.second].append(one)
-    return dict(found)
+def noise_of(answered: Answered) -> dict[str, Noise | str]:
+    """Measure the noise of every question, or say why it cannot be measured."""
+    if answered.form.kind != "likert":
+        return {CHOICE: noise_of_comparisons(comparisons_of(answered))}
+    return {key: noise_of_values(values) for key, values in _by_question(values_of(answered)).items()}
