@@ -203,12 +203,13 @@ def latex(table: Sheet) -> str:
     if not table.rows:
         return "\n".join([*lines, ""])
     columns = "l" * table.left + "r" * (len(table.header) - table.left)
-    body = [" & ".join(map(_inert_latex, row)) + r" \\" for row in (table.header, *table.rows)]
+    body = [" & ".join(map(inert_latex, row)) + r" \\" for row in (table.header, *table.rows)]
     top = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body[0], r"\midrule"]
     return "\n".join([*lines, *top, *body[1:], r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _inert_latex(text: str) -> str:
+def inert_latex(text: str) -> str:
+    """Keep LaTeX from reading a text as commands."""
     # a bracket after \\ or \midrule would be read as its argument
     written = "".join(_TEX.get(sign, sign) for sign in _plain(text))
     return f"{{{written}}}" if written[:1] in ("[", "*") else written
