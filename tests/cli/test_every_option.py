@@ -55,6 +55,7 @@ USES = {
     "grue export": [],  # see test_export.py there
     "grue report": [],  # see test_page.py there, as the next
     "grue site": [],
+    "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py

@@ -19,6 +19,7 @@ from rl4lms.cli import (
     evaluate,
     generate,
     grue,
+    human_serve,
     init,
     ls,
     metrics,
@@ -119,6 +120,9 @@ grue_app.command("export", epilog=submissions.EXPORT_EPILOG)(submissions.export)
 grue_app.command("verify", epilog=submissions.VERIFY_EPILOG)(submissions.verify)
 grue_app.command("reproduce", epilog=submissions.REPRODUCE_EPILOG)(submissions.reproduce)
 app.add_typer(grue_app, name="grue")
+human_app = typer.Typer(help="Studies in which people judge texts.", no_args_is_help=True)
+human_app.command("serve", epilog=human_serve.SERVE_EPILOG)(human_serve.serve)
+app.add_typer(human_app, name="human")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
