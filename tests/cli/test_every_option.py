@@ -55,7 +55,12 @@ USES = {
     "grue export": [],  # see test_export.py there
     "grue report": [],  # see test_page.py there, as the next
     "grue site": [],
-    "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as the next three
+    "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as invite, withdraw and password
+    "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
+    "human report": [],  # see test_reports.py there
+    "human export": [],  # see test_exports.py there
+    "human to-reward": [],  # see test_to_reward.py there
+    "human power": [],  # see test_analysis.py there
     "human invite": [],
     "human withdraw": [],
     "human password": [],

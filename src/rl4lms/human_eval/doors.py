@@ -56,6 +56,10 @@ class Doors:
             found = connection.execute(sa.select(RATERS.c.id).where(RATERS.c.invite == hash_of(invite))).scalar()
         return None if found is None else int(found)
 
+    def is_platform(self, secret: str) -> bool:
+        """Return whether this is the secret of the links that a platform has."""
+        return hmac.compare_digest(hash_of(secret), self._platform)
+
     def rater_of_platform(self, secret: str, participant: str) -> int | None:
         """Return the rater that stands for a participant of a crowdsourcing platform, a free one at the first visit.
 
@@ -71,7 +75,7 @@ class Doors:
         Raises:
             Refused: all raters of the study are there already.
         """
-        if not hmac.compare_digest(hash_of(secret), self._platform) or not participant:
+        if not self.is_platform(secret) or not participant:
             return None
         who = self.keyed(f"participant {participant}")
         with transaction(self._engine, "human") as connection:

@@ -54,6 +54,8 @@ class Rater:
         state: what they may do.
         qualified: whether they have passed the practice.
         finished: whether they have seen the last page.
+        released: whether items of theirs were given to others.
+        quota: how many items of others they may still take.
         code: that they get at the end.
     """
 
@@ -61,6 +63,8 @@ class Rater:
     state: State
     qualified: bool
     finished: bool
+    released: bool
+    quota: int
     code: str
 
 
@@ -136,6 +140,7 @@ class RaterProgress:
         state: `invited`, `practising`, `rating`, `finished`, `refused` or `withdrawn`.
         seen_at: when a page was last asked for.
         feedback: what they wrote at the end.
+        code: that they get at the end.
     """
 
     rater: int
@@ -147,6 +152,7 @@ class RaterProgress:
     state: str
     seen_at: datetime | None
     feedback: str
+    code: str
 
 
 class Refused(ConfigError):
@@ -170,7 +176,15 @@ def rater_of(row: Any) -> Rater:
         state = "refused"
     if row.withdrawn_at is not None:
         state = "withdrawn"
-    return Rater(row.id, state, row.qualified_at is not None, row.finished_at is not None, row.code)
+    return Rater(
+        row.id,
+        state,
+        row.qualified_at is not None,
+        row.finished_at is not None,
+        row.released_at is not None,
+        row.quota,
+        row.code,
+    )
 
 
 def progress_of(row: Any, counts: Any, checks: Sequence[bool]) -> RaterProgress:
@@ -190,7 +204,23 @@ def progress_of(row: Any, counts: Any, checks: Sequence[bool]) -> RaterProgress:
     planned, rated = (0, 0) if counts is None else (counts.planned, counts.rated)
     seconds = None if counts is None or counts.seconds is None else float(counts.seconds)
     return RaterProgress(
-        row.id, planned, rated, seconds, len(checks), sum(checks), state, utc(row.seen_at), row.feedback or ""
+        row.id, planned, rated, seconds, len(checks), sum(checks), state, utc(row.seen_at), row.feedback or "", row.code
+    )
+
+
+def page_of(row: Any, opened_at: datetime | None) -> Page:
+    """Return the page of a row of `ASSIGNMENTS` with what its item has."""
+    return Page(
+        row.position,
+        row.purpose,
+        json.loads(row.context),
+        [output["completion"] for output in json.loads(row.outputs)],
+        json.loads(row.shown),
+        json.loads(row.expected),
+        row.why,
+        None if row.answers is None else json.loads(row.answers),
+        None if row.draft is None else json.loads(row.draft),
+        opened_at,
     )
 
 

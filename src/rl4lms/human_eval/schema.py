@@ -48,7 +48,8 @@ ITEMS = sa.Table(
     sa.Column("expected", sa.Text, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
 )
-#: `invite` and `external` are hashes; `quota` is how many items of others a rater may take over.
+#: `invite` and `external` are hashes; `quota` is how many items of others a rater may take over; `released_at` is when
+#: their own open items were given to others.
 RATERS = sa.Table(
     "human_raters",
     METADATA,
@@ -63,6 +64,7 @@ RATERS = sa.Table(
     sa.Column("seen_at", _TIME),
     sa.Column("finished_at", _TIME),
     sa.Column("withdrawn_at", _TIME),
+    sa.Column("released_at", _TIME),
     sa.Column("feedback", sa.Text),
 )
 #: One row is one rating, whoever gives it: so none is given twice, and none more than was planned.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rl4lms.errors import ConfigError
+from rl4lms.human_eval import queries
 from rl4lms.human_eval.answers import right
 from rl4lms.human_eval.doors import Doors
 from rl4lms.human_eval.forms import Form
@@ -25,9 +26,8 @@ from rl4lms.human_eval.records import (
     Refused,
     Settings,
     now,
-    progress_of,
+    page_of,
     rater_of,
-    rating_of,
     utc,
 )
 from rl4lms.human_eval.schema import ASSIGNMENTS, ITEMS, RATERS, SESSIONS, STUDY, migrate
@@ -35,6 +35,10 @@ from rl4lms.plugins.databases import empty_log, open_engine, reading, transactio
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
+
+
+#: A rater who goes from page to page is not noted at each of them.
+_SEEN_AGAIN = timedelta(minutes=1)
 
 
 class Study:
@@ -179,7 +183,7 @@ class Study:
         ).scalar()
         if away is None:
             return False
-        _free(connection, away)
+        _release(connection, away)
         return True
 
     def open_page(self, rater: int, position: int) -> Page:
@@ -188,28 +192,32 @@ class Study:
         Raises:
             Refused: the rater has no such page, or has not come so far yet.
         """
-        with self._writing() as connection:
+        with reading(self._engine) as connection:
+            who = self._allowed(connection, rater, paused=False)
+            row = self._assignment(connection, rater, position)
+        at = now()
+        seen, opened = utc(who.seen_at), utc(row.opened_at)
+        if opened is None or seen is None or at - seen > _SEEN_AGAIN:
+            with self._writing() as connection:
+                self._allowed(connection, rater, paused=False)
+                row = self._assignment(connection, rater, position)
+                connection.execute(sa.update(RATERS).where(RATERS.c.id == rater).values(seen_at=at))
+                opened = utc(row.opened_at)
+                if opened is None:
+                    opened = at
+                    connection.execute(sa.update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == row.id).values(opened_at=at))
+        return page_of(row, opened)
+
+    def read_page(self, rater: int, position: int) -> Page:
+        """Return a page of a rater's list, and write nothing.
+
+        Raises:
+            Refused: see `open_page`.
+        """
+        with reading(self._engine) as connection:
             self._allowed(connection, rater, paused=False)
             row = self._assignment(connection, rater, position)
-            at = now()
-            connection.execute(sa.update(RATERS).where(RATERS.c.id == rater).values(seen_at=at))
-            opened = utc(row.opened_at)
-            if opened is None:
-                opened = at
-                connection.execute(sa.update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == row.id).values(opened_at=at))
-        outputs = json.loads(row.outputs)
-        return Page(
-            position,
-            row.purpose,
-            json.loads(row.context),
-            [output["completion"] for output in outputs],
-            json.loads(row.shown),
-            json.loads(row.expected),
-            row.why,
-            None if row.answers is None else json.loads(row.answers),
-            None if row.draft is None else json.loads(row.draft),
-            opened,
-        )
+        return page_of(row, utc(row.opened_at))
 
     def save_draft(self, rater: int, position: int, fields: Mapping[str, Sequence[str]]) -> None:
         """Keep the fields of a page as they are.
@@ -243,8 +251,10 @@ class Study:
             passed = max((at - (utc(row.opened_at) or at)).total_seconds(), 0.0)
             seconds = passed if active is None else min(max(active, 0.0), passed)
             values: dict[str, Any] = {"answers": json.dumps(dict(answers), ensure_ascii=False), "draft": None}
-            # a change says nothing about how long the item took
-            values |= {"rated_at": at, "seconds": seconds} if row.answers is None else {"edits": row.edits + 1}
+            if row.answers is None:
+                values |= {"rated_at": at, "seconds": seconds}
+            elif json.loads(row.answers) != dict(answers):  # a page that was sent twice is no change
+                values["edits"] = row.edits + 1  # which says nothing about how long the item took
             connection.execute(sa.update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == row.id).values(**values))
             connection.execute(sa.update(RATERS).where(RATERS.c.id == rater).values(seen_at=at))
             if row.purpose == "practice":
@@ -269,7 +279,7 @@ class Study:
 
     def finish(self, rater: int, feedback: str | None = None) -> None:
         """Note that a rater has seen the last page, and what they wrote there."""
-        values: dict[str, Any] = {"finished_at": now()}
+        values: dict[str, Any] = {"finished_at": sa.func.coalesce(RATERS.c.finished_at, now())}
         if feedback is not None:
             values["feedback"] = feedback
         with self._writing() as connection:
@@ -299,6 +309,7 @@ class Study:
                     qualified_at=None,
                     seen_at=None,
                     finished_at=None,
+                    released_at=None,
                 )
             )
         empty_log(self._engine)
@@ -306,7 +317,7 @@ class Study:
     def release(self, rater: int) -> None:
         """Give a rater's open items to others; what they answered stays."""
         with self._writing() as connection:
-            _free(connection, rater)
+            _release(connection, rater)
 
     def _allowed(self, connection: Any, rater: int, *, consented: bool = True, paused: bool = True) -> Any:
         """Return the row of a rater who may answer now."""
@@ -336,57 +347,32 @@ class Study:
 
     def progress(self) -> list[RaterProgress]:
         """Return how far every rater is, by their numbers."""
-        counted = sa.select(
-            ASSIGNMENTS.c.rater_id,
-            sa.func.count().label("planned"),
-            sa.func.count(ASSIGNMENTS.c.answers).label("rated"),
-            sa.func.avg(ASSIGNMENTS.c.seconds).label("seconds"),
-        ).group_by(ASSIGNMENTS.c.rater_id)
-        checked = (
-            sa.select(ASSIGNMENTS.c.rater_id, ASSIGNMENTS.c.answers, ITEMS.c.expected)
-            .join(ITEMS, ITEMS.c.id == ASSIGNMENTS.c.item_id)
-            .where(ITEMS.c.purpose == "check", ASSIGNMENTS.c.answers.is_not(None))
-        )
         with reading(self._engine) as connection:
-            counts = {row.rater_id: row for row in connection.execute(counted)}
-            checks: dict[int, list[bool]] = {}
-            for row in connection.execute(checked):
-                checks.setdefault(row.rater_id, []).append(right(json.loads(row.expected), json.loads(row.answers)))
-            raters = connection.execute(sa.select(RATERS).order_by(RATERS.c.id)).all()
-        return [progress_of(row, counts.get(row.id), checks.get(row.id, [])) for row in raters]
+            return queries.progress(connection)
 
     def open_ratings(self) -> tuple[int, int]:
         """Return how many ratings of items are missing, and how many of them have no rater."""
-        query = (
-            sa.select(sa.func.count(), sa.func.count(ASSIGNMENTS.c.rater_id))
-            .join(ITEMS, ITEMS.c.id == ASSIGNMENTS.c.item_id)
-            .where(ITEMS.c.purpose == "rate", ASSIGNMENTS.c.answers.is_(None))
-        )
         with reading(self._engine) as connection:
-            missing, given = connection.execute(query).one()
-        return int(missing), int(missing) - int(given)
+            return queries.open_ratings(connection)
+
+    def answers(self) -> list[queries.Answered]:
+        """Return what was answered about the items that are rated, and nothing of the items themselves."""
+        with reading(self._engine) as connection:
+            return queries.answers(connection)
 
     def ratings(self) -> list[Rating]:
         """Return every answer, by rater and page."""
-        query = (
-            sa.select(
-                ASSIGNMENTS,
-                ITEMS.c.purpose,
-                ITEMS.c.prompt_id,
-                ITEMS.c.prompt,
-                ITEMS.c.stratum,
-                ITEMS.c.repeat_of,
-                ITEMS.c.context,
-                ITEMS.c.outputs,
-                ITEMS.c.expected,
-            )
-            .join(ITEMS, ITEMS.c.id == ASSIGNMENTS.c.item_id)
-            .where(ASSIGNMENTS.c.answers.is_not(None))
-            .order_by(ASSIGNMENTS.c.rater_id, ASSIGNMENTS.c.position)
-        )
         with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
-        return [rating_of(row) for row in rows]
+            return queries.ratings(connection)
+
+
+def _release(connection: Any, rater: int) -> None:
+    """Take a rater's open items away, and note that there were some: who was not fast enough has not finished."""
+    open_items = sa.select(ASSIGNMENTS.c.id).where(ASSIGNMENTS.c.rater_id == rater, ASSIGNMENTS.c.answers.is_(None))
+    if connection.execute(open_items.limit(1)).first() is None:
+        return
+    _free(connection, rater)
+    connection.execute(sa.update(RATERS).where(RATERS.c.id == rater).values(released_at=now()))
 
 
 def _free(connection: Any, rater: int) -> None:

@@ -45,7 +45,10 @@ def upgrade() -> None:
         sa.Column("code", sa.String(32), nullable=False),
         *(
             sa.Column(name, time)
-            for name in ("consented_at", "qualified_at", "refused_at", "seen_at", "finished_at", "withdrawn_at")
+            for name in (
+                *("consented_at", "qualified_at", "refused_at", "seen_at", "finished_at", "withdrawn_at"),
+                "released_at",
+            )
         ),
         sa.Column("feedback", sa.Text),
         if_not_exists=True,
