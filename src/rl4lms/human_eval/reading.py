@@ -6,25 +6,17 @@ from collections import Counter
 from pathlib import Path
 
 from rl4lms.errors import ConfigError
+from rl4lms.human_eval.folder import database_of
 from rl4lms.human_eval.imports import SUFFIXES, read_answers_file
 from rl4lms.human_eval.store import Study
 from rl4lms.human_eval.table import Answered
-
-#: Of the database in the folder of a study.
-DATABASE = "study.sqlite"
-
-
-def database_of(given: str) -> str:
-    """Return the database of a study: of a folder the file in it, anything else as it is."""
-    path = Path(given)
-    return str(path / DATABASE) if "://" not in given and path.is_dir() else given
 
 
 def read_study(given: str) -> Answered:
     """Read the answers of a study.
 
     Args:
-        given: a folder with `study.sqlite`, a database file, or a URL.
+        given: the folder of a study, its database file, or the URL of its database.
 
     Raises:
         ConfigError: there is no study.
