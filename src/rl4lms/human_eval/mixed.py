@@ -46,7 +46,8 @@ def fit_mixed(values: Sequence[Value], *, confidence: float = 0.95) -> MixedMode
 
     Random effects are crossed, so all ratings are one group with variance components (Baayen, Davidson and Bates, 2008,
     "Mixed-effects modeling with crossed random effects for subjects and items"). A text is what one system wrote for
-    one prompt; its effect is left out where no text has two ratings. Intervals and p-values are Wald's, with the normal
+    one prompt; its effect is left out where no text has two ratings. An effect whose variance cannot be told from 0 is
+    left out, and said, since the fit does not converge with it. Intervals and p-values are Wald's, with the normal
     distribution: with few raters those of means are too narrow.
 
     Args:
@@ -84,24 +85,31 @@ def fit_mixed(values: Sequence[Value], *, confidence: float = 0.95) -> MixedMode
     if data["text"].nunique() < len(data):
         parts["text"] = "0 + C(text)"
     fitted, said = _fit(api, data, parts)
-    if "text" in parts and (fitted is None or not fitted.converged):
-        without, more = _fit(api, data, {name: formula for name, formula in parts.items() if name != "text"})
-        if without is not None and without.converged:
-            fitted, said = without, [*more, "the variance of texts could not be estimated; their effect was left out"]
+    while parts and (fitted is None or not fitted.converged):
+        found = [(name, *_fit(api, data, {key: one for key, one in parts.items() if key != name})) for name in parts]
+        better = [one for one in found if one[1] is not None and one[1].converged]
+        if not better:
+            break
+        # where a variance is 0, its model is no worse than the one with it
+        name, fitted, said = max(better, key=lambda one: float(one[1].llf))
+        parts = {key: one for key, one in parts.items() if key != name}
+        said = [*said, f"the variance of {name}s could not be told from 0, so their effect was left out"]
     if fitted is None:
         return f"the mixed model could not be fitted: {'; '.join(said)}"
-    return _read(fitted, systems, len(values), list(fitted.model.exog_vc.names), said, confidence)
+    return _read(fitted, systems, len(values), sorted(parts), said, confidence)
 
 
 def _fit(api: Any, data: Any, parts: dict[str, str]) -> tuple[Any, list[str]]:
     """Return the fitted model, None where it failed, and what was said."""
+    if not parts:
+        return None, ["no variance of raters, prompts or texts could be told from 0"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = api.MixedLM.from_formula(
             "value ~ 0 + C(system)", groups="all", vc_formula=parts, re_formula="0", data=data
         )
         try:
-            fitted = model.fit(reml=True)
+            fitted = model.fit(reml=True, method=["bfgs", "lbfgs"])
         except (np.linalg.LinAlgError, ValueError) as error:
             return None, [str(error)]
     return fitted, list(dict.fromkeys(str(one.message).splitlines()[0] for one in caught if _is_of_fit(one.category)))
