@@ -111,6 +111,8 @@ def to_reward(
         TRAIN: [row for row in rows if row["prompt_id"] not in test_prompts],
         TEST: [row for row in rows if row["prompt_id"] in test_prompts],
     }
+    if not any(row["prompt"] for row in rows):
+        join = ""  # of nothing
     output.mkdir(parents=True, exist_ok=True)
     for name, own in parts.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in own)
@@ -121,7 +123,6 @@ def to_reward(
         output / MODEL,
         test=str(output / TEST),
         kind=kind,
-        # the prompt may be empty, or of several items: what is held out is divided here
         columns=Columns(join=join),
         seed=seed,
         device=device,

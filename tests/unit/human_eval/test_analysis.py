@@ -196,7 +196,7 @@ def test_correlations_on_summeval(test_data: Path):
             values.append(Value(1, number * 100 + len(values), prompt, system, "coherence", scores["coherence"]))
             metric[prompt, system] = scores["relevance"]
     x, y = [metric[v.prompt, v.system] for v in values], [v.value for v in values]
-    (found,), _ = of_values({"relevance": metric}, values, "coherence")
+    (found,), _, _ = of_values({"relevance": metric}, values, "coherence")
     assert found.items["pearson"].value == pytest.approx(scipy.stats.pearsonr(x, y).statistic)
     assert found.items["spearman"].value == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
     assert found.items["kendall"].value == pytest.approx(scipy.stats.kendalltau(x, y).statistic)
@@ -222,7 +222,7 @@ def test_the_clustered_correlation_is_wider_where_texts_of_a_prompt_are_alike():
 def test_few_systems_have_no_correlation_of_systems():
     values = likert(rng(8), MEANS, prompts=10)
     metric = {(v.prompt, v.system): float(len(v.prompt) + v.value) for v in values}
-    (found,), contrasts = of_values({"m": metric}, values, "quality")
+    (found,), contrasts, _ = of_values({"m": metric}, values, "quality")
     assert not found.systems
     assert "3 systems are too few" in found.systems_absent
     assert contrasts == []
@@ -236,7 +236,7 @@ def test_williams_test_tells_a_good_metric_from_a_bad_one_whichever_way_it_point
     good = {place: -np.mean(own) + random.normal(0, 0.2) for place, own in truth.items()}
     bad = {place: float(random.normal()) for place in truth}
     also_good = {place: value + random.normal(0, 0.05) for place, value in good.items()}
-    _, contrasts = of_values({"good": good, "bad": bad, "same": also_good}, values, "quality")
+    _, contrasts, _ = of_values({"good": good, "bad": bad, "same": also_good}, values, "quality")
     p = {(c.first, c.second): c.p for c in contrasts}
     assert p["bad", "good"] < 0.001
     assert p["good", "same"] > 0.05
@@ -246,7 +246,7 @@ def test_williams_test_tells_a_good_metric_from_a_bad_one_whichever_way_it_point
 def test_metrics_and_pairs():
     comparisons = compared(rng(10), STRENGTHS, prompts=30)
     metric = {(c.prompt, s): STRENGTHS[s] for c in comparisons for s in (c.first, c.second)}
-    (found,), _ = of_comparisons({"oracle": metric}, comparisons)
+    (found,), _, _ = of_comparisons({"oracle": metric}, comparisons)
     majority: dict[tuple[str, str, str], float] = {}
     for c in comparisons:
         majority[c.prompt, c.first, c.second] = majority.get((c.prompt, c.first, c.second), 0) + c.outcome - 0.5
