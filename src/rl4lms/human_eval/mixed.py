@@ -18,6 +18,8 @@ from rl4lms.stats.base import Estimate
 WALD = "Wald"
 #: Ratings beyond which the model takes minutes: its matrices are dense.
 MOST = 2_500
+# Of log-likelihoods that differ by less, neither is likelier.
+_LIKELIER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +87,40 @@ def fit_mixed(values: Sequence[Value], *, confidence: float = 0.95) -> MixedMode
     if data["text"].nunique() < len(data):
         parts["text"] = "0 + C(text)"
     fitted, said = _fit(api, data, parts)
-    while parts and (fitted is None or not fitted.converged):
-        found = [(name, *_fit(api, data, {key: one for key, one in parts.items() if key != name})) for name in parts]
-        better = [one for one in found if one[1] is not None and one[1].converged]
-        if not better:
-            break
-        # where a variance is 0, its model is no worse than the one with it
-        name, fitted, said = max(better, key=lambda one: float(one[1].llf))
-        parts = {key: one for key, one in parts.items() if key != name}
-        said = [*said, f"the variance of {name}s could not be told from 0, so their effect was left out"]
+    if fitted is None or not fitted.converged:
+        parts, fitted, said = _reduced(api, data, parts, fitted, said)
     if fitted is None:
         return f"the mixed model could not be fitted: {'; '.join(said)}"
     return _read(fitted, systems, len(values), sorted(parts), said, confidence)
 
 
+def _reduced(
+    api: Any, data: Any, parts: dict[str, str], fitted: Any, said: list[str]
+) -> tuple[dict[str, str], Any, list[str]]:
+    """Return the most likely model of fewer effects that converges, if none of those left out makes ratings likelier;
+    else the model as it is.
+
+    A variance of 0 lies at the boundary, where the fit of a model that has it does not converge; without it the
+    likelihood is the same.
+    """
+    smaller = [names for count in range(len(parts) - 1, 0, -1) for names in combinations(sorted(parts), count)]
+    tried = [(names, *_fit(api, data, {name: parts[name] for name in names})) for names in smaller]
+    better = [one for one in tried if one[1] is not None and one[1].converged]
+    if not better:
+        return parts, fitted, said
+    names, found, more = max(better, key=lambda one: float(one[1].llf))
+    if fitted is not None and float(fitted.llf) > float(found.llf) + _LIKELIER:
+        return parts, fitted, said
+    left_out = " and of ".join(f"{name}s" for name in sorted(parts) if name not in names)
+    return (
+        {name: parts[name] for name in names},
+        found,
+        [*more, f"the variance of {left_out} could not be told from 0, so their effect was left out"],
+    )
+
+
 def _fit(api: Any, data: Any, parts: dict[str, str]) -> tuple[Any, list[str]]:
     """Return the fitted model, None where it failed, and what was said."""
-    if not parts:
-        return None, ["no variance of raters, prompts or texts could be told from 0"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = api.MixedLM.from_formula(
