@@ -163,7 +163,6 @@ def analyse(
         "excluded": excluded,
         "raters": quality_of(answered.ratings),
         "identical": [] if answered.settings is None else [(a, b, len(p)) for a, b, p in answered.settings.identical],
-        "notes": answered.notes,
     }
     everybody = answered if excluded.raters else None
     parts = _of_values if answered.form.kind == "likert" else _of_pairs
@@ -199,7 +198,7 @@ def _wording(answered: Answered) -> dict[str, str]:
 def _of_values(counted: Answered, everybody: Answered | None, confidence: float, seed: int) -> dict[str, object]:
     of_question = _by_question(values_of(counted))
     metrics = metrics_of(counted)
-    questions, agreement, metric_rows, contrasts = [], [], [], []
+    questions, agreement, metric_rows, contrasts, notes = [], [], [], [], list(counted.notes)
     mixed: dict[str, MixedModel | str] = {}
     for key, text in questions_of(counted.form).items():
         values = of_question.get(key, [])
@@ -208,7 +207,8 @@ def _of_values(counted: Answered, everybody: Answered | None, confidence: float,
         questions.append(score_question(key, text, values, confidence=confidence, seed=seed))
         mixed[key] = fit_mixed(values, confidence=confidence)
         agreement.append(_agreement(key, [(v.item, v.rater, v.value) for v in values], confidence))
-        rows, tests = of_values(metrics, values, key, confidence=confidence, seed=seed)
+        rows, tests, absent = of_values(metrics, values, key, confidence=confidence, seed=seed)
+        notes += [f"{key}: {one}" for one in absent]
         metric_rows += rows
         contrasts += tests
     noise = {key: noise_of_values(values) for key, values in of_question.items()}
@@ -222,6 +222,7 @@ def _of_values(counted: Answered, everybody: Answered | None, confidence: float,
         "needed": {key: needed(one, DIFFERENCES) for key, one in noise.items() if isinstance(one, Noise)},
         "metrics": metric_rows,
         "contrasts": contrasts,
+        "notes": notes,
         "everyone": {} if everybody is None else _means(_by_question(values_of(everybody)), confidence),
     }
 
@@ -229,7 +230,7 @@ def _of_values(counted: Answered, everybody: Answered | None, confidence: float,
 def _of_pairs(counted: Answered, everybody: Answered | None, confidence: float, seed: int) -> dict[str, object]:
     comparisons, identical = comparisons_of(counted), with_identical(counted)
     key = CHOICE if counted.form.kind == "pairwise" else BEST_WORST
-    metrics, contrasts = of_comparisons(metrics_of(counted), comparisons, confidence=confidence, seed=seed)
+    metrics, contrasts, absent = of_comparisons(metrics_of(counted), comparisons, confidence=confidence, seed=seed)
     noise = noise_of_comparisons(comparisons)
     questions = []
     if counted.form.kind == "best_worst":
@@ -246,6 +247,7 @@ def _of_pairs(counted: Answered, everybody: Answered | None, confidence: float, 
         "needed": {key: needed(noise, [rate - 0.5 for rate in WIN_RATES])} if isinstance(noise, Noise) else {},
         "metrics": metrics,
         "contrasts": contrasts,
+        "notes": [*counted.notes, *absent],
         "everyone_pairs": None
         if everybody is None
         else score_pairs(comparisons_of(everybody), identical, confidence=confidence),

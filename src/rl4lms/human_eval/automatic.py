@@ -84,7 +84,7 @@ def of_values(
     *,
     confidence: float = 0.95,
     seed: int = 0,
-) -> tuple[list[MetricAgreement], list[MetricContrast]]:
+) -> tuple[list[MetricAgreement], list[MetricContrast], list[str]]:
     """Compare metrics with the mean ratings of texts.
 
     Args:
@@ -92,22 +92,26 @@ def of_values(
         values: of one question.
         question: its key.
         confidence, seed: of the intervals.
+
+    Returns:
+        The agreement of each metric, tests of every two, and which metrics could not be compared, and why.
     """
     ratings: dict[tuple[str, str], list[float]] = defaultdict(list)
     for value in values:
         ratings[value.prompt, value.system].append(value.value)
     people = {place: fmean(own) for place, own in ratings.items()}
-    found, used = [], {}
+    found, used, absent_ones = [], {}, list[str]()
     for metric, scores in sorted(metrics.items()):
         places = [place for place in people if np.isfinite(scores.get(place, np.nan))]
         items = _items([scores[p] for p in places], [people[p] for p in places], [p[0] for p in places], confidence)
-        if items is None:
+        if isinstance(items, str):
+            absent_ones.append(f"{metric} is not compared with people: {items}")
             continue
         used[metric] = scores
         systems, absent = _systems(scores, people, confidence, seed)
         n_systems = len({place[1] for place in places})
         found.append(MetricAgreement(metric, question, items, systems, absent, None, len(places), n_systems))
-    return found, _contrasts(used, people, question)
+    return found, _contrasts(used, people, question), absent_ones
 
 
 def of_comparisons(
@@ -116,13 +120,16 @@ def of_comparisons(
     *,
     confidence: float = 0.95,
     seed: int = 0,
-) -> tuple[list[MetricAgreement], list[MetricContrast]]:
+) -> tuple[list[MetricAgreement], list[MetricContrast], list[str]]:
     """Compare differences of metrics with how many raters prefer the first of two texts.
 
     Args:
         metrics: by name, by (prompt, system).
         comparisons: what raters said.
         confidence, seed: of the intervals.
+
+    Returns:
+        The agreement of each metric, tests of every two, and which metrics could not be compared, and why.
     """
     won: dict[tuple[str, ...], list[float]] = defaultdict(list)
     shares: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -132,7 +139,7 @@ def of_comparisons(
         shares[one.prompt, one.second].append(1 - one.outcome)
     people = {place: fmean(own) for place, own in won.items()}
     of_text = {place: fmean(own) for place, own in shares.items()}
-    found, used = [], {}
+    found, used, absent_ones = [], {}, list[str]()
     for metric, scores in sorted(metrics.items()):
         gaps = {
             place: scores[place[0], place[1]] - scores[place[0], place[2]]
@@ -140,7 +147,8 @@ def of_comparisons(
             if all(np.isfinite(scores.get((place[0], system), np.nan)) for system in place[1:])
         }
         items = _items(list(gaps.values()), [people[p] for p in gaps], [p[0] for p in gaps], confidence)
-        if items is None:
+        if isinstance(items, str):
+            absent_ones.append(f"{metric} is not compared with people: {items}")
             continue
         used[metric] = gaps
         judged = [place for place in gaps if people[place] != 0]
@@ -149,17 +157,17 @@ def of_comparisons(
         n_systems = len({system for place in gaps for system in place[1:]})
         accuracy = float(np.mean(right)) if right else None
         found.append(MetricAgreement(metric, "choice", items, systems, absent, accuracy, len(gaps), n_systems))
-    return found, _contrasts(used, people, "choice")
+    return found, _contrasts(used, people, "choice"), absent_ones
 
 
 def _items(
     x: Sequence[float], y: Sequence[float], prompts: Sequence[str], confidence: float
-) -> dict[Kind, Estimate] | None:
-    """Return the correlations over texts; None where there are too few, or one side is constant."""
+) -> dict[Kind, Estimate] | str:
+    """Return the correlations over texts, or why there are none."""
     try:
         return {kind: clustered_correlation(x, y, prompts, kind, confidence=confidence) for kind in KINDS}
-    except DataError:
-        return None
+    except DataError as error:
+        return str(error)
 
 
 def _systems(

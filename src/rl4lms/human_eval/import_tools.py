@@ -182,8 +182,8 @@ def _answer(key: str, value: Any, place: str) -> Any:
 
 
 def _argilla(reading: Reading, place: str, row: Mapping[str, Any]) -> None:
-    fields, about = row.get("fields") or {}, row.get("metadata") or {}
-    responses = row.get("responses") or {}
+    fields, about, responses = (row.get(name, {}) for name in ("fields", "metadata", "responses"))
+    about = {} if about is None else about
     if not isinstance(fields, Mapping) or not isinstance(about, Mapping) or not isinstance(responses, Mapping):
         raise DataError(f"{place}: fields, metadata and responses of a record are mappings")
     systems, texts = _texts(fields, about, place)
@@ -200,7 +200,7 @@ def _argilla(reading: Reading, place: str, row: Mapping[str, Any]) -> None:
 
 
 def _label_studio(reading: Reading, place: str, row: Mapping[str, Any]) -> None:
-    data, annotations = row.get("data") or {}, row.get("annotations") or []
+    data, annotations = row["data"], row["annotations"]
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         raise DataError(f"{place}: a task has data, a mapping, and annotations, a list")
     systems, texts = _texts(data, data, place)

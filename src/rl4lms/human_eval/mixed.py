@@ -18,6 +18,8 @@ from rl4lms.stats.base import Estimate
 WALD = "Wald"
 #: Ratings beyond which the model takes minutes: its matrices are dense.
 MOST = 2_500
+# Of log-likelihoods that differ by less, neither is likelier.
+_LIKELIER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ def fit_mixed(values: Sequence[Value], *, confidence: float = 0.95) -> MixedMode
 
     Random effects are crossed, so all ratings are one group with variance components (Baayen, Davidson and Bates, 2008,
     "Mixed-effects modeling with crossed random effects for subjects and items"). A text is what one system wrote for
-    one prompt; its effect is left out where no text has two ratings. Intervals and p-values are Wald's, with the normal
+    one prompt; its effect is left out where no text has two ratings. An effect whose variance cannot be told from 0 is
+    left out, and said, since the fit does not converge with it. Intervals and p-values are Wald's, with the normal
     distribution: with few raters those of means are too narrow.
 
     Args:
@@ -84,13 +87,36 @@ def fit_mixed(values: Sequence[Value], *, confidence: float = 0.95) -> MixedMode
     if data["text"].nunique() < len(data):
         parts["text"] = "0 + C(text)"
     fitted, said = _fit(api, data, parts)
-    if "text" in parts and (fitted is None or not fitted.converged):
-        without, more = _fit(api, data, {name: formula for name, formula in parts.items() if name != "text"})
-        if without is not None and without.converged:
-            fitted, said = without, [*more, "the variance of texts could not be estimated; their effect was left out"]
+    if fitted is None or not fitted.converged:
+        parts, fitted, said = _reduced(api, data, parts, fitted, said)
     if fitted is None:
         return f"the mixed model could not be fitted: {'; '.join(said)}"
-    return _read(fitted, systems, len(values), list(fitted.model.exog_vc.names), said, confidence)
+    return _read(fitted, systems, len(values), sorted(parts), said, confidence)
+
+
+def _reduced(
+    api: Any, data: Any, parts: dict[str, str], fitted: Any, said: list[str]
+) -> tuple[dict[str, str], Any, list[str]]:
+    """Return the most likely model of fewer effects that converges, if none of those left out makes ratings likelier;
+    else the model as it is.
+
+    A variance of 0 lies at the boundary, where the fit of a model that has it does not converge; without it the
+    likelihood is the same.
+    """
+    smaller = [names for count in range(len(parts) - 1, 0, -1) for names in combinations(sorted(parts), count)]
+    tried = [(names, *_fit(api, data, {name: parts[name] for name in names})) for names in smaller]
+    better = [one for one in tried if one[1] is not None and one[1].converged]
+    if not better:
+        return parts, fitted, said
+    names, found, more = max(better, key=lambda one: float(one[1].llf))
+    if fitted is not None and float(fitted.llf) > float(found.llf) + _LIKELIER:
+        return parts, fitted, said
+    left_out = " and of ".join(f"{name}s" for name in sorted(parts) if name not in names)
+    return (
+        {name: parts[name] for name in names},
+        found,
+        [*more, f"the variance of {left_out} could not be told from 0, so their effect was left out"],
+    )
 
 
 def _fit(api: Any, data: Any, parts: dict[str, str]) -> tuple[Any, list[str]]:
@@ -101,7 +127,7 @@ def _fit(api: Any, data: Any, parts: dict[str, str]) -> tuple[Any, list[str]]:
             "value ~ 0 + C(system)", groups="all", vc_formula=parts, re_formula="0", data=data
         )
         try:
-            fitted = model.fit(reml=True)
+            fitted = model.fit(reml=True, method=["bfgs", "lbfgs"])
         except (np.linalg.LinAlgError, ValueError) as error:
             return None, [str(error)]
     return fitted, list(dict.fromkeys(str(one.message).splitlines()[0] for one in caught if _is_of_fit(one.category)))

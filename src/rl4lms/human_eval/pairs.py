@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 from rl4lms.errors import DataError
 from rl4lms.human_eval.table import Comparison
 from rl4lms.stats.base import Estimate
-from rl4lms.stats.clustered import TWO_WAY, clustered_share
+from rl4lms.stats.clustered import TWO_WAY, clustered_share, combined
 from rl4lms.stats.holm import holm
 from rl4lms.stats.preferences import Strengths, bradley_terry
 
@@ -168,10 +168,7 @@ def two_way_strengths(comparisons: Sequence[Comparison], *, confidence: float = 
         if not np.isfinite(raters) or not np.isfinite(prompts) or by_rater.clusters < 3:
             found.append(Strength(system, own))
             continue
-        further = max(raters - answers, 0.0)
-        total = prompts + further
-        of_raters = raters if raters > prompts else further
-        freedom = total**2 / (prompts**2 / (by_prompt.clusters - 1) + of_raters**2 / (by_rater.clusters - 1))
+        total, freedom = combined(prompts, by_prompt.clusters - 1, raters, by_rater.clusters - 1, answers)
         half = float(scipy_special.stdtrit(freedom, (1 + confidence) / 2)) * total**0.5
         found.append(Strength(system, Estimate(own.value, own.value - half, own.value + half, own.n, TWO_WAY)))
     return found

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rl4lms import reporting
-from rl4lms.grue.formats import Sheet
+from rl4lms.grue.formats import Sheet, plain
 from rl4lms.human_eval.analysis import Analysis
 from rl4lms.human_eval.automatic import metrics_of
 from rl4lms.human_eval.sheets import interval, joined, number, p_text, percent, sheets, summary
@@ -53,7 +53,7 @@ def _table(sheet: Sheet) -> Table:
 def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
     sections = []
     for one in analysis.questions:
-        dots = [Dot(s.system, s.mean.value, s.mean.low, s.mean.high) for s in one.systems]
+        dots = [Dot(plain(s.system), s.mean.value, s.mean.low, s.mean.high) for s in one.systems]
         charts = [
             reporting.dot_plot(
                 f"{one.key}: means",
@@ -64,7 +64,7 @@ def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
         ]
         if one.differences:
             differences = [
-                Dot(f"{d.first} - {d.second}", d.estimate.value, d.estimate.low, d.estimate.high)
+                Dot(plain(f"{d.first} - {d.second}"), d.estimate.value, d.estimate.low, d.estimate.high)
                 for d in one.differences[:_ROWS]
             ]
             charts.append(reporting.dot_plot(f"{one.key}: differences", differences, x_label="difference", zero=True))
@@ -104,14 +104,14 @@ def _preferences(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
         return []
     level = f"{100 * analysis.confidence:g} %"
     dots = [
-        Dot(f"{w.first} against {w.second}", 100 * w.rate.value, 100 * w.rate.low, 100 * w.rate.high)
+        Dot(plain(f"{w.first} against {w.second}"), 100 * w.rate.value, 100 * w.rate.low, 100 * w.rate.high)
         for w in pairs.win_rates[:_ROWS]
     ]
     charts: list[Chart] = [
         reporting.dot_plot("Win rates", dots, x_label="% won by the first", caption=f"Bars: {level} intervals.")
     ]
     if pairs.strengths:
-        strengths = [Dot(s.system, s.estimate.value, s.estimate.low, s.estimate.high) for s in pairs.strengths]
+        strengths = [Dot(plain(s.system), s.estimate.value, s.estimate.low, s.estimate.high) for s in pairs.strengths]
         charts.append(reporting.dot_plot("Strengths", strengths, x_label="log-odds", zero=True))
     blocks: list[Block] = [Charts(charts)]
     blocks += [tables[title] for title in ("Win rates", "Strengths", "Audit") if title in tables]
@@ -156,7 +156,7 @@ def _clouds(analysis: Analysis, answered: Answered) -> list[Block]:
         plots = []
         for one in best[:DRAWN]:
             clouds = {
-                system: Cloud(
+                plain(system): Cloud(
                     [
                         (scores, mean)
                         for place, mean in people.items()
@@ -167,7 +167,7 @@ def _clouds(analysis: Analysis, answered: Answered) -> list[Block]:
             }
             r = one.items["pearson"]
             caption = f"r = {number(r.value)} ({interval(r)}). Large: means of systems."
-            plots.append((LinePlot(one.metric, one.metric, question, caption, whole_x=False), clouds))
+            plots.append((LinePlot(plain(one.metric), plain(one.metric), question, caption, whole_x=False), clouds))
         blocks.append(reporting.scatter_charts(plots))
     return blocks
 

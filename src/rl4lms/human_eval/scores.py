@@ -171,6 +171,8 @@ def _differences(of_system: Mapping[str, Sequence[Value]], order: Sequence[str],
 
 def group_tests(groups: Mapping[str, Sequence[float]], confidence: float) -> GroupTests:
     """Run the tests of all systems being alike; where the values allow none, say why."""
+    if single := [name for name, own in groups.items() if len(own) < 2]:
+        return GroupTests(None, (), None, (), f"fewer than two ratings of {', '.join(single)}")
     try:
         return GroupTests(anova(groups), tukey_hsd(groups, confidence=confidence), kruskal_wallis(groups), dunn(groups))
     except DataError as error:

@@ -111,6 +111,8 @@ def to_reward(
         TRAIN: [row for row in rows if row["prompt_id"] not in test_prompts],
         TEST: [row for row in rows if row["prompt_id"] in test_prompts],
     }
+    if not any(row["prompt"] for row in rows):
+        join = ""  # of nothing
     output.mkdir(parents=True, exist_ok=True)
     for name, own in parts.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in own)
@@ -121,32 +123,44 @@ def to_reward(
         output / MODEL,
         test=str(output / TEST),
         kind=kind,
-        # the prompt may be empty, or of several items: what is held out is divided here
         columns=Columns(join=join),
         seed=seed,
         device=device,
         progress=progress,
         **training,
     )
-    about = json.loads((output / MODEL / "reward_model.json").read_text(encoding="utf-8"))
-    held = [one for one in judgements(answered, question) if one.prompt in test_prompts]
-    model, people = _agreement(answered, held, output / MODEL, about, join, device)
-    train_prompts = len({row["prompt_id"] for row in parts[TRAIN]})
-    use = _with_join(about["use"], join) if about["include_prompt"] else about["use"]
-    made = ToReward(
-        use,
-        kind,
-        len(parts[TRAIN]),
-        len(parts[TEST]),
-        train_prompts,
-        len(test_prompts),
-        model,
-        people,
-        len(held),
-        result,
-    )
+    made = _told(answered, question, output, kind, parts, join, device, result)
     (output / REPORT).write_text(json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return made
+
+
+def _told(
+    answered: Answered,
+    question: str | None,
+    output: Path,
+    kind: Kind,
+    parts: Mapping[str, Sequence[Mapping[str, Any]]],
+    join: str,
+    device: Device,
+    result: Mapping[str, Any],
+) -> ToReward:
+    """Return what is told of a model that was trained."""
+    about = json.loads((output / MODEL / "reward_model.json").read_text(encoding="utf-8"))
+    train, test = ({row["prompt_id"] for row in parts[name]} for name in (TRAIN, TEST))
+    held = [one for one in judgements(answered, question) if one.prompt in test]
+    model, people = _agreement(answered, held, output / MODEL, about, join, device)
+    return ToReward(
+        use=_with_join(about["use"], join) if about["include_prompt"] else about["use"],
+        kind=kind,
+        train_rows=len(parts[TRAIN]),
+        test_rows=len(parts[TEST]),
+        train_prompts=len(train),
+        test_prompts=len(test),
+        model=model,
+        people=people,
+        judgements=len(held),
+        result=result,
+    )
 
 
 def _with_join(use: str, join: str) -> str:

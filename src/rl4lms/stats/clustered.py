@@ -15,6 +15,8 @@ from rl4lms.stats.correlations import correlation_of, fisher_z
 TWO_WAY = "t, clustered by prompt and rater"
 ONE_WAY = "t, clustered by prompt"
 JACKKNIFE_Z = "t of Fisher's z, jackknife over prompts"
+#: See `two_way_variance`.
+LEAST = 0.75
 WILSON = "Wilson, clustered by prompt and rater"
 
 
@@ -36,12 +38,13 @@ def mean_of_clusters(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[f
 def two_way_variance(influence: Array, first: Sequence[Hashable], second: Sequence[Hashable]) -> tuple[float, float]:
     """Return the variance of a statistic over two crossed ways of clustering, and its degrees of freedom.
 
-    V = V_first + max(0, V_second - V_both) (Cameron, Gelbach and Miller, 2011, "Robust Inference With Multiway
+    V = V_first + V_second - V_both (Cameron, Gelbach and Miller, 2011, "Robust Inference With Multiway
     Clustering", eq. 2.11), where each is G / (G - 1) times the sum over its G clusters of the squared sum of the
     influences in it, and V_both is that of the pairs. The degrees of freedom are Satterthwaite's, of as many clusters
     as would be as sure if all had one size, (Σ n²)² / Σ n⁴ (after Carter, Schnepel and Steigerwald, 2017, "Asymptotic
-    behavior of a t-test robust to cluster heterogeneity"). Where V_second is more than V_first they
-    count it whole, since the difference is less sure than V_second itself.
+    behavior of a t-test robust to cluster heterogeneity"). Where V_second is more than V_first they count it whole.
+    V_second - V_both may be negative by chance; V is no less than `LEAST` of V_first, a share chosen by simulation:
+    with 1 intervals cover too much, with a half too little.
 
     Args:
         influence: (n,) by how much each row moves the statistic; they sum to about 0.
@@ -58,11 +61,22 @@ def two_way_variance(influence: Array, first: Sequence[Hashable], second: Sequen
     if other.max() < 1 or v_first == 0:
         return v_first, max(g_first - 1, 1.0)
     v_both, _ = _variance(influence, codes(list(zip(one.tolist(), other.tolist(), strict=True))))
-    further = max(v_second - v_both, 0.0)
-    total = v_first + further
-    of_second = v_second if v_second > v_first else further
-    freedom = total**2 / (v_first**2 / max(g_first - 1, 1.0) + of_second**2 / max(g_second - 1, 1.0))
-    return float(total), max(float(freedom), 1.0)
+    return combined(v_first, g_first - 1, v_second, g_second - 1, v_both)
+
+
+def combined(first: float, freedom: float, second: float, second_freedom: float, both: float) -> tuple[float, float]:
+    """Return the variance over two ways of clustering and its degrees of freedom, see `two_way_variance`.
+
+    Args:
+        first, freedom, second, second_freedom: the variance of each way, and its degrees of freedom.
+        both: the variance of the pairs.
+    """
+    further = second - both
+    total = max(first + further, LEAST * first)
+    # the difference is less sure than what it is a difference of
+    of_second = second if second > first else max(further, 0.0)
+    found = total**2 / (first**2 / max(freedom, 1.0) + of_second**2 / max(second_freedom, 1.0))
+    return float(total), max(float(found), 1.0)
 
 
 def clustered_estimate(

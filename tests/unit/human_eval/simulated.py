@@ -100,7 +100,10 @@ def likert_study(rng: np.random.Generator, means: Mapping[str, float], **options
             one.rater,
             one.item,
             [one.system],
-            {"quality": int(np.clip(round(one.value), 1, 5)), "fluency": int(rng.integers(1, 6))},
+            {
+                "quality": int(np.clip(round(one.value), 1, 5)),
+                "fluency": int(np.clip(round(one.value + rng.normal(0, 0.5)), 1, 5)),
+            },
             prompt_id=one.prompt,
             seconds=float(rng.gamma(4, 6)),
         )
