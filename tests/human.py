@@ -115,6 +115,10 @@ class Client:
             self.csrf = found[1]
         return response
 
+    def plant(self, name: str, token: str) -> None:
+        """Set a cookie as somebody else would."""
+        self.http.cookies.set(name, token, domain="testserver.local", path="/")
+
     def to(self, path: str) -> Any:
         """Go to a page, and on where it leads."""
         response = self.get(path)

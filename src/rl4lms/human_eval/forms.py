@@ -26,7 +26,7 @@ STRINGS: Mapping[str, str] = {
     "instructions": "Instructions",
     "example": "Example",
     "practice": "Practice",
-    "practice_intro": "First {} items for practice. What you answer there decides whether you go on.",
+    "practice_intro": "You begin with practice (items: {}). What you answer there decides whether you go on.",
     "practice_failed": "Thank you. The practice answers differ too much from what this study needs, so it ends here.",
     "item_of": "Item {} of {}",
     "done_of": "{} of {} done",

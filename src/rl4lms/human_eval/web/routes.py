@@ -121,9 +121,7 @@ def _check_who(visit: Visit, route: Route) -> None:
             raise Halt(403, "not_open")
     elif route.who != "anyone":
         state = visit.me.state
-        if state in ("refused", "withdrawn") and route.answer not in (rater.home, rater.ask_withdraw, rater.withdraw):
-            raise Halt(403, "not_open")
-        if route.who == "rating" and state == "consent" and route.method == "POST":
+        if route.who == "rating" and state != "rate" and route.method == "POST":
             raise Halt(403, "not_open")
 
 
@@ -131,8 +129,8 @@ def _elsewhere(visit: Visit, route: Route) -> str | None:
     """Return where somebody has to go first; None where they may stay."""
     if route.who == "admin" and not visit.is_admin:
         return "/admin/login"
-    if route.who == "rating" and visit.me.state == "consent":
-        return "/consent"
+    if route.who == "rating" and visit.me.state != "rate":
+        return "/"
     return None
 
 

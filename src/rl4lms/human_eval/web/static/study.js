@@ -1,8 +1,6 @@
 "use strict";
 // All of this is help: without it forms are sent as they are.
 (() => {
-  const errors = document.querySelector("#errors");
-  if (errors) errors.focus();
   const form = document.querySelector("#answers");
   if (!form || !form.dataset.draft) return;
   const save = form.querySelector("button.main");
