@@ -40,9 +40,14 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     first, second, taught = folder / "first", folder / "second", folder / "taste"
     grid = ["grue", "run", "--tasks", "commongen", "--seeds", "1", "--jobs", "1", "--quiet"]
-    prompts = ["evaluation.split=train", "evaluation.on_training_data=true", "evaluation.prompts=900"]
-    rl4lms(*grid, "--systems", "zero_shot,supervised", "--output", first, *prompts)
-    study(folder / "study-1", first, items=800, people=24, seed=1)
+    rl4lms(*grid, "--systems", "zero_shot,supervised", "--output", first)
+    texts = {system: folder / f"{system}.json" for system in ("zero_shot", "supervised")}
+    for system, file in texts.items():
+        if not file.exists():  # texts for training prompts: those of test are for the second study
+            run = first / "cells" / "commongen" / system / "seed-0" / "run"
+            many = ["evaluation.prompts=900", "evaluation.on_training_data=true"]
+            rl4lms("evaluate", run, "--split", "train", "--output", file, *many)
+    study(folder / "study-1", *texts.values(), items=800, people=24, seed=1)
 
     tiny_encoder(folder / "encoder")
     if not taught.exists():
@@ -79,11 +84,11 @@ def tiny_encoder(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def study(folder: Path, grid: Path, *, items: int, people: int, seed: int) -> None:
-    """Make a study of a grid's texts, and let simulated people answer it."""
+def study(folder: Path, *texts: Path, items: int, people: int, seed: int) -> None:
+    """Make a study of texts, and let simulated people answer it."""
     if not folder.exists():
         asked = ["--attention", 2, "--repeats", 4, "--raters", 3, "--people", people, "--items", items, "--seed", seed]
-        rl4lms("human", "create", grid, "--form", "general-pairwise", *asked, "--output", folder)
+        rl4lms("human", "create", *texts, "--form", "general-pairwise", *asked, "--output", folder)
     opened = Study(folder / "study.sqlite")
     with (folder / "invites.csv").open(encoding="utf-8") as file:
         links = [row["link"] for row in csv.DictReader(file) if row["kind"] == "rater"]

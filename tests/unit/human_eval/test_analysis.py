@@ -14,6 +14,7 @@ import scipy.optimize
 import scipy.stats
 
 from rl4lms.errors import DataError
+from rl4lms.grue.people import read_human_scores
 from rl4lms.human_eval import leaderboard, report, report_page
 from rl4lms.human_eval.analysis import analyse, best_worst_values
 from rl4lms.human_eval.automatic import of_comparisons, of_values
@@ -504,18 +505,18 @@ def test_the_terminal_has_eighty_columns():
 def test_scores_of_a_leaderboard_are_read_back_and_checked(tmp_path: Path):
     found = analyse(likert_study(rng(21), MEANS, prompts=6))
     scores = leaderboard.human_scores(found, version="1")
-    path = tmp_path / leaderboard.FILE
+    path = tmp_path / "human.json"
     path.write_text(leaderboard.as_text(scores))
-    assert leaderboard.read_human_scores(path) == scores
+    assert read_human_scores(path) == scores
     assert scores.columns[0].systems["b"].mean == found.questions[0].systems[0].mean.value
     wrong = json.loads(path.read_text())
     wrong["columns"][0]["systems"]["a"]["mean"] = 99
     path.write_text(json.dumps(wrong))
     with pytest.raises(DataError, match="the mean is not in its interval"):
-        leaderboard.read_human_scores(path)
+        read_human_scores(path)
     path.write_text('{"format": 2}')
     with pytest.raises(DataError, match=r"human\.json"):
-        leaderboard.read_human_scores(path)
+        read_human_scores(path)
 
 
 def test_power_is_measured_from_the_study():
