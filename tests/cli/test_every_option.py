@@ -55,6 +55,10 @@ USES = {
     "grue export": [],  # see test_export.py there
     "grue report": [],  # see test_page.py there, as the next
     "grue site": [],
+    "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as the next three
+    "human invite": [],
+    "human withdraw": [],
+    "human password": [],
     "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],

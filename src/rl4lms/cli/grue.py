@@ -45,6 +45,15 @@ Base = Annotated[
     str | None,
     typer.Option(help="The model that every system begins with, instead of the task's.", show_default=False),
 ]
+People = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--human",
+        metavar="FILE",
+        help="What people said, as rl4lms human report --format leaderboard writes it (repeat the option).",
+        show_default=False,
+    ),
+]
 Database = Annotated[
     str | None,
     typer.Option(
@@ -159,6 +168,7 @@ def table(
         typer.Option(help="Each system at its own decoding (NLPO inside its mask), or all at the same."),
     ] = "own",
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Show this metric (repeat the option).")] = None,
+    human: People = None,
     format: Annotated[
         Literal["text", "markdown", "csv", "latex"], typer.Option("--format", help="How it is written.")
     ] = "text",
@@ -171,6 +181,7 @@ def table(
     from rl4lms.grue import formats
     from rl4lms.grue.board import boards_of, read_groups
     from rl4lms.grue.overall import overall_boards
+    from rl4lms.grue.people import people_rows, people_sheet, read_all
 
     if store is None:
         groups = read_groups(folder or Path("runs/grue"), decoding)
@@ -183,10 +194,11 @@ def table(
         with contextlib.closing(Store(store, create=False)) as database:
             groups = read_groups(read_stored(database), decoding)
     overall, tables = overall_boards(groups), boards_of(groups, metric or ())
+    studies = read_all(human or (), [task for task, _, _ in groups])
     if format == "csv":
-        print(formats.comma_separated(formats.all_rows(overall, tables)), end="")
+        print(formats.comma_separated([*formats.all_rows(overall, tables), *people_rows(studies)]), end="")
         return
-    for one in (*map(formats.overall_sheet, overall), *map(formats.sheet, tables)):
+    for one in (*map(formats.overall_sheet, overall), *map(formats.sheet, tables), *map(people_sheet, studies)):
         if format == "text":
             formats.show(one, common.console())
             print()

@@ -50,6 +50,7 @@ def serve(
 
     uvicorn = of_extra("uvicorn")
     from rl4lms.human_eval.app import create_app
+    from rl4lms.human_eval.folder import database_of
 
     names = list(host_name or ())
     if behind_proxy and not names:
@@ -65,24 +66,6 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises once more after it has ended
             server.run(sockets=[listening])
     print("ended")
-
-
-def database_of(study: str) -> str:
-    """Return where the database of a study is.
-
-    Raises:
-        ConfigError: a folder has none.
-    """
-    from pathlib import Path
-
-    from rl4lms.errors import ConfigError
-
-    if "://" in study or not Path(study).is_dir():
-        return study
-    file = Path(study) / "study.sqlite"
-    if not file.is_file():
-        raise ConfigError(f"{study}: there is no study.sqlite in this folder; rl4lms human create writes one")
-    return str(file)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from rl4lms.cli import (
     evaluate,
     generate,
     grue,
+    human,
     human_serve,
     init,
     ls,
@@ -120,7 +121,11 @@ grue_app.command("export", epilog=submissions.EXPORT_EPILOG)(submissions.export)
 grue_app.command("verify", epilog=submissions.VERIFY_EPILOG)(submissions.verify)
 grue_app.command("reproduce", epilog=submissions.REPRODUCE_EPILOG)(submissions.reproduce)
 app.add_typer(grue_app, name="grue")
-human_app = typer.Typer(help="Studies in which people judge texts.", no_args_is_help=True)
+human_app = typer.Typer(help="A study in which people judge texts.", no_args_is_help=True)
+human_app.command("create", epilog=human.CREATE_EPILOG)(human.create)
+human_app.command("invite", epilog=human.INVITE_EPILOG)(human.invite)
+human_app.command("withdraw", epilog=human.WITHDRAW_EPILOG)(human.withdraw)
+human_app.command("password", epilog=human.PASSWORD_EPILOG)(human.password)
 human_app.command("serve", epilog=human_serve.SERVE_EPILOG)(human_serve.serve)
 app.add_typer(human_app, name="human")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)

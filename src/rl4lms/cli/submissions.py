@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rl4lms.cli.grue import People
+
 if TYPE_CHECKING:
     from rl4lms.grue.access import Access
 
@@ -299,6 +301,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("grue.html"),
     title: Annotated[str, typer.Option(help="Of the page.")] = "GRUE",
     texts: Texts = True,
+    human: People = None,
     data: DataOfTasks = None,
     run_code: RunCode = False,
 ) -> None:
@@ -307,7 +310,7 @@ def report(
     from rl4lms.grue.page import report as write
 
     common.quiet()
-    write(folder, output, _access_of_pages(folder, data, texts, run_code), title)
+    write(folder, output, _access_of_pages(folder, data, texts, run_code), title, human or ())
     print(f"written to {output}")
 
 
@@ -316,6 +319,7 @@ def site(
     folder: Annotated[Path, typer.Argument(help="Folder of a grid, or of submissions.")] = Path("runs/grue"),
     title: Annotated[str, typer.Option(help="Of the first page.")] = "GRUE",
     texts: Texts = True,
+    human: People = None,
     data: DataOfTasks = None,
     run_code: RunCode = False,
 ) -> None:
@@ -324,7 +328,7 @@ def site(
     from rl4lms.grue.page import site as write
 
     common.quiet()
-    pages = write(folder, output, _access_of_pages(folder, data, texts, run_code), title)
+    pages = write(folder, output, _access_of_pages(folder, data, texts, run_code), title, human or ())
     print(f"{len(pages)} pages in {output}; begin with {output / pages[0]}")
 
 

@@ -6,7 +6,7 @@ They are made of the files of cells alone, load nothing, and have one script, fo
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rl4lms import reporting
@@ -16,6 +16,7 @@ from rl4lms.grue.access import Access
 from rl4lms.grue.board import Groups, TaskBoard, boards_of, by_system, read_cells, read_groups
 from rl4lms.grue.formats import number_text
 from rl4lms.grue.overall import Overall, overall_boards
+from rl4lms.grue.people import read_all
 from rl4lms.grue.spec import recipe_of
 from rl4lms.grue.submission import grids
 from rl4lms.grue.submission_file import Submission, read_submission
@@ -36,16 +37,18 @@ class Leaderboard:
     Args:
         folder: of a grid, or of submissions.
         access: how cells are opened; None: without the texts of test prompts.
+        human: files of studies in which people judged the systems.
 
     Raises:
-        ConfigError, DataError: as `board.read_cells`.
+        ConfigError, DataError: as `board.read_cells` and `people.read_all`.
     """
 
-    def __init__(self, folder: Path, access: Access | None) -> None:
+    def __init__(self, folder: Path, access: Access | None, human: Sequence[Path] = ()) -> None:
         self.folder, self.access = folder, access
         self.groups: Groups = read_groups(folder, "own")
         self.shared: Groups = read_groups(folder, "shared")
         self.overall: list[Overall] = overall_boards(self.groups)
+        self.people = read_all(human, [task for task, _, _ in self.groups])
         self.boards = dict(zip(self.groups, boards_of(self.groups), strict=True))
         self.shared_boards = dict(zip(self.shared, boards_of(self.shared), strict=True))
         # systems in one order everywhere, so that a colour means the same in every chart
@@ -112,6 +115,7 @@ class Leaderboard:
         blocks: list[Block] = [sections.task_table(board)]
         if shared is not None:
             blocks.append(sections.task_table(shared))
+        blocks += [sections.people_table(scores) for scores in self.people if scores.task == key[0]]
         blocks += sections.curve_blocks(self.places[key])
         if self.access is not None:
             shown = [*board.columns, *(["reward"] if "reward" not in board.columns else [])]
@@ -154,7 +158,7 @@ class Leaderboard:
         return found
 
 
-def report(folder: Path, output: Path, access: Access | None, title: str = "") -> None:
+def report(folder: Path, output: Path, access: Access | None, title: str = "", human: Sequence[Path] = ()) -> None:
     """Write everything on one page.
 
     Args:
@@ -162,9 +166,10 @@ def report(folder: Path, output: Path, access: Access | None, title: str = "") -
         output: the HTML file.
         access: how cells are opened; None: without the texts of test prompts.
         title: of the page.
+        human: files of studies in which people judged the systems.
     """
     check_file(output, "--output")
-    board = Leaderboard(folder, access)
+    board = Leaderboard(folder, access, human)
     parts = [
         *board.summary(),
         *(Section(board.name(key), board.of_task(key)) for key in board.groups),
@@ -174,7 +179,7 @@ def report(folder: Path, output: Path, access: Access | None, title: str = "") -
     write_text(output, reporting.page(title or "GRUE", parts, subtitle=board.about, links=links))
 
 
-def site(folder: Path, output: Path, access: Access | None, title: str = "") -> list[str]:
+def site(folder: Path, output: Path, access: Access | None, title: str = "", human: Sequence[Path] = ()) -> list[str]:
     """Write a page for the board and one for each task; see `report`.
 
     Args:
@@ -182,12 +187,13 @@ def site(folder: Path, output: Path, access: Access | None, title: str = "") -> 
         output: the folder, which is made.
         access: how cells are opened; None: without the texts of test prompts.
         title: of the first page.
+        human: files of studies in which people judged the systems.
 
     Returns:
         The names of the pages.
     """
     check_folder(output)
-    board = Leaderboard(folder, access)
+    board = Leaderboard(folder, access, human)
     title = title or "GRUE"
     files = {key: f"{board.name(key).replace(' ', '-')}.html" for key in board.groups}
     if "index.html" in files.values():

@@ -12,6 +12,7 @@ from rl4lms.grue.board import Measured, TaskBoard, by_system
 from rl4lms.grue.curves import Curves, curves_of
 from rl4lms.grue.formats import number_text
 from rl4lms.grue.overall import BASELINE, Overall, Row
+from rl4lms.grue.people import HumanScore, HumanScores, people_sheet, score_text
 from rl4lms.grue.submission_file import Submission
 from rl4lms.reporting import Block, Browser, Cell, Charts, Cloud, Dot, LinePlot, Paragraph, Table
 from rl4lms.stats.base import Estimate
@@ -94,6 +95,30 @@ def task_table(board: TaskBoard) -> Table:
     )
     note += f" Bold: the best of a column. Rank: by {columns[0]}, 95% interval." if columns else ""
     return Table(["system", "rank", *headings, "seeds", "tier"], rows, board.title, note)
+
+
+def people_table(scores: HumanScores) -> Table:
+    """Return the table of a study: every score with its interval, to scale in its column."""
+    sheet = people_sheet(scores)
+    rows: list[list[str | Cell]] = []
+    for system, *_ in sheet.rows:
+        cells: list[str | Cell] = [system]
+        for column in scores.columns:
+            score = column.systems.get(system)
+            text = score_text(column, system)
+            bar = None if score is None else _bar(score, column.systems.values())
+            cells.append(Cell(text.partition(" ")[0], text.partition(" ")[2], bar=bar))
+        rows.append([*cells, scores.tier])
+    headings = [_heading(column.question, True) for column in scores.columns]
+    return Table(["system", *headings, "tier"], rows, sheet.title, " · ".join(sheet.notes))
+
+
+def _bar(score: HumanScore, column: Iterable[HumanScore]) -> tuple[float, float, float] | None:
+    if score.low is None or score.high is None:
+        return None
+    ends = [end for one in column for end in (one.low, one.mean, one.high) if end is not None]
+    low, width = min(ends), (max(ends) - min(ends)) or 1.0
+    return (score.low - low) / width, (score.mean - low) / width, (score.high - low) / width
 
 
 def _heading(key: str, better: bool | None) -> str:

@@ -68,12 +68,13 @@ def with_data(what: Any, place: str | None) -> Any:
         ConfigError: the task has no option that says where its data is.
     """
     if isinstance(what, Outside):
-        return replace(what, component=_placed(what.component, place))
+        return replace(what, component=placed(what.component, place))
     after = None if what.after is None else with_data(what.after, place)
-    return replace(what, blocks={**what.blocks, "task": _placed(what.blocks["task"], place)}, after=after)
+    return replace(what, blocks={**what.blocks, "task": placed(what.blocks["task"], place)}, after=after)
 
 
-def _placed(component: Mapping[str, Any], place: str | None) -> dict[str, Any]:
+def placed(component: Mapping[str, Any], place: str | None) -> dict[str, Any]:
+    """Return a task with its options whose data lies elsewhere; see `with_data`."""
     left = {key: None if key in PLACES else value for key, value in component.items()}
     if place is None:
         return left

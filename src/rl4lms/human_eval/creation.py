@@ -14,8 +14,8 @@ from rl4lms.human_eval.doors import hash_of, password_hash
 from rl4lms.human_eval.forms import Form
 from rl4lms.human_eval.plan import Plan
 from rl4lms.human_eval.records import Settings, now
-from rl4lms.human_eval.schema import ASSIGNMENTS, ITEMS, RATERS, STUDY, migrate
-from rl4lms.plugins.databases import open_engine, transaction
+from rl4lms.human_eval.schema import ASSIGNMENTS, ITEMS, RATERS, SESSIONS, STUDY, migrate
+from rl4lms.plugins.databases import open_engine, reading, transaction
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
@@ -125,8 +125,8 @@ def _assigned(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def invite_spares(where: str | Path, count: int) -> list[str]:
-    """Return secrets of invitations for further raters of a study, who take over what others left.
+def invite_spares(where: str | Path, count: int) -> dict[int, str]:
+    """Return by their numbers secrets of invitations for further raters of a study, who take over what others left.
 
     Args:
         where: the database of the study.
@@ -135,17 +135,18 @@ def invite_spares(where: str | Path, count: int) -> list[str]:
     Raises:
         ConfigError: there is no study.
     """
-    engine = open_engine(str(where))
+    engine = _opened(where)
     made = [secrets.token_urlsafe(24) for _ in range(count)]
-    rate = sa.select(sa.func.count()).where(ITEMS.c.purpose == "rate").select_from(ITEMS)
+    rated = sa.select(ITEMS.c.id).where(ITEMS.c.purpose == "rate")
+    loads = sa.select(sa.func.count()).where(ASSIGNMENTS.c.item_id.in_(rated)).group_by(ASSIGNMENTS.c.rater_id)
     shared = sa.select(ITEMS.c.id, ITEMS.c.outputs).where(ITEMS.c.purpose.in_(("practice", "check")))
     with transaction(engine, "human") as connection:
         last = int(connection.execute(sa.select(sa.func.max(RATERS.c.id))).scalar_one())
-        items = int(connection.execute(rate).scalar_one())
+        most = max(connection.execute(loads).scalars())
         rows = connection.execute(shared.order_by(ITEMS.c.id)).all()
         for number, invite in enumerate(made, last + 1):
             code = secrets.token_hex(4).upper()
-            connection.execute(sa.insert(RATERS).values(id=number, invite=hash_of(invite), quota=items, code=code))
+            connection.execute(sa.insert(RATERS).values(id=number, invite=hash_of(invite), quota=most, code=code))
             own = [
                 {
                     "item_id": row.id,
@@ -159,4 +160,28 @@ def invite_spares(where: str | Path, count: int) -> list[str]:
             if own:
                 connection.execute(sa.insert(ASSIGNMENTS), own)
     engine.dispose()
+    return dict(enumerate(made, last + 1))
+
+
+def new_password(where: str | Path) -> str:
+    """Return a new password of the administrator, in place of the old one, whose sessions end.
+
+    Raises:
+        ConfigError: there is no study.
+    """
+    engine = _opened(where)
+    made = secrets.token_urlsafe(12)
+    with transaction(engine, "human") as connection:
+        connection.execute(sa.update(STUDY).values(password=password_hash(made, secrets.token_bytes(16))))
+        connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.rater_id.is_(None)))
+    engine.dispose()
     return made
+
+
+def _opened(where: str | Path) -> Any:
+    engine = open_engine(str(where))
+    with reading(engine) as connection:
+        there = STUDY.name in sa.inspect(connection).get_table_names()
+    if not there:
+        raise ConfigError(f"{engine.url}: there is no study in this database; rl4lms human create writes one")
+    return engine

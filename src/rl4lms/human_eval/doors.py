@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from rl4lms.human_eval.records import Refused, now, utc
-from rl4lms.human_eval.schema import ATTEMPTS, RATERS, SESSIONS
+from rl4lms.human_eval.schema import ATTEMPTS, RATERS, SESSIONS, STUDY
 from rl4lms.plugins.databases import reading, transaction
 from rl4lms.plugins.packages import of_extra
 
@@ -40,11 +40,11 @@ class Doors:
     Args:
         engine: of its database.
         secret: of the study, in hexadecimal.
-        password, platform: what is kept of the administrator's password and of the platform's secret.
+        platform: what is kept of the platform's secret.
     """
 
-    def __init__(self, engine: Any, secret: str, password: str, platform: str) -> None:
-        self._engine, self._secret, self._password, self._platform = engine, bytes.fromhex(secret), password, platform
+    def __init__(self, engine: Any, secret: str, platform: str) -> None:
+        self._engine, self._secret, self._platform = engine, bytes.fromhex(secret), platform
 
     def keyed(self, text: str) -> str:
         """Return a hash of a text that only this study can compute: of tokens in pages, and of what is outside."""
@@ -91,8 +91,10 @@ class Doors:
 
     def is_password(self, password: str) -> bool:
         """Return whether this is the administrator's password."""
-        salt = bytes.fromhex(self._password.partition(":")[0])
-        return hmac.compare_digest(password_hash(password, salt), self._password)
+        with reading(self._engine) as connection:
+            kept = str(connection.execute(sa.select(STUDY.c.password)).scalar_one())
+        salt = bytes.fromhex(kept.partition(":")[0])
+        return hmac.compare_digest(password_hash(password, salt), kept)
 
     def begin_session(self, rater: int | None) -> str:
         """Return the secret of a new session: of a rater, or of the administrator (None)."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rl4lms.config.reader import read_file
+from rl4lms.data.rows import open_rows
 from rl4lms.errors import ConfigError, did_you_mean
 
 Kind = Literal["likert", "pairwise", "best_worst"]
@@ -232,10 +233,11 @@ class Form(_Strict):
             if text.count("{}") != STRINGS[key].count("{}") or re.search(r"[{}]", text.replace("{}", "")):
                 raise ValueError(f"strings: {key}: write {{}} as often as here: {STRINGS[key]!r}")
         for example in (*self.examples, *self.practice):
-            self._check_example(example)
+            self.check_example(example)
         return self
 
-    def _check_example(self, example: Example) -> None:
+    def check_example(self, example: Example) -> None:
+        """Raise a ValueError where an item is none of this form, or its answers are none that can be given."""
         wanted = {"likert": (1, 1), "pairwise": (2, 2), "best_worst": (3, 20)}[self.kind]
         count = len(example.completions)
         if not wanted[0] <= count <= wanted[1]:
@@ -300,3 +302,28 @@ def find_form(given: str, task: str | None) -> Form:
         f"form {given!r}: no such form; {did_you_mean(given, ['likert', 'pairwise', 'best_worst', *forms])}; a form of "
         "your own is a .yaml file"
     )
+
+
+def read_checks(path: str, form: Form) -> list[Example]:
+    """Return items with right answers from a table: `completions` (a list) or `completion`, `answers`, and `prompt`.
+
+    Raises:
+        ConfigError, DataError: the file cannot be read, or a row is no item of the form; says which.
+    """
+    rows = open_rows(path)
+    found = []
+    for number in range(len(rows)):
+        row = {key: value for key, value in rows[number].items() if value is not None}
+        if "completion" in row:
+            row["completions"] = [row.pop("completion")]
+        try:
+            example = Example.model_validate(row)
+            form.check_example(example)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{rows.place(number)}: {key + ': ' if key else ''}{first['msg']}") from error
+        except ValueError as error:
+            raise ConfigError(f"{rows.place(number)}: {error}") from error
+        found.append(example)
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from rl4lms.data.rows import open_rows
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.board import read_cells
 from rl4lms.grue.scores import read_scores
+from rl4lms.grue.spec import placed, read_spec, recipe_of
 from rl4lms.grue.suite import CELLS
+from rl4lms.human_eval.plan import Output
 from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
 from rl4lms.tasks import build as build_task
 from rl4lms.types import Sample
@@ -27,31 +31,6 @@ _TURN_END = "<EOU>"  # of daily_dialog
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """A text of a system.
-
-    Attributes:
-        prompt_id: the same for all systems that answered a prompt.
-        prompt, completion, system: what was asked and answered, and by whom.
-        seed: of the run, where it is known.
-        context: of the page; see `plan.Item`.
-        stratum: of the prompt.
-        values: automatic metrics of the text, where they are known.
-        references: gold texts, where they are known.
-    """
-
-    prompt_id: str
-    prompt: str
-    completion: str
-    system: str
-    seed: int | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
-    stratum: str = ""
-    values: Mapping[str, float] = field(default_factory=dict)
-    references: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """Texts of systems, and of which task they are; None where the files do not say."""
 
@@ -59,7 +38,9 @@ class Found:
     task: str | None
 
 
-def read_outputs(places: Iterable[str], *, task: str | None = None, stratify: str | None = None) -> Found:
+def read_outputs(
+    places: Iterable[str], *, task: str | None = None, stratify: str | None = None, data: str | None = None
+) -> Found:
     """Read texts of systems.
 
     Args:
@@ -69,6 +50,7 @@ def read_outputs(places: Iterable[str], *, task: str | None = None, stratify: st
         task: which of several to take.
         stratify: a column of the table or of the task's rows whose values are the strata; None: three lengths of the
             prompt.
+        data: where the data of the task's full edition is, if not where the files say.
 
     Raises:
         ConfigError: a place holds nothing of the kind, or several tasks.
@@ -76,17 +58,24 @@ def read_outputs(places: Iterable[str], *, task: str | None = None, stratify: st
     """
     outputs: list[Output] = []
     tasks: set[str] = set()
+    owners: dict[str, str] = {}
     for given in places:
         name, sign, place = given.partition("=")
         if not sign or Path(given).exists():
             name, place = "", given
-        found = [(of, one) for of, one in _read(place, stratify) if task is None or of in (None, task)]
+        found = _read(place, stratify, task, data)
         if not found:
             raise ConfigError(f"{place}: no texts{f' of the task {task}' if task else ''} are there")
         tasks |= {of for of, _ in found if of is not None}
         systems = {one.system for _, one in found}
         if name and len(systems) > 1:
             raise ConfigError(f"{given}: several systems are there ({', '.join(sorted(systems))}), and one name")
+        for system in {name or system for system in systems}:
+            if system in owners:
+                raise ConfigError(
+                    f"{owners[system]} and {place} are both called {system!r}; name one of them: other={place}"
+                )
+            owners[system] = place
         outputs += [replace(one, system=name) if name else one for _, one in found]
     if len(tasks) > 1:
         raise ConfigError(f"the texts are of several tasks ({', '.join(sorted(tasks))}); name one with --task")
@@ -117,29 +106,37 @@ def _by_length(outputs: Sequence[Output]) -> list[Output]:
     return [replace(output, stratum=name(len(output.prompt))) for output in outputs]
 
 
-def _read(place: str, stratify: str | None) -> list[tuple[str | None, Output]]:
+def _read(place: str, stratify: str | None, task: str | None, data: str | None) -> list[tuple[str | None, Output]]:
     path = Path(place)
+    if not path.exists():
+        raise ConfigError(f"{place}: there is no such run, grid or file")
     if path.is_dir():
         if kept := kept_evaluations(path):
             plain = [found for (step, masked), found in sorted(kept.items()) if not masked]
-            return _of_evaluation(plain[-1], path.name, stratify)
+            return _of_evaluation(plain[-1], path.name, stratify, task, data)
         if path.joinpath("own.json").is_file():  # a cell
-            return _of_evaluation(path / "own.json", path.parent.name, stratify)
-        cells = sorted(path.glob(f"{CELLS}/*/*/*/own.json"))
+            return _of_evaluation(path / "own.json", path.parent.name, stratify, task, data)
+        cells = sorted(path.glob(f"{CELLS}/{task or '*'}/*/*/own.json"))
         if cells:
-            return [row for cell in cells for row in _of_evaluation(cell, cell.parent.parent.name, stratify)]
-        return _of_board(path, stratify)
+            return [
+                row for cell in cells for row in _of_evaluation(cell, cell.parent.parent.name, stratify, task, data)
+            ]
+        return _of_board(path, stratify, task, data)
     if path.suffix == ".json":
-        return _of_evaluation(path, path.stem, stratify)
+        return _of_evaluation(path, path.stem, stratify, task, data)
     return [(None, output) for output in _of_table(place, stratify)]
 
 
-def _of_evaluation(path: Path, system: str, stratify: str | None) -> list[tuple[str | None, Output]]:
+def _of_evaluation(
+    path: Path, system: str, stratify: str | None, wanted: str | None, data: str | None
+) -> list[tuple[str | None, Output]]:
     evaluation = read_evaluation(path)
     component = evaluation.recipe.get("task") or {}
     task = component.get("name")
+    if wanted is not None and task not in (None, wanted):
+        return []
     metrics = [key for key, value in evaluation.results.items() if value]
-    samples = _samples(component, evaluation.split) if task else {}
+    samples = _samples(json.dumps(component), evaluation.split, data) if task else {}
     found = []
     for name, rows in evaluation.prompts.items():
         for row in rows:
@@ -150,13 +147,14 @@ def _of_evaluation(path: Path, system: str, stratify: str | None) -> list[tuple[
     return found
 
 
-def _of_board(path: Path, stratify: str | None) -> list[tuple[str | None, Output]]:
+def _of_board(path: Path, stratify: str | None, task: str | None, data: str | None) -> list[tuple[str | None, Output]]:
     """Texts of submissions, whose files have the ids of prompts alone."""
     found: list[tuple[str | None, Output]] = []
     for place, result in read_cells(path):
-        if result.decoding != "own":
+        if result.decoding != "own" or task not in (None, result.task):
             continue
-        samples = _samples({"name": result.task, "edition": result.edition}, "test")
+        component = recipe_of(read_spec(place)).model_dump(mode="json")["task"]
+        samples = _samples(json.dumps(component), "test", data)
         scores = read_scores(place / result.scores)
         for row, (name, completion) in enumerate(scores.completions()):
             if name not in samples:
@@ -167,8 +165,11 @@ def _of_board(path: Path, stratify: str | None) -> list[tuple[str | None, Output
     return found
 
 
-def _samples(component: Mapping[str, Any], split: Any) -> dict[str, Sample]:
-    return {sample.id: sample for sample in build_task(dict(component)).samples(split)}
+@cache
+def _samples(component: str, split: Any, data: str | None) -> dict[str, Sample]:
+    """Return the prompts of a task by id; the task as JSON, so that those of many cells are read once."""
+    task = json.loads(component)
+    return {sample.id: sample for sample in build_task(task if data is None else placed(task, data)).samples(split)}
 
 
 def _output(

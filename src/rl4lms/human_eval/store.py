@@ -31,7 +31,7 @@ from rl4lms.human_eval.records import (
     utc,
 )
 from rl4lms.human_eval.schema import ASSIGNMENTS, ITEMS, RATERS, SESSIONS, STUDY, migrate
-from rl4lms.plugins.databases import open_engine, reading, transaction
+from rl4lms.plugins.databases import empty_log, open_engine, reading, transaction
 from rl4lms.plugins.packages import of_extra
 
 sa: Any = of_extra("sqlalchemy")
@@ -74,7 +74,7 @@ class Study:
         content = json.loads(row.content)
         self.form = Form.model_validate(content["form"])
         self.settings = Settings.model_validate(content["settings"])
-        self.doors = Doors(self._engine, row.secret, row.password, content["platform"])
+        self.doors = Doors(self._engine, row.secret, content["platform"])
         self.created_at: datetime = utc(row.created_at) or now()
 
     def close(self) -> None:
@@ -312,6 +312,7 @@ class Study:
                     released_at=None,
                 )
             )
+        empty_log(self._engine)
 
     def release(self, rater: int) -> None:
         """Give a rater's open items to others; what they answered stays."""

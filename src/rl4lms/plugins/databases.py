@@ -68,6 +68,14 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")  # what is committed survives a loss of power, too
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted leaves no bytes behind
+
+
+def empty_log(engine: Any) -> None:
+    """Write what SQLite has in its log into the file, so that the log holds no bytes of what was deleted."""
+    if engine.dialect.name == "sqlite":
+        with contextlib.closing(engine.raw_connection()) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def reading(engine: Any) -> Any:

@@ -1,0 +1,149 @@
+"""People's preferences become a reward, the reward trains a model, and people judge the result: with simulated people
+whose taste is known.
+
+    python examples/human_loop/human_loop.py runs/human-loop          about ten minutes on one core
+
+1. A grid of the task `commongen` (mini): the base model and a supervised one, on validation prompts.
+2. A pairwise study of their texts. Its raters are simulated: they like sentences that say where something happens,
+   dislike repeated words, choose with the noise of the Bradley-Terry model, and one in ten answers is given blindly.
+3. `rl4lms human to-reward` learns a preference model from what they said.
+4. PPO from the supervised model with that model as its reward.
+5. A second pairwise study on test prompts, by other raters with the same taste: who wins?
+
+The two reports are in `report-1.json` and `report-2.json`. Nothing but the raters' answers knows their taste.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
+
+from rl4lms.human_eval.answers import read_answers
+from rl4lms.human_eval.store import Study
+from rl4lms.supervised.assets import word_tokenizer
+from rl4lms.tasks.commongen.grammar import vocabulary
+from rl4lms.tasks.commongen.table import SCENES
+
+PLACES = {place.partition(":")[2] for _, _, _, places, _ in SCENES.values() for place in places}
+
+
+def main(folder: Path) -> None:
+    """Run all five steps; each is skipped where it is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first, second = folder / "first", folder / "second"
+    grid = ["grue", "run", "--tasks", "commongen", "--seeds", "1", "--jobs", "1", "--quiet"]
+    rl4lms(
+        *grid,
+        "--systems",
+        "zero_shot,supervised",
+        "--output",
+        first,
+        "evaluation.split=validation",
+        "evaluation.prompts=280",
+    )
+    study(folder / "study-1", first, items=240, people=9, seed=1)
+
+    tiny_encoder(folder / "encoder")
+    model = folder / "taste"
+    if not model.exists():
+        rl4lms(
+            "human",
+            "to-reward",
+            folder / "study-1",
+            "--base",
+            folder / "encoder",
+            "--output",
+            model,
+            "--epochs",
+            "12",
+            "--learning-rate",
+            "1e-3",
+        )
+
+    reward = f"{{name: preference, model: {model}, include_prompt: false}}"
+    rl4lms(
+        *grid,
+        "--systems",
+        "supervised,people=supervised+ppo",
+        "--reward",
+        reward,
+        "--output",
+        second,
+        "evaluation.prompts=200",
+    )
+    study(folder / "study-2", second, items=150, people=9, seed=2)
+    rl4lms("human", "report", folder / "study-1", "--format", "json", "--output", folder / "report-1.json")
+    rl4lms("human", "report", folder / "study-2", "--format", "json", "--output", folder / "report-2.json")
+
+
+def rl4lms(*words: object) -> None:
+    """Run a command, and stop where it fails."""
+    print("\n$ rl4lms", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "rl4lms", *map(str, words)], check=True)
+
+
+def tiny_encoder(folder: Path) -> None:
+    """Write an encoder that knows the words of the task and nothing else; a pretrained one does better."""
+    if folder.exists():
+        return
+    set_seed(0)
+    tokenizer: PreTrainedTokenizerFast = word_tokenizer(vocabulary())
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def study(folder: Path, grid: Path, *, items: int, people: int, seed: int) -> None:
+    """Make a study of a grid's texts, and let simulated people answer it."""
+    if not folder.exists():
+        asked = ["--attention", 2, "--repeats", 4, "--raters", 3, "--people", people, "--items", items, "--seed", seed]
+        rl4lms("human", "create", grid, "--form", "general-pairwise", *asked, "--output", folder)
+    opened = Study(folder / "study.sqlite")
+    with (folder / "invites.csv").open(encoding="utf-8") as file:
+        links = [row["link"] for row in csv.DictReader(file) if row["kind"] == "rater"]
+    for link in links:
+        rater = opened.doors.rater_of_invite(link.rpartition("/")[2])
+        assert rater is not None
+        answer_all(opened, rater, Random(f"{seed} {rater}"))
+    opened.close()
+
+
+def answer_all(opened: Study, rater: int, random: Random) -> None:
+    """Answer every page of a rater as somebody with the taste would."""
+    opened.consent(rater)
+    while (position := opened.next_position(rater)) is not None:
+        page = opened.open_page(rater, position)
+        texts = [page.texts[output] for output in page.order]
+        asked = next((place for place in (1, 2) if f"Text {place}" in texts[0]), None)  # a check of attention
+        choice = asked or 1 + (not prefers_first(texts, random))
+        read = read_answers(opened.form, {"choice": [str(choice)]}, page.texts, page.order)
+        opened.save(rater, position, read.answers)
+
+
+def prefers_first(texts: Sequence[str], random: Random) -> bool:
+    """Choose by taste with the noise of the Bradley-Terry model, and now and then blindly."""
+    if random.random() < 0.1:
+        return random.random() < 0.5
+    return random.random() < 1 / (1 + math.exp(taste(texts[1]) - taste(texts[0])))
+
+
+def taste(text: str) -> float:
+    """What these people like: 2 for a place, -1 for each repeated word that is no article."""
+    words = [word for word in text.split() if word.isalpha() and word not in ("the", "a", "an")]
+    return 2.0 * bool(PLACES & set(words)) - (len(words) - len(set(words)))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
