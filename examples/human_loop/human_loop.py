@@ -3,7 +3,7 @@ whose taste is known.
 
     python examples/human_loop/human_loop.py runs/human-loop          about ten minutes on one core
 
-1. A grid of the task `commongen` (mini): the base model and a supervised one, on training prompts.
+1. A grid of the task `commongen` (mini) with a supervised model; its texts for training prompts, and the base model's.
 2. A pairwise study of their texts. Its raters are simulated: they like short sentences that say where something
    happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and
    give one answer in ten blindly.
@@ -40,13 +40,15 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     first, second, taught = folder / "first", folder / "second", folder / "taste"
     grid = ["grue", "run", "--tasks", "commongen", "--seeds", "1", "--jobs", "1", "--quiet"]
-    rl4lms(*grid, "--systems", "zero_shot,supervised", "--output", first)
-    texts = {system: folder / f"{system}.json" for system in ("zero_shot", "supervised")}
-    for system, file in texts.items():
-        if not file.exists():  # texts for training prompts: those of test are for the second study
-            run = first / "cells" / "commongen" / system / "seed-0" / "run"
+    rl4lms(*grid, "--systems", "supervised", "--output", first)
+    base = folder / "base.yaml"
+    base.write_text("task: commongen\n", encoding="utf-8")  # the model that the supervised one began with
+    models = {"base": base, "supervised": first / "cells" / "commongen" / "supervised" / "seed-0" / "run"}
+    texts = {name: folder / f"{name}.json" for name in models}
+    for name, model in models.items():
+        if not texts[name].exists():  # for training prompts: those of test are for the second study
             many = ["evaluation.prompts=900", "evaluation.on_training_data=true"]
-            rl4lms("evaluate", run, "--split", "train", "--output", file, *many)
+            rl4lms("evaluate", model, "--split", "train", "--output", texts[name], *many)
     study(folder / "study-1", *texts.values(), items=800, people=24, seed=1)
 
     tiny_encoder(folder / "encoder")

@@ -57,7 +57,7 @@ USES = {
     "grue site": [],
     "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as invite, withdraw and password
     "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
-    "human report": [],  # see test_reports.py there
+    "human report": [],  # see test_report_commands.py there
     "human export": [],  # see test_exports.py there
     "human to-reward": [],  # see test_to_reward.py there
     "human power": [],  # see test_analysis.py there

@@ -10,7 +10,6 @@ import csv
 import io
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from rich.text import Text
 from rl4lms.grue.board import TaskBoard
 from rl4lms.grue.overall import BASELINE, Overall
 from rl4lms.grue.suite import TASKS
+from rl4lms.reporting.inert import inert_formula, plain
 from rl4lms.stats.base import Estimate
 from rl4lms.stats.paired import Contrast
 from rl4lms.stats.ranks import Rank
@@ -256,14 +256,3 @@ def comma_separated(rows: Sequence[Sequence[object]]) -> str:
         [inert_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
     )
     return out.getvalue()
-
-
-def inert_formula(text: str) -> str:
-    """Keep a spreadsheet from reading a text as a formula."""
-    text = plain(text)
-    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@＝＋－＠") else text
-
-
-def plain(text: str) -> str:
-    """Return a text without line ends, escapes of terminals and signs that turn the direction of writing."""
-    return "".join("�" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") else sign for sign in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rl4lms.grue.board import read_cells
 from rl4lms.grue.scores import read_scores
 from rl4lms.grue.spec import placed, read_spec, recipe_of
 from rl4lms.grue.suite import CELLS
+from rl4lms.human_eval.plan import Output
 from rl4lms.runs.evaluations import kept_evaluations, read_evaluation
 from rl4lms.tasks import build as build_task
 from rl4lms.types import Sample
@@ -27,31 +28,6 @@ _NAMES = {
     "id": ("id", "prompt_id"),
 }
 _TURN_END = "<EOU>"  # of daily_dialog
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A text of a system.
-
-    Attributes:
-        prompt_id: the same for all systems that answered a prompt.
-        prompt, completion, system: what was asked and answered, and by whom.
-        seed: of the run, where it is known.
-        context: of the page; see `plan.Item`.
-        stratum: of the prompt.
-        values: automatic metrics of the text, where they are known.
-        references: gold texts, where they are known.
-    """
-
-    prompt_id: str
-    prompt: str
-    completion: str
-    system: str
-    seed: int | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
-    stratum: str = ""
-    values: Mapping[str, float] = field(default_factory=dict)
-    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,33 @@ from typing import Any, Literal
 from rl4lms.errors import ConfigError, plural
 from rl4lms.human_eval.answers import places_to_outputs
 from rl4lms.human_eval.forms import Example, Form
-from rl4lms.human_eval.outputs import Output
 
 Purpose = Literal["rate", "check", "repeat", "practice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A text of a system.
+
+    Attributes:
+        prompt_id: the same for all systems that answered a prompt.
+        prompt, completion, system: what was asked and answered, and by whom.
+        seed: of the run, where it is known.
+        context: of the page; see `Item`.
+        stratum: of the prompt.
+        values: automatic metrics of the text, where they are known.
+        references: gold texts, where they are known.
+    """
+
+    prompt_id: str
+    prompt: str
+    completion: str
+    system: str
+    seed: int | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    stratum: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

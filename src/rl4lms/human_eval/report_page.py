@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rl4lms import reporting
-from rl4lms.grue.formats import Sheet, plain
+from rl4lms.grue.formats import Sheet
 from rl4lms.human_eval.analysis import Analysis
 from rl4lms.human_eval.automatic import metrics_of
 from rl4lms.human_eval.sheets import interval, joined, number, p_text, percent, sheets, summary
 from rl4lms.human_eval.table import Answered, values_of
 from rl4lms.reporting import Block, Cell, Chart, Charts, Cloud, Dot, LinePlot, Paragraph, Section, Table
+from rl4lms.reporting.inert import plain
 
 #: Metrics that are drawn against people: those that correlate most.
 DRAWN = 4

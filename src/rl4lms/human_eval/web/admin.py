@@ -11,10 +11,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from rl4lms.grue.formats import inert_formula
 from rl4lms.human_eval.records import RaterProgress
 from rl4lms.human_eval.store import Study
 from rl4lms.human_eval.web.site import Halt, Visit
+from rl4lms.reporting.inert import inert_formula
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _radios(
 ) -> dict[str, Any]:
     sent = (fields.get(key) or ("",))[0]
     shown = [
-        {"value": value, "label": label, "keys": keys, "checked": value == sent, "number": ""}
+        {"value": value, "label": label, "shortcuts": keys, "checked": value == sent, "number": ""}
         for value, label, keys in options
     ]
     question = {"key": key, "type": "choice", "text": text, "hint": hint, "options": shown, "required": True}
@@ -120,7 +120,7 @@ def _question(form: Form, question: Question, fields: Mapping[str, Sequence[str]
                 "value": str(value),
                 "number": str(value),
                 "label": question.label(value),
-                "keys": str(value) if digits else str(place) if place <= 9 else "",
+                "shortcuts": str(value) if digits else str(place) if place <= 9 else "",
                 "checked": str(value) == sent,
             }
             for place, value in enumerate(question.values, 1)
