@@ -104,6 +104,7 @@ class Analysis:
         metrics, contrasts: agreement of automatic metrics with people.
         everyone: by question and system the mean with all raters, where some were left out.
         everyone_pairs: the same for forms that compare texts.
+        blinded: whether raters were not told whose texts they saw; False where the answers come from another tool.
         identical: (first, second, prompts) for which both systems wrote the same.
         notes: what else people should know.
     """
@@ -130,6 +131,7 @@ class Analysis:
     contrasts: Sequence[MetricContrast] = ()
     everyone: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     everyone_pairs: Preferred | None = None
+    blinded: bool = False
     identical: Sequence[tuple[str, str, int]] = ()
     notes: Sequence[str] = ()
 
@@ -162,6 +164,7 @@ def analyse(
         "progress": progress_of(counted, answered, excluded),
         "excluded": excluded,
         "raters": quality_of(answered.ratings),
+        "blinded": answered.settings is not None,
         "identical": [] if answered.settings is None else [(a, b, len(p)) for a, b, p in answered.settings.identical],
     }
     everybody = answered if excluded.raters else None

@@ -165,7 +165,8 @@ def methods(analysis: Analysis) -> str:
         f"We asked people about {plural(progress.items, 'item')} ({plural(progress.prompts, 'prompt')}, "
         f"{plural(len(progress.systems), 'system')}: {', '.join(map(e, progress.systems))}){task}. "
         f"{plural(progress.raters, 'rater')} gave {plural(progress.ratings, 'rating')}, "
-        f"{progress.ratings / max(progress.items, 1):.1f} for each item; they were not told which system wrote a text."
+        f"{progress.ratings / max(progress.items, 1):.1f} for each item"
+        f"{'; they were not told which system wrote a text' if analysis.blinded else ''}."
     ]
     if not progress.finished:
         said.append(f"These are {progress.ratings:,} of {progress.planned:,} ratings that were planned.")
@@ -176,9 +177,7 @@ def methods(analysis: Analysis) -> str:
     if analysis.kind == "likert":
         said.append(
             f"Means are over prompts, with {level}\\,\\% intervals of $t$ from variances clustered by prompt and by "
-            "rater (Cameron et al., 2011); p-values of pairs are adjusted by Holm's method. We also ran a one-way "
-            "analysis of variance with Tukey's HSD test, the Kruskal-Wallis test with Dunn's, and a linear mixed model "
-            "with random effects of raters, prompts and texts (REML)."
+            "rater (Cameron et al., 2011); p-values of pairs are adjusted by Holm's method."
         )
         said += _tested(analysis)
     else:
@@ -214,11 +213,19 @@ def _agreed(analysis: Analysis) -> str:
 def _tested(analysis: Analysis) -> list[str]:
     said = []
     for one in analysis.questions:
-        if one.tests.anova is not None:
+        key, model = inert_latex(one.key), analysis.mixed.get(one.key)
+        if one.tests.anova is not None and one.tests.kruskal is not None:
             between, within = one.tests.anova.freedom
-            p = inert_latex(p_text(one.tests.anova.p))
-            key = inert_latex(one.key)
-            said.append(f"For {key}, $F({between}, {within}) = {one.tests.anova.statistic:.2f}$, p {p}.")
+            p, ranks_p = (inert_latex(p_text(test.p)) for test in (one.tests.anova, one.tests.kruskal))
+            said.append(
+                f"For {key}, a one-way analysis of variance, followed by Tukey's HSD test, gives "
+                f"$F({between}, {within}) = {one.tests.anova.statistic:.2f}$, p {p}, and the Kruskal-Wallis test, "
+                f"followed by Dunn's, $H({one.tests.kruskal.freedom[0]}) = {one.tests.kruskal.statistic:.2f}$, "
+                f"p {ranks_p}."
+            )
+        if isinstance(model, MixedModel) and model.converged:
+            effects = ", ".join(sorted(f"{name}s" for name in model.variances if name != "residual"))
+            said.append(f"For {key}, we fitted a linear mixed model by REML with random effects of {effects}.")
     return said
 
 

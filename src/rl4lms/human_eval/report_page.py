@@ -43,6 +43,15 @@ def html(analysis: Analysis, answered: Answered | None = None) -> str:
     return reporting.page(analysis.name, sections, subtitle=about)
 
 
+def _name(text: str) -> str:
+    """Return a name as charts have room for it."""
+    shown = plain(text)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
+
+_LONGEST = 44
+
+
 def _tables(analysis: Analysis) -> dict[str, Table]:
     return {sheet.title: _table(sheet) for sheet in sheets(analysis)}
 
@@ -54,7 +63,7 @@ def _table(sheet: Sheet) -> Table:
 def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
     sections = []
     for one in analysis.questions:
-        dots = [Dot(plain(s.system), s.mean.value, s.mean.low, s.mean.high) for s in one.systems]
+        dots = [Dot(_name(s.system), s.mean.value, s.mean.low, s.mean.high) for s in one.systems]
         charts = [
             reporting.dot_plot(
                 f"{one.key}: means",
@@ -65,7 +74,7 @@ def _scores(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
         ]
         if one.differences:
             differences = [
-                Dot(plain(f"{d.first} - {d.second}"), d.estimate.value, d.estimate.low, d.estimate.high)
+                Dot(_name(f"{d.first} - {d.second}"), d.estimate.value, d.estimate.low, d.estimate.high)
                 for d in one.differences[:_ROWS]
             ]
             charts.append(reporting.dot_plot(f"{one.key}: differences", differences, x_label="difference", zero=True))
@@ -105,14 +114,14 @@ def _preferences(analysis: Analysis, tables: dict[str, Table]) -> list[Section]:
         return []
     level = f"{100 * analysis.confidence:g} %"
     dots = [
-        Dot(plain(f"{w.first} against {w.second}"), 100 * w.rate.value, 100 * w.rate.low, 100 * w.rate.high)
+        Dot(_name(f"{w.first} against {w.second}"), 100 * w.rate.value, 100 * w.rate.low, 100 * w.rate.high)
         for w in pairs.win_rates[:_ROWS]
     ]
     charts: list[Chart] = [
         reporting.dot_plot("Win rates", dots, x_label="% won by the first", caption=f"Bars: {level} intervals.")
     ]
     if pairs.strengths:
-        strengths = [Dot(plain(s.system), s.estimate.value, s.estimate.low, s.estimate.high) for s in pairs.strengths]
+        strengths = [Dot(_name(s.system), s.estimate.value, s.estimate.low, s.estimate.high) for s in pairs.strengths]
         charts.append(reporting.dot_plot("Strengths", strengths, x_label="log-odds", zero=True))
     blocks: list[Block] = [Charts(charts)]
     blocks += [tables[title] for title in ("Win rates", "Strengths", "Audit") if title in tables]
@@ -143,6 +152,9 @@ def _clouds(analysis: Analysis, answered: Answered) -> list[Block]:
     if analysis.kind != "likert":
         return []
     metrics, blocks = metrics_of(answered), list[Block]()
+    labels = {system: _name(system) for system in analysis.progress.systems}
+    if len(set(labels.values())) < len(labels):  # two begin alike
+        labels = {system: _name(f"{number} {system}") for number, system in enumerate(labels, 1)}
     out = analysis.excluded.raters
     for question in dict.fromkeys(one.question for one in analysis.metrics):
         ratings: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -157,7 +169,7 @@ def _clouds(analysis: Analysis, answered: Answered) -> list[Block]:
         plots = []
         for one in best[:DRAWN]:
             clouds = {
-                plain(system): Cloud(
+                labels[system]: Cloud(
                     [
                         (scores, mean)
                         for place, mean in people.items()
@@ -168,7 +180,7 @@ def _clouds(analysis: Analysis, answered: Answered) -> list[Block]:
             }
             r = one.items["pearson"]
             caption = f"r = {number(r.value)} ({interval(r)}). Large: means of systems."
-            plots.append((LinePlot(plain(one.metric), plain(one.metric), question, caption, whole_x=False), clouds))
+            plots.append((LinePlot(_name(one.metric), _name(one.metric), question, caption, whole_x=False), clouds))
         blocks.append(reporting.scatter_charts(plots))
     return blocks
 

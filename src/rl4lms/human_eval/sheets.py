@@ -377,7 +377,7 @@ def _williams(analysis: Analysis, question: str, best: str) -> list[str]:
         if one.question == question and best in (one.first, one.second):
             other = one.second if one.first == best else one.first
             said.append(f"{other} p {p_text(one.p)}")
-    return [f"{best} against the others, Williams's test, Holm: {', '.join(said)}"] if said else []
+    return [f"Williams's test of {best} against the others, Holm: {', '.join(said)}"] if said else []
 
 
 def _once(notes: Iterable[str]) -> list[str]:

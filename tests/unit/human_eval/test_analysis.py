@@ -441,7 +441,9 @@ HOSTILE = (
 
 def hostile() -> Answered:
     random = rng(18)
-    means = {name: 3.0 + number / 5 for number, name in enumerate(HOSTILE)}
+    # two by two: Tukey's test takes a second for the pairs of six
+    systems = [f"{HOSTILE[1]} {HOSTILE[0]}", f"{HOSTILE[2]} {HOSTILE[3]}", f"{HOSTILE[4]} {HOSTILE[5]}"]
+    means = {name: 3.0 + number / 5 for number, name in enumerate(systems)}
     study = likert_study(random, means, prompts=4)
     form = LIKERT.model_copy(
         update={"questions": tuple(q.model_copy(update={"text": "".join(HOSTILE)}) for q in LIKERT.questions)}

@@ -94,7 +94,14 @@ def test_a_model_of_ratings(tmp_path: Path):
         for r in (1, 2)
     ]
     study = Answered("ratings", LIKERT, answers)
-    made = to_reward(study, encoder(tmp_path / "base"), tmp_path / "m", kind="ratings", question="quality", **TRAINING)
+    made = to_reward(
+        study,
+        encoder(tmp_path / "base"),
+        tmp_path / "m",
+        kind="ratings",
+        question="quality",
+        **{**TRAINING, "epochs": 80},
+    )
     assert made.result["spearman"] > 0.7
     assert made.people is not None
     assert made.people.value == 1
