@@ -66,6 +66,11 @@ def test_it_names_the_extra_that_is_missing(tmp_path, monkeypatch):
     assert packages.EXTRAS["uvicorn"] in refused.output
 
 
+def test_serving_loads_no_torch():
+    code = "import sys, rl4lms.human_eval.folder, rl4lms.human_eval.web.routes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
 @pytest.mark.slow
 def test_an_installed_wheel_serves(tmp_path):
     """Templates, style and script are in it."""
