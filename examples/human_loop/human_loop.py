@@ -4,9 +4,9 @@ whose taste is known.
     python examples/human_loop/human_loop.py runs/human-loop          about ten minutes on one core
 
 1. A grid of the task `commongen` (mini) with a supervised model; its texts for training prompts, and the base model's.
-2. A pairwise study of their texts. Its raters are simulated: they like short sentences that say where something
-   happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and
-   give one answer in ten blindly.
+2. A pairwise study of their texts. Its raters are simulated: they like sentences of ten words that say where something
+   happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and give one answer in ten
+   blindly.
 3. `rl4lms human to-reward` learns a preference model from what they said.
 4. PPO from the supervised model with that model as its reward.
 5. A second pairwise study on test prompts, by other raters with the same taste: who wins?
@@ -121,10 +121,10 @@ def prefers_first(texts: Sequence[str], random: Random) -> bool:
 
 
 def taste(text: str) -> float:
-    """What these people like: 4 for saying where, -0.6 for each word, -1 for each that is repeated and no article."""
+    """What these people like: 4 for saying where, -0.5 for each word beside ten, -1 for each that is repeated."""
     words = [word for word in text.split() if word.isalpha()]
     content = [word for word in words if word not in ("the", "a", "an")]
-    return 4.0 * bool(PLACES & set(words)) - 0.6 * len(words) - (len(content) - len(set(content)))
+    return 4.0 * bool(PLACES & set(words)) - 0.5 * abs(len(words) - 10) - (len(content) - len(set(content)))
 
 
 if __name__ == "__main__":
