@@ -58,7 +58,8 @@ def main(folder: Path) -> None:
 
     reward = f"{{name: preference, model: {taught / 'model'}, join: ' '}}"
     systems = ["--systems", "supervised,people=supervised+ppo", "--reward", reward]
-    rl4lms(*grid, *systems, "--output", second, "evaluation.prompts=200")
+    # a model of a few hundred comparisons is only right near the texts that were compared
+    rl4lms(*grid, *systems, "--output", second, "evaluation.prompts=200", "kl.kl_coef=0.3")
     study(folder / "study-2", second, items=150, people=9, seed=2)
     for number in (1, 2):
         report = ["--format", "json", "--output", folder / f"report-{number}.json"]

@@ -202,7 +202,7 @@ def test_archives_and_folders_are_not_opened(tmp_path: Path):
     assert not (tmp_path.parent.parent / "evil.csv").exists()
     with pytest.raises(ConfigError, match="there is no such file"):
         read_answered(str(tmp_path / "absent.csv"))
-    with pytest.raises(ConfigError, match="no such study"):
+    with pytest.raises(ConfigError, match="there is no study"):
         read_answered(str(tmp_path / "absent.sqlite"))
 
 

@@ -105,7 +105,7 @@ def test_what_cannot_be_written_is_said(study: str):
         run("report", study, "--format", "leaderboard")
     with pytest.raises(Rl4lmsError, match="between 0 and 1"):
         run("report", study, "--confidence", "95")
-    with pytest.raises(Rl4lmsError, match="no such study"):
+    with pytest.raises(Rl4lmsError, match="there is no study"):
         run("report", "nowhere")
 
 
