@@ -194,6 +194,12 @@ class Server:
         return self.process.returncode, out
 
 
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def serving(where: str, *words: str, port: int | None = None, python: str = sys.executable) -> Iterator[Server]:
     """Serve a study with the command, until the end of the block."""
@@ -201,13 +207,12 @@ def serving(where: str, *words: str, port: int | None = None, python: str = sys.
     command = [python, "-m", "rl4lms", "human", "serve", where, "--port", str(port), *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     try:
-        until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
+        until = time.monotonic() + 180
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > until:
+                process.kill()
+                raise AssertionError(f"the server does not come up: {process.communicate()[0]}")
             time.sleep(0.1)
-        if process.poll() is not None:
-            raise AssertionError(process.communicate()[0])
         yield Server(process, port)
     finally:
         if process.poll() is None:

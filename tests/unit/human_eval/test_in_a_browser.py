@@ -47,7 +47,7 @@ def tab(browser) -> Iterator[Callable[..., Any]]:
 
     def begin(address: str, expected: str = "", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         page.on(
