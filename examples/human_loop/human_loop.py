@@ -4,14 +4,15 @@ whose taste is known.
     python examples/human_loop/human_loop.py runs/human-loop          about ten minutes on one core
 
 1. A grid of the task `commongen` (mini) with a supervised model; its texts for training prompts, and the base model's.
-2. A pairwise study of their texts. Its raters are simulated: they like sentences of ten words that say where something
+2. A pairwise study of their texts. Its raters are simulated: they like short sentences that say where something
    happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and give one answer in ten
    blindly.
 3. `rl4lms human to-reward` learns a preference model from what they said.
 4. PPO from the supervised model with that model as its reward.
 5. A second pairwise study on test prompts, by other raters with the same taste: who wins?
 
-The two reports are in `report-1.json` and `report-2.json`. Nothing but the raters' answers knows their taste.
+The two reports are in `report-1.json` and `report-2.json`. Nothing but the raters' answers knows their taste. It is not
+about whether a sentence makes sense, and RL finds that out: reports/human-loop.md.
 """
 
 from __future__ import annotations
@@ -58,8 +59,7 @@ def main(folder: Path) -> None:
 
     reward = f"{{name: preference, model: {taught / 'model'}, join: ' '}}"
     systems = ["--systems", "supervised,people=supervised+ppo", "--reward", reward]
-    # a model of a few hundred comparisons is only right near the texts that were compared
-    rl4lms(*grid, *systems, "--output", second, "evaluation.prompts=200", "kl.kl_coef=0.3")
+    rl4lms(*grid, *systems, "--output", second, "evaluation.prompts=200")
     study(folder / "study-2", second, items=150, people=9, seed=2)
     for number in (1, 2):
         report = ["--format", "json", "--output", folder / f"report-{number}.json"]
@@ -122,10 +122,10 @@ def prefers_first(texts: Sequence[str], random: Random) -> bool:
 
 
 def taste(text: str) -> float:
-    """What these people like: 4 for saying where, -0.5 for each word beside ten, -1 for each that is repeated."""
+    """What these people like: 4 for saying where, -0.6 for each word, -1 for each that is repeated and no article."""
     words = [word for word in text.split() if word.isalpha()]
     content = [word for word in words if word not in ("the", "a", "an")]
-    return 4.0 * bool(PLACES & set(words)) - 0.5 * abs(len(words) - 10) - (len(content) - len(set(content)))
+    return 4.0 * bool(PLACES & set(words)) - 0.6 * len(words) - (len(content) - len(set(content)))
 
 
 if __name__ == "__main__":
