@@ -55,11 +55,15 @@ USES = {
     "grue export": [],  # see test_export.py there
     "grue report": [],  # see test_page.py there, as the next
     "grue site": [],
-    "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as the next three
+    "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as invite, withdraw and password
+    "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
+    "human report": [],  # see test_report_commands.py there
+    "human export": [],  # see test_exports.py there
+    "human to-reward": [],  # see test_to_reward.py there
+    "human power": [],  # see test_analysis.py there
     "human invite": [],
     "human withdraw": [],
     "human password": [],
-    "human serve": [],  # until Ctrl-C: see tests/unit/human_eval/test_serve.py
     "ls": ["ls", "ls runs ."],
     "show": ["show ppo"],
     "demo": [],  # half a minute for each use: see test_demo.py

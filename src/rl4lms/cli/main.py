@@ -20,6 +20,7 @@ from rl4lms.cli import (
     generate,
     grue,
     human,
+    human_report,
     human_serve,
     init,
     ls,
@@ -121,12 +122,16 @@ grue_app.command("export", epilog=submissions.EXPORT_EPILOG)(submissions.export)
 grue_app.command("verify", epilog=submissions.VERIFY_EPILOG)(submissions.verify)
 grue_app.command("reproduce", epilog=submissions.REPRODUCE_EPILOG)(submissions.reproduce)
 app.add_typer(grue_app, name="grue")
-human_app = typer.Typer(help="A study in which people judge texts.", no_args_is_help=True)
+human_app = typer.Typer(help="Studies in which people judge texts.", no_args_is_help=True)
 human_app.command("create", epilog=human.CREATE_EPILOG)(human.create)
+human_app.command("serve", epilog=human_serve.SERVE_EPILOG)(human_serve.serve)
+human_app.command("report", epilog=human_report.REPORT_EPILOG)(human_report.report)
+human_app.command("export", epilog=human_report.EXPORT_EPILOG)(human_report.export)
+human_app.command("to-reward", epilog=human_report.TO_REWARD_EPILOG)(human_report.to_reward)
+human_app.command("power", epilog=human_report.POWER_EPILOG)(human_report.power)
 human_app.command("invite", epilog=human.INVITE_EPILOG)(human.invite)
 human_app.command("withdraw", epilog=human.WITHDRAW_EPILOG)(human.withdraw)
 human_app.command("password", epilog=human.PASSWORD_EPILOG)(human.password)
-human_app.command("serve", epilog=human_serve.SERVE_EPILOG)(human_serve.serve)
 app.add_typer(human_app, name="human")
 app.command("ls", epilog=ls.EPILOG)(ls.ls)
 app.command("show", epilog=show.EPILOG)(show.show)

@@ -20,8 +20,7 @@ from rich.text import Text
 from rl4lms.grue.board import TaskBoard
 from rl4lms.grue.overall import BASELINE, Overall
 from rl4lms.grue.suite import TASKS
-from rl4lms.reporting.inert import inert_formula
-from rl4lms.reporting.inert import plain as _plain
+from rl4lms.reporting.inert import inert_formula, plain
 from rl4lms.stats.base import Estimate
 from rl4lms.stats.paired import Contrast
 from rl4lms.stats.ranks import Rank
@@ -147,10 +146,10 @@ def number_text(number: Contrast | None) -> str:
 
 def show(table: Sheet, console: Console) -> None:
     """Print a table for people: a column for each metric, or a row where they would not fit."""
-    header = [_plain(name) for name in table.header]
-    rows = [[_short(_plain(cell)) for cell in row] for row in table.rows]
+    header = [plain(name) for name in table.header]
+    rows = [[_short(plain(cell)) for cell in row] for row in table.rows]
     printed = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    console.print(Text(_plain(table.title), style="bold"))
+    console.print(Text(plain(table.title), style="bold"))
     if len(header) > 6:
         header, *rows = [list(row) for row in zip(header, *rows, strict=True)]
     header = [name.replace("+", "\n+") for name in header]
@@ -169,7 +168,7 @@ def show(table: Sheet, console: Console) -> None:
     if rows:
         console.print(printed)
     for note in table.notes:
-        console.print(Text(_plain(note), style="dim"))
+        console.print(Text(plain(note), style="dim"))
 
 
 _NAMES = 12  # characters that the first column keeps, whatever the others need
@@ -195,23 +194,24 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _inert_markdown(text: str) -> str:
-    return _MARKUP.sub(lambda found: f"\\{found[0]}", _plain(text))
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", plain(text))
 
 
 def latex(table: Sheet) -> str:
     """Return a table as LaTeX, for the package booktabs."""
-    lines = [f"% {_plain(table.title)}", *(f"% {_plain(note)}" for note in table.notes)]
+    lines = [f"% {plain(table.title)}", *(f"% {plain(note)}" for note in table.notes)]
     if not table.rows:
         return "\n".join([*lines, ""])
     columns = "l" * table.left + "r" * (len(table.header) - table.left)
-    body = [" & ".join(map(_inert_latex, row)) + r" \\" for row in (table.header, *table.rows)]
+    body = [" & ".join(map(inert_latex, row)) + r" \\" for row in (table.header, *table.rows)]
     top = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body[0], r"\midrule"]
     return "\n".join([*lines, *top, *body[1:], r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _inert_latex(text: str) -> str:
+def inert_latex(text: str) -> str:
+    """Keep LaTeX from reading a text as commands."""
     # a bracket after \\ or \midrule would be read as its argument
-    written = "".join(_TEX.get(sign, sign) for sign in _plain(text))
+    written = "".join(_TEX.get(sign, sign) for sign in plain(text))
     return f"{{{written}}}" if written[:1] in ("[", "*") else written
 
 

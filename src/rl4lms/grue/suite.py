@@ -241,6 +241,11 @@ def _cell(
             after = supervised
     where = f"task {name}, system {system.label}"
     recipe = recipe_from_dict(blocks, where, settings)
+    if recipe.evaluation.split != "test":  # which is what a leaderboard is of
+        raise ConfigError(
+            f"{where}: evaluation.split is {recipe.evaluation.split}, and cells are measured on test prompts; other "
+            f"prompts: rl4lms evaluate RUN --split {recipe.evaluation.split}, or rl4lms train for settings to be tried"
+        )
     if fault := judged_by_reward(recipe):
         raise ConfigError(f"{where}: {fault}")
     return Cell(called, edition, system, seed, _written(recipe), after)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from rl4lms.stats.agreement import krippendorff_alpha
 from rl4lms.stats.base import BOOTSTRAP, FISHER, SKEWED_T, Estimate, Kind
 from rl4lms.stats.classification import Calibration, calibration, roc_auc
+from rl4lms.stats.clustered import clustered_correlation, clustered_estimate, clustered_share, mean_of_clusters
 from rl4lms.stats.correlations import correlation, partial_correlation, williams_test
 from rl4lms.stats.groups import GroupTest, PairTest, anova, dunn, kruskal_wallis, tukey_hsd
 from rl4lms.stats.hierarchical import Resampled, hierarchical_bootstrap
@@ -42,6 +43,9 @@ __all__ = [
     "bootstrap_stderr",
     "bradley_terry",
     "calibration",
+    "clustered_correlation",
+    "clustered_estimate",
+    "clustered_share",
     "contrast",
     "correlation",
     "darr_tau",
@@ -53,6 +57,7 @@ __all__ = [
     "krippendorff_alpha",
     "kruskal_wallis",
     "mean_ci",
+    "mean_of_clusters",
     "mean_stderr",
     "paired_bootstrap",
     "paired_permutation_test",

@@ -145,6 +145,11 @@ def row_correlations(x: Array, y: Array, kind: Kind) -> Array:
     return np.where(constant, np.nan, np.clip(r, -1.0, 1.0))
 
 
+def correlation_of(x: Array, y: Array, kind: Kind) -> float:
+    """Return the correlation of two arrays (n,) alone; NaN where one is constant."""
+    return _CORRELATIONS[kind](x, y) if np.ptp(x) and np.ptp(y) else float("nan")
+
+
 def _pearson(x: Array, y: Array) -> float:
     return float(row_correlations(x[None], y[None], "pearson")[0])
 

@@ -46,8 +46,8 @@ def power_of_ratings(
     if difference == 0:
         return level
     # t² is noncentral F, which SciPy computes where its noncentral t fails, far from 0
-    critical = float(scipy_stats.t(items - 1).ppf(1 - level / 2))
-    return float(scipy_stats.ncf(1, items - 1, (difference / error) ** 2).sf(critical**2))
+    critical = float(scipy_stats.t.ppf(1 - level / 2, items - 1))
+    return float(scipy_stats.ncf.sf(critical**2, 1, items - 1, (difference / error) ** 2))
 
 
 def items_for_ratings(

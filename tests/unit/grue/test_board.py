@@ -129,7 +129,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_do_nothing_in_any_format(name):
     table = formats.Sheet(f"of {name}", ["system", "tier", name], [[name, "reported", "1"]], notes=[f"see {name}"])
-    plain = formats._plain(name)
+    plain = formats.plain(name)
     shown = " ".join(printed(table).split())
     assert " ".join(plain.split())[:40] in shown  # as it is, brackets and all
     written = formats.markdown(table)

@@ -179,3 +179,8 @@ def test_what_needs_no_model_may_be_reward_and_metric():
 def test_a_gold_measure_is_no_reward(reward):
     with pytest.raises(ConfigError, match="'commongen_grammar' is gold"):
         cells(["commongen"], systems("ppo"), [0], settings=[f"reward={reward}"])
+
+
+def test_another_split_is_refused_since_cells_are_measured_on_test_prompts():
+    with pytest.raises(ConfigError, match=r"evaluation.split is validation, and cells are measured on test prompts"):
+        cells(["commongen"], systems("zero_shot"), [0], settings=["evaluation.split=validation"])

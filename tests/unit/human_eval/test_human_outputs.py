@@ -81,6 +81,7 @@ def test_strata_are_thirds_of_the_length_or_a_column(tmp_path):
         read_outputs([path], stratify="sort")
 
 
+@pytest.mark.slow
 def test_submissions_are_read_with_prompts_of_their_task_and_metrics_of_their_texts():
     found = read_outputs([str(BOARD)], task="commongen")
     assert found.task == "commongen"

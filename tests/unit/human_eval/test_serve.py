@@ -66,6 +66,7 @@ def test_it_names_the_extra_that_is_missing(tmp_path, monkeypatch):
     assert packages.EXTRAS["uvicorn"] in refused.output
 
 
+@pytest.mark.slow
 def test_serving_loads_no_torch():
     code = "import sys, rl4lms.human_eval.folder, rl4lms.human_eval.web.routes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
