@@ -176,6 +176,7 @@ def test_keys_choose_a_tie_and_fields_keep_their_digits(tmp_path, tab):
         page.keyboard.type("12\n0 t")
         assert page.locator("#reason-1").input_value() == "12\n0 t"
         assert page.locator("input:checked").get_attribute("value") == "tie"
+        page.close()
 
 
 @pytest.mark.slow
@@ -193,12 +194,12 @@ def test_drafts_time_and_waiting(tmp_path, tab):
             range.setStart(text, 2); range.setEnd(text, 6); getSelection().removeAllRanges(); getSelection().addRange(range); }""")
         page.click("button.mark")
         page.locator("select").first.select_option("added")
-        page.wait_for_function("document.querySelector('#draft').textContent !== ''")
+        page.wait_for_selector("#draft:not(:empty)")
         assert page.inner_text("#draft") == form.word("draft_saved")
         page.reload()
         assert page.locator("#fluency-3").is_checked()
         assert page.locator("#errors-1").input_value() == "text"
-        page.wait_for_function("!document.querySelector('button.main').disabled")
+        page.wait_for_selector("button.main:enabled")
         page.click("label:has(#adequacy-1)")
         page.click("button.main")
         page.wait_for_url("**/item/2")
@@ -207,6 +208,7 @@ def test_drafts_time_and_waiting(tmp_path, tab):
         assert 1.5 < rating.seconds < 60
         page.go_back()
         assert page.locator("#fluency-3").is_checked()
+        page.close()
 
 
 @pytest.mark.slow
@@ -216,10 +218,11 @@ def test_errors_get_the_focus_and_lead_to_their_question(tmp_path, tab):
         page = tab(server.address, expected="422")
         enter(page, server.address, made.created.invites[0])
         page.click("button.main")
-        page.wait_for_function("document.activeElement.id === 'errors'")
+        page.wait_for_selector("#errors:focus")
         page.locator("#errors a").first.click()
         page.keyboard.press("2")
         assert page.locator("#fluency-2").is_checked()
+        page.close()
 
 
 def _dialogue() -> dict[str, Any]:
