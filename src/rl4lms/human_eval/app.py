@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rl4lms.human_eval.store import Study
 from rl4lms.plugins.packages import of_extra
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
 
 def create_app(
     where: str | Path, *, behind_proxy: bool = False, secure: bool = False, host_names: Sequence[str] = ()
-) -> FastAPI:
-    """Return the application (ASGI) that serves a study.
+) -> Any:
+    """Return the application that serves a study, as a `fastapi.FastAPI`.
 
     Args:
         where: the database of the study: a path, or a URL.
@@ -52,7 +49,7 @@ def create_app(
         response.headers.update({**HEADERS, "Cache-Control": "no-store"})  # nothing of it passes the guard
         return response
 
-    app: FastAPI = fastapi.FastAPI(
+    app = fastapi.FastAPI(
         title="rl4lms human",
         openapi_url=None,
         docs_url=None,

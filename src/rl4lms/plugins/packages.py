@@ -19,7 +19,6 @@ EXTRAS = {
     "ray": "ray",
     "fastapi": "human",
     "uvicorn": "human",
-    "multipart": "human",
     "statsmodels": "human",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_packaged_forms_ask_something_and_name_tasks_that_exist(name):
     assert form.name == name
     assert form.scales or form.question
     assert set(form.tasks) <= set(registry.tasks.names())
+
+
+def test_the_form_of_the_documentation_is_one(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "human.md").read_text(encoding="utf-8")
+    text = "name: tone" + page.partition("```text\nname: tone")[2].partition("```")[0]
+    (tmp_path / "tone.yaml").write_text(text, encoding="utf-8")
+    form = read_form(tmp_path / "tone.yaml")
+    assert [question.key for question in form.questions] == ["polite", "wrong", "why"]
 
 
 def test_every_task_of_the_paper_has_a_form_of_its_own():
