@@ -63,6 +63,7 @@ STRINGS: Mapping[str, str] = {
     "reassigned": "This study waited a while for you, and your remaining items are with other people now.",
     "no_invite": "This study is open to people with an invitation. Please use the link that you were sent.",
     "keys": "Keys: 1 to 9 answer the question with the focus, Enter saves.",
+    "keys_tie": "Keys: 1 and 2 choose, 0 or t is a tie, Enter saves.",
     "go_on": "Go on",
     "retry": "Try again",
     "look_again": "Please look at these answers again:",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from markupsafe import Markup, escape
 
@@ -29,6 +29,12 @@ _DASHES = ((), (5, 2), (1, 1.5), (7, 2, 1.5, 2), (3, 1.5), (9, 3))
 _INK = "#010203"
 
 Point = tuple[float, float | None]
+T = TypeVar("T")
+
+
+def _of(kinds: Sequence[T], place: int) -> T:
+    """Return the dashes or the mark of a series: after each round of colours the next, so that no two look alike."""
+    return kinds[(place + place // len(COLOURS)) % len(kinds)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +96,11 @@ def line_charts(plots: Sequence[tuple[LinePlot, Mapping[str, Sequence[Point]]]])
     """Return charts in a row with one legend.
 
     Args:
-        plots: each with its series. All have the same names in the same order, so that a colour means the same in every
-            chart; a series without points is not drawn.
+        plots: each with its series. One name has one colour in all charts, also where some lack it; a series without
+            points is not drawn.
     """
     names = list(dict.fromkeys(name for _, series in plots for name in series))
+    plots = [(plot, {name: series.get(name, ()) for name in names}) for plot, series in plots]
     drawn = {name for _, series in plots for name, points in series.items() if _kept(points)}
     legend = [(line_sample(i), name) for i, name in enumerate(names) if name in drawn]
     return Charts([line_chart(plot, series) for plot, series in plots], legend if len(names) > 1 else ())
@@ -101,7 +108,7 @@ def line_charts(plots: Sequence[tuple[LinePlot, Mapping[str, Sequence[Point]]]])
 
 def line_sample(place: int) -> Markup:
     """Return a short piece of the line of a series, for a legend."""
-    dashes = " ".join(str(2 * length) for length in _DASHES[place % len(_DASHES)])
+    dashes = " ".join(str(2 * length) for length in _of(_DASHES, place))
     colour = COLOURS[place % len(COLOURS)]
     line = f'<line x1="0" y1="5" x2="34" y2="5" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/>'
     return Markup(f'<svg width="34" height="10" aria-hidden="true">{line}</svg>')
@@ -177,17 +184,19 @@ def scatter_charts(plots: Sequence[tuple[LinePlot, Mapping[str, Cloud]]]) -> Cha
     """Return charts of one value against another in a row, with one legend.
 
     Args:
-        plots: each with its series. All have the same names in the same order; one without runs is not drawn.
+        plots: each with its series. One name has one colour and mark in all charts, also where some lack it; a series
+            without runs is not drawn.
     """
     names = list(dict.fromkeys(name for _, series in plots for name in series))
     legend = [(_marker_sample(i), name) for i, name in enumerate(names)]
 
     def chart(plot: LinePlot, series: Mapping[str, Cloud]) -> Chart:
         def draw(axes: Any) -> None:
-            for i, cloud in enumerate(series.values()):
+            for name, cloud in series.items():
                 if not cloud.runs:
                     continue
-                style: Any = {"color": COLOURS[i % len(COLOURS)], "marker": _MARKERS[i % len(_MARKERS)][0], "ls": ""}
+                i = names.index(name)
+                style: Any = {"color": COLOURS[i % len(COLOURS)], "marker": _of(_MARKERS, i)[0], "ls": ""}
                 axes.plot(*zip(*cloud.runs, strict=True), markersize=4, alpha=0.4, **style)
                 axes.plot(*([value] for value in cloud.mean), markersize=9, **style)
             _finish(axes, plot)
@@ -198,7 +207,7 @@ def scatter_charts(plots: Sequence[tuple[LinePlot, Mapping[str, Cloud]]]) -> Cha
 
 
 def _marker_sample(place: int) -> Markup:
-    colour, (_, path) = COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]
+    colour, (_, path) = COLOURS[place % len(COLOURS)], _of(_MARKERS, place)
     return Markup(
         f'<svg width="14" height="12" viewBox="0 0 12 12" aria-hidden="true"><path d="{path}" fill="{colour}"/></svg>'
     )
@@ -240,7 +249,7 @@ def _draw_lines(axes: Any, plot: LinePlot, series: Mapping[str, Sequence[Point]]
         kept = _kept(points)
         if not kept:
             continue
-        style: Any = {"color": colour, "dashes": _DASHES[i % len(_DASHES)], "linewidth": 1.8}
+        style: Any = {"color": colour, "dashes": _of(_DASHES, i), "linewidth": 1.8}
         if plot.markers:
             style |= {"marker": "o", "markersize": 4}
         axes.plot([x for x, _ in kept], [y for _, y in kept], label=name, **style)

@@ -27,7 +27,7 @@ from rl4lms.reporting import (
     page,
     running_mean,
 )
-from rl4lms.reporting.charts import COLOURS
+from rl4lms.reporting.charts import COLOURS, Cloud, line_sample, scatter_charts
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -212,3 +212,25 @@ def test_narrow_screens_have_cards_and_wide_tables_keep_their_first_column():
     assert "position: sticky" in style
     assert "@media (max-width: 600px)" in style
     assert "@media print" in style
+
+
+def test_one_name_has_one_colour_and_mark_in_all_charts_also_where_some_lack_it():
+    def cloud(x: float) -> Cloud:
+        return Cloud([(x, x)])
+
+    plot = LinePlot("map", "x", "y", whole_x=False)
+    charts = scatter_charts([(plot, {"a": cloud(1), "b": cloud(2)}), (plot, {"b": cloud(2)}), (plot, {"c": cloud(3)})])
+    assert [name for _, name in charts.legend] == ["a", "b", "c"]
+    for chart, (there, absent) in zip(charts.charts, (((0, 1), (2,)), ((1,), (0, 2)), ((2,), (0, 1))), strict=True):
+        assert all(COLOURS[place] in chart.svg for place in there)
+        assert not any(COLOURS[place] in chart.svg for place in absent)
+    lines = line_charts([(plot, {"a": [(0, 1.0), (1, 2.0)]}), (plot, {"b": [(0, 1.0), (1, 2.0)]})])
+    assert COLOURS[1] in lines.charts[1].svg
+    assert COLOURS[0] not in lines.charts[1].svg
+
+
+def test_no_two_of_many_series_look_alike():
+    many = {f"s{place}": Cloud([(1.0, 1.0)]) for place in range(30)}
+    samples = [str(sample) for sample, _ in scatter_charts([(LinePlot("map", "x", "y", whole_x=False), many)]).legend]
+    assert len(set(samples)) == 30
+    assert len({str(line_sample(place)) for place in range(30)}) == 30
