@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +35,8 @@ from rl4lms.grue.suite import CELLS
 from rl4lms.runs.storage import write_text
 from rl4lms.tasks import task_of
 from rl4lms.types import MetricResult
+
+_MODEL_FOLDER = re.compile(r"(?<=\|model:)[^|]*/(?=[^|/])")
 
 Tier = Literal["reported", "re-scored", "re-run"]
 TIERS: tuple[Tier, ...] = ("reported", "re-scored", "re-run")
@@ -163,11 +166,18 @@ def _differences(key: str, reported: Value, value: MetricResult) -> list[str]:
         found.append(f"{key} is {reported.mean} in the result, {value.mean} from the predictions")
     if not _equal(reported.stderr, value.stderr):
         found.append(f"the error of {key} is {reported.stderr} in the result, {value.stderr} from the predictions")
-    for name in ("n", "higher_is_better", "signature"):
+    for name in ("n", "higher_is_better"):
         ours, theirs = getattr(reported, name), getattr(value, name)
         if ours != theirs:
             found.append(f"{name} of {key} is {ours!r} in the result, {theirs!r} here")
+    if _anywhere(reported.signature) != _anywhere(value.signature):
+        found.append(f"signature of {key} is {reported.signature!r} in the result, {value.signature!r} here")
     return found
+
+
+def _anywhere(signature: str) -> str:
+    """Return a signature without the folder that a model lies in, which is another one elsewhere."""
+    return _MODEL_FOLDER.sub("", signature)
 
 
 def _mean(values: Array) -> float:

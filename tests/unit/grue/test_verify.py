@@ -8,7 +8,9 @@ import pytest
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.board import boards
 from rl4lms.grue.rescore import Prediction, read_predictions
-from rl4lms.grue.verify import find_cells, tier_of, verify
+from rl4lms.grue.result import Value
+from rl4lms.grue.verify import _differences, find_cells, tier_of, verify
+from rl4lms.types import MetricResult
 from tests.cli.test_cli import call
 from tests.unit.grue.made_up import change, predictions
 
@@ -155,3 +157,16 @@ def test_a_cell_that_is_trained_again_has_the_same_texts(tmp_path):
     done = call("grue", "reproduce", tmp_path, key, "--quiet")
     assert done.exit_code == 1
     assert f"{key}, own: 1 of 8 texts are others" in done.output
+
+
+def test_a_model_may_lie_in_another_folder_and_must_have_the_same_name():
+    def differences(there, here):
+        reported = Value(
+            mean=0.5, stderr=None, n=4, higher_is_better=True, signature=f"classifier|model:{there}|label:1"
+        )
+        found = MetricResult("m", 0.5, None, 4, None, True, f"classifier|model:{here}|label:1")
+        return _differences("m", reported, found)
+
+    assert differences("/tmp/a/judge-0c0a51", "/home/b/cache/judge-0c0a51") == []
+    assert differences("judge-0c0a51", "/home/b/judge-0c0a51") == []
+    assert "signature of m is" in differences("/tmp/a/judge-0c0a51", "/tmp/a/judge-7b4117")[0]
