@@ -124,6 +124,10 @@ def _read(place: str, stratify: str | None, task: str | None, data: str | None) 
         return _of_board(path, stratify, task, data)
     if path.suffix == ".json":
         return _of_evaluation(path, path.stem, stratify, task, data)
+    if data is not None:
+        raise ConfigError(
+            f"--data says where a task's data is, and {place} is a table with its own prompts; leave it out"
+        )
     return [(None, output) for output in _of_table(place, stratify)]
 
 

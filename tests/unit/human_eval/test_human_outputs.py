@@ -72,6 +72,11 @@ def test_a_place_that_is_nowhere_is_told():
         read_outputs(["runs/none"])
 
 
+def test_data_of_a_task_is_refused_for_a_table_which_would_not_read_it(tmp_path):
+    with pytest.raises(ConfigError, match="is a table with its own prompts; leave it out"):
+        read_outputs([table(tmp_path, rows_of())], data="somewhere")
+
+
 def test_strata_are_thirds_of_the_length_or_a_column(tmp_path):
     rows = [{"prompt": "x" * n, "output": "t", "system": "s", "kind": "odd" if n % 2 else "even"} for n in range(1, 10)]
     path = table(tmp_path, rows)
