@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -219,19 +221,24 @@ def reproduce(
     run_code: RunCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Train cells again from recipe and seed: what has the same texts and numbers, bit for bit, is *re-run*. Exit code
-    1 if a cell has others.
+    """Train cells again from recipe and seed: what comes out the same is *re-run*. Exit code 1 if a cell does not.
+
+    On a processor of the kind that made it, a cell must have the same texts and numbers bit for bit; on another kind,
+    numbers within six standard errors of their difference, which is what two seeds differ by at most.
     """
     from rl4lms.cli import common
     from rl4lms.grue.jobs import bars
+    from rl4lms.grue.reproduce import reproduce as again
     from rl4lms.grue.verify import find_cells
-    from rl4lms.grue.verify import reproduce as again
 
     common.quiet()
     console = common.console(stderr=True)
     places = find_cells(folder, cells)
     access = _access(data, places, run_code)
-    _tell("re-run", {place: again(place, bars(console, not quiet), access) for place in places})
+    done = {place: again(place, bars(console, not quiet), access) for place in places}
+    _tell(
+        "re-run", {place: one.faults for place, one in done.items()}, {place: one.note for place, one in done.items()}
+    )
 
 
 def export(
@@ -343,12 +350,13 @@ def _access_of_pages(folder: Path, data: list[str] | None, texts: bool, run_code
     return _access(data, find_cells(folder), run_code) if texts else None
 
 
-def _tell(tier: str, faults: dict[Path, list[str]]) -> None:
+def _tell(tier: str, faults: dict[Path, list[str]], notes: Mapping[Path, str] = MappingProxyType({})) -> None:
     for place, found in faults.items():
         for fault in found:
             print(f"differs: {fault}")
         if not found:
-            print(f"{tier}: {'/'.join(place.parts[-3:])}")
+            note = notes.get(place)
+            print(f"{tier}: {'/'.join(place.parts[-3:])}{f': {note}' if note else ''}")
     wrong = sum(bool(found) for found in faults.values())
     print(f"{len(faults) - wrong} of {len(faults)} cells are {tier}")
     if wrong:

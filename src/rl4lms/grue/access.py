@@ -59,6 +59,10 @@ class Access:
         return with_data(what, self.data[what.task]) if what.task in self.data else what
 
 
+#: Data where tasks look by themselves, and no code but the library's.
+NO_CODE = Access()
+
+
 def packed_code(place: Path) -> dict[str, Path]:
     """Return where the Python files are that a submission brings, by how its recipes name them.
 

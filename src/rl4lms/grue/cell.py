@@ -29,7 +29,7 @@ from rl4lms.grue.scores import documents_of, write_scores
 from rl4lms.grue.spec import read_spec, read_start
 from rl4lms.grue.suite import SHARED, Cell, task_of_cell
 from rl4lms.runs.display import Display, quiet_libraries
-from rl4lms.runs.environment import environment, library_commit
+from rl4lms.runs.environment import environment, library_commit, processor
 from rl4lms.runs.evaluations import write_evaluation
 from rl4lms.runs.history import read_history
 from rl4lms.runs.layout import RESULT_FILE, is_run
@@ -121,6 +121,7 @@ def _result(cell: Cell, recipe: Recipe, decoding: Decoding, result: EvalResult, 
         fingerprint=cell.fingerprint,
         git_commit=library_commit(),
         packages=environment()["packages"],
+        processor=processor(),
         cost=cost,
         scores="own.parquet" if decoding == "own" else "shared.parquet",
     )

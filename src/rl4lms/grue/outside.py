@@ -11,7 +11,7 @@ from rl4lms.grue.result import RESULTS_FILE, Result, Value, write_results
 from rl4lms.grue.scores import documents_of, fingerprint, write_scores
 from rl4lms.grue.spec import Outside, write_spec
 from rl4lms.grue.suite import CELLS, System
-from rl4lms.runs.environment import environment, library_commit
+from rl4lms.runs.environment import environment, library_commit, processor
 from rl4lms.runs.outputs import check_folder
 from rl4lms.runs.storage import replacing
 from rl4lms.tasks import task_of
@@ -65,6 +65,7 @@ def add_outside(place: Path, scored: Rescored, recipe: Recipe, *, system: str, s
         fingerprint=mark,
         git_commit=library_commit(),
         packages=environment()["packages"],
+        processor=processor(),
         cost=None,
         scores="own.parquet",
     )

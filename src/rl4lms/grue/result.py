@@ -18,7 +18,7 @@ from rl4lms.runs.storage import write_text
 from rl4lms.types import MetricResult
 
 #: Goes up when a field is added, changed or taken away.
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 RESULTS_FILE = "results.json"
 #: Of a task or a system, which is the name of a folder, too.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
@@ -65,7 +65,7 @@ class Cost(_Record):
 class Result(_Record):
     """One system on one task, with one seed, decoded in one way."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1, 2] = SCHEMA
     task: Name
     task_version: int
     edition: str
@@ -81,6 +81,9 @@ class Result(_Record):
     fingerprint: str = Field(description="of the recipe and of what it begins with")
     git_commit: str | None = Field(description="of the library; null where it was installed from a wheel")
     packages: dict[str, str | None]
+    processor: str | None = Field(
+        None, description="kind of the processor, on which the numbers are the same to the last bit; null before 2"
+    )
     cost: Cost | None = Field(description="null for predictions that were made elsewhere")
     scores: Literal["own.parquet", "shared.parquet"] = Field(
         description="the file of texts and values of each prompt, beside the result"

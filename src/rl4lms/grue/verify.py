@@ -1,5 +1,5 @@
 """How far a result is to be trusted: *reported*; *re-scored*, every metric computed again from the predictions;
-*re-run*, trained again from recipe and seed with the same texts.
+*re-run*, trained again from recipe and seed (`reproduce.py`).
 
 A cell that passed has a file that says so, with the hashes of what was checked: what is altered later has not passed.
 """
@@ -10,9 +10,7 @@ import hashlib
 import json
 import math
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,13 +19,10 @@ import numpy as np
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError, DataError, did_you_mean
-from rl4lms.grue.access import Access
-from rl4lms.grue.executors import Processes
-from rl4lms.grue.jobs import Job, Show
+from rl4lms.grue.access import NO_CODE, Access
 from rl4lms.grue.judges import judged_by_reward
 from rl4lms.grue.rescore import Scorer
 from rl4lms.grue.result import RESULTS_FILE, Result, Value, read_results
-from rl4lms.grue.runner import Grid
 from rl4lms.grue.scores import Array, Scores, documents_of, fingerprint, read_scores
 from rl4lms.grue.spec import SPEC_FILE, Outside, read_spec, recipe_of
 from rl4lms.grue.submission import grids
@@ -43,7 +38,6 @@ TIERS: tuple[Tier, ...] = ("reported", "re-scored", "re-run")
 TIER_FILE = "verified.json"
 # Between two computations of one metric: models in metrics may batch differently.
 _CLOSE = 1e-6
-_NO_CODE = Access()
 _CHECKED = (RESULTS_FILE, "own.parquet", "shared.parquet")
 
 
@@ -75,7 +69,7 @@ class Checker:
     documents: Mapping[str, str]
 
 
-def verify(place: Path, checkers: dict[str, Checker], access: Access = _NO_CODE) -> list[str]:
+def verify(place: Path, checkers: dict[str, Checker], access: Access = NO_CODE) -> list[str]:
     """Compute every metric of a cell again from its predictions; return what is wrong.
 
     What the model itself is needed for (its KL, entropy, perplexities of references) and the reward cannot be computed
@@ -115,7 +109,7 @@ def verify(place: Path, checkers: dict[str, Checker], access: Access = _NO_CODE)
                 found.append(f"{where}: the predictions are others than those that were scored")
             found += [f"{where}: {fault}" for fault in _faults(scores, recipe, result, checkers)]
     if not found:
-        _pass(place, "re-scored")
+        passed(place, "re-scored")
     return found
 
 
@@ -192,47 +186,6 @@ def _equal(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 
-def reproduce(place: Path, show: AbstractContextManager[Show], access: Access = _NO_CODE) -> list[str]:
-    """Run a cell again, and the one that it begins with, in a temporary folder; return what differs.
-
-    Texts and numbers must be equal to the last bit, as they are on processors of one kind. A cell with nothing
-    different is *re-run*.
-
-    Args:
-        place: folder of the cell.
-        show: shows what runs.
-        access: how cells are opened.
-
-    Raises:
-        ConfigError: it holds predictions that no recipe made, or the recipe names code that may not be run.
-        DataError: a file is damaged, or the cell fails when it is run again.
-    """
-    cell, results = access.open(place, training=True), read_results(place / RESULTS_FILE)
-    if isinstance(cell, Outside):
-        raise ConfigError(f"{cell.key}: there is no recipe to run again; these predictions were made by {cell.model}")
-    cells = [one for one in (cell.after, cell) if one is not None]
-    with tempfile.TemporaryDirectory(prefix="rl4lms-grue-") as temporary:
-        grid = Grid(Path(temporary), cells)
-        failed: list[Job] = grid.run(executor=Processes(1), show=lambda *_: show, finished=lambda *_: None)
-        if failed:
-            raise DataError(f"{cell.key}: it could not be run again: {failed[0].error}")
-        again = {result.decoding: result for result in grid.results(cell)}
-        found = []
-        for result in results:
-            where, name = f"{cell.key}, {result.decoding}", result.scores
-            ours, theirs = (read_scores(path / name).completions() for path in (place, grid.place(cell)))
-            if [prompt for prompt, _ in ours] != [prompt for prompt, _ in theirs]:
-                found.append(f"{where}: other prompts")
-            elif different := sum(one != two for one, two in zip(ours, theirs, strict=True)):
-                found.append(f"{where}: {different} of {len(ours)} texts are others")
-            for key, value in result.metrics.items():
-                if value != again[result.decoding].metrics.get(key):
-                    found.append(f"{where}: {key} {value.mean}, now {again[result.decoding].metrics[key].mean}")
-    if not found:
-        _pass(place, "re-run")
-    return found
-
-
 def tier_of(place: Path) -> Tier:
     """Return how far the results of a cell were checked, as its files are now."""
     path = place / TIER_FILE
@@ -246,10 +199,18 @@ def tier_of(place: Path) -> Tier:
         raise DataError(f"{path}: damaged; remove it, and run rl4lms grue verify again") from error
 
 
-def _pass(place: Path, tier: Tier) -> None:
+def passed(place: Path, tier: Tier, note: str = "") -> None:
+    """Write down that a cell, as its files are now, is of a tier; a higher one that it has stays.
+
+    Args:
+        place: folder of the cell.
+        tier: what it has reached.
+        note: in which way, for readers.
+    """
     before = tier_of(place)
     highest = max(tier, before, key=TIERS.index)
-    write_text(place / TIER_FILE, json.dumps({"tier": highest, "files": _hashes(place)}, indent=1) + "\n")
+    said = {"tier": highest, **({"note": note} if note else {}), "files": _hashes(place)}
+    write_text(place / TIER_FILE, json.dumps(said, indent=1) + "\n")
 
 
 def _hashes(place: Path) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import rl4lms
+from rl4lms.data.cache import cache_folder
 from rl4lms.data.given import references_given
 from rl4lms.errors import DataError, nth_row
 
@@ -44,4 +46,6 @@ def check_references(name: str, references: Sequence[Any]) -> list[tuple[str, ..
 def _shown(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, str) and Path(value).parent == cache_folder():  # built, and called by a hash of how
+        return f"asset:{Path(value).name}"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

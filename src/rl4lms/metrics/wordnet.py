@@ -9,12 +9,12 @@ Source of the format: wndb(5WN) and morphy(7WN) of WordNet 3.0 (Princeton Univer
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from rl4lms.data.cache import cache_folder
 from rl4lms.errors import ConfigError, DataError, MissingPartError
 
 PARTS = ("noun", "verb", "adj", "adv")
@@ -197,12 +197,8 @@ def search_places() -> list[Path]:
 
 
 def own_folder() -> Path:
-    """Return where `setup-wordnet` puts it: in `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else
-    `~/.cache/rl4lms`.
-    """
-    own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    cache = Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
-    return cache / "nltk_data" / "corpora" / "wordnet"
+    """Return where `setup-wordnet` puts it, in the cache."""
+    return cache_folder() / "nltk_data" / "corpora" / "wordnet"
 
 
 def source_in(place: Path) -> Path:

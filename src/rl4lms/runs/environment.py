@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ _PACKAGES = ("rl4lms", "torch", "transformers", "tokenizers", "safetensors", "nu
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device and, inside a git checkout, the commit."""
+    """Versions, processor, device and, inside a git checkout, the commit."""
     versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -32,11 +33,25 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
         "packages": versions,
         "git_commit": commit.stdout.strip() or None if commit is not None else None,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def processor() -> str:
+    """Return the kind of the processor and the instructions that torch uses on it.
+
+    Sums are rounded in another order on another kind, so trainings with the same seed part there.
+    """
+    name, path = platform.processor(), Path("/proc/cpuinfo")
+    if path.is_file():
+        found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        name = name if found is None else found[1]
+    parts = (platform.machine(), " ".join(name.split()), torch.backends.cpu.get_cpu_capability())
+    return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
 def library_commit() -> str | None:

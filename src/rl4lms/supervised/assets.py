@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,24 +28,20 @@ from transformers import (
 
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.recipe import Recipe
+from rl4lms.data.cache import cache_folder
 from rl4lms.errors import ConfigError, did_you_mean
-from rl4lms.models.saving import save_classifier
+from rl4lms.models.saving import save_classifier, save_lm
+from rl4lms.supervised.portable import portable, portable_weights
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
-from rl4lms.supervised.warm_start import fit, save_supervised
+from rl4lms.supervised.warm_start import fit
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Task
 
 Report = Callable[[str, int, int], None]
 PREFIX = "asset:"
 # Raised when the way assets are built changes, so that old caches are not taken for new ones.
-_BUILDER_VERSION = 3
+_BUILDER_VERSION = 4
 _PROBED_ROWS = 300
 _SPECIAL = ["<pad>", "</s>", "<s>", "<unk>"]
-
-
-def cache_folder() -> Path:
-    """Return where assets lie: `$RL4LMS_CACHE`, else `$XDG_CACHE_HOME/rl4lms`, else `~/.cache/rl4lms`."""
-    own, xdg = os.environ.get("RL4LMS_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "rl4lms"
 
 
 def with_assets(recipe: Recipe, task: Task, report: Report | None = None) -> Recipe:
@@ -103,8 +98,8 @@ def fingerprint(spec: ModelSpec | ClassifierSpec, words: Sequence[str]) -> str:
 
 
 def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Path:
-    """Return the folder of an asset; trained now if the cache does not have it. Training is deterministic on one
-    machine.
+    """Return the folder of an asset; trained now if the cache does not have it. Its weights are the same on every
+    processor, see `portable.py`.
 
     Args:
         spec: what to build.
@@ -114,50 +109,17 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
     folder = cache_folder() / f"{spec.name}-{fingerprint(spec, words)}"
     if (folder / "asset.json").is_file():
         return folder
-    from rl4lms.supervised.trainer import without_loss
-
     rows = load_target(spec.data)(**spec.data_options)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(spec.seed)
     tokenizer = word_tokenizer(words)
-    progress = None if report is None else lambda step, of: report(spec.name, step, of)
     temporary = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
     try:
+        (temporary / "model").mkdir()
+        progress = None if report is None else lambda step, of: report(spec.name, step, of)
         if isinstance(spec, ClassifierSpec):
-            shape = ClassifierShape(**spec.shape)
-            classifier = build_classifier(shape, tokenizer, spec.labels)
-            texts, labels = [text for text, _ in rows], [spec.labels.index(label) for _, label in rows]
-            options: dict[str, Any] = {
-                "steps": spec.steps,
-                "batch_size": spec.batch_size,
-                "learning_rate": spec.learning_rate,
-                "seed": spec.seed,
-            }
-            fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
-            (temporary / "model").mkdir()
-            save_classifier(classifier, tokenizer, temporary / "model")
+            save_classifier(_trained_classifier(spec, tokenizer, rows, progress), tokenizer, temporary / "model")
         else:
-            lm = build_lm(spec, tokenizer)
-            samples = [Sample(str(i), prompt, (completion,)) for i, (prompt, completion) in enumerate(rows)]
-            config = SupervisedConfig(
-                max_steps=spec.steps,
-                batch_size=spec.batch_size,
-                learning_rate=spec.learning_rate,
-                warmup_steps=min(50, spec.steps // 10),
-                max_target_tokens=spec.shape["max_positions"] - 1,
-            )
-            start = [tokenizer.convert_tokens_to_ids("<s>")]
-            prompts = tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]
-            fit(
-                lm,
-                tokenizer,
-                samples,
-                config,
-                prompt_ids=[p or start for p in prompts],
-                seed=spec.seed,
-                progress=without_loss(progress),
-            )
-            save_supervised(lm, tokenizer, temporary / "model")
+            save_lm(_trained_lm(spec, tokenizer, rows, progress), tokenizer, temporary / "model")
         (temporary / "model" / "asset.json").write_text(
             json.dumps(asdict(spec), indent=1, default=list), encoding="utf-8"
         )
@@ -167,6 +129,53 @@ def build(spec: ModelSpec | ClassifierSpec, report: Report | None = None) -> Pat
         shutil.rmtree(temporary, ignore_errors=True)
     logging.getLogger(__name__).info("built asset %s in %s", spec.name, folder)
     return folder
+
+
+def _trained_classifier(
+    spec: ClassifierSpec,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[tuple[str, str]],
+    progress: Callable[[int, int], None] | None,
+) -> PreTrainedModel:
+    texts, labels = [text for text, _ in rows], [spec.labels.index(label) for _, label in rows]
+    options: dict[str, Any] = {
+        "steps": spec.steps,
+        "batch_size": spec.batch_size,
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+    }
+    with portable():
+        torch.manual_seed(spec.seed)
+        classifier = build_classifier(ClassifierShape(**spec.shape), tokenizer, spec.labels)
+        fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
+    portable_weights(classifier)
+    return classifier
+
+
+def _trained_lm(
+    spec: ModelSpec,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: Sequence[tuple[str, str]],
+    progress: Callable[[int, int], None] | None,
+) -> PreTrainedModel:
+    from rl4lms.supervised.trainer import without_loss
+
+    samples = [Sample(str(i), prompt, (completion,)) for i, (prompt, completion) in enumerate(rows)]
+    config = SupervisedConfig(
+        max_steps=spec.steps,
+        batch_size=spec.batch_size,
+        learning_rate=spec.learning_rate,
+        warmup_steps=min(50, spec.steps // 10),
+        max_target_tokens=spec.shape["max_positions"] - 1,
+    )
+    start = [tokenizer.convert_tokens_to_ids("<s>")]
+    prompts = [p or start for p in tokenizer([s.prompt for s in samples], add_special_tokens=False)["input_ids"]]
+    with portable():
+        torch.manual_seed(spec.seed)
+        lm = build_lm(spec, tokenizer)
+        fit(lm, tokenizer, samples, config, prompt_ids=prompts, seed=spec.seed, progress=without_loss(progress))
+    portable_weights(lm)
+    return lm
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -24,7 +24,7 @@ def test_results_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema version 2, this rl4lms reads up to 1; update rl4lms"),
+        ({"schema_version": 3}, "schema version 3, this rl4lms reads up to 2; update rl4lms"),
         ({"prompts": 0}, "result 1: prompts"),
         ({"sytem": "x"}, "result 1: sytem: unknown key; did you mean 'system'"),
         ({"decoding": "greedy"}, "result 1: decoding"),

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 
 import pytest
 
@@ -21,3 +25,37 @@ def test_a_t5_may_have_its_own_embeddings():
     assert large.get_output_embeddings().weight is large.get_input_embeddings().weight
     with pytest.raises(ValueError, match="t5_embeddings is for a T5"):
         build_lm(dataclasses.replace(own, architecture="gpt2"), tokenizer)
+
+
+# One more processor, as far as one can be another: the plainest instructions, and a sum in two halves.
+OTHER = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+TRAIN = """
+import contextlib, dataclasses, hashlib, sys
+import torch
+from rl4lms.supervised import assets
+from rl4lms.tasks import build
+
+what, threads, portable = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "portable"
+torch.set_num_threads(threads)
+if not portable:
+    assets.portable, assets.portable_weights = contextlib.nullcontext, lambda model: None
+task = build("imdb", edition="mini")
+spec = {**task.models, **task.classifiers}[what]
+data = {**spec.data_options, "count": 3200}
+folder = assets.build(dataclasses.replace(spec, steps=60, data_options=data))
+print(hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize(
+    "what", ["sentiment", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base_t5", "judge"))]
+)
+def test_assets_are_the_same_on_processors_that_round_otherwise(what, tmp_path):
+    def trained(kind: str, threads: int, other: Mapping[str, str]) -> str:
+        place = {"RL4LMS_CACHE": str(tmp_path / f"{kind}-{threads}"), "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-c", TRAIN, what, str(threads), kind]
+        done = subprocess.run(command, env={**os.environ, **place, **other}, capture_output=True, text=True, check=True)
+        return done.stdout.split()[-1]
+
+    assert trained("float32", 1, {}) != trained("float32", 2, OTHER)  # else there is nothing to be seen here
+    assert trained("portable", 1, {}) == trained("portable", 2, OTHER)

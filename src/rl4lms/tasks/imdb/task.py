@@ -154,7 +154,15 @@ def _mini_models(seed: int) -> dict[str, ModelSpec]:
         ),
         "judge": ModelSpec("judge", "gpt2", shape, _PAIRS, _VOCABULARY, judge_data, seed=seed + 1, **decoder),
         "base_t5": ModelSpec(
-            "base_t5", "t5", {**shape, "hidden_size": 128}, _PAIRS, _VOCABULARY, base_data, steps=600, seed=seed
+            "base_t5",
+            "t5",
+            {**shape, "hidden_size": 128},
+            _PAIRS,
+            _VOCABULARY,
+            base_data,
+            steps=600,
+            batch_size=48,
+            seed=seed,
         ),
     }
 
