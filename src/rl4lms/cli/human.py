@@ -66,6 +66,14 @@ def create(
         str | None,
         typer.Option(help="Column whose values are the strata; by default three lengths.", show_default=False),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of a table with a number for each text, which reports hold against people (repeat it).",
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="What an answer takes, for the estimate of the cost.")] = 30,
     pay: Annotated[float, typer.Option(min=0, help="What an hour is paid, for the estimate of the cost.")] = 0,
     reclaim_hours: Annotated[float, typer.Option(min=0.1, help="Spares may take items of who was away so long.")] = 48,
@@ -91,7 +99,7 @@ def create(
         raise typer.BadParameter("name the texts of at least one system", param_hint="PLACE")
     if not dry_run:
         refuse_study(output)
-    found = read_outputs(given, task=task, stratify=stratify, data=data)
+    found = read_outputs(given, task=task, stratify=stratify, data=data, metrics=metric or ())
     chosen = find_form(form, task or found.task)
     plan = make_plan(
         found.outputs,

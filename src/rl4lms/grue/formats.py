@@ -250,9 +250,11 @@ def _places(rank: Rank | None) -> list[object]:
 
 
 def comma_separated(rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as CSV; no text is a formula."""
+    """Return rows as CSV; no line of a text is a formula."""
+
+    def inert(cell: object) -> object:
+        return "\n".join(map(inert_formula, cell.replace("\r\n", "\n").split("\n"))) if isinstance(cell, str) else cell
+
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [inert_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
-    )
+    csv.writer(out, lineterminator="\n").writerows(map(inert, row) for row in rows)
     return out.getvalue()

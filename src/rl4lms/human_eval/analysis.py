@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -169,7 +169,8 @@ def analyse(
     }
     everybody = answered if excluded.raters else None
     parts = _of_values if answered.form.kind == "likert" else _of_pairs
-    return Analysis(**common, **parts(counted, everybody, confidence, seed))  # type: ignore[arg-type]
+    found = Analysis(**common, **parts(counted, everybody, confidence, seed))  # type: ignore[arg-type]
+    return replace(found, notes=[*found.notes, *_beside(counted)])
 
 
 def progress_of(counted: Answered, answered: Answered, excluded: Excluded) -> Progress:
@@ -196,6 +197,24 @@ def _wording(answered: Answered) -> dict[str, str]:
     if form.kind != "likert":
         return {CHOICE if form.kind == "pairwise" else BEST_WORST: form.question}
     return questions_of(form)
+
+
+def _beside(counted: Answered) -> list[str]:
+    """Say what was answered to questions that give no number for a text, so that nothing stands above of them."""
+    found = []
+    for question in counted.form.questions:
+        given = (rating.answers.get(question.key) for rating in counted.rated)
+        answers = [answer for answer in given if answer is not None and answer not in ("", [])]
+        if not answers or question.key in questions_of(counted.form):
+            continue
+        if question.type == "scale":  # of several texts at once
+            often = Counter(answers)
+            shares = ", ".join(f"{value}: {often[value]}" for value in question.values if often[value])
+            found.append(f"{question.key}, of texts together: mean {np.mean(answers):.2f} of {len(answers)} ({shares})")
+        else:
+            what = "free texts" if question.type == "text" else "answers with marked words"
+            found.append(f"{question.key}: {len(answers)} {what}, which rl4lms human export has")
+    return found
 
 
 def _of_values(counted: Answered, everybody: Answered | None, confidence: float, seed: int) -> dict[str, object]:

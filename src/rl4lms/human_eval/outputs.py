@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -39,7 +40,12 @@ class Found:
 
 
 def read_outputs(
-    places: Iterable[str], *, task: str | None = None, stratify: str | None = None, data: str | None = None
+    places: Iterable[str],
+    *,
+    task: str | None = None,
+    stratify: str | None = None,
+    data: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> Found:
     """Read texts of systems.
 
@@ -51,9 +57,11 @@ def read_outputs(
         stratify: a column of the table or of the task's rows whose values are the strata; None: three lengths of the
             prompt.
         data: where the data of the task's full edition is, if not where the files say.
+        metrics: columns of tables with a number for each text, such as `bleu`, which reports hold against what people
+            say. Other places have the numbers of their metrics with them.
 
     Raises:
-        ConfigError: a place holds nothing of the kind, or several tasks.
+        ConfigError: a place holds nothing of the kind, or several tasks; metrics are named and no table.
         DataError: a file is damaged, or lacks a column.
     """
     outputs: list[Output] = []
@@ -63,7 +71,7 @@ def read_outputs(
         name, sign, place = given.partition("=")
         if not sign or Path(given).exists():
             name, place = "", given
-        found = _read(place, stratify, task, data)
+        found = _read(place, stratify, task, data, metrics)
         if not found:
             raise ConfigError(f"{place}: no texts{f' of the task {task}' if task else ''} are there")
         tasks |= {of for of, _ in found if of is not None}
@@ -77,6 +85,8 @@ def read_outputs(
                 )
             owners[system] = place
         outputs += [replace(one, system=name) if name else one for _, one in found]
+    if metrics and not any(one.values.keys() & set(metrics) for one in outputs):
+        raise ConfigError(f"--metric {metrics[0]} is a column of a table, and no place is one; leave it out")
     if len(tasks) > 1:
         raise ConfigError(f"the texts are of several tasks ({', '.join(sorted(tasks))}); name one with --task")
     _check_prompts(outputs)
@@ -106,7 +116,9 @@ def _by_length(outputs: Sequence[Output]) -> list[Output]:
     return [replace(output, stratum=name(len(output.prompt))) for output in outputs]
 
 
-def _read(place: str, stratify: str | None, task: str | None, data: str | None) -> list[tuple[str | None, Output]]:
+def _read(
+    place: str, stratify: str | None, task: str | None, data: str | None, metrics: Sequence[str]
+) -> list[tuple[str | None, Output]]:
     path = Path(place)
     if not path.exists():
         raise ConfigError(f"{place}: there is no such run, grid or file")
@@ -128,7 +140,7 @@ def _read(place: str, stratify: str | None, task: str | None, data: str | None) 
         raise ConfigError(
             f"--data says where a task's data is, and {place} is a table with its own prompts; leave it out"
         )
-    return [(None, output) for output in _of_table(place, stratify)]
+    return [(None, output) for output in _of_table(place, stratify, metrics)]
 
 
 def _of_evaluation(
@@ -189,7 +201,7 @@ def _output(
     )
 
 
-def _of_table(place: str, stratify: str | None) -> list[Output]:
+def _of_table(place: str, stratify: str | None, metrics: Sequence[str]) -> list[Output]:
     rows = open_rows(place)
     found = []
     for number in range(len(rows)):
@@ -207,8 +219,21 @@ def _of_table(place: str, stratify: str | None) -> list[Output]:
         sample = Sample(value["id"] or value["prompt"], value["prompt"], (), meta)
         if not sample.id:
             raise DataError(f"{where}: neither an id nor a prompt, so nobody knows what else answers the same")
-        found.append(_output(sample, value["completion"], value["system"], None, None, stratify))
+        output = _output(sample, value["completion"], value["system"], None, None, stratify)
+        found.append(replace(output, values={key: _number(row, key, where) for key in metrics}))
     return found
+
+
+def _number(row: Mapping[str, Any], key: str, where: str) -> float:
+    if key not in row:
+        raise DataError(f"{where}: no column {key}, which --metric names; it has {', '.join(map(str, row))}")
+    try:
+        number = float(row[key])
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {key} is {row[key]!r}, and --metric names a column of numbers")
+    return number
 
 
 def context_of(task: str | None, prompt: str, meta: Mapping[str, Any]) -> dict[str, Any]:

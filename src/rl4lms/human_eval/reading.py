@@ -23,11 +23,16 @@ def read_study(given: str) -> Answered:
     """
     study = Study(database_of(given))
     try:
-        missing, _ = study.open_ratings()
-        states = Counter(one.state for one in study.progress())
-        return Answered(study.settings.name, study.form, study.ratings(), study.settings, missing, dict(states))
+        return answers_of(study)
     finally:
         study.close()
+
+
+def answers_of(study: Study) -> Answered:
+    """Return the answers of a study that is open."""
+    missing, _ = study.open_ratings()
+    states = Counter(one.state for one in study.progress())
+    return Answered(study.settings.name, study.form, study.ratings(), study.settings, missing, dict(states))
 
 
 def read_answered(given: str) -> Answered:

@@ -7,8 +7,11 @@ import time
 import pytest
 import sqlalchemy as sa
 
+from rl4lms.human_eval.exports import FORMATS, export
 from rl4lms.human_eval.queries import Answered
+from rl4lms.human_eval.reading import read_answered
 from rl4lms.human_eval.schema import ASSIGNMENTS
+from rl4lms.human_eval.web.admin import EXPORTS
 from rl4lms.human_eval.web.agreement import agreements
 from rl4lms.plugins.databases import open_engine
 from rl4lms.stats import krippendorff_alpha
@@ -66,6 +69,29 @@ def test_release_and_withdraw(study, visit, admin):
 def test_alpha_is_that_of_the_analysis(scale):
     table = [[1, 2, float("nan")], [3, 3, 4], [5, 4, 5], [2, float("nan"), float("nan")], [1, 1, 2]]
     assert alpha(table, scale) == pytest.approx(krippendorff_alpha(table, scale).value, abs=1e-12)
+
+
+def test_all_exports_are_those_of_the_command(study, visit, admin):
+    empty = admin.get("/admin/export/ratings.csv")
+    assert (empty.status_code, empty.headers["content-type"]) == (409, "text/plain; charset=utf-8")
+    assert "nobody has answered anything yet" in empty.text
+    rater = visit(study)
+    rater.enter(study.created.invites[0])
+    for position in (1, 2):
+        rater.to("/next")
+        rater.post(f"/item/{position}", {"fluency": "2", "quality": "3", "active": "0.5"})
+    assert {one.format for one in EXPORTS.values()} == set(FORMATS)
+    answered = read_answered(study.where)
+    page = admin.get("/admin").text
+    for name, one in EXPORTS.items():
+        assert f'href="/admin/export/{name}"' in page
+        got = admin.get(f"/admin/export/{name}")
+        if one.format == "trl":  # nobody told two texts of a prompt apart
+            assert got.status_code == 409
+            assert "no two texts of a prompt are told apart" in got.text
+            continue
+        assert got.content == export(answered, one.format)
+        assert got.headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
 def test_agreement_is_of_items_with_several_answers(study):

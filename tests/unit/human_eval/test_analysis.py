@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rl4lms.grue.people import read_human_scores
 from rl4lms.human_eval import leaderboard, report, report_page
 from rl4lms.human_eval.analysis import analyse, best_worst_values
 from rl4lms.human_eval.automatic import of_comparisons, of_values
+from rl4lms.human_eval.forms import Question
 from rl4lms.human_eval.mixed import fit_mixed
 from rl4lms.human_eval.needed import noise_of_comparisons, noise_of_values
 from rl4lms.human_eval.pairs import audit, score_pairs, two_way_strengths, win_rate
@@ -437,6 +439,26 @@ HOSTILE = (
     "[b]\"'><img src=x onerror=alert(1)>",
     "\x1b[31mred\u202etxt",
 )
+
+
+def test_answers_that_are_no_numbers_of_a_text_are_told():
+    sure = Question(key="sure", text="How sure are you?", low=0, high=2)
+    why = Question(key="why", type="text", text="Why?", required=False)
+    study = pairwise_study(rng(), STRENGTHS, prompts=4)
+    ratings = [
+        replace(one, answers={**one.answers, "sure": number % 3, "why": "because" if number < 2 else ""})
+        for number, one in enumerate(study.ratings)
+    ]
+    ratings.append(replace(ratings[0], purpose="attention", answers={"sure": 2, "why": "a check is not counted"}))
+    count = len(study.ratings)
+    form = PAIRWISE.model_copy(update={"questions": (sure, why)})
+    said = " ".join(summary(analyse(replace(study, form=form, ratings=ratings))))
+    often = Counter(number % 3 for number in range(count))
+    mean = sum(number % 3 for number in range(count)) / count
+    shares = ", ".join(f"{value}: {often[value]}" for value in range(3))
+    assert f"sure, of texts together: mean {mean:.2f} of {count} ({shares})" in said
+    assert "why: 2 free texts, which rl4lms human export has" in said
+    assert "of texts together" not in " ".join(summary(analyse(study)))
 
 
 def hostile() -> Answered:

@@ -77,6 +77,31 @@ def test_data_of_a_task_is_refused_for_a_table_which_would_not_read_it(tmp_path)
         read_outputs([table(tmp_path, rows_of())], data="somewhere")
 
 
+def test_numbers_of_a_table_are_metrics_where_they_are_named(tmp_path):
+    rows = [{**row, "bleu": number / 10, "note": "x"} for number, row in enumerate(rows_of())]
+    path = table(tmp_path, rows)
+    assert {len(one.values) for one in read_outputs([path]).outputs} == {0}
+    assert [one.values for one in read_outputs([path], metrics=["bleu"]).outputs][:2] == [{"bleu": 0.0}, {"bleu": 0.1}]
+    with pytest.raises(DataError, match=r"texts\.csv:2: note is 'x', and --metric names a column of numbers"):
+        read_outputs([path], metrics=["bleu", "note"])
+    with pytest.raises(DataError, match=r"texts\.csv:2: no column rouge, which --metric names; it has prompt, "):
+        read_outputs([path], metrics=["rouge"])
+    folder = tmp_path / "study"
+    done = CliRunner().invoke(
+        app, ["human", "create", path, "--metric", "bleu", "--items", "2", "--output", str(folder)]
+    )
+    assert done.exit_code == 0, done.output
+    study = Study(folder / "study.sqlite")
+    study.consent(1)
+    position = study.next_position(1)
+    study.open_page(1, position)
+    study.save(1, position, {question.key: 3 for question in study.form.scales})
+    (rated,) = study.ratings()
+    study.close()
+    wanted = {row["machine_completion"]: row["bleu"] for row in rows}
+    assert list(rated.values) == [{"bleu": wanted[rated.completions[0]]}]
+
+
 def test_strata_are_thirds_of_the_length_or_a_column(tmp_path):
     rows = [{"prompt": "x" * n, "output": "t", "system": "s", "kind": "odd" if n % 2 else "even"} for n in range(1, 10)]
     path = table(tmp_path, rows)

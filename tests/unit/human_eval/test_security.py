@@ -469,7 +469,7 @@ def test_formulas_are_neutralised_in_the_export(tmp_path, visit):
     admin.log_in(made.created.password)
     response = admin.get("/admin/export/ratings.csv")
     rows = list(csv.DictReader(io.StringIO(response.text)))
-    assert rows[0]["reason"] == "'=cmd|' /C calc'!A0\n'+second\nthird"
+    assert rows[0]["answer_reason"] == "'=cmd|' /C calc'!A0\n'+second\nthird"
     assert rows[1]["prompt_id"].startswith("'=1+")
     assert not any(cell[:1] in "=+-@\t\r" for row in csv.reader(io.StringIO(response.text)) for cell in row if cell)
     assert response.headers["content-disposition"] == 'attachment; filename="ratings.csv"'

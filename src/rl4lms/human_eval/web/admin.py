@@ -2,67 +2,43 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.responses import Response
 
+from rl4lms.errors import DataError
+from rl4lms.human_eval import exports
+from rl4lms.human_eval.exports import Format
+from rl4lms.human_eval.reading import answers_of
 from rl4lms.human_eval.records import RaterProgress
-from rl4lms.human_eval.store import Study
 from rl4lms.human_eval.web.site import Halt, Visit
-from rl4lms.reporting.inert import inert_formula
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A file that the administrator can download.
+    """A file that the administrator can download: one that `rl4lms human export` writes.
 
     Attributes:
         title: what people choose it by.
-        file, type: its name and media type.
-        write: returns what is in it.
+        format: of the export.
+        type: its media type.
     """
 
     title: str
-    file: str
+    format: Format
     type: str
-    write: Callable[[Study], bytes]
 
 
-def ratings_csv(study: Study) -> bytes:
-    """Return all ratings as CSV, in which no cell is a formula."""
-    keys = [*{"pairwise": ("choice",), "best_worst": ("best", "worst")}.get(study.form.kind, ())]
-    keys += [question.key for question in study.form.questions]
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    about = ("rater", "item", "purpose", "prompt_id", "stratum", "repeat_of", "systems", "completions", "order")
-    table.writerow([*about, *map(inert_formula, keys), "seconds", "edits", "rated_at"])
-    for one in study.ratings():
-        repeat_of = "" if one.repeat_of is None else one.repeat_of
-        row: list[Any] = [one.rater, one.item, one.purpose, one.prompt_id, one.stratum, repeat_of]
-        row += [_json(list(one.systems)), _json(list(one.completions)), _json(list(one.order))]
-        row += [value if isinstance(value, str) else _json(value) for value in (one.answers.get(key) for key in keys)]
-        row += [round(one.seconds, 3), one.edits, one.rated_at.isoformat()]
-        table.writerow([_inert(cell) if isinstance(cell, str) else cell for cell in row])
-    return out.getvalue().encode("utf-8", "replace")
-
-
-def _inert(text: str) -> str:
-    """Return a text that is no formula, in its lines."""
-    return "\n".join(map(inert_formula, text.split("\n")))
-
-
-def _json(value: Any) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-#: By the last part of their address.
+_LINES, _JSON = "application/x-ndjson; charset=utf-8", "application/json; charset=utf-8"
+#: By the last part of their address, which is the name of the file.
 EXPORTS: dict[str, Export] = {
-    "ratings.csv": Export("All ratings (CSV)", "ratings.csv", "text/csv; charset=utf-8", ratings_csv),
+    "ratings.csv": Export("All answers (CSV)", "csv", "text/csv; charset=utf-8"),
+    "ratings.jsonl": Export("All answers (JSONL)", "jsonl", _LINES),
+    "ratings.parquet": Export("All answers (Parquet)", "parquet", "application/vnd.apache.parquet"),
+    "preferences.jsonl": Export("Preferences for training (TRL)", "trl", _LINES),
+    "argilla.json": Export("Argilla", "argilla", _JSON),
+    "label-studio.json": Export("Label Studio", "label-studio", _JSON),
+    "potato.jsonl": Export("Potato", "potato", _LINES),
 }
 
 
@@ -138,9 +114,14 @@ def _rater(visit: Visit) -> int:
 
 
 def export(visit: Visit) -> Response:
-    """A file of all ratings."""
-    found = EXPORTS.get(visit.path["name"])
-    if found is None:
+    """Write the answers as a file; where they make none, say why."""
+    name = visit.path["name"]
+    if name not in EXPORTS:
         raise Halt(404, "no_page")
-    headers = {"Content-Disposition": f'attachment; filename="{found.file}"'}
-    return Response(found.write(visit.study), media_type=found.type, headers=headers)
+    found = EXPORTS[name]
+    try:
+        content = exports.export(answers_of(visit.study), found.format)
+    except DataError as error:  # nobody has answered, or of preferences nobody preferred anything
+        return Response(f"{error}\n", 409, media_type="text/plain; charset=utf-8")
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=found.type, headers=headers)
