@@ -182,6 +182,7 @@ def table(
     from rl4lms.grue.board import boards_of, read_groups
     from rl4lms.grue.overall import overall_boards
     from rl4lms.grue.people import people_rows, people_sheet, read_all
+    from rl4lms.reporting.inert import comma_separated
 
     if store is None:
         groups = read_groups(folder or Path("runs/grue"), decoding)
@@ -196,7 +197,7 @@ def table(
     overall, tables = overall_boards(groups), boards_of(groups, metric or ())
     studies = read_all(human or (), [task for task, _, _ in groups])
     if format == "csv":
-        print(formats.comma_separated([*formats.all_rows(overall, tables), *people_rows(studies)]), end="")
+        print(comma_separated([*formats.all_rows(overall, tables), *people_rows(studies)]), end="")
         return
     for one in (*map(formats.overall_sheet, overall), *map(formats.sheet, tables), *map(people_sheet, studies)):
         if format == "text":

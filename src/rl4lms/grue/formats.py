@@ -6,8 +6,6 @@ format but stand there.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from rich.text import Text
 from rl4lms.grue.board import TaskBoard
 from rl4lms.grue.overall import BASELINE, Overall
 from rl4lms.grue.suite import TASKS
-from rl4lms.reporting.inert import inert_formula, plain
+from rl4lms.reporting.inert import plain
 from rl4lms.stats.base import Estimate
 from rl4lms.stats.paired import Contrast
 from rl4lms.stats.ranks import Rank
@@ -247,14 +245,3 @@ def _numbers(number: Contrast | Estimate | None) -> list[object]:
 
 def _places(rank: Rank | None) -> list[object]:
     return [""] * 3 if rank is None else [rank.rank, rank.low, rank.high]
-
-
-def comma_separated(rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as CSV; no line of a text is a formula."""
-
-    def inert(cell: object) -> object:
-        return "\n".join(map(inert_formula, cell.replace("\r\n", "\n").split("\n"))) if isinstance(cell, str) else cell
-
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(map(inert, row) for row in rows)
-    return out.getvalue()

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any, Literal, get_args
 
 from rl4lms.errors import DataError
-from rl4lms.grue.formats import comma_separated
 from rl4lms.human_eval.records import Rating
 from rl4lms.human_eval.table import Answered, comparisons_of, values_of
+from rl4lms.reporting.inert import comma_separated
 
 Format = Literal["csv", "jsonl", "parquet", "trl", "argilla", "label-studio", "potato"]
 FORMATS: tuple[Format, ...] = get_args(Format)

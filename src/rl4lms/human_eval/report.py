@@ -13,13 +13,14 @@ from rich.text import Text
 
 from rl4lms.errors import plural
 from rl4lms.grue import formats
-from rl4lms.grue.formats import Sheet, comma_separated, inert_latex
+from rl4lms.grue.formats import Sheet, inert_latex
 from rl4lms.human_eval.analysis import Analysis
 from rl4lms.human_eval.mixed import MixedModel
 from rl4lms.human_eval.needed import Needed
 from rl4lms.human_eval.pairs import Preferred
 from rl4lms.human_eval.scores import QuestionScores
 from rl4lms.human_eval.sheets import interval, joined, number, p_text, sheets, summary
+from rl4lms.reporting.inert import comma_separated
 from rl4lms.stats.base import Estimate
 
 HEADER = ("section", "question", "name", "other", "statistic", "value", "low", "high", "n", "p", "method")

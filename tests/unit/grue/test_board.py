@@ -13,6 +13,7 @@ from rl4lms.grue import board, formats
 from rl4lms.grue.overall import overall_boards
 from rl4lms.grue.result import read_result
 from rl4lms.grue.suite import SYSTEMS
+from rl4lms.reporting.inert import comma_separated
 from tests.unit.grue.made_up import change_scores, result, write_cell
 
 
@@ -73,7 +74,7 @@ def test_the_table_in_four_forms(grid):
     tex = text.replace("±", r"$\pm$")
     assert rf"zero\_shot & reported & 3 & 3 & {tex} \\" in formats.latex(table)
     assert text.replace(" ± ", "±").replace("0.", ".") in printed(table)
-    rows = list(csv.DictReader(io.StringIO(formats.comma_separated(formats.all_rows([], [found])))))
+    rows = list(csv.DictReader(io.StringIO(comma_separated(formats.all_rows([], [found])))))
     assert [float(row["mean"]) for row in rows if row["system"] == "zero_shot"] == [value.value]
     assert [row["rank"] for row in rows if row["system"] == "zero_shot"] == ["3"]
 
@@ -142,10 +143,10 @@ def test_names_do_nothing_in_any_format(name):
     assert of_names.count("&") == 2
     assert not re.search(r"[\\$#%_^~<>|\"]", of_names)
     assert len(tex.splitlines()) == 9
-    for row in csv.reader(io.StringIO(formats.comma_separated([[name, 1.0]]))):
+    for row in csv.reader(io.StringIO(comma_separated([[name, 1.0]]))):
         assert row[0].lstrip()[:1] not in tuple("=+-@＝＋－＠\t\r")
         assert row[1] == "1.0"
-    for text in (shown, written, tex, formats.comma_separated([[name]])):
+    for text in (shown, written, tex, comma_separated([[name]])):
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
 
 
