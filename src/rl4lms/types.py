@@ -160,6 +160,7 @@ class Tokens:
         advantages: None before the algorithm has set them.
         row: int64 (N,), which of the `rows` sequences of this pass a token belongs to.
         rows: sequences of this pass.
+        lengths: int64 (rows,), the tokens of each of them, those of other parts included.
         n_tokens, n_sequences: tokens and sequences of the whole minibatch, over all passes and processes. A loss is a
             sum divided by one of them, so that the losses of the passes add up to that of the minibatch.
     """
@@ -169,6 +170,7 @@ class Tokens:
     rewards: Tensor
     row: Tensor
     rows: int
+    lengths: Tensor
     n_tokens: int
     n_sequences: int
     ref_logprobs: Tensor | None = None
@@ -184,7 +186,7 @@ class Tokens:
         columns = {name: getattr(experience, name) for name in _PER_TOKEN}
         taken: dict[str, Any] = {name: column[rows][mask] for name, column in columns.items() if column is not None}
         taken |= {"n_tokens": int(experience.mask[minibatch].sum()), "n_sequences": len(minibatch)}
-        return cls(**taken, row=mask.nonzero()[:, 0], rows=len(rows))
+        return cls(**taken, row=mask.nonzero()[:, 0], rows=len(rows), lengths=mask.sum(-1))
 
     def __len__(self) -> int:
         return len(self.logprobs)

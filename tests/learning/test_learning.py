@@ -44,14 +44,31 @@ def settings(tmp_path: Path, family: str, algorithm: dict[str, Any]) -> dict[str
     }
 
 
+# the sizes with which twelve iterations are enough, and 36 of a single pass
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "nlpo": {"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3},
+    "a2c": {"minibatch_size": 16, "gae_lambda": 0.95},
+    "reinforce": {"minibatch_size": 16, "length_norm": "token", "norm_length": None},
+    "rloo": {"minibatch_size": 16},
+    "grpo": {"minibatch_size": 16, "n_epochs": 2},
+}
+GROUPED = ("rloo", "grpo")
+
+
 @pytest.mark.parametrize("family", ["gpt2", pytest.param("t5-untied", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("algorithm", ["ppo", "nlpo"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_learns_increasing_numbers(tmp_path: Path, family: str, algorithm: str) -> None:
-    # the size with which twelve iterations are enough
-    options = {"name": algorithm, "minibatch_size": 32 if family == "gpt2" else 16} | (
-        {"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3} if algorithm == "nlpo" else {}
-    )
-    result = rl4lms.train(**settings(tmp_path, family, options))
+    options = {"name": algorithm, "minibatch_size": 32 if family == "gpt2" else 16} | ALGORITHMS[algorithm]
+    asked = settings(tmp_path, family, options)
+    if algorithm not in ("ppo", "nlpo"):
+        asked["training"] |= {"iterations": 36}
+    if algorithm == "a2c":  # nothing clips a step
+        asked["optimizer"] |= {"learning_rate": 2e-3}
+    if algorithm in GROUPED:
+        asked["rollout"] |= {"completions_per_prompt": 4}
+        asked["training"] |= {"prompts_per_iteration": 16}
+    result = rl4lms.train(**asked)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     before, after = lines[0]["eval/reward"], lines[-1]["eval/reward"]
     print(family, algorithm, before, after, [round(x.get("rollout/score", 0), 2) for x in lines])

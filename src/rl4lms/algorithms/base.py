@@ -56,6 +56,11 @@ class Algorithm(ABC):
         """
         return False
 
+    @property
+    def min_completions_per_prompt(self) -> int:
+        """How many completions of a prompt `advantages` compares at least; a recipe with fewer is refused."""
+        return 1
+
     def mask_rule(self) -> MaskRule | None:
         """Return the mask that rollouts are sampled in, or None."""
         return None
@@ -105,3 +110,15 @@ class Algorithm(ABC):
         """
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state; the checkpoint has one: {', '.join(state)}")
+
+
+def check_one_pass(name: str, n_epochs: int) -> None:
+    """Refuse further passes over completions in an algorithm without a ratio, which would not know that they are old.
+
+    Raises:
+        ValueError: there are more than one.
+    """
+    if n_epochs != 1:
+        raise ValueError(
+            f"n_epochs: {name} takes one pass, since no ratio says how far the policy has moved; leave it out"
+        )

@@ -11,12 +11,17 @@ from rl4lms.plugins.building import build
 from rl4lms.plugins.component import Component
 
 
-def build_algorithm(component: Component) -> Algorithm:
+def build_algorithm(component: Component, completions_per_prompt: int | None = None) -> Algorithm:
     """Build the algorithm that a recipe names.
+
+    Args:
+        component: its name and options.
+        completions_per_prompt: of the recipe; None where nothing is trained.
 
     Raises:
         UnknownNameError: there is none of that name.
-        ConfigError: an option is wrong, this is no algorithm, it lacks a method, or it could not be resumed.
+        ConfigError: an option is wrong, this is no algorithm, it lacks a method, or it could not be resumed; it
+            compares completions of a prompt, and there are too few.
     """
     target = registry.algorithms.get(component.name)
     missing = sorted(getattr(target, "__abstractmethods__", ()))
@@ -36,6 +41,13 @@ def build_algorithm(component: Component) -> Algorithm:
         raise ConfigError(
             f"{_class(component, owner)} defines {first} without {other}, so a resumed run "
             f"would not go on as before; define both: {_BOTH}"
+        )
+    needed = algorithm.min_completions_per_prompt
+    if completions_per_prompt is not None and completions_per_prompt < needed:
+        raise ConfigError(
+            f"rollout.completions_per_prompt: algorithm {component.name!r} compares completions of one prompt and "
+            f"needs {needed} or more, got {completions_per_prompt}; with 4, a quarter of "
+            "training.prompts_per_iteration makes as many completions"
         )
     return algorithm
 

@@ -21,16 +21,11 @@ from rl4lms.types import Experience, Tokens
 
 
 @dataclass(kw_only=True)
-class PPO(Algorithm):
-    """Clipped surrogate, optionally clipped value loss, entropy bonus."""
+class ActorCritic(Algorithm):
+    """What algorithms with a value function share: generalised advantages, the loss of the values, an entropy bonus."""
 
     needs_value: ClassVar[bool] = True
 
-    n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 4
-    clip_range: Annotated[
-        float, Option("ε of the clipped surrogate: moving a ratio beyond 1 ± ε gains nothing", gt=0)
-    ] = 0.2
-    clip_range_vf: Annotated[float | None, Option("how far a value may move in one iteration; null: any", gt=0)] = None
     vf_coef: Annotated[float, Option("weight of the value loss", ge=0)] = 0.5
     ent_coef: Annotated[float, Option("weight of the entropy bonus; 0 saves the passes that it costs", ge=0)] = 0.0
     gamma: Annotated[float, Option("discount γ of rewards, per token", gt=0, le=1)] = 1.0
@@ -49,6 +44,23 @@ class PPO(Algorithm):
         e.advantages, e.returns = gae(e.rewards, values, e.mask, self.gamma, self.gae_lambda)
         if self.whiten_advantages:
             e.advantages = whiten(e.advantages, e.mask, magnitude(e.mask, e.rewards, values, e.returns))
+
+    def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the weighted squared error of the values."""
+        assert old.returns is not None
+        loss = value_loss(values, old.returns, old.n_tokens)
+        return self.vf_coef * loss, {"value_loss": loss}
+
+
+@dataclass(kw_only=True)
+class PPO(ActorCritic):
+    """Clipped surrogate, optionally clipped value loss, entropy bonus."""
+
+    n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 4
+    clip_range: Annotated[
+        float, Option("ε of the clipped surrogate: moving a ratio beyond 1 ± ε gains nothing", gt=0)
+    ] = 0.2
+    clip_range_vf: Annotated[float | None, Option("how far a value may move in one iteration; null: any", gt=0)] = None
 
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clipped surrogate minus the entropy bonus."""

@@ -45,7 +45,7 @@ def describe(recipe: Recipe) -> list[Line]:
     check_trains(recipe)
     from_hub = unchecked(recipe)
     r, task = recipe, task_of(recipe)
-    algorithm = None if r.algorithm is None else build_algorithm(r.algorithm)
+    algorithm = None if r.algorithm is None else build_algorithm(r.algorithm, r.rollout.completions_per_prompt)
     check_files(r)
     light = without_models(r)
     reward_of(light, task)

@@ -13,6 +13,13 @@ def k1(log_ratio: Tensor) -> Tensor:
     return log_ratio
 
 
+def k2(log_ratio: Tensor) -> Tensor:
+    """Estimate KL(p || q) from log p - log q on samples of p as x^2 / 2: biased, and its gradient in a loss is that of
+    the KL itself, which the gradient of `k1` is not (Schulman, 2020).
+    """
+    return log_ratio.square() / 2
+
+
 def k3(log_ratio: Tensor) -> Tensor:
     """Low-variance estimate of KL(p || q) from log p - log q on samples of p: exp(-x) - 1 + x >= 0, unbiased (Schulman,
     2020).
@@ -35,3 +42,7 @@ def next_kl_coef(kl_coef: float, kl_target: float | None, kl: float) -> float:
     if kl_target is None:
         return kl_coef
     return kl_coef * (1 + 0.1 * max(-0.2, min(0.2, kl / kl_target - 1)))
+
+
+#: By name, what a loss may add; see Shao et al., 2024 (arXiv 2402.03300, equation 4), which takes k3.
+ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}

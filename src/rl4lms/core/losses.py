@@ -37,6 +37,47 @@ def ppo_policy_loss(
     return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).sum().float() / count}
 
 
+def clipped_surrogate(
+    log_ratio: Tensor, advantages: Tensor, low: float, high: float, dual: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute the clipped surrogate of each token or sequence, to be maximised, with a bound of its own on either side.
+
+    min(r A, clip(r, 1 - low, 1 + high) A),  r = exp(log_ratio)   (PPO; with high > low "clip-higher", DAPO, Yu et al.,
+    2025, arXiv 2503.14476, equation 8). With `dual` c > 1, where A < 0, not below c A (dual-clip PPO, Ye et al., 2020,
+    arXiv 1912.09729, equation 9): a token that became much likelier and is bad has a bounded loss.
+
+    Args:
+        log_ratio: (N,), log-probs under the policy being trained minus those under the one that sampled.
+        advantages: (N,), constants.
+        low, high, dual: the bounds.
+
+    Returns:
+        The surrogate (N,), and (N,) bool: where a bound holds, so that no gradient flows.
+    """
+    ratio = log_ratio.exp()
+    plain, clipped = ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages
+    out = torch.minimum(plain, clipped)
+    if dual is not None:
+        out = torch.where(advantages < 0, torch.maximum(out, dual * advantages), out)
+    return out, out != plain
+
+
+def cispo_surrogate(log_ratio: Tensor, logprobs: Tensor, advantages: Tensor, high: float) -> tuple[Tensor, Tensor]:
+    """Weigh log-probs by a ratio that is clipped above and has no gradient (CISPO; MiniMax, 2025, arXiv 2506.13585,
+    equations 4 and 5): sg(min(r, 1 + high)) A log pi. No token loses its gradient.
+
+    Args:
+        log_ratio, advantages: (N,), as for `clipped_surrogate`.
+        logprobs: (N,), under the policy being trained.
+        high: the bound.
+
+    Returns:
+        The surrogate (N,), and (N,) bool: where the weight was cut.
+    """
+    ratio = log_ratio.detach().exp()
+    return ratio.clamp(max=1 + high) * advantages * logprobs, ratio > 1 + high
+
+
 def value_loss(
     values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None
 ) -> Tensor:

@@ -152,7 +152,9 @@ def assemble(
     callbacks = callbacks_of(callbacks)
     check_trains(recipe)
     asked, task, agreement = recipe, task_of(recipe), fingerprint(recipe)
-    algorithm = None if recipe.algorithm is None else build_algorithm(recipe.algorithm)
+    algorithm = (
+        None if recipe.algorithm is None else build_algorithm(recipe.algorithm, recipe.rollout.completions_per_prompt)
+    )
     prompts = samples_of(task, "train") if algorithm is not None else ()
     check_split(recipe, task, recipe.evaluation.split)
     check_best(recipe, task)
