@@ -4,9 +4,9 @@ whose taste is known.
     python examples/human_loop/human_loop.py runs/human-loop          about ten minutes on one core
 
 1. A grid of the task `commongen` (mini) with a supervised model; its texts for training prompts, and the base model's.
-2. A pairwise study of their texts. Its raters are simulated: they like short sentences that say where something
-   happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and give one answer in ten
-   blindly.
+2. A pairwise study of their texts. Its raters are simulated: they like sentences of about nine words that say where
+   something happens, dislike repeated words, choose with the noise of the Bradley-Terry model, and give one answer in
+   ten blindly.
 3. `rl4lms human to-reward` learns a preference model from what they said.
 4. PPO from the supervised model with that model as its reward.
 5. A second pairwise study on test prompts, by other raters with the same taste: who wins?
@@ -48,9 +48,9 @@ def main(folder: Path) -> None:
     texts = {name: folder / f"{name}.json" for name in models}
     for name, model in models.items():
         if not texts[name].exists():  # for training prompts: those of test are for the second study
-            many = ["evaluation.prompts=900", "evaluation.on_training_data=true"]
+            many = ["evaluation.prompts=2600", "evaluation.on_training_data=true"]
             rl4lms("evaluate", model, "--split", "train", "--output", texts[name], *many)
-    study(folder / "study-1", *texts.values(), items=800, people=24, seed=1)
+    study(folder / "study-1", *texts.values(), items=2400, people=72, seed=1)
 
     tiny_encoder(folder / "encoder")
     if not taught.exists():
@@ -122,10 +122,10 @@ def prefers_first(texts: Sequence[str], random: Random) -> bool:
 
 
 def taste(text: str) -> float:
-    """What these people like: 4 for saying where, -0.6 for each word, -1 for each that is repeated and no article."""
+    """4 for saying where, -0.5 for each word more or less than nine, -1.5 for each that is repeated."""
     words = [word for word in text.split() if word.isalpha()]
     content = [word for word in words if word not in ("the", "a", "an")]
-    return 4.0 * bool(PLACES & set(words)) - 0.6 * len(words) - (len(content) - len(set(content)))
+    return 4.0 * bool(PLACES & set(words)) - 0.5 * abs(len(words) - 9) - 1.5 * (len(content) - len(set(content)))
 
 
 if __name__ == "__main__":

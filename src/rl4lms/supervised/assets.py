@@ -29,7 +29,7 @@ from transformers import (
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.cache import cache_folder
-from rl4lms.errors import ConfigError, did_you_mean
+from rl4lms.errors import ConfigError, ModelError, did_you_mean
 from rl4lms.models.saving import save_classifier, save_lm
 from rl4lms.supervised.portable import portable, portable_weights
 from rl4lms.supervised.reward_model import ClassifierShape, build_classifier, fit_classifier
@@ -149,7 +149,31 @@ def _trained_classifier(
         classifier = build_classifier(ClassifierShape(**spec.shape), tokenizer, spec.labels)
         fit_classifier(classifier, tokenizer, texts, labels, **options, progress=progress)
     portable_weights(classifier)
+    _check_learned(spec, classifier, tokenizer, texts[:_PROBED_ROWS], labels[:_PROBED_ROWS])
     return classifier
+
+
+@torch.no_grad()
+def _check_learned(
+    spec: ClassifierSpec,
+    classifier: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    labels: Sequence[int],
+) -> None:
+    """Refuse a classifier that stayed near chance: whatever it rewarded or judged would be noise.
+
+    Raises:
+        ModelError: of rows that it was trained on, it knows less than half of what guessing leaves open.
+    """
+    inputs = tokenizer(list(texts), padding=True, return_tensors="pt", return_token_type_ids=False)
+    right = float((classifier(**inputs).logits.argmax(-1) == torch.tensor(labels)).float().mean())
+    guessed = max(labels.count(label) for label in set(labels)) / len(labels)
+    if right < (1 + guessed) / 2:
+        raise ModelError(
+            f"asset {spec.name}: after its training it is right about {right:.0%} of the texts that it was trained on, "
+            f"and always the same answer about {guessed:.0%}; give it another learning rate, seed or number of steps"
+        )
 
 
 def _trained_lm(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from rl4lms.errors import ConfigError
 from rl4lms.plugins.options import Option
@@ -23,11 +23,14 @@ def _judges(seed: int) -> dict[str, ClassifierSpec]:
     """Return the classifier of the reward, and the one that reports: of other data, seed and shape."""
     return {
         "intent": _classifier("intent", "reward", {"hidden_size": 64, "layers": 2}, seed),
-        "evaluator": _classifier("evaluator", "evaluator", {"hidden_size": 48, "layers": 3}, seed + 1),
+        # three layers as narrow as these stay at chance with twice the learning rate, for half of all seeds
+        "evaluator": _classifier(
+            "evaluator", "evaluator", {"hidden_size": 48, "layers": 3}, seed + 1, steps=600, learning_rate=5e-4
+        ),
     }
 
 
-def _classifier(name: str, part: str, shape: dict[str, int], seed: int) -> ClassifierSpec:
+def _classifier(name: str, part: str, shape: dict[str, int], seed: int, **training: Any) -> ClassifierSpec:
     grammar = "rl4lms.tasks.daily_dialog.grammar"
     return ClassifierSpec(
         name,
@@ -36,9 +39,9 @@ def _classifier(name: str, part: str, shape: dict[str, int], seed: int) -> Class
         f"{grammar}:vocabulary",
         real.INTENTS,
         {"part": part, "count": 12_800, "seed": seed, "broken": 0.25},
-        steps=400,
         batch_size=32,
         seed=seed,
+        **{"steps": 400, **training},
     )
 
 
@@ -75,10 +78,10 @@ class DailyDialogTask(DatasetTask):
     }
     norms = {
         ("mini", 1): {
-            "intent_accuracy": (0.8281, 1.0),
-            "gold_intent": (0.1406, 1.0),
-            "meteor_exact_stem": (0.4692, 0.9988),
-            "derivable": (0.1615, 1.0),
+            "intent_accuracy": (0.8203, 1.0),
+            "gold_intent": (0.125, 1.0),
+            "meteor_exact_stem": (0.4645, 0.9988),
+            "derivable": (0.1458, 1.0),
         }
     }
     mini = Mini(

@@ -75,11 +75,11 @@ class CnnDailyMailTask(SummarizationTask):
     name = "cnn_daily_mail"
     norms = {
         ("mini", 1): {
-            "rougeLsum": (0.5691, 1.0),
-            "meteor_exact_stem": (0.6559, 0.9999),
-            "covered": (0.1052, 1.0),
+            "rougeLsum": (0.5723, 1.0),
+            "meteor_exact_stem": (0.6565, 0.9999),
+            "covered": (0.113, 1.0),
             "faithful": (0.0, 1.0),
-            "derivable": (0.276, 1.0),
+            "derivable": (0.3021, 1.0),
         }
     }
     published = {"train": 287_113, "validation": 13_368, "test": 11_490}
