@@ -128,6 +128,7 @@ LOG_KEYS = (
         "The k3 estimate of the divergence of the policy from the one that sampled; what `target_kl` is compared with.",
     ),
     LogKey("train/clip_fraction", "share", "Tokens whose probability changed by more than `clip_range`, as a ratio."),
+    LogKey("train/kl_in_loss", "nats", "Of GRPO: the KL term in the loss, without its coefficient, per token."),
     LogKey("train/grad_norm", "1", "Norm of the gradient before it is cut to `max_grad_norm`."),
     LogKey(
         "train/explained_variance",

@@ -27,6 +27,7 @@ class Algorithm(ABC):
         needs_reference: whether the log-probs of the reference policy are computed; without, `experience.kl` is None.
         needs_mask_policy: whether it has a masking policy, a frozen copy of the policy that it updates itself.
         whole_sequences: whether `loss` needs all tokens of its rows at once, because it is no sum over tokens.
+        min_completions_per_prompt: how many completions of a prompt it compares; a recipe with fewer is refused.
         learner: what it trains; there from `bind` on.
     """
 
@@ -34,6 +35,7 @@ class Algorithm(ABC):
     needs_reference: ClassVar[bool] = True
     needs_mask_policy: ClassVar[bool] = False
     whole_sequences: ClassVar[bool] = False
+    min_completions_per_prompt: ClassVar[int] = 1
 
     n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 1
     minibatch_size: Annotated[int, Option("completions per optimiser step", ge=1)] = 16
@@ -55,11 +57,6 @@ class Algorithm(ABC):
         reference's.
         """
         return False
-
-    @property
-    def min_completions_per_prompt(self) -> int:
-        """How many completions of a prompt `advantages` compares at least; a recipe with fewer is refused."""
-        return 1
 
     def mask_rule(self) -> MaskRule | None:
         """Return the mask that rollouts are sampled in, or None."""

@@ -1,8 +1,7 @@
 """REINFORCE (Williams, 1992) on whole completions, with a baseline instead of a value function.
 
 Every token of a completion has the same advantage, its return less a baseline: the completion is one action. The KL
-term is in the reward, so that its sum over the tokens is part of the return. With `leave_one_out` this is RLOO
-(Ahmadian et al., 2024, arXiv 2402.14740), equation 8.
+term is in the reward, so that its sum over the tokens is part of the return.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from torch import Tensor
 from rl4lms.algorithms.base import Algorithm, check_one_pass
 from rl4lms.algorithms.lengths import LengthNorm, NormLength, check_length, total
 from rl4lms.core.advantages import masked_mean
-from rl4lms.core.groups import leave_one_out
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.plugins.options import Option
 from rl4lms.types import Experience, Tokens
@@ -28,11 +26,8 @@ class Reinforce(Algorithm):
 
     minibatch_size: Annotated[int, Option("completions per optimiser step", ge=1)] = 64
     baseline: Annotated[
-        Literal["none", "running", "batch", "leave_one_out"],
-        Option(
-            "what is subtracted from a return: nothing; the mean of earlier iterations; of this one; of the other "
-            "completions of the prompt"
-        ),
+        Literal["none", "running", "batch"],
+        Option("what is subtracted from a return: nothing; the mean of earlier iterations; the mean of this one"),
     ] = "batch"
     decay: Annotated[float, Option("of running: how much of the mean stays in an iteration", ge=0, lt=1)] = 0.9
     length_norm: LengthNorm = "constant"
@@ -49,18 +44,11 @@ class Reinforce(Algorithm):
         if baseline != "running" and decay != 0.9:
             raise ValueError("decay belongs to baseline: running")
 
-    @property
-    def min_completions_per_prompt(self) -> int:
-        """Two where completions of a prompt are compared."""
-        return 2 if self.baseline == "leave_one_out" else 1
-
     def advantages(self, experience: Experience) -> None:
         """Give every token the return of its completion less the baseline."""
         e = experience
         totals, scored = (e.rewards * e.mask).sum(-1), e.row_mask
-        if self.baseline == "leave_one_out":
-            advantage = leave_one_out(totals, scored, e.rollout.group_size)
-        elif self.baseline == "running":
+        if self.baseline == "running":
             mean = float(masked_mean(totals, scored))
             advantage = totals - (mean if self._mean is None else self._mean)
             if bool(scored.any()):
@@ -82,12 +70,3 @@ class Reinforce(Algorithm):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with the running mean."""
         self._mean = state.get("mean")
-
-
-@dataclass(kw_only=True)
-class RLOO(Reinforce):
-    """REINFORCE with the leave-one-out baseline."""
-
-    baseline: Annotated[
-        Literal["none", "running", "batch", "leave_one_out"], Option("what is subtracted from a return")
-    ] = "leave_one_out"

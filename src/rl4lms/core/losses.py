@@ -62,22 +62,6 @@ def clipped_surrogate(
     return out, out != plain
 
 
-def cispo_surrogate(log_ratio: Tensor, logprobs: Tensor, advantages: Tensor, high: float) -> tuple[Tensor, Tensor]:
-    """Weigh log-probs by a ratio that is clipped above and has no gradient (CISPO; MiniMax, 2025, arXiv 2506.13585,
-    equations 4 and 5): sg(min(r, 1 + high)) A log pi. No token loses its gradient.
-
-    Args:
-        log_ratio, advantages: (N,), as for `clipped_surrogate`.
-        logprobs: (N,), under the policy being trained.
-        high: the bound.
-
-    Returns:
-        The surrogate (N,), and (N,) bool: where the weight was cut.
-    """
-    ratio = log_ratio.detach().exp()
-    return ratio.clamp(max=1 + high) * advantages * logprobs, ratio > 1 + high
-
-
 def value_loss(
     values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None
 ) -> Tensor:

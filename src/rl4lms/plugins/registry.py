@@ -245,8 +245,8 @@ algorithms = Registry(
             "nlpo": ("algorithms.nlpo:NLPO", "PPO inside a learned top-p mask"),
             "a2c": ("algorithms.a2c:A2C", "the policy gradient with a value function"),
             "reinforce": ("algorithms.reinforce:Reinforce", "the policy gradient with a baseline, no value function"),
-            "rloo": ("algorithms.reinforce:RLOO", "REINFORCE against the other completions of the prompt"),
-            "grpo": ("algorithms.grpo:GRPO", "group-relative advantages; DAPO, Dr. GRPO, GSPO, CISPO by options"),
+            "rloo": ("algorithms.rloo:RLOO", "REINFORCE against the other completions of the prompt"),
+            "grpo": ("algorithms.grpo:GRPO", "group-relative advantages; DAPO and Dr. GRPO by options"),
         },
     ),
 )
