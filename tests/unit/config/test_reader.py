@@ -213,7 +213,7 @@ WRONG = {
     ),
     "long name": (
         HEAD + f"algorithm: {'x' * 999}\n",
-        f"r.yaml:3: algorithm.name: unknown algorithm '{'x' * 57}...'; known: nlpo, ppo",
+        f"r.yaml:3: algorithm.name: unknown algorithm '{'x' * 57}...'; known: a2c, grpo, nlpo, ppo, reinforce, rloo",
     ),
     "unprintable text": (
         HEAD + 'device: "\\x85\\u2028\\u202e"\n',
