@@ -1,9 +1,9 @@
 """Runs cells again from recipe and seed: the third tier of a board.
 
-On a processor of the kind that made a cell, texts and numbers are the same to the last bit. On another kind sums are
-rounded in another order, a token is sampled otherwise sooner or later, and from there on the training is another one
-with the same start, prompts and settings, like one of another seed. So there a number may differ by as much as it does
-between seeds: by `TOLERANCE` standard errors of the difference, as the prompts give them.
+On a processor of the kind that made a cell, with the same packages, texts and numbers are the same to the last bit.
+Elsewhere sums are rounded in another order, a token is sampled otherwise sooner or later, and from there on the
+training is another one with the same start, prompts and settings, like one of another seed. So there a number may
+differ by as much as it does between seeds: by `TOLERANCE` standard errors of the difference, as the prompts give them.
 """
 
 from __future__ import annotations
@@ -77,9 +77,12 @@ def _compared(key: str, pairs: list[tuple[Path, Path, Result, Result]]) -> Rerun
     differences = [text for pair in pairs for text in _differences(key, *pair)]
     if not differences:
         return Rerun([], "the same texts and numbers to the last bit")
-    before, here = pairs[0][2].processor, processor()
-    if before == here:
-        return Rerun([*differences, f"{key}: and it was made on such a processor as this, {here}"])
+    first, again = pairs[0][2:]
+    before, here = first.processor, processor()
+    newer = [name for name, version in again.packages.items() if first.packages.get(name) != version]
+    others = [name for name in newer if name != "rl4lms"]  # which has to give the same, or say why not
+    if before == here and not others:
+        return Rerun([*differences, f"{key}: and it was made with these packages on such a processor as this, {here}"])
     faults: list[str] = []
     largest, unknown = (0.0, "no number"), 0
     for _, _, one, two in pairs:
@@ -99,6 +102,7 @@ def _compared(key: str, pairs: list[tuple[Path, Path, Result, Result]]) -> Rerun
                         f"difference, and {TOLERANCE:g} may be"
                     )
     made = "another processor" if before is None else before
+    made += f" with other versions of {', '.join(others)}" if others else ""
     note = (
         f"within the tolerance: made on {made}, run again on {here}; the largest difference is {largest[0]:.1f} of "
         f"{TOLERANCE:g} standard errors ({largest[1]}); not compared, because they have no errors: {unknown}"

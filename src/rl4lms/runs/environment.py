@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the kind of the processor and the instructions that torch uses on it.
+    """Return the kind of the processor, the instructions that torch uses on it, and the kind of a GPU.
 
     Sums are rounded in another order on another kind, so trainings with the same seed part there.
     """
@@ -50,7 +50,8 @@ def processor() -> str:
     if path.is_file():
         found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         name = name if found is None else found[1]
-    parts = (platform.machine(), " ".join(name.split()), torch.backends.cpu.get_cpu_capability())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    parts = (platform.machine(), " ".join(name.split()), torch.backends.cpu.get_cpu_capability(), gpu)
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 

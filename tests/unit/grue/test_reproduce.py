@@ -86,8 +86,20 @@ def test_on_the_same_kind_of_processor_every_bit_counts(place, again):
     done = again(moved(place, 0.001))
     assert "own: 1 of 6 texts are others" in done.faults[0]
     assert "own: meteor_exact_stem" in done.faults[1]
-    assert done.faults[-1].endswith(f"it was made on such a processor as this, {HERE}")
+    assert done.faults[-1].endswith(f"it was made with these packages on such a processor as this, {HERE}")
     assert tier_of(place) == "reported"
+
+
+def test_other_packages_round_otherwise_too(place, again):
+    rows = [one.model_copy(update={"processor": HERE}) for one in read_results(place / RESULTS_FILE)]
+    older = [one.model_copy(update={"packages": {**one.packages, "torch": "1"}}) for one in rows]
+    write_results(place / RESULTS_FILE, older)
+    done = again(moved(place, 0.99 * TOLERANCE))
+    assert done.faults == []
+    assert f"made on {HERE} with other versions of torch, run again on {HERE}" in done.note
+    library = [one.model_copy(update={"packages": {**one.packages, "rl4lms": "0.0.1"}}) for one in rows]
+    write_results(place / RESULTS_FILE, library)
+    assert again({}).faults  # a change of this library is a difference
 
 
 def test_a_number_without_an_error_is_counted_and_one_that_is_missing_is_a_fault(place, again):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from rl4lms.errors import ConfigError, DataError
 from rl4lms.grue.board import boards
 from rl4lms.grue.rescore import Prediction, read_predictions
-from rl4lms.grue.result import Value
-from rl4lms.grue.verify import _differences, find_cells, tier_of, verify
+from rl4lms.grue.result import RESULTS_FILE, Value, read_results, write_results
+from rl4lms.grue.verify import Checker, _differences, find_cells, tier_of, verify
 from rl4lms.types import MetricResult
 from tests.cli.test_cli import call
 from tests.unit.grue.made_up import change, predictions
@@ -96,6 +97,44 @@ def test_what_is_altered_is_found(place, checkers, name, edit, message):
     found = verify(place, checkers)
     assert any(message in fault for fault in found), found
     assert tier_of(place) == "reported"
+
+
+@pytest.mark.parametrize(
+    ("made_on", "by_model", "moved", "is_right"),
+    [
+        ("elsewhere", True, 1e-5, True),
+        (None, True, 1e-5, True),  # results before schema 2 do not say
+        ("elsewhere", True, 1e-3, False),
+        ("here", True, 1e-5, False),
+        ("elsewhere", False, 1e-5, False),  # counting words is the same everywhere
+    ],
+)
+def test_a_model_elsewhere_rounds_otherwise(place, checkers, monkeypatch, made_on, by_model, moved, is_right):
+    monkeypatch.setattr("rl4lms.grue.verify.processor", lambda: "here")
+    verify(place, checkers)
+    signature = f"meteor|{'model:m' if by_model else 'stems:yes'}|version:1"
+    rows = [row.model_copy(update={"processor": made_on}) for row in read_results(place / RESULTS_FILE)]
+    for row in rows:
+        row.metrics["meteor_exact_stem"] = row.metrics["meteor_exact_stem"].model_copy(update={"signature": signature})
+    write_results(place / RESULTS_FILE, rows)
+
+    class Elsewhere:
+        """The scorer of a machine on which METEOR comes out a little higher."""
+
+        def __init__(self, scorer):
+            self.samples, self.drawn, self.scorer = scorer.samples, scorer.drawn, scorer
+
+        def __call__(self, *given, **named):
+            found = self.scorer(*given, **named)
+            one = found.results["meteor_exact_stem"]
+            numbers = {"mean": one.mean * (1 + moved), "values": tuple(v * (1 + moved) for v in one.values)}
+            changed = replace(one, signature=signature, **numbers)
+            return replace(found, results={**found.results, "meteor_exact_stem": changed})
+
+    here = {kind: Checker(Elsewhere(one.scorer), one.documents) for kind, one in checkers.items()}
+    found = verify(place, here)
+    assert (found == []) is is_right, found
+    assert is_right or all("meteor_exact_stem" in fault for fault in found)
 
 
 def test_damaged_files_are_errors(place):

@@ -53,12 +53,13 @@ if not portable:
     assets.portable, assets.portable_weights = contextlib.nullcontext, lambda model: None
 task = build("imdb", edition="mini")
 spec = {**task.models, **task.classifiers}[what]
-data = {**spec.data_options, "count": 3200}
-folder = assets.build(dataclasses.replace(spec, steps=60, data_options=data))
+data = {**spec.data_options, "count": 1600}
+folder = assets.build(dataclasses.replace(spec, steps=25, data_options=data))
 print(hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
 """
 
 
+@pytest.mark.timeout(900)  # four trainings
 @pytest.mark.parametrize(
     "what", ["sentiment", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base_t5", "judge"))]
 )
