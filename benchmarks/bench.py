@@ -105,7 +105,7 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         )
     rates = [flop / timed(lambda: a @ b, 20)]
     warm_up = loop.engine.rollout(
-        loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.algorithm.mask_rule()
+        loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.masking and loop.masking.rule
     )
     steps: list[dict[str, float]] = []
     for step in range(repeats):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import rl4lms
 from rl4lms.config.generation import SamplingConfig
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
+from rl4lms.core.token_masks import top_p_mask
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
@@ -38,7 +40,13 @@ def sampled(family: str, device: str) -> tuple[Any, Any]:
     ids, mask = (x.to(device) for x in pad(PROMPTS, policy.tokens.pad, policy.family.padding_side))
     settings = SamplingConfig(max_new_tokens=12, temperature=0.8, top_k=12, top_p=0.9, min_new_tokens=4)
     keys = draw_keys(0, 0, 0, torch.arange(len(PROMPTS))).to(device)
-    out = policy.generate(ids, mask, keys, settings=settings, mask_rule=MaskRule(other, 0.9, 3))
+    out = policy.generate(
+        ids,
+        mask,
+        keys,
+        settings=settings,
+        mask_rule=MaskRule(other, functools.partial(top_p_mask, top_p=0.9, min_tokens_to_keep=3)),
+    )
     rows = (ids, mask, out.completion_ids, out.completion_mask)
     return out, policy(*rows, temperature=settings.temperature, token_mask=out.token_mask)
 

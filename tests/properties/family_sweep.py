@@ -6,6 +6,7 @@ python -m tests.properties.family_sweep --write    writes it
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from rl4lms.config.generation import SamplingConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
+from rl4lms.core.token_masks import top_p_mask
 from rl4lms.errors import ModelError
 from rl4lms.models.build import build_models
 from rl4lms.models.generate import MaskRule
@@ -122,7 +124,7 @@ def _check_sampling(policy: Policy) -> None:
     settings = SamplingConfig(max_new_tokens=10, temperature=0.8, top_k=40, top_p=0.95, min_new_tokens=3)
     ids, mask = pad(PROMPTS, policy.tokens.pad, policy.family.padding_side)
     keys, n = draw_keys(0, 0, 0, torch.arange(3 * len(PROMPTS))), 3
-    rule = MaskRule(policy, 0.9, 2)
+    rule = MaskRule(policy, functools.partial(top_p_mask, top_p=0.9, min_tokens_to_keep=2))
     out = policy.generate(ids, mask, keys, settings=settings, completions_per_prompt=n, mask_rule=rule)
     rows = (ids.repeat_interleave(n, 0), mask.repeat_interleave(n, 0), out.completion_ids, out.completion_mask)
     scored = policy(*rows, temperature=0.8, token_mask=out.token_mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
@@ -29,6 +30,10 @@ SETTINGS = {
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 3], [12], [4, 4, 4, 9], [30, 31, 32], [7, 2, 9]]
 
 
+def nucleus(policy: Policy, top_p: float, least: int) -> MaskRule:
+    return MaskRule(policy, functools.partial(token_masks.top_p_mask, top_p=top_p, min_tokens_to_keep=least))
+
+
 def hf_logits(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Tensor:
     """Logits that predict `completion`, by the model's plain forward on this one unpadded row."""
     if policy.lm.config.is_encoder_decoder:
@@ -54,7 +59,7 @@ def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> No
     options, top_p = SETTINGS[setting]
     settings = SamplingConfig(max_new_tokens=12, **options)
     other = tiny_lm(family, seed=1)
-    rule = None if top_p is None else MaskRule(Policy(other, special_tokens(other, None)), top_p, 3)
+    rule = None if top_p is None else nucleus(Policy(other, special_tokens(other, None)), top_p, 3)
     prompt_ids, prompt_mask = pad(PROMPTS, policy.tokens.pad, policy.family.padding_side)
     n = 3
     keys = draw_keys(0, 0, 0, torch.arange(len(PROMPTS) * n))
@@ -95,7 +100,7 @@ def test_supports_follow_the_stated_order(family: str) -> None:
     settings = SamplingConfig(max_new_tokens=8, temperature=0.8, top_k=6, top_p=0.9, min_new_tokens=3)
     prompt_ids, prompt_mask = pad(PROMPTS, policy.tokens.pad, policy.family.padding_side)
     keys = draw_keys(3, 0, 0, torch.arange(len(PROMPTS)))
-    out = policy.generate(prompt_ids, prompt_mask, keys, settings=settings, mask_rule=MaskRule(mask_policy, 0.8, 2))
+    out = policy.generate(prompt_ids, prompt_mask, keys, settings=settings, mask_rule=nucleus(mask_policy, 0.8, 2))
     for row, prompt in enumerate(PROMPTS):
         completion = out.completion_ids[row][out.completion_mask[row]].tolist()
         recorded = token_masks.unpack(out.token_mask[row], policy.tokens.vocab_size)

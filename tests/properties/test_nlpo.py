@@ -118,7 +118,7 @@ def test_encoder_decoder_masks_come_from_the_masking_model_alone(tmp_path: Path)
     options = {"name": "nlpo", "mask_top_p": 0.6, "mask_update_every": 100}
     loop = small_loop(tmp_path, "t5-untied", algorithm=options, optimizer={"learning_rate": 1e-2})
     run_steps(loop, 2)
-    rule = loop.algorithm.mask_rule()
+    rule = loop.masking.rule
     rollout = loop.engine.rollout(loop.samples[:4], loop.recipe.rollout, stream="train", step=9, mask_rule=rule)
     assert _nuclei_agree(loop.models.mask_policy, rollout, 0.6)
 

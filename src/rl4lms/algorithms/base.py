@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from rl4lms.algorithms.learner import Learner
+from rl4lms.config.masks import MaskConfig
 from rl4lms.core.logprobs import TokenLogprobs
-from rl4lms.models.generate import MaskRule
 from rl4lms.plugins.options import Option
 from rl4lms.types import Experience, Tokens
 
@@ -25,7 +25,6 @@ class Algorithm(ABC):
     Attributes:
         needs_value: whether it has a value function.
         needs_reference: whether the log-probs of the reference policy are computed; without, `experience.kl` is None.
-        needs_mask_policy: whether it has a masking policy, a frozen copy of the policy that it updates itself.
         whole_sequences: whether `loss` needs all tokens of its rows at once, because it is no sum over tokens.
         min_completions_per_prompt: how many completions of a prompt it compares; a recipe with fewer is refused.
         learner: what it trains; there from `bind` on.
@@ -33,7 +32,6 @@ class Algorithm(ABC):
 
     needs_value: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
-    needs_mask_policy: ClassVar[bool] = False
     whole_sequences: ClassVar[bool] = False
     min_completions_per_prompt: ClassVar[int] = 1
 
@@ -58,8 +56,15 @@ class Algorithm(ABC):
         """
         return False
 
-    def mask_rule(self) -> MaskRule | None:
-        """Return the mask that rollouts are sampled in, or None."""
+    @property
+    def needs_exact_kl(self) -> bool:
+        """Whether `loss` reads `TokenLogprobs.kl`, the KL from the reference over the vocabulary, full softmax at
+        temperature 1; it costs a pass of the reference in every pass of the update.
+        """
+        return False
+
+    def own_mask(self) -> MaskConfig | None:
+        """Return the mask that is part of the algorithm, or None: the recipe's block `mask` has the say then."""
         return None
 
     def credit(self, experience: Experience, kl_coef: float) -> None:

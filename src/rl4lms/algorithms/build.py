@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rl4lms.algorithms.base import Algorithm
+from rl4lms.config.masks import MaskConfig
 from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build
@@ -50,6 +51,19 @@ def build_algorithm(component: Component, completions_per_prompt: int | None = N
             "training.prompts_per_iteration makes as many completions"
         )
     return algorithm
+
+
+def mask_of(algorithm: Algorithm | None, mask: MaskConfig | None) -> MaskConfig | None:
+    """Return the mask of a run: the algorithm's own, or that of the recipe.
+
+    Raises:
+        ConfigError: there are both, or nothing samples inside of it.
+    """
+    own = None if algorithm is None else algorithm.own_mask()
+    if mask is not None and (own is not None or algorithm is None):
+        name = "algorithm: null samples no rollouts" if own is None else f"{type(algorithm).__name__} has its own mask"
+        raise ConfigError(f"mask: {name}; leave it out, or use another algorithm, such as ppo")
+    return own or mask
 
 
 def _owner(algorithm: Algorithm, method: str) -> type[Any]:

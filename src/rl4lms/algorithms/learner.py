@@ -34,14 +34,17 @@ class Objective(Protocol):
 
     n_epochs: int
     minibatch_size: int
-    target_kl: float | None
     needs_value: ClassVar[bool]
     whole_sequences: ClassVar[bool]
 
     @property
+    def target_kl(self) -> float | None: ...
+    @property
     def needs_entropy(self) -> bool: ...
     @property
     def needs_full_logprobs(self) -> bool: ...
+    @property
+    def needs_exact_kl(self) -> bool: ...
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]: ...
     def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]: ...
 
@@ -55,7 +58,7 @@ class Learner:
         iterations: of the run, for schedules.
         temperature: of the behaviour policy.
         seed: of the minibatch order.
-        mask_policy: a frozen copy of the policy for algorithms that have a masking policy.
+        ref_policy: the reference, for losses with the KL from it over the vocabulary.
     """
 
     def __init__(
@@ -66,27 +69,14 @@ class Learner:
         iterations: int = 1,
         temperature: float = 1.0,
         seed: int = 0,
-        mask_policy: Policy | None = None,
+        ref_policy: Policy | None = None,
     ) -> None:
         self.policy, self.config, self.temperature, self.seed = policy, config, temperature, seed
-        self._mask_policy = mask_policy
+        self.ref_policy = ref_policy
         self.optimizer = build_optimizer(policy, config)
         self.schedule = Schedule(self.optimizer, config, iterations)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         distributed.same_weights(policy)
-
-    @property
-    def mask_policy(self) -> Policy:
-        """The masking policy.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if self._mask_policy is None:
-            raise ValueError(
-                "this algorithm needs a masking policy (needs_mask_policy), and the learner was made without one"
-            )
-        return self._mask_policy
 
     @torch.no_grad()
     def started_values(self, experience: Experience) -> Tensor:
@@ -120,7 +110,7 @@ class Learner:
         found: dict[str, list[float]] = {}
         updates, stopped, first_ratio_error = 0, False, 0.0
         for minibatch in self._minibatches(objective, rows, step):
-            stats, ratio_error = self._accumulate(objective, experience, minibatch)
+            stats, ratio_error = self.accumulate(objective, experience, minibatch)
             mean_ratio_error = stats.pop("ratio_error")
             if updates == 0:
                 first_ratio_error = ratio_error
@@ -148,20 +138,54 @@ class Learner:
                 pieces[-2:] = [torch.cat(pieces[-2:])]
             yield from pieces
 
-    def _accumulate(self, objective: Objective, e: Experience, minibatch: Tensor) -> tuple[dict[str, float], float]:
+    def fit_values(self, objective: Objective, experience: Experience, step: int) -> dict[str, float]:
+        """Train the value function alone, `n_epochs` over shuffled minibatches of completions; it must have weights of
+        its own. Returns averages of the statistics.
+
+        Raises:
+            NonFiniteError: as in `update`.
+        """
+        found: list[dict[str, float]] = []
+        for minibatch in self._minibatches(objective, experience.row_mask.nonzero()[:, 0], step):
+            found.append(self.accumulate(objective, experience, minibatch, policy=False)[0])
+            found[-1]["grad_norm"] = self._optimizer_step(found[-1]["loss"], minibatch)
+        self.optimizer.zero_grad(set_to_none=True)
+        return {name: sum(stats[name] for stats in found) / len(found) for name in found[0]}
+
+    def policy_gradient(self, objective: Objective, experience: Experience) -> dict[str, float]:
+        """Leave the gradient of the loss over the whole iteration in the parameters, and take no step; return
+        statistics.
+
+        Raises:
+            NonFiniteError: as in `update`.
+        """
+        _check_advantages(objective, experience)
+        rows = experience.row_mask.nonzero()[:, 0]
+        stats, ratio_error = self.accumulate(objective, experience, rows, values=False)
+        self._check_first_ratio(stats.pop("ratio_error"), ratio_error)
+        return stats | {"first_ratio_error": ratio_error}
+
+    def micro_batches(self, e: Experience, rows: Tensor) -> list[Tensor]:
+        """Divide this process's share of some rows into what one pass holds, rows of similar length together."""
+        share = distributed.share_of(rows)
+        return groups(e.rollout, share, self.config.micro_batch_size or len(share))
+
+    def accumulate(
+        self, objective: Objective, e: Experience, minibatch: Tensor, *, policy: bool = True, values: bool = True
+    ) -> tuple[dict[str, float], float]:
         """Add up the gradients of one minibatch, in micro-batches of similar length; the result does not depend on how
-        it is cut.
+        it is cut. `policy` and `values` say of which of the two losses, where there are both.
 
         Returns:
             Statistics, and the largest difference of a ratio of new to old probabilities from 1.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        sums, share = _Sums(self.policy.device), distributed.share_of(minibatch)
-        wanted = [{"logprobs": True, "values": objective.needs_value}]
-        if objective.needs_value and not self.policy.shares_trunk:  # two models, one after the other
+        sums, values = _Sums(self.policy.device), values and objective.needs_value
+        wanted = [{"logprobs": policy, "values": values}]
+        if policy and values and not self.policy.shares_trunk:  # two models, one after the other
             wanted = [{"logprobs": True, "values": False}, {"logprobs": False, "values": True}]
         for outputs in wanted:
-            for rows in groups(e.rollout, share, self.config.micro_batch_size or len(share)):
+            for rows in self.micro_batches(e, minibatch):
                 self._pass(objective, e, rows, minibatch, sums, **outputs).backward()
         distributed.sum_gradients(self.parameters)
         return sums.over_processes()
@@ -183,8 +207,11 @@ class Learner:
             sums.largest(error)
             return value
 
-        wanted = {"full": objective.needs_full_logprobs, "entropy": objective.needs_entropy}
+        wanted: dict[str, Any] = {"full": objective.needs_full_logprobs, "entropy": objective.needs_entropy}
         wanted |= {"whole": objective.whole_sequences, **outputs}
+        if objective.needs_exact_kl:
+            assert self.ref_policy is not None
+            wanted["anchor"] = self.ref_policy.as_anchor
         out = run_pass(self.policy, e.rollout, rows, temperature=self.temperature, loss=loss, **wanted)
         losses = [] if out.loss is None else [out.loss]
         if out.values is not None:

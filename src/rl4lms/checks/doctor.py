@@ -82,7 +82,7 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
     yield Verdict("padding", "ok", "log-probs of padded rows equal the model's own forward")
     yield _window(recipe, getattr(config, "max_position_embeddings", None), config.is_encoder_decoder)
     yield from _data(recipe, loop)
-    samples, rule, decoded = _samples(loop, rows), loop.algorithm.mask_rule(), 0
+    samples, rule, decoded = _samples(loop, rows), loop.masking.rule if loop.masking else None, 0
 
     def show(completions: int) -> None:
         nonlocal decoded

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.pytorch_utils import Conv1D
 
 from rl4lms.algorithms.base import Algorithm
+from rl4lms.algorithms.build import mask_of
 from rl4lms.config.recipe import Recipe
 from rl4lms.core.logprobs import CHUNK_ELEMENTS
 from rl4lms.models.loading import DTYPES
@@ -90,7 +91,9 @@ def estimate(recipe: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Es
     """
     r, item = recipe, DTYPES[recipe.model.dtype].itemsize
     needs_value = algorithm is not None and algorithm.needs_value
-    needs_mask = algorithm is not None and algorithm.needs_mask_policy
+    mask = mask_of(algorithm, recipe.mask)
+    needs_mask = mask is not None and mask.source == "lagged"
+    decoders = 1 + (mask is not None and mask.source != "policy")
     separate = needs_value and r.model.value == "separate"
     lms = ("policy", "reference", *(["value"] if separate else []), *(["mask"] if needs_mask else []))
     trained_lms = 1 + separate
@@ -103,13 +106,13 @@ def estimate(recipe: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Es
         weights, state = size.parameters * item + (trained_lms + needs_mask) * adapters * 4, 3 * trained * 4
     completions = r.training.prompts_per_iteration * r.rollout.completions_per_prompt
     rows, prompt, new = min(r.rollout.batch_size, completions), r.prompt.max_tokens, r.rollout.max_new_tokens
-    minibatch = rows if r.algorithm is None else r.algorithm.options.get("minibatch_size", rows)
+    minibatch = rows if algorithm is None else algorithm.minibatch_size
     piece = min(r.optimizer.micro_batch_size or minibatch, minibatch)
-    epochs = 1 if r.algorithm is None else r.algorithm.options.get("n_epochs", 1)
-    # In forward passes over every row: the rollout (twice inside a mask), log-probs of policy and reference, and of
-    # each epoch a forward and a backward pass. With LoRA the weights of the base get no gradient.
+    epochs = 1 if algorithm is None else algorithm.n_epochs
+    # In forward passes over every row: the rollout (twice with another model's mask), log-probs of policy and
+    # reference, and of each epoch a forward and a backward pass. With LoRA the weights of the base get no gradient.
     of_update = epochs * (3 if r.model.lora is None else 2)
-    passes = (1 + needs_mask) + 2 + of_update
+    passes = decoders + 2 + of_update
     of_value = separate * (1 + of_update)  # without the output layer
     body, head = _forward_flop(size, prompt, new)
     return Estimate(
@@ -117,7 +120,7 @@ def estimate(recipe: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Es
         weights=weights,
         trained=trained,
         training_state=state,
-        cache=rows * (prompt + new) * size.cache_per_token * item * (1 + needs_mask),
+        cache=rows * (prompt + new) * size.cache_per_token * item * decoders,
         logits=3 * 4 * min(piece * new * size.vocab_size, CHUNK_ELEMENTS),  # with log-probs and gradients
         activations=piece * _kept(r, size, prompt, new),
         saving=size.parameters * (item if r.model.lora is None else 2 * 4),

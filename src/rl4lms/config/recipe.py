@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from rl4lms.config.algorithms import KLConfig, OptimizerConfig, SupervisedConfig
 from rl4lms.config.data import DataConfig, PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, RolloutConfig, SamplingConfig
+from rl4lms.config.masks import MaskConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.rewards import RewardFaultsConfig
 from rl4lms.config.training import CheckpointConfig, EvaluationConfig, HubConfig, TrackingConfig, TrainingConfig
@@ -45,6 +46,7 @@ class Recipe(Block):
     )
     reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()
+    mask: MaskConfig | None = Field(None, description="cuts what rollouts may draw; of any algorithm but nlpo")
     kl: KLConfig = KLConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()

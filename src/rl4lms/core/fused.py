@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rl4lms.core import token_masks
-from rl4lms.core.logprobs import Distributions, TokenLogprobs, chunked_token_logprobs, chunks, joined
+from rl4lms.core.logprobs import Anchor, Anchored, Distributions, TokenLogprobs, chunked_token_logprobs, chunks, joined
 
 # The loss of some tokens: what the pass yields for them, and which of the N tokens they are. A scalar, summed over the
 # tokens.
@@ -36,6 +36,7 @@ def fused_loss(
     full: bool = False,
     entropy: bool = False,
     whole: bool = False,
+    anchor: Anchor | None = None,
 ) -> Tensor:
     """Return a loss of the log-probs of N tokens as a scalar with a graph to the hidden states and the head's
     parameters.
@@ -50,15 +51,19 @@ def fused_loss(
         full, entropy: whether the loss needs `TokenLogprobs.full` and `entropy`.
         whole: call the loss once with all N tokens, for losses that are no sum over tokens. With several chunks this
             costs one more forward pass of the head.
+        anchor: where the loss needs `TokenLogprobs.kl`.
     """
-    wanted = {"full": full, "entropy": entropy}
+    wanted: dict[str, Any] = {"full": full, "entropy": entropy, "anchor": anchor}
     if not torch.is_grad_enabled():
         tokens = chunked_token_logprobs(head, hidden, token_ids, vocab_size, temperature, packed_mask, **wanted)
         return loss(tokens, slice(0, len(hidden)))
 
     def distributions(logits: Tensor, piece: slice) -> Distributions:
         penalty = None if packed_mask is None else token_masks.penalty(packed_mask[piece], logits.shape[-1])
-        return Distributions(logits, token_ids[piece], temperature, penalty, full, entropy)
+        how = (logits, token_ids[piece], temperature, penalty, full, entropy)
+        if anchor is None:
+            return Distributions(*how)
+        return Anchored(lambda z: anchor.kl(z, piece, temperature, penalty), *how)
 
     work = _Chunks(head, distributions, loss, list(chunks(len(token_ids), vocab_size)), whole)
     return _FusedLoss.apply(work, hidden, *(p for p in parameters if p.requires_grad))
@@ -118,8 +123,10 @@ class _Chunks:
         return total, [at_hidden, *at_parameters]
 
     def _gradients(self, tokens: TokenLogprobs, piece: slice) -> tuple[Tensor, list[Tensor | None]]:
-        """Call the loss; return its value, and its gradients for `behaviour`, `entropy` and `full`."""
-        leaves = [tokens.behaviour, tokens.entropy, tokens.full]
+        """Call the loss; return its value, and its gradients for `behaviour`, `entropy` and `full`, and `kl` if it is
+        there.
+        """
+        leaves = [tokens.behaviour, tokens.entropy, tokens.full, *([] if tokens.kl is None else [tokens.kl])]
         given = [leaf.requires_grad_() for leaf in leaves if leaf is not None]
         with torch.enable_grad():
             value = self.loss(tokens, piece)

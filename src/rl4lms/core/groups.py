@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -49,6 +50,26 @@ def group_relative(totals: Tensor, scored: Tensor, size: int, scale: str) -> Ten
     else:
         return centred.flatten()
     return (centred / variance.sqrt().masked_fill(variance == 0, 1.0)).flatten()
+
+
+def best_of_group(totals: Tensor, scored: Tensor, size: int, keep: int) -> Tensor:
+    """Choose the completions of each prompt with the largest totals; of equal ones the first.
+
+    Args:
+        totals, scored, size: as for `leave_one_out`.
+        keep: how many of each prompt.
+
+    Returns:
+        (B,) bool; False for rows without a reward, and for all rows of a prompt whose totals are equal up to rounding,
+        which has no best.
+    """
+    kept, _ = _grouped(totals, scored, size)
+    there = scored.view(-1, size)
+    most, least = (kept.masked_fill(~there, bound) for bound in (-torch.inf, torch.inf))
+    spread = most.amax(-1, keepdim=True) - least.amin(-1, keepdim=True)
+    order = most.sort(dim=-1, descending=True, stable=True).indices[:, :keep]
+    chosen = torch.zeros_like(there).scatter(1, order, True)
+    return (chosen & there & (spread > 1e-6 * kept.abs().amax(-1, keepdim=True))).flatten()
 
 
 def _grouped(totals: Tensor, scored: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rl4lms.core import token_masks
+from rl4lms.core.kl import exact_kl
 
 # Logits of at most this many elements exist at a time: 64 MiB in float32.
 CHUNK_ELEMENTS = 1 << 24
@@ -25,12 +26,14 @@ class TokenLogprobs(NamedTuple):
         kept_mass: probability that the tempered full softmax gives to the token mask; 1 without a mask. Comes with
             `full`, without gradient, and only for tokens that are in their mask.
         entropy: of the behaviour policy, in nats.
+        kl: KL of the policy from an anchor over the whole vocabulary, in nats.
     """
 
     behaviour: Tensor
     full: Tensor | None = None
     kept_mass: Tensor | None = None
     entropy: Tensor | None = None
+    kl: Tensor | None = None
 
 
 def softmax_and_log_z(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +107,55 @@ class Distributions:
         return out
 
 
+class Anchor(NamedTuple):
+    """Another policy at the same N tokens: what a KL in closed form is taken from. It is a constant.
+
+    Attributes:
+        head: maps (n, d) to logits (n, V).
+        hidden: (N, d), its hidden states.
+        behaviour: compare the behaviour policies, in one temperature and one mask, and not full softmaxes at
+            temperature 1.
+    """
+
+    head: Callable[[Tensor], Tensor]
+    hidden: Tensor
+    behaviour: bool = False
+
+    def kl(self, logits: Tensor, piece: slice, temperature: float, penalty: Tensor | None) -> Tensor:
+        """Return KL(policy || anchor) (n,) of some of the tokens, from the policy's logits (n, V)."""
+        with torch.no_grad():
+            theirs = self.head(self.hidden[piece]).float()
+        ours = logits.float()
+        if self.behaviour:
+            ours, theirs = _tempered(ours, temperature, penalty), _tempered(theirs, temperature, penalty)
+        return exact_kl(ours, theirs)
+
+
+class Anchored(Distributions):
+    """Distributions that know their KL from an anchor, too.
+
+    Args:
+        kl: from logits (N, V) to (N,), see `Anchor.kl`.
+        logits, others: see `Distributions`.
+    """
+
+    def __init__(self, kl: Callable[[Tensor], Tensor], logits: Tensor, *others: Any) -> None:
+        super().__init__(logits, *others)
+        with torch.enable_grad():
+            self.at = logits.detach().float().requires_grad_()
+            self.kl = kl(self.at)
+
+    def tokens(self) -> TokenLogprobs:
+        """Return what was asked for, of the chosen tokens."""
+        return super().tokens()._replace(kl=self.kl.detach())
+
+    def gradient(self, *of_columns: Tensor | None) -> Tensor:
+        """Turn gradients of the columns, that of the KL last, into one of the logits; can be called once."""
+        *others, of_kl = of_columns
+        out = super().gradient(*others)
+        return out if of_kl is None else out + torch.autograd.grad(self.kl, self.at, of_kl)[0]
+
+
 def _tempered(logits: Tensor, temperature: float, penalty: Tensor | None) -> Tensor:
     z = logits / temperature if temperature != 1 else logits
     return z if penalty is None else z + penalty
@@ -147,6 +199,7 @@ def chunked_token_logprobs(
     *,
     full: bool = True,
     entropy: bool = True,
+    anchor: Anchor | None = None,
 ) -> TokenLogprobs:
     """Compute log-probs from a head and hidden states, chunk by chunk: memory holds the logits of one chunk at a time.
 
@@ -161,14 +214,17 @@ def chunked_token_logprobs(
         temperature: positive.
         packed_mask: (N, ceil(V / 8)) uint8 or None.
         full, entropy: what is wanted, see `TokenLogprobs`.
+        anchor: what `TokenLogprobs.kl` is taken from, where it is wanted.
     """
 
     def run(piece: slice) -> TokenLogprobs:
         logits = head(hidden[piece])
         penalty = None if packed_mask is None else token_masks.penalty(packed_mask[piece], logits.shape[-1])
         if torch.is_grad_enabled():
-            return token_logprobs(logits, token_ids[piece], temperature, penalty, full=full, entropy=entropy)
-        return Distributions(logits, token_ids[piece], temperature, penalty, full, entropy).tokens()
+            out = token_logprobs(logits, token_ids[piece], temperature, penalty, full=full, entropy=entropy)
+        else:
+            out = Distributions(logits, token_ids[piece], temperature, penalty, full, entropy).tokens()
+        return out if anchor is None else out._replace(kl=anchor.kl(logits, piece, temperature, penalty))
 
     pieces = list(chunks(len(token_ids), vocab_size))
     again = torch.is_grad_enabled() and len(pieces) > 1

@@ -62,6 +62,24 @@ def clipped_surrogate(
     return out, out != plain
 
 
+def truncated_importance(log_ratio: Tensor, most: float) -> tuple[Tensor, Tensor]:
+    """Return importance weights min(r, most), r = exp(log_ratio), as constants (Ionides, 2008; CISPO, arXiv 2506.13585,
+    equation 5).
+
+    They correct for tokens that another policy drew, at the price of a bias where they are cut, and never more than
+    `most` times. With tokens of a foreign engine, log_ratio is log-probs of the pass minus those of the engine.
+
+    Args:
+        log_ratio: (N,).
+        most: the bound.
+
+    Returns:
+        The weights (N,), and (N,) bool: where they are cut.
+    """
+    ratio = log_ratio.detach().exp()
+    return ratio.clamp(max=most), ratio > most
+
+
 def value_loss(
     values: Tensor, returns: Tensor, count: int, old_values: Tensor | None = None, clip_range_vf: float | None = None
 ) -> Tensor:

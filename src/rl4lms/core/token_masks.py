@@ -5,6 +5,8 @@ A `token_mask` is boolean with the vocabulary last; True means the token may be 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -152,6 +154,34 @@ def _true(flags: Tensor) -> tuple[Tensor, Tensor]:
     within = eight[group].nonzero()
     place = 8 * group[within[:, 0]] + within[:, 1]
     return place // flags.shape[1], place % flags.shape[1]
+
+
+def min_p_mask(logits: Tensor, min_p: float, min_tokens_to_keep: int = 1, allowed: Tensor | None = None) -> Tensor:
+    """Find the tokens that are at least `min_p` times as probable as the most probable allowed one (Nguyen et al.,
+    2024, arXiv 2407.01082).
+
+    Args:
+        logits: (N, V) unnormalised.
+        min_p: in (0, 1].
+        min_tokens_to_keep, allowed: as for `top_p_mask`.
+
+    Returns:
+        (N, V) bool.
+
+    Raises:
+        ValueError: `min_p` is not in (0, 1].
+    """
+    if not 0 < min_p <= 1:
+        raise ValueError(f"min_p must be in (0, 1], got {min_p}")
+    z = logits.float()
+    z = z if allowed is None else z.masked_fill(~allowed, -torch.inf)
+    keep = z >= z.amax(-1, keepdim=True) + math.log(min_p)
+    # where nothing allowed is above -inf, everything is equal to it
+    keep = keep if allowed is None else keep & allowed
+    short = (keep.sum(-1, dtype=torch.int32) < max(1, min_tokens_to_keep)).nonzero()[:, 0]
+    if len(short):
+        keep[short] = top_k_mask(z[short], max(1, min_tokens_to_keep), None if allowed is None else allowed[short])
+    return keep
 
 
 def top_k_mask(logits: Tensor, top_k: int, allowed: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from rl4lms.models.policy import Policy
 
 @dataclass(slots=True)
 class Models:
-    """The policies of a run. `mask_policy` is None unless the algorithm has one."""
+    """The policies of a run. `mask_policy` is a copy of the policy that a lagged mask is taken from, or None."""
 
     policy: Policy
     ref_policy: Policy
@@ -49,7 +49,7 @@ def build_models(
         config: which model, and how.
         device: where to.
         value: whether the algorithm has a value function.
-        mask: whether it has a masking policy.
+        mask: whether there is a masking policy, a frozen copy of the policy.
         lm: an already loaded model to use instead of `config.path`.
 
     Raises:

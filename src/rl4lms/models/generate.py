@@ -48,17 +48,17 @@ class Sampled(Protocol):
 
 @dataclass(slots=True)
 class MaskRule:
-    """NLPO's mask: the top-p set of a masking policy (Ramamurthy et al., 2023, section 4).
+    """What cuts the action space beside the settings, such as NLPO's mask: the top-p set of a masking policy
+    (Ramamurthy et al., 2023, section 4).
 
     Attributes:
-        policy: the masking policy, run beside the sampled one with a cache of its own.
-        top_p: in (0, 1].
-        min_tokens_to_keep: lower bound of the set's size.
+        policy: the masking policy, run beside the sampled one with a cache of its own; None: the sampled one itself.
+        keep: from its logits (B, V) and `allowed=`, what may be drawn so far (bool (B, V), None for all), to what may
+            be drawn, not empty in any row.
     """
 
-    policy: Sampled
-    top_p: float
-    min_tokens_to_keep: int
+    policy: Sampled | None
+    keep: Callable[..., Tensor]
 
 
 @dataclass(slots=True)
@@ -91,16 +91,16 @@ def support(
 
     Args:
         logits: (B, V) of the policy.
-        mask_logits: (B, V) of the masking policy; read where there is a rule.
+        mask_logits: (B, V) of the masking policy, or the policy's own; read where there is a rule.
         position: of the token in its completion; below the minimum length EOS is banned.
         settings: minimum length, temperature, top-k, top-p.
-        rule: NLPO's mask or None. EOS is always in it.
+        rule: the mask or None. EOS is always in it.
         is_eos: (V,) bool.
     """
     too_short = position < settings.min_new_tokens
     allowed = (~is_eos).expand(logits.shape) if too_short else None
     if rule is not None:
-        allowed = token_masks.top_p_mask(mask_logits, rule.top_p, rule.min_tokens_to_keep, allowed)
+        allowed = rule.keep(mask_logits, allowed=allowed)
         if not too_short:
             allowed |= is_eos
     # the most probable token, which temperature 0 takes, is in any top-k and top-p
@@ -237,7 +237,7 @@ def generate(
         keys: (N * completions_per_prompt,) int64, one per completion, consecutive for one prompt.
         settings: the sampling distribution; temperature 0 takes the most probable token of what is allowed.
         completions_per_prompt: how many completions each prompt gets.
-        mask_rule: NLPO's mask, or None.
+        mask_rule: the mask, or None.
         stop: says of completions so far which of them end with their last token, beside those that end with an EOS.
 
     Returns:
@@ -258,7 +258,7 @@ def generate(
         packed = torch.zeros(batch, budget, len(every_token), dtype=torch.uint8, device=device)
 
     decoders = [_Decoder(policy, prompt_ids, prompt_mask, budget, completions_per_prompt)]
-    if mask_rule is not None:
+    if mask_rule is not None and mask_rule.policy is not None:
         decoders.append(_Decoder(mask_rule.policy, prompt_ids, prompt_mask, budget, completions_per_prompt))
     rows = torch.arange(batch, device=device)  # rows still in the batch
     alive = torch.ones(batch, dtype=torch.bool, device=device)  # of those, not finished

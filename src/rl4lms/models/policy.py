@@ -7,7 +7,7 @@ module can be wrapped for distributed training.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from rl4lms.config.generation import EvalGenerationConfig
 from rl4lms.core.fused import TokenLoss, fused_loss
-from rl4lms.core.logprobs import chunked_token_logprobs
+from rl4lms.core.logprobs import Anchor, chunked_token_logprobs
 from rl4lms.models.activations import fuse_activations
 from rl4lms.models.family_check import family_of
 from rl4lms.models.generate import Generation, Stop, beam_search, generate
@@ -39,6 +39,7 @@ class Pass(NamedTuple):
         entropy: of the behaviour policy, nats.
         values: the value function at the state before each token.
         loss: scalar, of the loss that was given.
+        kl: of the policy from an anchor, over the vocabulary.
     """
 
     logprobs: Tensor | None = None
@@ -47,6 +48,11 @@ class Pass(NamedTuple):
     entropy: Tensor | None = None
     values: Tensor | None = None
     loss: Tensor | None = None
+    kl: Tensor | None = None
+
+
+# From the batch of a pass and the hidden states of the policy to what its KL is taken from.
+AnchorAt = Callable[[tuple[Tensor, ...], Tensor], Anchor]
 
 
 class ValueHead(nn.Module):
@@ -162,6 +168,7 @@ class Policy(nn.Module):
         entropy: bool = True,
         loss: TokenLoss | None = None,
         whole: bool = False,
+        anchor: AnchorAt | None = None,
     ) -> Pass:
         """Run the log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
 
@@ -179,6 +186,7 @@ class Policy(nn.Module):
             loss: of the N completion tokens, row by row; `Pass.loss` takes the place of the log-probs, and the output
                 layer runs forward and backward only once, chunk by chunk (`core.fused`).
             whole: call the loss once with all tokens, not chunk by chunk.
+            anchor: what `kl` is taken from, or None where it is not wanted; `models.anchors` has some.
         """
         batch, out, hidden = (prompt_ids, prompt_mask, completion_ids, completion_mask), Pass(), None
         if logprobs:
@@ -187,9 +195,11 @@ class Policy(nn.Module):
             how: dict[str, Any] = {"temperature": temperature, "packed_mask": packed, "full": full, "entropy": entropy}
             with self.running():
                 hidden = self.family.hidden(*batch)
+                how["anchor"] = None if anchor is None else anchor(batch, hidden)
                 if loss is None:
                     tokens = chunked_token_logprobs(self._head, hidden, ids, vocab_size, **how)
-                    out = Pass(*(_scatter(column, completion_mask) for column in tokens))
+                    columns = {name: _scatter(column, completion_mask) for name, column in tokens._asdict().items()}
+                    out = Pass(columns.pop("behaviour"), columns.pop("full"), **columns)
                 else:
                     head = (self._head, self.family.head_parameters())
                     out = Pass(loss=fused_loss(*head, hidden, ids, loss, vocab_size, whole=whole, **how))
@@ -201,6 +211,11 @@ class Policy(nn.Module):
                     hidden = self.value_family.hidden(*batch)
                 out = out._replace(values=_scatter(self.value_head(hidden), completion_mask))
         return out
+
+    def as_anchor(self, batch: tuple[Tensor, ...], hidden: Tensor) -> Anchor:
+        """Return what the KL of another policy, full softmax at temperature 1, is taken from; see `forward`."""
+        with torch.no_grad(), self.running():
+            return Anchor(self._head, self.family.hidden(*batch))
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Compute logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after

@@ -13,10 +13,10 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
 from rl4lms import distributed
-from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
 from rl4lms.evaluation.evaluator import EvalResult, Evaluator
+from rl4lms.rollout.masking import Masking
 from rl4lms.runs.display import Display
 from rl4lms.runs.evaluations import Which, keep_evaluation
 from rl4lms.runs.tracking import RunLog
@@ -28,7 +28,7 @@ class Evaluations:
 
     Attributes:
         evaluator: decodes and measures.
-        algorithm: whose mask is decoded in beside the plain decoding, where the recipe asks for that; None without RL.
+        masking: the mask that is decoded in beside the plain decoding, where the recipe asks for that.
         log, display: where texts and faults go.
         samples: how many texts are kept of each evaluation.
         recipe: as the user wrote it; it is kept with the first and the last evaluation.
@@ -36,7 +36,7 @@ class Evaluations:
     """
 
     evaluator: Evaluator
-    algorithm: Algorithm | None
+    masking: Masking | None
     log: RunLog
     display: Display
     samples: int
@@ -46,9 +46,8 @@ class Evaluations:
     def __call__(self, step: int) -> dict[str, float]:
         """Evaluate after iteration `step`; return means by log key."""
         self.results["eval/"] = self.evaluator()
-        rule = self.algorithm.mask_rule() if self.algorithm is not None else None
-        if self.evaluator.settings.mask and rule is not None:
-            self.results["eval/masked/"] = self.evaluator(rule)
+        if self.evaluator.settings.mask and self.masking is not None:
+            self.results["eval/masked/"] = self.evaluator(self.masking.rule)
         numbers: dict[str, float] = {}
         for prefix, result in self.results.items():
             numbers |= result.numbers(prefix)
@@ -60,7 +59,7 @@ class Evaluations:
             )
             self.log.log_samples(step, shown)
             # a warm start alone is all the training there is, and this evaluation comes after it
-            model: Which = "trained" if step or self.algorithm is None else "start"
+            model: Which = "trained" if step or self.recipe.algorithm is None else "start"
             keep_evaluation(self.log.folder, self.results, self.recipe, model=model, step=step)
             self.display.evaluation(step, numbers, shown)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.build import build_algorithm
-from rl4lms.algorithms.learner import Learner
+from rl4lms.algorithms.build import build_algorithm, mask_of
+from rl4lms.config.masks import MaskConfig
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import CheckpointError, ConfigError, UnknownNameError
@@ -16,10 +15,9 @@ from rl4lms.evaluation.leaks import check_split
 from rl4lms.models.build import Models, build_models
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import resolve_device
-from rl4lms.models.policy import Policy
 from rl4lms.models.saving import read_adapter
-from rl4lms.plugins import registry
 from rl4lms.plugins.files import refuse_while_executing
+from rl4lms.rollout.masking import Masking
 from rl4lms.runs.checkpoint import Checkpoints, load_policy
 from rl4lms.runs.display import Display
 from rl4lms.supervised.assets import with_assets
@@ -43,20 +41,24 @@ def evaluate(
         run_folder: a finished run of this recipe: its trained model is evaluated, and the KL is to the model that its
             RL started from. A reward that cannot be had again is absent from the result, with the reason.
         split: the recipe's evaluation split where None.
-        masked: decode inside the mask that an NLPO run ended with; with `start`, inside the one that it began with.
+        masked: decode inside the mask that a run ended with; with `start`, inside the one that it began with.
         start: evaluate the model that the run's training started from, its warm start where RL follows one, instead of
             the trained one.
         display: shows the building of assets, and the decoding.
 
     Raises:
-        ConfigError: `masked` without an NLPO run, settings that do not fit the model, or a split that the run was
-            trained on without `evaluation.on_training_data`.
+        ConfigError: `masked` without a run that has a mask, settings that do not fit the model, or a split that the
+            run was trained on without `evaluation.on_training_data`.
         CheckpointError: the run has no trained model, or no checkpoint with its mask.
         Rl4lmsError: whatever else cannot be loaded or computed.
     """
     refuse_while_executing("rl4lms.evaluate")
-    if masked and (run_folder is None or not has_mask(recipe)):
-        raise ConfigError("--masked decodes inside the mask that a run ended with: name the folder of an NLPO run")
+    mask = _mask(recipe) if masked else None
+    if masked and (run_folder is None or mask is None):
+        raise ConfigError(
+            "--masked decodes inside the mask that a run ended with: name the folder of a run that has one (nlpo, or a "
+            "block `mask`)"
+        )
     task = task_of(recipe)
     recipe = with_assets(recipe, task, None if display is None else display.report)
     metrics, absent = metrics_of(recipe, task)
@@ -71,9 +73,10 @@ def evaluate(
     if start and run_folder is not None:
         # without RL the warm start is the training, and what it started from is the recipe's own model
         models = _models(recipe if recipe.algorithm is None else start_of(recipe, run_folder), None)
-        # the masking policy begins as a copy of the policy
-        rule = _algorithm(recipe, models.policy, models.policy).mask_rule() if masked else None
-    elif masked:
+        if mask is not None:  # every source begins as the policy
+            own = MaskConfig(**mask.model_dump() | {"source": "policy", "refresh_every": 10})
+            rule = Masking(lambda: own, models).rule
+    elif mask is not None:
         assert run_folder is not None
         models, rule = _with_mask(recipe, run_folder)
     else:
@@ -90,7 +93,12 @@ def evaluate(
 
 def has_mask(recipe: Recipe) -> bool:
     """Return whether runs of a recipe end with a mask."""
-    return recipe.algorithm is not None and registry.algorithms.get(recipe.algorithm.name).needs_mask_policy
+    return _mask(recipe) is not None
+
+
+def _mask(recipe: Recipe) -> MaskConfig | None:
+    """Return the mask that runs of a recipe begin with, or None."""
+    return mask_of(None if recipe.algorithm is None else build_algorithm(recipe.algorithm), recipe.mask)
 
 
 def _left_out(recipe: Recipe, error: ConfigError | UnknownNameError) -> str:
@@ -142,29 +150,23 @@ def _models(recipe: Recipe, folder: Path | None) -> Models:
 
 
 def _with_mask(recipe: Recipe, folder: Path) -> tuple[Models, MaskRule]:
-    """Policies and mask of the last checkpoint: the mask policy is not part of the saved model."""
+    """Policies and mask of the last checkpoint: the mask policy is not part of the saved model, nor is what the
+    algorithm remembers of its mask.
+    """
     assert recipe.algorithm is not None
-    needs_value = registry.algorithms.get(recipe.algorithm.name).needs_value
     checkpoints = Checkpoints(folder / "checkpoints", 1, {})
     step, complaints = checkpoints.latest()
     if step is None:
         raise CheckpointError(
             f"{folder}: no usable checkpoint, which the mask is read from{''.join(f'; {line}' for line in complaints)}"
         )
-    models = build_models(start_of(recipe, folder).model, resolve_device(recipe.device), value=needs_value, mask=True)
-    load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
-    assert models.mask_policy is not None
-    load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
-    algorithm = _algorithm(recipe, models.policy, models.mask_policy)
-    checkpoints.load_algorithm(step, algorithm)
-    rule = algorithm.mask_rule()
-    assert rule is not None
-    return models, rule
-
-
-def _algorithm(recipe: Recipe, policy: Policy, mask_policy: Policy) -> Algorithm:
-    """Return the algorithm, bound to what it reads its mask from: which mask that is, is its own affair."""
-    assert recipe.algorithm is not None
     algorithm = build_algorithm(recipe.algorithm)
-    algorithm.bind(Learner(policy, recipe.optimizer, iterations=recipe.training.iterations, mask_policy=mask_policy))
-    return algorithm
+    checkpoints.load_algorithm(step, algorithm)
+    mask = mask_of(algorithm, recipe.mask)
+    assert mask is not None
+    lagged, model = mask.source == "lagged", start_of(recipe, folder).model
+    models = build_models(model, resolve_device(recipe.device), value=algorithm.needs_value, mask=lagged)
+    load_policy(checkpoints.path(step) / "policy.safetensors", models.policy)
+    if models.mask_policy is not None:
+        load_policy(checkpoints.path(step) / "mask_policy.safetensors", models.mask_policy)
+    return models, Masking(lambda: mask, models).rule

@@ -37,6 +37,7 @@ from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
 from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
+from rl4lms.rollout.masking import Masking
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
 from rl4lms.runs.folder import last_good, resume_command, unreadable
@@ -65,6 +66,7 @@ class Loop:
     recipe: Recipe
     models: Models
     algorithm: Algorithm
+    masking: Masking | None
     engine: LocalEngine
     reward: Reward
     samples: Sequence[Sample]
@@ -191,7 +193,7 @@ class Loop:
         chosen = prompt_indices(len(self.samples), r.seed, step, r.training.prompts_per_iteration)
         samples = [self.samples[i] for i in chosen]
         # 2 rollout, and the log-prob pass
-        n, rule = r.rollout.completions_per_prompt, self.algorithm.mask_rule()
+        n, rule = r.rollout.completions_per_prompt, None if self.masking is None else self.masking.rule
         with self._timed("rollout"):
             how: dict[str, Any] = {"stream": "train", "step": step, "completions_per_prompt": n, "mask_rule": rule}
             rollout = self.engine.rollout(samples, r.rollout, **how)
@@ -224,6 +226,8 @@ class Loop:
                 save = functools.partial(save_batch, self.log.folder, experience, step + 1, error)
                 error.args = (f"{error}; {distributed.from_main(save)}",)
                 raise
+        if self.masking is not None:
+            stats |= self.masking.after_update(step, rollout)
         assert current.entropy is not None and current.kept_mass is not None
         numbers = {f"train/{name}": value for name, value in stats.items()} | {"rollout/sampler_error": difference}
         numbers |= self._rollout_numbers(experience, output, current.entropy, current.kept_mass) | self._times(rollout)

@@ -12,7 +12,7 @@ import torch
 
 from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.build import build_algorithm
+from rl4lms.algorithms.build import build_algorithm, mask_of
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
@@ -28,6 +28,7 @@ from rl4lms.models.loading import check_window, resolve_device
 from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.rewards import load_state, state_of
 from rl4lms.rollout.chat import template_of
+from rl4lms.rollout.masking import Masking
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.display import Display
 from rl4lms.runs.fingerprint import WEIGHTS, code_files, file_key, fingerprint, identity
@@ -173,8 +174,9 @@ def assemble(
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)
-    value, mask = (False, False) if algorithm is None else (algorithm.needs_value, algorithm.needs_mask_policy)
-    models = _built(recipe, device, value, mask)
+    mask = mask_of(algorithm, recipe.mask)
+    value, lagged = algorithm is not None and algorithm.needs_value, mask is not None and mask.source == "lagged"
+    models = _built(recipe, device, value, lagged)
     agreement[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     learner = Learner(
         models.policy,
@@ -182,7 +184,7 @@ def assemble(
         iterations=recipe.training.iterations,
         temperature=recipe.rollout.temperature,
         seed=recipe.seed,
-        mask_policy=models.mask_policy,
+        ref_policy=models.ref_policy,
     )
     if algorithm is not None:
         algorithm.bind(learner)
@@ -195,11 +197,13 @@ def assemble(
     parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
     watch = Watchers(callbacks, recipe, folder, parts)
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
+    masking = None if mask is None else Masking(lambda: mask_of(algorithm, recipe.mask) or mask, models)
     state.reward, state.callbacks = state_of(scored_by), watch
     return Loop(
         recipe=recipe,
         models=models,
         algorithm=algorithm,  # type: ignore[arg-type]  # None only where there are no iterations
+        masking=masking,
         engine=evaluator.engine,
         reward=scored_by,  # type: ignore[arg-type]  # None only where there are no iterations, or another process scores
         samples=prompts,
@@ -208,7 +212,7 @@ def assemble(
             folder / "checkpoints", recipe.checkpoint.keep_last, agreement, map(file_key, code_files(recipe))
         ),
         log=log,
-        evaluate=Evaluations(evaluator, algorithm, log, display, recipe.evaluation.samples, asked),
+        evaluate=Evaluations(evaluator, masking, log, display, recipe.evaluation.samples, asked),
         watch=watch,
         health=None if recipe.training.on_health == "off" else Health(),
         warn=display.warn,
@@ -285,7 +289,7 @@ def _with_models(
         recipe = with_assets(recipe, task)
     if algorithm is None:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
-    if recipe.decoding.mask and not (algorithm is not None and algorithm.needs_mask_policy):
+    if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
         raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
     return recipe
 

@@ -66,7 +66,7 @@ def test_greedy_decoding(tmp_path: Path, truncation: dict[str, Any]) -> None:
 
 def test_inside_the_mask_the_support_is_smaller_and_kl_of_what_was_sampled_larger(tmp_path: Path) -> None:
     evaluate, loop = evaluator(tmp_path)
-    free, masked = evaluate(), evaluate(loop.algorithm.mask_rule())
+    free, masked = evaluate(), evaluate(loop.masking.rule)
     assert masked.results["entropy"].mean < free.results["entropy"].mean
     # Full softmax: the weights are the reference's
     assert masked.results["kl_per_token"].mean == pytest.approx(0, abs=1e-6)
@@ -108,9 +108,9 @@ class Shrinking(NLPO):
         self.smaller *= 0.7
         return super().update(experience, step)
 
-    def mask_rule(self):
-        rule = super().mask_rule()
-        return type(rule)(rule.policy, self.mask_top_p * self.smaller, self.min_tokens_to_keep)
+    def own_mask(self):
+        mask = super().own_mask()
+        return mask.model_copy(update={"top_p": self.mask_top_p * self.smaller})
 
     def state_dict(self) -> dict[str, Any]:
         return {"smaller": self.smaller}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig, RolloutConfig, SamplingConfig
+from rl4lms.core.token_masks import top_p_mask
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
@@ -73,7 +75,7 @@ def test_completions_end_where_decoding_token_by_token_says(family: str, stop: l
 
 def test_a_mask_and_a_least_length_go_with_stop_strings() -> None:
     one, other = engine(), engine(seed=1)
-    rule = MaskRule(other.policy, 0.8, 1)
+    rule = MaskRule(other.policy, functools.partial(top_p_mask, top_p=0.8))
     settings = {"max_new_tokens": 12, "min_new_tokens": 4, "temperature": 1.5}
     how: dict[str, Any] = {"stream": "train", "step": 0, "completions_per_prompt": 4, "mask_rule": rule}
     free = one.rollout(SAMPLES, RolloutConfig(**settings), **how)
