@@ -49,6 +49,7 @@ RL_PART = (
 )
 # path: what is done there, and so why another one in its place would leave the RL as it is
 ELSEWHERE = {
+    "algorithms/checks.py": "what an algorithm may return",
     "core/padding.py": "rows of different length as one tensor, and back",
     "data": "rows of files",
     "plugins": "how a plug-in is called: by the parameters it names",

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from rl4lms import distributed
+from rl4lms.algorithms.checks import check_advantages, checked
 from rl4lms.algorithms.optimizer import Schedule, build_optimizer
 from rl4lms.config.algorithms import OptimizerConfig
 from rl4lms.core.advantages import last_values, masked_mean
@@ -23,7 +24,7 @@ from rl4lms.core.kl import k3
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
 from rl4lms.core.sampling import STREAMS, permutation
-from rl4lms.errors import ConfigError, NonFiniteError, nth_row
+from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import groups, run_pass
 from rl4lms.types import Experience, Tokens
@@ -106,7 +107,7 @@ class Learner:
         rows = experience.row_mask.nonzero()[:, 0]
         if len(rows) == 0:
             return {"updates": 0.0}
-        _check_advantages(objective, experience)
+        check_advantages(objective, experience)
         found: dict[str, list[float]] = {}
         updates, stopped, first_ratio_error = 0, False, 0.0
         for minibatch in self._minibatches(objective, rows, step):
@@ -159,7 +160,7 @@ class Learner:
         Raises:
             NonFiniteError: as in `update`.
         """
-        _check_advantages(objective, experience)
+        check_advantages(objective, experience)
         rows = experience.row_mask.nonzero()[:, 0]
         stats, ratio_error = self.accumulate(objective, experience, rows, values=False)
         self._check_first_ratio(stats.pop("ratio_error"), ratio_error)
@@ -198,7 +199,7 @@ class Learner:
 
         def loss(new: TokenLogprobs, piece: slice) -> Tensor:
             part = old.part(piece)
-            value, stats = _checked("loss", objective, objective.loss(new, part))
+            value, stats = checked("loss", objective, objective.loss(new, part))
             log_ratio = new.behaviour.detach() - part.logprobs
             # The tokens were drawn from the old policy, so the estimate is of KL(old || new).
             error = log_ratio.exp().sub(1).abs()
@@ -215,7 +216,7 @@ class Learner:
         out = run_pass(self.policy, e.rollout, rows, temperature=self.temperature, loss=loss, **wanted)
         losses = [] if out.loss is None else [out.loss]
         if out.values is not None:
-            value, stats = _checked("value_loss", objective, objective.value_loss(out.values[e.mask[rows]], old))
+            value, stats = checked("value_loss", objective, objective.value_loss(out.values[e.mask[rows]], old))
             sums.add({**stats, "loss": value})
             losses.append(value)
         return torch.stack(losses).sum()
@@ -235,30 +236,6 @@ class Learner:
             clip_grads_with_norm_(self.parameters, self.config.max_grad_norm, torch.tensor(norm))
         self.optimizer.step()
         return norm
-
-
-def _checked(method: str, objective: Objective, outcome: Any) -> tuple[Tensor, Mapping[str, Any]]:
-    """Refuse what is no loss with statistics; an algorithm is anybody's code."""
-    right = isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], Mapping)
-    if not right or not isinstance(outcome[0], Tensor) or outcome[0].ndim:
-        raise ConfigError(
-            f"algorithm {type(objective).__name__!r}: {method} must return a scalar tensor and a mapping of "
-            "statistics, such as `return loss, {}`"
-        )
-    return outcome
-
-
-def _check_advantages(objective: Objective, e: Experience) -> None:
-    owner = f"algorithm {type(objective).__name__!r}: advantages()"
-    wanted = f"torch.float32 of shape {tuple(e.mask.shape)}"
-    for name in ("advantages", "returns") if objective.needs_value else ("advantages",):
-        given = getattr(e, name)
-        found = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-        if found != wanted:
-            raise ConfigError(f"{owner} must set experience.{name} to a tensor, {wanted}; got {found}")
-        if rows := (~given.isfinite() & e.mask).any(-1).nonzero()[:, 0].tolist():
-            message = f"{owner} set experience.{name} to NaN or infinity, first in {nth_row(rows[0])}"
-            raise NonFiniteError(f"{message}; no optimiser step was taken", rows=rows)
 
 
 class _Sums:

@@ -37,7 +37,7 @@ class TRPO(ActorCritic):
     n_epochs: Annotated[int, Option("passes of the value function's regression", ge=1)] = 10
     minibatch_size: Annotated[int, Option("completions per step of that regression", ge=1)] = 64
     target_kl: Annotated[float, Option("bound of the KL of a step, nats per token; never exceeded", gt=0)] = 0.01
-    cg_steps: Annotated[int, Option("conjugate gradient steps; each costs about three updates of PPO", ge=1)] = 10
+    cg_steps: Annotated[int, Option("conjugate gradient steps; each is a pass and two backward passes", ge=1)] = 10
     cg_damping: Annotated[float, Option("times the identity, added to the Fisher matrix", ge=0)] = 0.1
     fisher_every: Annotated[int, Option("the Fisher matrix is that of every n-th completion", ge=1)] = 1
     line_search_steps: Annotated[int, Option("shorter and shorter steps that are tried", ge=1)] = 10

@@ -37,18 +37,18 @@ class Pass(NamedTuple):
         full_logprobs: under the full softmax at temperature 1.
         kept_mass: probability of the token mask under the tempered full softmax. Without gradient.
         entropy: of the behaviour policy, nats.
+        kl: of the policy from an anchor, over the vocabulary.
         values: the value function at the state before each token.
         loss: scalar, of the loss that was given.
-        kl: of the policy from an anchor, over the vocabulary.
     """
 
     logprobs: Tensor | None = None
     full_logprobs: Tensor | None = None
     kept_mass: Tensor | None = None
     entropy: Tensor | None = None
+    kl: Tensor | None = None
     values: Tensor | None = None
     loss: Tensor | None = None
-    kl: Tensor | None = None
 
 
 # From the batch of a pass and the hidden states of the policy to what its KL is taken from.
@@ -198,8 +198,7 @@ class Policy(nn.Module):
                 how["anchor"] = None if anchor is None else anchor(batch, hidden)
                 if loss is None:
                     tokens = chunked_token_logprobs(self._head, hidden, ids, vocab_size, **how)
-                    columns = {name: _scatter(column, completion_mask) for name, column in tokens._asdict().items()}
-                    out = Pass(columns.pop("behaviour"), columns.pop("full"), **columns)
+                    out = Pass(*(_scatter(column, completion_mask) for column in tokens))
                 else:
                     head = (self._head, self.family.head_parameters())
                     out = Pass(loss=fused_loss(*head, hidden, ids, loss, vocab_size, whole=whole, **how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 from torch import Tensor
 
 from rl4lms.algorithms.a2c import A2C
+from rl4lms.algorithms.bandit_ppo import BanditPPO
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
+from rl4lms.algorithms.cispo import CISPO
 from rl4lms.algorithms.grpo import GRPO
+from rl4lms.algorithms.gspo import GSPO
 from rl4lms.algorithms.ppo import PPO
 from rl4lms.algorithms.reinforce import Reinforce
 from rl4lms.algorithms.rloo import RLOO
-from rl4lms.core.groups import group_relative, leave_one_out
+from rl4lms.core.groups import best_of_group, group_relative, leave_one_out
 from rl4lms.core.kl import ESTIMATORS
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.errors import ConfigError
@@ -154,6 +158,90 @@ def test_clipped_tokens_have_no_gradient():
     assert torch.equal(gradient != 0, ~gone)
 
 
+def by_completion(old: Tokens, new: TokenLogprobs) -> list[tuple[float, list[float], float]]:
+    """Advantage, log-ratios of the tokens and their number, of each of the four completions."""
+    assert old.advantages is not None
+    found = []
+    for i in range(4):
+        mine = [t for t in range(10) if old.row[t] == i]
+        ratios = [float(new.behaviour[t] - old.logprobs[t]) for t in mine]
+        found.append((float(old.advantages[mine[0]]), ratios, float(len(mine))))
+    return found
+
+
+def clipped(ratio: float, a: float, low: float, high: float) -> float:
+    return min(ratio * a, min(max(ratio, 1 - low), 1 + high) * a)
+
+
+def test_gspo_is_that_of_a_loop() -> None:
+    old, new, logprobs = tokens()
+    algorithm = GSPO(kl_in="reward", clip_range=0.05, clip_range_high=0.3)
+    wanted = [clipped(math.exp(sum(ratios) / n), a, 0.05, 0.3) for a, ratios, n in by_completion(old, detached(new))]
+    loss, stats = algorithm.loss(new, old)
+    assert float(loss.detach()) == pytest.approx(-sum(wanted) / 4, rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    for i in range(4):  # one ratio per completion: its tokens have the same gradient, or none
+        assert len(set(gradient[old.row == i].tolist())) == 1
+    assert float(stats["clip_fraction"]) == int(sum(not gradient[old.row == i].any() for i in range(4))) / 4
+
+
+def test_bandit_is_that_of_a_loop() -> None:
+    old, new, _ = tokens(values=torch.zeros(10), returns=torch.arange(10.0))
+    algorithm = BanditPPO(clip_range=0.4)
+    wanted = [clipped(math.exp(sum(ratios)), a, 0.4, 0.4) for a, ratios, _ in by_completion(old, detached(new))]
+    assert float(algorithm.loss(new, old)[0].detach()) == pytest.approx(-sum(wanted) / 4, rel=1e-5)
+    values = torch.linspace(-1, 1, 10)
+    first = [0, 4, 5, 8]  # the prompt's value is the one before the first token
+    squares = [(float(values[t]) - t) ** 2 for t in first]
+    assert float(algorithm.value_loss(values, old)[0]) == pytest.approx(0.5 * sum(squares) / 4, rel=1e-6)
+
+
+def test_cispo_keeps_the_gradient_of_every_token_and_bounds_its_weight() -> None:
+    old, new, logprobs = tokens()
+    algorithm = CISPO(kl_in="reward", clip_range_high=0.1)
+    loss, stats = algorithm.loss(new, old)
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    assert old.advantages is not None
+    weight = [min(math.exp(x), 1.1) for x in (logprobs - old.logprobs).tolist()]
+    wanted = [-w * a / 10 for w, a in zip(weight, old.advantages.tolist(), strict=True)]
+    assert gradient.tolist() == pytest.approx(wanted, rel=1e-5)
+    assert 0 < float(stats["clip_fraction"]) == pytest.approx(sum(w == 1.1 for w in weight) / 10)
+
+
+@pytest.mark.parametrize("algorithm", [GRPO(), GSPO(), CISPO()], ids=["grpo", "gspo", "cispo"])
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3", "exact"])
+def test_the_kl_is_added_to_every_loss(algorithm, estimator) -> None:
+    """Each averages its own way; where all completions have one length these are the same."""
+    old, new, _ = tokens()
+    rows = torch.arange(10) // 5
+    old = dataclasses.replace(old, row=rows, rows=2, lengths=torch.tensor([5, 5]), n_sequences=2)
+    new = new._replace(kl=torch.linspace(0, 1, 10))
+    assert new.full is not None
+    assert old.ref_logprobs is not None
+    x = new.full.detach() - old.ref_logprobs
+    wanted = {"k1": x, "k2": x**2 / 2, "k3": (-x).exp() - 1 + x, "exact": torch.linspace(0, 1, 10)}[estimator].mean()
+    with_kl = dataclasses.replace(algorithm, kl_estimator=estimator)
+    with_kl._kl_coef = 0.3
+    without = dataclasses.replace(algorithm, kl_in="reward")
+    assert with_kl.needs_exact_kl == (estimator == "exact") != with_kl.needs_full_logprobs
+    loss, stats = with_kl.loss(new, old)
+    assert float(stats["kl_in_loss"].detach()) == pytest.approx(float(wanted), rel=1e-5)
+    assert float((loss - without.loss(new, old)[0]).detach()) == pytest.approx(0.3 * float(wanted), rel=1e-4)
+
+
+def detached(new: TokenLogprobs) -> TokenLogprobs:
+    return TokenLogprobs(*(None if one is None else one.detach() for one in new))
+
+
+@pytest.mark.parametrize(("keep", "wanted"), [(1, [3, 10]), (2, [1, 3, 10]), (9, [0, 1, 3, 10])])
+def test_the_best_of_a_group(keep, wanted) -> None:
+    """Prompts: rewards 1, 2, -, 7; all 3; -, -, 1, - . One row alone is no best of anything."""
+    wanted = [row for row in wanted if row != 10]
+    assert best_of_group(TOTALS, SCORED, 4, keep).nonzero()[:, 0].tolist() == wanted
+    ties = torch.tensor([2.0, 5.0, 5.0, 1.0])
+    assert best_of_group(ties, torch.ones(4, dtype=torch.bool), 4, 1).tolist() == [False, True, False, False]
+
+
 # One token, so that the gradient of the expected reward is known: theta -> p -> r
 
 
@@ -203,6 +291,9 @@ def drawn_gradient(algorithm: Algorithm) -> Tensor:
         (PPO(whiten_advantages=False), False),
         (GRPO(scale="none", kl_in="reward"), True),
         (GRPO(scale="batch", kl_in="reward"), True),
+        (GSPO(scale="none", kl_in="reward"), True),
+        (CISPO(scale="none", kl_in="reward"), True),
+        (BanditPPO(whiten_advantages=False), False),
     ],
     ids=lambda value: "" if isinstance(value, bool) else repr(value).replace("kw_only", "")[:60],
 )
@@ -272,6 +363,11 @@ def test_a_running_baseline_is_of_earlier_iterations_and_goes_on_after_a_checkpo
         ({"name": "grpo", "length_norm": "constant"}, "norm_length belongs to length_norm: constant, which needs it"),
         ({"name": "grpo", "kl_in": "reward", "kl_estimator": "k1"}, "kl_estimator has no effect with kl_in: reward"),
         ({"name": "a2c", "clip_range": 0.1}, "clip_range"),
+        ({"name": "gspo", "kl_in": "reward", "kl_estimator": "k1"}, "kl_estimator has no effect with kl_in: reward"),
+        ({"name": "cispo", "kl_in": "reward", "kl_estimator": "exact"}, "kl_estimator has no effect"),
+        ({"name": "expert_iteration"}, "rollout.completions_per_prompt: algorithm 'expert_iteration' compares"),
+        ({"name": "bandit_ppo", "gamma": 0.9}, "gamma"),
+        ({"name": "trpo", "target_kl": None}, "target_kl"),
     ],
 )
 def test_options_without_an_effect_are_refused(component, message):
