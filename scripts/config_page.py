@@ -36,6 +36,7 @@ EXAMPLES = {
     "supervised": "supervised: {epochs: 2, learning_rate: 5e-5}",
     "reward_faults": "reward_faults: {exception: mask, timeout: mask, timeout_s: 30}",
     "rollout": "rollout: {max_new_tokens: 64, temperature: 0.9, completions_per_prompt: 4}",
+    "mask": "mask: {source: lagged, rule: top_p, top_p: 0.9, refresh_every: 10}",
     "kl": "kl: {kl_coef: 0.05, kl_target: 0.1}",
     "optimizer": "optimizer: {learning_rate: 1e-4, lr_scheduler_type: linear, max_grad_norm: 1}",
     "training": "training: {iterations: 100, prompts_per_iteration: 128, on_health: stop}",

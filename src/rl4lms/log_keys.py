@@ -128,7 +128,10 @@ LOG_KEYS = (
         "The k3 estimate of the divergence of the policy from the one that sampled; what `target_kl` is compared with.",
     ),
     LogKey("train/clip_fraction", "share", "Tokens whose probability changed by more than `clip_range`, as a ratio."),
-    LogKey("train/kl_in_loss", "nats", "Of GRPO: the KL term in the loss, without its coefficient, per token."),
+    LogKey("train/kl_in_loss", "nats", "Of GRPO and its kin: the KL term in the loss, per token, without coefficient."),
+    LogKey("train/step_kl", "nats", "Of TRPO: the KL of the step, exact over the vocabulary, per token; 0: no step."),
+    LogKey("train/step_fraction", "share", "Of TRPO: which part of the longest step was taken; 0: none."),
+    LogKey("train/kept_completions", "share", "Of expert iteration: completions that were learned."),
     LogKey("train/grad_norm", "1", "Norm of the gradient before it is cut to `max_grad_norm`."),
     LogKey(
         "train/explained_variance",
@@ -144,12 +147,12 @@ LOG_KEYS = (
     ),
     LogKey("train/learning_rate", "1", "Learning rate of the policy in this iteration."),
     LogKey("train/health_warnings", "warnings", "Thresholds of [health](health.md) that are crossed now."),
-    LogKey("train/mask_size", "tokens", "NLPO: mean number of tokens that its mask and the other truncation allow."),
-    LogKey("train/mask_size_median", "tokens", "NLPO: the median of the same."),
+    LogKey("train/mask_size", "tokens", "In a mask: mean number of tokens that it and the other truncation allow."),
+    LogKey("train/mask_size_median", "tokens", "In a mask: the median of the same."),
     LogKey(
         "train/mask_refreshed",
         "0 or 1",
-        "NLPO: whether the masking policy became a copy of the policy after this update.",
+        "In a lagged mask: whether the masking policy became a copy of the policy after this update.",
     ),
     LogKey("time/rollout_s", "seconds", "Sampling the completions."),
     LogKey(

@@ -36,6 +36,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             "reward": {"name": "http", "url": server.url},
             "evaluation": {"generation": {"mask": True}},
         },
+        "trpo": {"algorithm": {"name": "trpo"}},
+        "expert_iteration": {
+            "algorithm": {"name": "expert_iteration"},
+            "rollout": {"max_new_tokens": 6, "completions_per_prompt": 2},
+        },
         "grpo": {"algorithm": {"name": "grpo"}, "rollout": {"max_new_tokens": 6, "completions_per_prompt": 2}},
     }
     found: set[str] = set()

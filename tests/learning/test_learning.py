@@ -52,8 +52,13 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "reinforce": {"minibatch_size": 16, "length_norm": "token", "norm_length": None},
     "rloo": {"minibatch_size": 16},
     "grpo": {"minibatch_size": 16, "n_epochs": 2},
+    "trpo": {"target_kl": 0.1, "cg_steps": 5, "minibatch_size": 64},
+    "bandit_ppo": {},
+    "gspo": {"minibatch_size": 16},
+    "cispo": {"minibatch_size": 16},
+    "expert_iteration": {"minibatch_size": 16},
 }
-GROUPED = ("rloo", "grpo")
+GROUPED = ("rloo", "grpo", "gspo", "cispo", "expert_iteration")
 
 
 @pytest.mark.parametrize("family", ["gpt2", pytest.param("t5-untied", marks=pytest.mark.slow)])

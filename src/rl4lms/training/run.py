@@ -174,9 +174,7 @@ def assemble(
             recipe = warm_started(recipe, folder)
 
     torch.manual_seed(recipe.seed)
-    mask = mask_of(algorithm, recipe.mask)
-    value, lagged = algorithm is not None and algorithm.needs_value, mask is not None and mask.source == "lagged"
-    models = _built(recipe, device, value, lagged)
+    models = _built(recipe, device, algorithm)
     agreement[WEIGHTS] = identity(models.policy.lm)  # a path stays when another model is put there
     learner = Learner(
         models.policy,
@@ -197,7 +195,7 @@ def assemble(
     parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
     watch = Watchers(callbacks, recipe, folder, parts)
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
-    masking = None if mask is None else Masking(lambda: mask_of(algorithm, recipe.mask) or mask, models)
+    masking = _masking(algorithm, recipe, models)
     state.reward, state.callbacks = state_of(scored_by), watch
     return Loop(
         recipe=recipe,
@@ -223,9 +221,17 @@ def assemble(
     )
 
 
-def _built(recipe: Recipe, device: torch.device, value: bool, mask: bool) -> Models:
+def _masking(algorithm: Algorithm | None, recipe: Recipe, models: Models) -> Masking | None:
+    """Return the mask of the rollouts; what the algorithm has to say of it may change on the way."""
+    mask = mask_of(algorithm, recipe.mask)
+    return None if mask is None else Masking(lambda: mask_of(algorithm, recipe.mask) or mask, models)
+
+
+def _built(recipe: Recipe, device: torch.device, algorithm: Algorithm | None) -> Models:
     """Return the models, which have room for the recipe's prompts and completions, and its chat template."""
-    models = build_models(recipe.model, device, value=value, mask=mask)
+    value, mask = algorithm is not None and algorithm.needs_value, mask_of(algorithm, recipe.mask)
+    lagged = mask is not None and mask.source == "lagged"
+    models = build_models(recipe.model, device, value=value, mask=lagged)
     if recipe.prompt.chat_template is not None:  # so that the model that is saved has it
         models.tokenizer.chat_template = template_of(recipe.prompt)
     longest = max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)

@@ -213,7 +213,8 @@ WRONG = {
     ),
     "long name": (
         HEAD + f"algorithm: {'x' * 999}\n",
-        f"r.yaml:3: algorithm.name: unknown algorithm '{'x' * 57}...'; known: a2c, grpo, nlpo, ppo, reinforce, rloo",
+        f"r.yaml:3: algorithm.name: unknown algorithm '{'x' * 57}...'; known: a2c, bandit_ppo, cispo, "
+        "expert_iteration, grpo, gspo, nlpo, ppo, reinforce, rloo, trpo",
     ),
     "unprintable text": (
         HEAD + 'device: "\\x85\\u2028\\u202e"\n',
