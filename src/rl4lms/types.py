@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rl4lms.errors import DataError
 
@@ -43,6 +43,30 @@ class Sample:
             raise DataError(f"sample {self.id!r}: references are a tuple of texts, got one text; write (text,)")
 
 
+class Pass(NamedTuple):
+    """What one log-prob pass yields: float32 (B, T), zero on padding; None for what was not asked for.
+
+    A named tuple, since wrappers for many processes look for the tensors of an output in tuples.
+
+    Attributes:
+        logprobs: of the completion tokens under the behaviour policy.
+        full_logprobs: under the full softmax at temperature 1.
+        kept_mass: probability of the token mask under the tempered full softmax. Without gradient.
+        entropy: of the behaviour policy, nats.
+        kl: of the policy from an anchor, over the vocabulary.
+        values: the value function at the state before each token.
+        loss: scalar, of the loss that was given.
+    """
+
+    logprobs: Tensor | None = None
+    full_logprobs: Tensor | None = None
+    kept_mass: Tensor | None = None
+    entropy: Tensor | None = None
+    kl: Tensor | None = None
+    values: Tensor | None = None
+    loss: Tensor | None = None
+
+
 @dataclass(slots=True)
 class Rollout:
     """Completions of one iteration. One row per completion; the rows of one prompt are consecutive and stay so.
@@ -61,8 +85,7 @@ class Rollout:
             it.
         token_mask: (B, T, ceil(V/8)) uint8, the packed support of the behaviour policy, or None where it is the whole
             vocabulary.
-        sampled_logprobs: (B, T) the sampler's own log-probs; checked against the log-prob pass, never used in the
-            ratio.
+        sampled: what the sampler says of its tokens, as a log-prob pass would; checked against one.
         conversations: (B,) the messages of each prompt as far as the policy saw them; () where a prompt is a text.
         group_size: completions per prompt; rows g * group_size to (g + 1) * group_size - 1 are those of one prompt.
     """
@@ -77,13 +100,18 @@ class Rollout:
     texts: list[str]
     terminated: Tensor
     token_mask: Tensor | None = None
-    sampled_logprobs: Tensor | None = None
+    sampled: Pass | None = None
     conversations: Sequence[tuple[Mapping[str, Any], ...]] = ()
 
     group_size: int = 1
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def sampled_logprobs(self) -> Tensor | None:
+        """The sampler's log-probs (B, T) under the behaviour policy."""
+        return None if self.sampled is None else self.sampled.logprobs
 
     def columns(self) -> dict[str, Any]:
         """Return what rewards and metrics are called with: `prompts` (what was seen of them), `full_prompts`,

@@ -55,10 +55,10 @@ def sampled(family: str, device: str) -> tuple[Any, Any]:
 @torch.no_grad()
 def test_the_sampler_and_the_pass_agree_with_each_other_and_with_the_cpu(family: str) -> None:
     out, scored = sampled(family, "cuda")
-    assert (out.logprobs - scored.logprobs).abs().max() <= 1e-4
+    assert (out.sampled.logprobs - scored.logprobs).abs().max() <= 1e-4
     there, _ = sampled(family, "cpu")
     assert out.completion_ids.cpu().equal(there.completion_ids)  # the draws are the same numbers on every device
-    assert (out.logprobs.cpu() - there.logprobs).abs().max() <= 1e-4
+    assert (out.sampled.logprobs.cpu() - there.sampled.logprobs).abs().max() <= 1e-4
     assert out.token_mask.cpu().equal(there.token_mask)
 
 

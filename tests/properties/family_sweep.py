@@ -128,7 +128,8 @@ def _check_sampling(policy: Policy) -> None:
     out = policy.generate(ids, mask, keys, settings=settings, completions_per_prompt=n, mask_rule=rule)
     rows = (ids.repeat_interleave(n, 0), mask.repeat_interleave(n, 0), out.completion_ids, out.completion_mask)
     scored = policy(*rows, temperature=0.8, token_mask=out.token_mask)
-    _close("sampler and log-prob pass", out.logprobs, scored.logprobs)
+    for name in ("logprobs", "full_logprobs", "kept_mass", "entropy"):
+        _close(f"sampler and log-prob pass ({name})", getattr(out.sampled, name), getattr(scored, name))
     assert int(out.completion_mask.sum(-1).min()) >= 3
     for row in range(len(keys)):
         completion = out.completion_ids[row][out.completion_mask[row]].tolist()

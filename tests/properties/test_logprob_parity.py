@@ -57,6 +57,8 @@ def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> No
     lm = tiny_lm(family)
     policy = Policy(lm, special_tokens(lm, None))
     options, top_p = SETTINGS[setting]
+    policy.add_value(None)
+    torch.nn.init.normal_(policy.value_head.linear.weight)
     settings = SamplingConfig(max_new_tokens=12, **options)
     other = tiny_lm(family, seed=1)
     rule = None if top_p is None else nucleus(Policy(other, special_tokens(other, None)), top_p, 3)
@@ -70,8 +72,10 @@ def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> No
         out.completion_ids,
         out.completion_mask,
     )
-    scored = policy(*rows, temperature=settings.temperature, token_mask=out.token_mask)
-    assert (out.logprobs - scored.logprobs).abs().max() <= 1e-4
+    scored = policy(*rows, temperature=settings.temperature, token_mask=out.token_mask, values=True)
+    for name in ("logprobs", "full_logprobs", "kept_mass", "entropy", "values"):
+        assert (getattr(out.sampled, name) - getattr(scored, name)).abs().max() <= 1e-4, name
+    assert scored.values.abs().max() > 0.01
 
     for row in range(len(keys)):
         completion = out.completion_ids[row][out.completion_mask[row]].tolist()
@@ -86,7 +90,7 @@ def test_sampler_equals_pass_equals_huggingface(family: str, setting: str) -> No
             assert allowed.any(-1).all()
             probs = probs * allowed
         behaviour = (probs / probs.sum(-1, keepdim=True)).gather(-1, index)[:, 0].log()
-        assert (behaviour - out.logprobs[row, : len(completion)]).abs().max() <= 1e-4
+        assert (behaviour - out.sampled.logprobs[row, : len(completion)]).abs().max() <= 1e-4
         entropy = -torch.special.xlogy(probs / probs.sum(-1, keepdim=True), probs / probs.sum(-1, keepdim=True)).sum(-1)
         assert (entropy - scored.entropy[row, : len(completion)]).abs().max() <= 1e-4
 

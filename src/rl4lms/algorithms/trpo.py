@@ -24,10 +24,10 @@ from rl4lms.core.losses import explained_variance
 from rl4lms.core.trust_region import add_fisher_product, conjugate_gradient, flat_gradients, longest_step, split_like
 from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.models.anchors import Snapshot, itself
-from rl4lms.models.policy import AnchorAt, Pass
+from rl4lms.models.policy import AnchorAt
 from rl4lms.plugins.options import Option
 from rl4lms.rollout.engine import run_pass
-from rl4lms.types import Experience, Tokens
+from rl4lms.types import Experience, Pass, Tokens
 
 
 @dataclass(kw_only=True)

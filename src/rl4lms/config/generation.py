@@ -42,6 +42,13 @@ class RolloutConfig(SamplingConfig):
     """Sampling during training."""
 
     completions_per_prompt: int = Field(1, ge=1, description="completions that are sampled of each prompt")
+    verify_rows: int | None = Field(
+        4,
+        ge=1,
+        description="completions of each iteration, all of the first, whose log-probs are computed again and compared "
+        "with the sampler's; null: all, as also where less than float32 is computed in, and the update takes the "
+        "second ones",
+    )
 
     @model_validator(mode="after")
     def _must_sample(self) -> RolloutConfig:

@@ -191,7 +191,7 @@ class Evaluator:
             and there.full_logprobs is not None
         )
         if self.settings.num_beams == 1:  # beams have no log-probs of their own
-            sampler_error(self.engine.policy, rollout, here.logprobs)
+            sampler_error(self.engine.policy, rollout, here)
         mask = rollout.completion_mask
         lengths = mask.sum(-1)
         kl = (here.full_logprobs - there.full_logprobs) * mask

@@ -18,11 +18,12 @@ from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, St
 
 from rl4lms.config.generation import EvalGenerationConfig, SamplingConfig
 from rl4lms.core import token_masks
-from rl4lms.core.logprobs import softmax_and_log_z
+from rl4lms.core.logprobs import Distributions, TokenLogprobs, chunks, joined
 from rl4lms.core.sampling import draw
 from rl4lms.models.family_check import Family
 from rl4lms.models.groups import Grouped, groups_of
 from rl4lms.models.loading import SpecialTokens
+from rl4lms.types import Pass
 
 # Finished rows leave the batch once they are this share of it; leaving costs a copy of the cache.
 _COMPACT_AT = 0.2
@@ -40,6 +41,10 @@ class Sampled(Protocol):
     lm: PreTrainedModel
     family: Family
     tokens: SpecialTokens
+
+    def trunk_values(self, hidden: Tensor) -> Tensor | None:
+        """Return the values (B,) of the policy's hidden states (B, d); None where values are another model's."""
+        ...
 
     def running(self) -> AbstractContextManager[None]:
         """Activate the policy's precision and adapter."""
@@ -68,14 +73,15 @@ class Generation:
     Attributes:
         completion_ids, completion_mask: (B, T), padded on the right; T is the longest completion.
         terminated: (B,) bool, ended by an EOS or a stop string.
-        logprobs: float32 (B, T), of the sampled tokens under the behaviour policy.
+        sampled: what a log-prob pass would say of the tokens, each (B, T); values only of a policy that shares its
+            trunk with them. All zeros of beams.
         token_mask: (B, T, ceil(V/8)) packed support, None where it was always the whole vocabulary.
     """
 
     completion_ids: Tensor
     completion_mask: Tensor
     terminated: Tensor
-    logprobs: Tensor
+    sampled: Pass
     token_mask: Tensor | None
 
 
@@ -121,18 +127,29 @@ class _Decoder:
     def __init__(self, policy: Sampled, prompt_ids: Tensor, prompt_mask: Tensor, budget: int, repeats: int) -> None:
         self.policy = policy
         with policy.running():
-            self.state, hidden = policy.family.prefill(prompt_ids, prompt_mask, budget)
-            self.logits = policy.family.head(hidden)
+            self.state, self.hidden = policy.family.prefill(prompt_ids, prompt_mask, budget)
+            self.logits = policy.family.head(self.hidden)
         if repeats > 1:
             self.state.repeat(repeats)
-            self.logits = self.logits.repeat_interleave(repeats, 0)
+            self.logits, self.hidden = (x.repeat_interleave(repeats, 0) for x in (self.logits, self.hidden))
 
     def select(self, rows: Tensor) -> None:
         self.state.select(rows)
 
     def step(self, token_ids: Tensor) -> None:
         with self.policy.running():
-            self.logits = self.policy.family.head(self.policy.family.step(self.state, token_ids))
+            self.hidden = self.policy.family.step(self.state, token_ids)
+            self.logits = self.policy.family.head(self.hidden)
+
+    def describe(self, token_ids: Tensor, temperature: float, penalty: Tensor | None) -> Pass:
+        """Return what a log-prob pass would say of the next tokens (B,), each column (B,)."""
+
+        def part(piece: slice) -> TokenLogprobs:
+            outside = None if penalty is None else penalty[piece]
+            return Distributions(self.logits[piece], token_ids[piece], temperature, outside, True, True).tokens()
+
+        tokens = joined([part(piece) for piece in chunks(len(token_ids), self.logits.shape[-1])])
+        return Pass(*tokens, values=self.policy.trunk_values(self.hidden))
 
 
 class _OnCompletions(StoppingCriteria):
@@ -163,7 +180,7 @@ def beam_search(
         stop: see `generate`.
 
     Returns:
-        A `Generation` of B rows whose `logprobs` are zero.
+        A `Generation` of B rows whose log-probs are zero.
     """
     if not isinstance(policy.family, Grouped):
         return _beams(policy, prompt_ids, prompt_mask, settings, stop)
@@ -180,7 +197,7 @@ def beam_search(
 
     terminated = torch.cat([part.terminated for part in parts])[order]
     ids = joined("completion_ids", policy.tokens.pad)
-    return Generation(ids, joined("completion_mask"), terminated, joined("logprobs"), None)
+    return Generation(ids, joined("completion_mask"), terminated, Pass(torch.zeros(ids.shape, device=ids.device)), None)
 
 
 def _beams(
@@ -215,7 +232,8 @@ def _beams(
         is_last |= torch.stack([stop(ids[:, : t + 1]) for t in range(ids.shape[1])], 1)
     # Without an end before it: the first belongs to the text, what follows is padding.
     mask = is_last.cumsum(-1) == is_last.long()
-    return Generation(ids, mask, (is_last & mask).any(-1), torch.zeros(ids.shape, device=ids.device), None)
+    nothing = Pass(torch.zeros(ids.shape, device=ids.device))
+    return Generation(ids, mask, (is_last & mask).any(-1), nothing, None)
 
 
 def generate(
@@ -249,7 +267,7 @@ def generate(
 
     ids = torch.full((batch, budget), policy.tokens.pad, dtype=torch.int64, device=device)
     mask = torch.zeros(batch, budget, dtype=torch.bool, device=device)
-    logprobs = torch.zeros(batch, budget, device=device)
+    sampled: dict[str, Tensor] = {}
     terminated = torch.zeros(batch, dtype=torch.bool, device=device)
     packed = every_token = torch.zeros(0, dtype=torch.uint8, device=device)
     restricted = settings.min_new_tokens > 0 or settings.top_k > 0 or settings.top_p < 1 or mask_rule is not None
@@ -266,7 +284,8 @@ def generate(
         masked = decoders[0].logits.float()
         allowed = support(masked, decoders[-1].logits, t, settings, mask_rule, is_eos)
         bits = None if allowed is None else token_masks.pack(allowed)
-        masked = masked if bits is None else masked + token_masks.penalty(bits, vocab_size)
+        penalty = None if bits is None else token_masks.penalty(bits, vocab_size)
+        masked = masked if penalty is None else masked + penalty
         if settings.temperature == 0:
             token = masked.argmax(-1)
         else:
@@ -274,7 +293,9 @@ def generate(
             token = draw(masked, keys[rows], t)
         written = rows[alive]
         ids[written, t], mask[written, t] = token[alive], True
-        logprobs[written, t] = (masked.gather(-1, token[:, None])[:, 0] - softmax_and_log_z(masked)[1])[alive]
+        for name, column in decoders[0].describe(token, settings.temperature or 1.0, penalty)._asdict().items():
+            if column is not None:
+                sampled.setdefault(name, torch.zeros(batch, budget, device=device))[written, t] = column[alive]
         if restricted:
             packed[written, t] = every_token if bits is None else bits[alive]
         length = t + 1
@@ -294,4 +315,5 @@ def generate(
         for decoder in decoders:
             decoder.step(token)
     token_mask = packed[:, :length] if restricted else None
-    return Generation(ids[:, :length], mask[:, :length], terminated, logprobs[:, :length], token_mask)
+    described = Pass(**{name: column[:, :length] for name, column in sampled.items()})
+    return Generation(ids[:, :length], mask[:, :length], terminated, described, token_mask)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,33 +22,10 @@ from rl4lms.models.family_check import family_of
 from rl4lms.models.generate import Generation, Stop, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
+from rl4lms.types import Pass
 
 # What was seen, with a margin: more means that two ways of computing a log-prob disagree.
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.02, torch.float16: 0.02}
-
-
-class Pass(NamedTuple):
-    """What one log-prob pass yields: float32 (B, T), zero on padding; None for what was not asked for.
-
-    A named tuple, since wrappers for many processes look for the tensors of an output in tuples.
-
-    Attributes:
-        logprobs: of the completion tokens under the behaviour policy.
-        full_logprobs: under the full softmax at temperature 1.
-        kept_mass: probability of the token mask under the tempered full softmax. Without gradient.
-        entropy: of the behaviour policy, nats.
-        kl: of the policy from an anchor, over the vocabulary.
-        values: the value function at the state before each token.
-        loss: scalar, of the loss that was given.
-    """
-
-    logprobs: Tensor | None = None
-    full_logprobs: Tensor | None = None
-    kept_mass: Tensor | None = None
-    entropy: Tensor | None = None
-    kl: Tensor | None = None
-    values: Tensor | None = None
-    loss: Tensor | None = None
 
 
 # From the batch of a pass and the hidden states of the policy to what its KL is taken from.
@@ -121,6 +98,11 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         return next(self.lm.parameters()).device
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What its matrix products are computed in."""
+        return self.autocast or self.lm.dtype
+
     def disagreement(self, mean: float, largest: float) -> str:
         """Say how far log-probs of the same tokens, computed in two ways, differ beyond rounding; an empty text where
         they do not.
@@ -129,7 +111,7 @@ class Policy(nn.Module):
             mean, largest: of the absolute differences. In float32 the largest counts; in lower precision single tokens
                 differ by chance, and their mean counts.
         """
-        dtype = self.autocast or self.lm.dtype
+        dtype = self.compute_dtype
         which, error = ("at most", largest) if dtype == torch.float32 else ("on average", mean)
         if error <= _ROUNDING[dtype]:
             return ""
@@ -140,6 +122,12 @@ class Policy(nn.Module):
     def shares_trunk(self) -> bool:
         """Whether policy and value come from one forward pass."""
         return self.value_head is not None and self.value_lm is None and self.value_adapter == self.adapter
+
+    def trunk_values(self, hidden: Tensor) -> Tensor | None:
+        """Return the values (N,) of hidden states (N, d) of the policy; None where values are another model's, or none
+        are.
+        """
+        return self.value_head(hidden) if self.value_head is not None and self.shares_trunk else None
 
     @contextlib.contextmanager
     def running(self, adapter: str | None = None) -> Iterator[None]:

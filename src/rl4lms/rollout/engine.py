@@ -17,11 +17,11 @@ from rl4lms.core.padding import group_by_length, pad, stack, trim, unpad
 from rl4lms.core.sampling import STREAMS, draw_keys
 from rl4lms.errors import ModelError
 from rl4lms.models.generate import Generation, MaskRule
-from rl4lms.models.policy import Pass, Policy
+from rl4lms.models.policy import Policy
 from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.rollout.stop import stop_at
 from rl4lms.rollout.texts import Decoder
-from rl4lms.types import Rollout, Sample
+from rl4lms.types import Pass, Rollout, Sample
 
 # Rows of one forward pass without gradients.
 _PASS_ROWS = 32
@@ -105,6 +105,7 @@ class LocalEngine:
 
         completion_ids = whole([p.completion_ids for p in pieces], policy.tokens.pad)
         completion_mask = whole([p.completion_mask for p in pieces], False)
+        sampled = zip(*(p.sampled for p in pieces), strict=True)
         masks = [p.token_mask for p in pieces if p.token_mask is not None]
         prompts, completions = [row for row in rows for _ in range(n)], unpad(completion_ids, completion_mask)
         prompt_ids, prompt_mask = pad(prompts, policy.tokens.pad, side)
@@ -119,7 +120,7 @@ class LocalEngine:
             texts=self.decoder.together(prompts, completions),
             terminated=distributed.gather_rows(torch.cat([p.terminated for p in pieces])[back], False),
             token_mask=whole(masks, 0) if masks else None,
-            sampled_logprobs=whole([p.logprobs for p in pieces], 0.0),
+            sampled=Pass(*(None if column[0] is None else whole(column, 0.0) for column in sampled)),
             conversations=[messages for messages in conversations for _ in range(n)],
             group_size=n,
         )
@@ -158,26 +159,57 @@ def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
     return [rows[group] for group in group_by_length(lengths, most)]
 
 
+def described(policy: Policy, rollout: Rollout, verify: Tensor | None, **options: Any) -> tuple[Pass, float]:
+    """Return what the log-prob pass says of a rollout of the policy as it is, and the largest difference in nats
+    between the log-probs of the two.
+
+    The sampler knows it already, so that the pass is run for some rows alone, to compare them. What the sampler does
+    not know, the values of another model, is computed.
+
+    Args:
+        policy: as it was sampled.
+        rollout: of the local engine.
+        verify: rows to compare. None: all of them, and the pass is what is returned: for precisions in which the two
+            differ by more than the last digits, which the first ratio would be full of.
+        options: of `Policy.forward`.
+
+    Raises:
+        ModelError: as `sampler_error`.
+    """
+    assert rollout.sampled is not None
+    if verify is None:
+        out = log_prob_pass(policy, rollout, **options)
+        return out, sampler_error(policy, rollout, out)
+    again = log_prob_pass(policy, rollout, verify, **options | {"values": False, "full": False, "entropy": False})
+    out = rollout.sampled
+    if options["values"] and out.values is None:
+        out = out._replace(values=log_prob_pass(policy, rollout, logprobs=False, values=True).values)
+    return out, sampler_error(policy, rollout, again, verify)
+
+
 @torch.no_grad()
-def log_prob_pass(policy: Policy, rollout: Rollout, **options: Any) -> Pass:
-    """Run the pass over all rows without gradients, in batches of similar length; every process over some of them."""
-    mine = distributed.share(len(rollout))
-    rows = torch.tensor(mine or [0], device=rollout.prompt_ids.device)
-    batches = groups(rollout, rows, _PASS_ROWS)
+def log_prob_pass(policy: Policy, rollout: Rollout, rows: Tensor | None = None, **options: Any) -> Pass:
+    """Run the pass over all rows, or some (b,), without gradients, in batches of similar length; every process over
+    some of them.
+    """
+    rows = torch.arange(len(rollout), device=rollout.prompt_ids.device) if rows is None else rows
+    mine = distributed.share(len(rows))
+    batches = groups(rollout, rows[mine.start : mine.stop] if mine else rows[:1], _PASS_ROWS)
     parts = [run_pass(policy, rollout, batch, **options) for batch in batches]
-    back = torch.cat(batches).argsort()[: len(mine)]
+    back = torch.cat(batches).argsort()[: len(mine)]  # rows are in order
     columns = (None if column[0] is None else torch.cat(column)[back] for column in zip(*parts, strict=True))
     return Pass(*(None if column is None else distributed.gather_rows(column) for column in columns))
 
 
-def sampler_error(policy: Policy, rollout: Rollout, logprobs: Tensor) -> float:
-    """Return the largest difference in nats between the sampler's log-probs and those (B, T) of the pass.
+def sampler_error(policy: Policy, rollout: Rollout, again: Pass, rows: Tensor | None = None) -> float:
+    """Return the largest difference in nats between the sampler's log-probs and those of a pass over all rows, or some.
 
     Raises:
         ModelError: they differ by more than rounding, so what was sampled is not what is trained or measured.
     """
-    assert rollout.sampled_logprobs is not None
-    errors = (rollout.sampled_logprobs - logprobs)[rollout.completion_mask].abs()
+    assert rollout.sampled_logprobs is not None and again.logprobs is not None
+    which = slice(None) if rows is None else rows
+    errors = (rollout.sampled_logprobs[which] - again.logprobs)[rollout.completion_mask[which]].abs()
     largest = float(errors.max())
     if disagreement := policy.disagreement(float(errors.mean()), largest):
         raise ModelError(

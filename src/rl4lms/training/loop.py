@@ -31,12 +31,11 @@ from rl4lms.errors import (
     StorageError,
 )
 from rl4lms.models.build import Models
-from rl4lms.models.policy import Pass
 from rl4lms.rewards.background import begin_scoring
 from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
-from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
+from rl4lms.rollout.engine import LocalEngine, described, log_prob_pass
 from rl4lms.rollout.masking import Masking
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
@@ -45,7 +44,7 @@ from rl4lms.runs.health import Health, HealthError, Warned
 from rl4lms.runs.signals import StopSignals
 from rl4lms.runs.tracking import RunLog
 from rl4lms.training.callbacks import Evaluations, Watchers
-from rl4lms.types import Experience, Reward, Rollout, Sample
+from rl4lms.types import Experience, Pass, Reward, Rollout, Sample
 
 
 @dataclass(slots=True)
@@ -200,11 +199,11 @@ class Loop:
         reward = begin_scoring(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
             how = {"temperature": r.rollout.temperature, "values": self.algorithm.needs_value}
-            current, reference = log_prob_pass(models.policy, rollout, **how), Pass()
+            current, difference = described(models.policy, rollout, self._verified(rollout, step), **how)
+            reference = Pass()
             if self.algorithm.needs_reference:
                 reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None
-        difference = sampler_error(models.policy, rollout, current.logprobs)
         # 3 reward, which may run beside the pass
         with self._timed("reward"):
             output = self._scores(reward)
@@ -235,6 +234,16 @@ class Loop:
             self.state.kl_coef = next_kl_coef(self.state.kl_coef, r.kl.kl_target, numbers["rollout/kl_per_token"])
         self.state.reward = state_of(self.reward)  # of iterations that go on, as `skipped`
         return numbers
+
+    def _verified(self, rollout: Rollout, step: int) -> Tensor | None:
+        """Return which rows the log-prob pass compares with the sampler: all in iteration 1, then some, others each time; None:
+        all, and their log-probs are the pass's.
+        """
+        wanted, n = self.recipe.rollout.verify_rows, len(rollout)
+        if wanted is None or self.models.policy.compute_dtype != torch.float32:
+            return None
+        wanted = min(wanted, n) if step else n
+        return ((torch.arange(wanted) * n // wanted + step) % n).sort().values.to(rollout.prompt_ids.device)
 
     def _scores(self, reward: Any) -> RewardOutput:
         """Wait for the reward, which the first process computes for all: it sees the whole iteration, once."""

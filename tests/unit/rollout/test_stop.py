@@ -70,7 +70,7 @@ def test_completions_end_where_decoding_token_by_token_says(family: str, stop: l
     assert stopped.terminated.tolist() == [row[-1] == EOS or completes(one.decoder, row, stop) for row in wanted]
     again = one.rollout(SAMPLES, RolloutConfig(max_new_tokens=12, stop=stop, batch_size=2), **how)
     assert rows(again) == wanted  # compaction and batches change nothing
-    sampler_error(one.policy, stopped, log_prob_pass(one.policy, stopped).logprobs)  # raises where they differ
+    sampler_error(one.policy, stopped, log_prob_pass(one.policy, stopped))  # raises where they differ
 
 
 def test_a_mask_and_a_least_length_go_with_stop_strings() -> None:
@@ -82,7 +82,7 @@ def test_a_mask_and_a_least_length_go_with_stop_strings() -> None:
     stopped = one.rollout(SAMPLES, RolloutConfig(**settings, stop=["b"]), **how)
     assert rows(stopped) == [cut(one.decoder, row, ["b"], least=4) for row in rows(free)]
     assert min(map(len, rows(stopped))) == 4
-    sampler_error(one.policy, stopped, log_prob_pass(one.policy, stopped, temperature=1.5).logprobs)
+    sampler_error(one.policy, stopped, log_prob_pass(one.policy, stopped, temperature=1.5))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])

@@ -246,7 +246,10 @@ def test_a_sampler_that_disagrees_with_the_pass_stops_the_run(
     def elsewhere(*args: Any, **options: Any) -> Any:
         found = rollout(*args, **options)
         if options["stream"] == where:
-            found.sampled_logprobs -= 0.05  # as from a cache that is one position off
+            assert found.sampled is not None
+            found.sampled = found.sampled._replace(
+                logprobs=found.sampled.logprobs - 0.05
+            )  # as from a cache that is one position off
         return found
 
     monkeypatch.setattr(LocalEngine, "rollout", elsewhere)
