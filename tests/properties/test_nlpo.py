@@ -145,14 +145,14 @@ def test_every_generated_token_is_trained_on(tmp_path: Path) -> None:
     """A8: the original dropped transitions that did not fit its buffer, and bootstrapped cut episodes."""
     loop = small_loop(tmp_path, training={"prompts_per_iteration": 10}, algorithm={"name": "ppo", "minibatch_size": 4})
     counted = 0
-    accumulate = loop.algorithm.learner._accumulate
+    accumulate = loop.algorithm.learner.accumulate
 
     def count(objective: Any, experience: Any, minibatch: torch.Tensor) -> Any:
         nonlocal counted
         counted += int(experience.mask[minibatch].sum())
         return accumulate(objective, experience, minibatch)
 
-    loop.algorithm.learner._accumulate = count  # type: ignore[method-assign]
+    loop.algorithm.learner.accumulate = count  # type: ignore[method-assign]
     numbers = loop.step(0)
     assert counted == 4 * round(10 * numbers["rollout/completion_tokens"])
 

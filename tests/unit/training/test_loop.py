@@ -84,7 +84,7 @@ def test_nan_in_a_reward_stops_the_run(tmp_path: Path, value: float) -> None:
 
 def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_checkpoint(tmp_path: Path) -> None:
     loop = small_loop(tmp_path, training={"iterations": 4, "prompts_per_iteration": 8})
-    accumulate = loop.algorithm.learner._accumulate
+    accumulate = loop.algorithm.learner.accumulate
 
     def poison(objective: Any, experience: Any, minibatch: torch.Tensor) -> Any:
         stats = accumulate(objective, experience, minibatch)
@@ -92,7 +92,7 @@ def test_nan_in_a_gradient_stops_before_the_optimiser_step_and_names_the_last_ch
             next(loop.models.policy.parameters()).grad[0] = math.nan
         return stats
 
-    loop.algorithm.learner._accumulate = poison  # type: ignore[method-assign]
+    loop.algorithm.learner.accumulate = poison  # type: ignore[method-assign]
     with pytest.raises(
         NonFiniteError, match=r"iteration 3: .* the gradient norm nan; .*last good checkpoint: .*step-000002"
     ):
