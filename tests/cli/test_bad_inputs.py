@@ -357,7 +357,8 @@ RUNS = {
     ),
     "masked without a mask": Bad(
         "evaluate run --masked",
-        "--masked decodes inside the mask that a run ended with: name the folder of an NLPO run",
+        "--masked decodes inside the mask that a run ended with: name the folder of a run that has one "
+        "(nlpo, or a block `mask`)",
     ),
     "no such split": Bad(
         "evaluate run --split test",

@@ -66,11 +66,12 @@ def test_what_it_says_holds(folder: Path, given: dict[str, str]) -> None:
         if name == "model":
             recipe_from_dict({**given, "model": value})
             value.pop("lora")
-        if name not in ("task", "data", "supervised", "push_to_hub"):
+        if name not in ("task", "data", "supervised", "mask", "push_to_hub"):
             assert recipe_from_dict({**given, "name": "recipe", name: value}) == wanted, name
-    own = {key: everything[key] for key in ("supervised", "push_to_hub")}
+    own = {key: everything[key] for key in ("supervised", "mask", "push_to_hub")}
     found = recipe_from_dict({"model": "gpt2", "data": everything["data"], **own})
     assert found.supervised == found.supervised.model_validate({})
+    assert found.mask == found.mask.model_validate({"source": "lagged"})
     if "task" in given:
         assert recipe_from_dict({**given, "name": "recipe", "task": everything["task"]}) == wanted
 

@@ -108,7 +108,7 @@ def evaluate(
         tokenizer, data, overrides, settings: as those of `train`. Of a list of rows or a single file, all of it is
             evaluated. Functions are metrics in `evaluation={"metrics": [function]}`, and the `reward`.
         split: which prompts; where None, those of `evaluation.split` if a recipe says it, else (and of a run) test.
-        masked: decode inside the mask that an NLPO run ended with.
+        masked: decode inside the mask that a run ended with.
         progress: show progress on standard error.
 
     Returns:

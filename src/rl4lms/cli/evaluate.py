@@ -48,9 +48,7 @@ def evaluate(
     prompts: Annotated[
         int | None, typer.Option(min=1, help="How many prompts; by default as the recipe says.", show_default=False)
     ] = None,
-    masked: Annotated[
-        bool, typer.Option("--masked", help="Decode inside the mask that an NLPO run ended with.")
-    ] = False,
+    masked: Annotated[bool, typer.Option("--masked", help="Decode inside the mask that a run ended with.")] = False,
     task: Annotated[str | None, typer.Option(help="For a model: the task whose prompts and metrics to use.")] = None,
     data: Annotated[Path | None, typer.Option(help="For a model: a file with prompts.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Use these metrics instead (repeat the option).")] = None,

@@ -10,7 +10,7 @@ from rl4lms.plugins.component import Block
 
 
 class MaskConfig(Block):
-    """The mask of rollouts: the tokens that a source finds likely by a rule. `algorithm: nlpo` has one of its own."""
+    """The mask of rollouts, tokens that a source finds likely by a rule. `algorithm: nlpo` has one of its own."""
 
     source: Literal["policy", "lagged", "reference"] = Field(
         description="whose probabilities: those of the policy itself, of a copy that is refreshed now and then, or of "

@@ -27,6 +27,7 @@ COMMON: dict[str, tuple[str, ...]] = {
     "supervised": ("epochs", "batch_size", "learning_rate", "max_target_tokens"),
     "reward_faults": ("exception", "timeout", "timeout_s"),
     "rollout": ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "stop", "completions_per_prompt"),
+    "mask": ("source", "rule", "top_p", "refresh_every"),
     "kl": ("kl_coef", "kl_target"),
     "optimizer": ("learning_rate", "value_learning_rate", "max_grad_norm", "micro_batch_size"),
     "training": ("iterations", "prompts_per_iteration", "on_health"),
@@ -37,7 +38,7 @@ COMMON: dict[str, tuple[str, ...]] = {
     "push_to_hub": ("repo_id", "private"),
 }
 # What stands where a block that is not in use has a required key.
-_EXAMPLES = {"push_to_hub.repo_id": "me/my-model", "data.train": "prompts.jsonl"}
+_EXAMPLES = {"push_to_hub.repo_id": "me/my-model", "data.train": "prompts.jsonl", "mask.source": "lagged"}
 _WIDTH, _LONGEST = 100, 120
 
 _HEAD = """\

@@ -195,8 +195,7 @@ def assemble(
     parts = {"model": models.policy.lm, "processing_class": models.tokenizer, "optimizer": learner.optimizer}
     watch = Watchers(callbacks, recipe, folder, parts)
     state = TrainState(models.policy, learner.optimizer, models.mask_policy, algorithm, kl_coef=recipe.kl.kl_coef)
-    masking = _masking(algorithm, recipe, models)
-    state.reward, state.callbacks = state_of(scored_by), watch
+    state.reward, state.callbacks, masking = state_of(scored_by), watch, _masking(algorithm, recipe, models)
     return Loop(
         recipe=recipe,
         models=models,
