@@ -113,6 +113,15 @@ class Rollout:
         """The sampler's log-probs (B, T) under the behaviour policy."""
         return None if self.sampled is None else self.sampled.logprobs
 
+    def holds_groups(self, rows: Tensor) -> bool:
+        """Return whether rows (b,) are those of several completions per prompt, all of each, one after the other."""
+        n = self.group_size
+        if n == 1 or len(rows) % n:
+            return False
+        groups = rows.view(-1, n)
+        consecutive = bool((groups.diff(dim=-1) == 1).all())
+        return consecutive and not bool((groups[:, 0] % n).any())
+
     def columns(self) -> dict[str, Any]:
         """Return what rewards and metrics are called with: `prompts` (what was seen of them), `full_prompts`,
         `completions`, `texts` (both as one), `references`, and `columns`, every other column by name.

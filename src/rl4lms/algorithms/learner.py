@@ -27,7 +27,7 @@ from rl4lms.core.sampling import STREAMS, permutation
 from rl4lms.errors import ConfigError, NonFiniteError
 from rl4lms.models.policy import Policy
 from rl4lms.rollout.engine import groups, run_pass
-from rl4lms.types import Experience, Tokens
+from rl4lms.types import Experience, Rollout, Tokens
 
 
 class Objective(Protocol):
@@ -110,7 +110,7 @@ class Learner:
         check_advantages(objective, experience)
         found: dict[str, list[float]] = {}
         updates, stopped, first_ratio_error = 0, False, 0.0
-        for minibatch in self._minibatches(objective, rows, step):
+        for minibatch in self._minibatches(objective, experience.rollout, rows, step):
             stats, ratio_error = self.accumulate(objective, experience, minibatch)
             mean_ratio_error = stats.pop("ratio_error")
             if updates == 0:
@@ -130,12 +130,17 @@ class Learner:
             means["explained_variance"] = explained_variance(experience.values, experience.returns, experience.mask)
         return means | {"updates": float(updates), "early_stop": float(stopped), "first_ratio_error": first_ratio_error}
 
-    def _minibatches(self, objective: Objective, rows: Tensor, step: int) -> Iterator[Tensor]:
-        """Return rows (m,) of each optimiser step; a last one of a single row joins the one before."""
+    def _minibatches(self, objective: Objective, rollout: Rollout, rows: Tensor, step: int) -> Iterator[Tensor]:
+        """Return rows (m,) of each optimiser step; a last one of a single row joins the one before.
+
+        Completions of one prompt are in one minibatch where they fit, so that a pass sees their prompt once.
+        """
+        size, n = objective.minibatch_size, rollout.group_size
+        n = n if rollout.holds_groups(rows) and size % n == 0 else 1
         for epoch in range(objective.n_epochs):
-            order = permutation(len(rows), self.seed, STREAMS["update"], step, epoch).to(rows.device)
-            pieces = list(rows[order].split(objective.minibatch_size))
-            if objective.minibatch_size > 1 and len(pieces) > 1 and len(pieces[-1]) == 1:
+            order = permutation(len(rows) // n, self.seed, STREAMS["update"], step, epoch).to(rows.device)
+            pieces = list(rows.view(-1, n)[order].flatten().split(size))
+            if size > 1 and len(pieces) > 1 and len(pieces[-1]) == 1:
                 pieces[-2:] = [torch.cat(pieces[-2:])]
             yield from pieces
 
@@ -147,7 +152,7 @@ class Learner:
             NonFiniteError: as in `update`.
         """
         found: list[dict[str, float]] = []
-        for minibatch in self._minibatches(objective, experience.row_mask.nonzero()[:, 0], step):
+        for minibatch in self._minibatches(objective, experience.rollout, experience.row_mask.nonzero()[:, 0], step):
             found.append(self.accumulate(objective, experience, minibatch, policy=False)[0])
             found[-1]["grad_norm"] = self._optimizer_step(found[-1]["loss"], minibatch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -168,7 +173,8 @@ class Learner:
 
     def micro_batches(self, e: Experience, rows: Tensor) -> list[Tensor]:
         """Divide this process's share of some rows into what one pass holds, rows of similar length together."""
-        share = distributed.share_of(rows)
+        n = e.rollout.group_size if e.rollout.holds_groups(rows) else 1
+        share = distributed.share_of(rows.view(-1, n)).flatten()
         return groups(e.rollout, share, self.config.micro_batch_size or len(share))
 
     def accumulate(

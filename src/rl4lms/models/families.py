@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from rl4lms.core.packing import Packed
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import CACHE_NAMES, accepts, cache_name, roomy_cache
@@ -132,11 +133,16 @@ class DecodeState:
 
 
 class CausalFamily:
-    """Decoder-only models, and encoders run as decoders. Prompts are padded on the left."""
+    """Decoder-only models, and encoders run as decoders. Prompts are padded on the left.
+
+    Attributes:
+        shares_prompts: whether a prompt and several completions of it may be one row (`family_check` finds out).
+    """
 
     padding_side: Side = "left"
 
-    def __init__(self, lm: PreTrainedModel) -> None:
+    def __init__(self, lm: PreTrainedModel, shares_prompts: bool = False) -> None:
+        self.shares_prompts = shares_prompts
         trunks = [child for child in lm.children() if isinstance(child, PreTrainedModel)]
         if len(trunks) != 1:
             raise ModelError(f"{type(lm).__name__} is not supported: it is not one trunk and an output head")
@@ -163,9 +169,18 @@ class CausalFamily:
     ) -> Tensor:
         """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
 
+        Of fewer prompts than completions each is that of as many consecutive ones. Where that is cheaper and the model
+        can, they are one row.
+
         Rows are moved to the left: behind a causal mask no real token sees padding on the right, so attention needs no
         mask, and a batch is as wide as its longest row rather than its longest prompt and completion together.
         """
+        if (n := len(completion_ids) // len(prompt_ids)) > 1:
+            if self.shares_prompts:
+                packed = Packed(prompt_ids, prompt_mask, completion_ids, completion_mask)
+                if packed.pays(self.trunk.config.hidden_size):
+                    return self.packed(packed)
+            prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
         lengths = torch.cat([prompt_mask, completion_mask[:, :-1]], dim=1).sum(-1, keepdim=True)
         prompt_lengths = prompt_mask.sum(-1, keepdim=True)
@@ -182,6 +197,12 @@ class CausalFamily:
         before = prompt_lengths - 1 + torch.arange(completion_ids.shape[1], device=ids.device)
         before += torch.arange(len(ids), device=ids.device)[:, None] * states.shape[1]
         return states.flatten(0, 1).index_select(0, before[completion_mask])
+
+    def packed(self, rows: Packed) -> Tensor:
+        """Return hidden states (N, d) of rows that hold a prompt and its completions."""
+        mask = rows.mask(self.trunk.config._attn_implementation, self.trunk.dtype)
+        states: Tensor = self._run(rows.ids, rows.positions, mask).last_hidden_state
+        return states.flatten(0, 1).index_select(0, rows.before)
 
     def prefill(self, prompt_ids: Tensor, prompt_mask: Tensor, budget: int) -> tuple[DecodeState, Tensor]:
         """Run the prompt once; return the state and the hidden states (B, d) that predict the first token."""
@@ -216,7 +237,8 @@ class CausalFamily:
             kwargs["position_ids"] = positions
         kwargs.setdefault("use_cache", False)
         if attention_mask is not None:
-            kwargs["attention_mask"] = attention_mask.long()  # as tokenizers give it: some models compute 1 - mask
+            # as tokenizers give it: some models compute 1 - mask. One of pairs is given as it is
+            kwargs["attention_mask"] = attention_mask.long() if attention_mask.ndim == 2 else attention_mask
         return self.trunk(input_ids=ids, **kwargs)
 
 
@@ -258,9 +280,15 @@ class EncoderDecoderFamily:
     def hidden(
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
     ) -> Tensor:
-        """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""
-        ids = torch.cat([self._start(len(prompt_ids), prompt_ids.device), completion_ids[:, :-1]], dim=1)
+        """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row.
+
+        Of fewer prompts than completions each is that of as many consecutive ones.
+        """
+        ids = torch.cat([self._start(len(completion_ids), prompt_ids.device), completion_ids[:, :-1]], dim=1)
+        n = len(completion_ids) // len(prompt_ids)  # completions of a prompt, which is encoded once
         encoded = self._encode(prompt_ids, prompt_mask)
+        if n > 1:
+            encoded, prompt_mask = (x.repeat_interleave(n, 0) for x in (encoded, prompt_mask))
         # Padding is on the right and attention is causal, so no decoder mask is needed: no real token sees a padded
         # one.
         out = self._decode(ids, encoded, prompt_mask, self._position_ids(ids, 0), use_cache=False)

@@ -6,6 +6,7 @@ model's own forward on each row alone, without padding and without a cache.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.utils import logging
 
+from rl4lms.core.packing import Packed
 from rl4lms.core.padding import pad
 from rl4lms.errors import ModelError
 from rl4lms.models.families import CausalFamily, EncoderDecoderFamily
@@ -50,7 +52,29 @@ def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
             check_family(lm, Grouped(family))
             in_groups = True
         lm.runs_in_groups = in_groups
+        lm.shares_prompts = not in_groups and _shares_prompts(lm, family)
+    if isinstance(family, CausalFamily):
+        family.shares_prompts = lm.shares_prompts
     return Grouped(family) if in_groups else family
+
+
+def _shares_prompts(lm: PreTrainedModel, family: CausalFamily | EncoderDecoderFamily) -> bool:
+    """Return whether a prompt and its completions may be one row of a decoder-only model.
+
+    It may where attention takes a mask of pairs, and sees positions by their ids alone: tried, but for windows, which
+    may be longer than what is tried and count columns.
+    """
+    if not isinstance(family, CausalFamily) or not family.positions.accepted or family.positions.skip is not None:
+        return False
+    settings = family.trunk.config.to_dict()
+    if any(value and re.search("(window|window_size|chunk_size)$", name) for name, value in settings.items()):
+        return False
+    family.shares_prompts = True
+    try:
+        check_family(lm, family)
+    except ModelError:
+        return False
+    return True
 
 
 @torch.no_grad()
@@ -153,6 +177,8 @@ def _passed(family: Family, prompts: list[Tensor], completions: Tensor) -> tuple
     ids, mask = (part.to(completions.device) for part in pad(rows, 0, family.padding_side))
     lengths = _STEPS - torch.arange(len(rows), device=completions.device) % 3
     taken = torch.arange(_STEPS, device=completions.device) < lengths[:, None]
+    if isinstance(family, CausalFamily) and family.shares_prompts:
+        return family.head(family.packed(Packed(ids[::2], mask[::2], completions, taken))), taken
     return family.head(family.hidden(ids, mask, completions, taken)), taken
 
 

@@ -72,6 +72,8 @@ class Grouped:
         self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, completion_mask: Tensor
     ) -> Tensor:
         """Return hidden states (N, d) whose logits predict each of the N real completion tokens, row by row."""
+        n = len(completion_ids) // len(prompt_ids)
+        prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))
         states: dict[int, Tensor] = {}
         for rows, real in groups_of(prompt_mask):
             prompts = prompt_ids[rows][real].view(len(rows), -1)

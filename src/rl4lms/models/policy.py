@@ -164,7 +164,8 @@ class Policy(nn.Module):
         within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none.
 
         Args:
-            prompt_ids, prompt_mask: (B, P), padded on the family's side.
+            prompt_ids, prompt_mask: (B, P), padded on the family's side; or (B / n, P), each that of n consecutive
+                completions, which is computed once where the model can.
             completion_ids, completion_mask: (B, T), padded on the right.
             temperature: of the behaviour policy, positive.
             token_mask: (B, T, ceil(V/8)) packed support of the behaviour policy, or None for the whole vocabulary.

@@ -128,7 +128,7 @@ class LocalEngine:
 
 def run_pass(module: nn.Module, rollout: Rollout, rows: Tensor, *, masked: bool = True, **options: Any) -> Pass:
     """Run the log-prob pass on some rows (b,) of a rollout, trimmed to their longest prompt and completion; results
-    have full width T.
+    have full width T. Of rows that hold all completions of their prompts, each prompt is given once.
 
     Args:
         module: a policy, or what it is wrapped in.
@@ -137,11 +137,12 @@ def run_pass(module: nn.Module, rollout: Rollout, rows: Tensor, *, masked: bool 
         masked: whether the behaviour policy is restricted to the rollout's token mask.
         options: of `Policy.forward`, such as `temperature`, `values`, `loss`.
     """
-    prompts, completions = trim(rollout.prompt_mask[rows]), trim(rollout.completion_mask[rows])
+    first = rows if not rollout.holds_groups(rows) else rows[:: rollout.group_size]
+    prompts, completions = trim(rollout.prompt_mask[first]), trim(rollout.completion_mask[rows])
     token_mask = rollout.token_mask if masked else None
     out: Pass = module(
-        rollout.prompt_ids[rows][:, prompts],
-        rollout.prompt_mask[rows][:, prompts],
+        rollout.prompt_ids[first][:, prompts],
+        rollout.prompt_mask[first][:, prompts],
         rollout.completion_ids[rows][:, completions],
         rollout.completion_mask[rows][:, completions],
         token_mask=None if token_mask is None else token_mask[rows][:, completions],
@@ -153,10 +154,11 @@ def run_pass(module: nn.Module, rollout: Rollout, rows: Tensor, *, masked: bool 
 
 def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
     """Divide rows (b,) of a rollout into groups of similar length, none larger than `most`: what one pass should
-    hold.
+    hold. The completions of a prompt stay together where all of them are there.
     """
-    lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).tolist()
-    return [rows[group] for group in group_by_length(lengths, most)]
+    n = rollout.group_size if rollout.holds_groups(rows) and most >= rollout.group_size else 1
+    lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).view(-1, n).amax(-1)
+    return [rows.view(-1, n)[group].flatten() for group in group_by_length(lengths.tolist(), most // n)]
 
 
 def described(policy: Policy, rollout: Rollout, verify: Tensor | None, **options: Any) -> tuple[Pass, float]:
@@ -193,10 +195,11 @@ def log_prob_pass(policy: Policy, rollout: Rollout, rows: Tensor | None = None, 
     some of them.
     """
     rows = torch.arange(len(rollout), device=rollout.prompt_ids.device) if rows is None else rows
-    mine = distributed.share(len(rows))
-    batches = groups(rollout, rows[mine.start : mine.stop] if mine else rows[:1], _PASS_ROWS)
+    n = rollout.group_size if rollout.holds_groups(rows) else 1
+    mine = [i * n + j for i in distributed.share(len(rows) // n) for j in range(n)]
+    batches = groups(rollout, rows[mine] if mine else rows[:n], _PASS_ROWS)
     parts = [run_pass(policy, rollout, batch, **options) for batch in batches]
-    back = torch.cat(batches).argsort()[: len(mine)]  # rows are in order
+    back = torch.cat(batches).argsort()[: len(mine)]  # the rows are in order
     columns = (None if column[0] is None else torch.cat(column)[back] for column in zip(*parts, strict=True))
     return Pass(*(None if column is None else distributed.gather_rows(column) for column in columns))
 

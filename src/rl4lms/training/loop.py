@@ -236,8 +236,8 @@ class Loop:
         return numbers
 
     def _verified(self, rollout: Rollout, step: int) -> Tensor | None:
-        """Return which rows the log-prob pass compares with the sampler: all in iteration 1, then some, others each time; None:
-        all, and their log-probs are the pass's.
+        """Return which rows the log-prob pass compares with the sampler: all in iteration 1, then some, others each
+        time. None: all of them, and their log-probs are the pass's.
         """
         wanted, n = self.recipe.rollout.verify_rows, len(rollout)
         if wanted is None or self.models.policy.compute_dtype != torch.float32:
