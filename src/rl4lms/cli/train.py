@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +27,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume; or --model.",
+            help="A recipe file, the name of one (rl4lms ls recipes), a file of the original RL4LMs, or a run folder "
+            "with --resume; or --model.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +52,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a file of the original RL4LMs that has faults.")
     ] = False,
     imports: Annotated[
         list[Path] | None,
@@ -82,7 +86,7 @@ def train(
     }
     given = {key: value for key, value in blocks.items() if value is not None}
     wanted = None if seeds is None else of_seeds.parse(seeds)
-    settings = _settings(recipe, list(overrides or ()), given, resume, seeds)
+    settings = _settings(recipe, list(overrides or ()), given, resume, seeds, strict)
     if everything and (dry_run or quiet):
         raise ConfigError(
             f"--all: {'a dry run evaluates nothing' if dry_run else '--quiet shows no table'}; leave it out"
@@ -95,13 +99,19 @@ def train(
     if dry_run:
         _dry_run(recipes, resume)
         return
-    for name, value in blocks.items():
-        words += [] if value is None else [f"--{'output' if name == 'output_dir' else name}", value]
-    words += [word for file in imports or () for word in ("--import", str(file))]
-    words += [*(["--all"] if everything else []), *(["--quiet"] if quiet else []), "--seeds", str(seeds)]
-    of_seeds.train_seeds(
-        recipes, command=["rl4lms", "train", *words], resume=resume, everything=everything, quiet=quiet
-    )
+    switches = {"--strict": strict, "--all": everything, "--quiet": quiet}
+    command = [*_typed(words, given, imports or (), switches), "--seeds", str(seeds)]
+    of_seeds.train_seeds(recipes, command=command, resume=resume, everything=everything, quiet=quiet)
+
+
+def _typed(
+    words: Sequence[str], given: Mapping[str, str], imports: Iterable[Path], switches: Mapping[str, bool]
+) -> list[str]:
+    """Return the command as it was typed, without --resume and --seeds."""
+    options = [(f"--{'output' if name == 'output_dir' else name}", value) for name, value in given.items()]
+    options += [("--import", str(file)) for file in imports]
+    flags = [name for name, on in switches.items() if on]
+    return ["rl4lms", "train", *words, *(word for option in options for word in option), *flags]
 
 
 def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> None:
@@ -131,7 +141,12 @@ def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> Non
 
 
 def _settings(
-    recipe: str | None, overrides: list[str], given: dict[str, str], resume: bool, seeds: str | None
+    recipe: str | None,
+    overrides: list[str],
+    given: dict[str, str],
+    resume: bool,
+    seeds: str | None,
+    strict: bool = False,
 ) -> Recipe:
     """Return what a recipe, or the options alone, amount to."""
     from rl4lms.cli import common
@@ -143,6 +158,8 @@ def _settings(
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
         overrides, recipe = [recipe, *overrides], None
     if recipe is None:
+        if strict:
+            raise ConfigError("--strict is about a file of the original RL4LMs, and none is named; leave it out")
         if "model" not in given and "task" not in given:
             raise ConfigError(
                 "name a recipe (rl4lms ls recipes), a task with its model (--task imdb), or a model with its prompts "
@@ -156,7 +173,8 @@ def _settings(
     resumed = resume and is_run(Path(recipe))
     if resumed and seeds is not None:
         raise ConfigError(f"--seeds {seeds}: {recipe} is the folder of one run; name the recipe, or leave --seeds out")
-    return common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides, settings=given)
+    path = Path(recipe) if resumed else common.find_recipe(recipe)
+    return common.read(path, overrides, settings=given, strict=strict)
 
 
 def _dry_run(recipes: Sequence[Recipe], resume: bool) -> None:
