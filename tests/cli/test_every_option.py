@@ -100,6 +100,7 @@ VALUES = {
     "train --algorithm": "nlpo",
     "train --output": "elsewhere",
     "train --seeds": "5-6",
+    "train --artefacts": "rl4lms",
     "convert --output": "elsewhere.yaml",
     "evaluate --import": "plugin.py",
     "doctor --import": "plugin.py",

@@ -56,6 +56,10 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a file of the original RL4LMs that has faults.")
     ] = False,
+    artefacts: Annotated[
+        str | None,
+        typer.Option(help="rl4lms: at the end, also write the files of the original RL4LMs.", show_default=False),
+    ] = None,
     imports: Annotated[
         list[Path] | None,
         typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
@@ -76,6 +80,7 @@ def train(
     from rl4lms.errors import ConfigError
 
     common.run_imports(imports)
+    _check_artefacts(artefacts, dry_run)
     blocks = {
         "model": model,
         "data": data,
@@ -92,7 +97,7 @@ def train(
             f"--all: {'a dry run evaluates nothing' if dry_run else '--quiet shows no table'}; leave it out"
         )
     if wanted is None:
-        _dry_run([settings], resume) if dry_run else _train(settings, resume, everything, quiet)
+        _dry_run([settings], resume) if dry_run else _train(settings, resume, everything, quiet, artefacts)
         return
     words = [*([] if recipe is None else [recipe]), *(overrides or ())]
     recipes = of_seeds.recipes_of(settings, wanted, words)
@@ -100,8 +105,12 @@ def train(
         _dry_run(recipes, resume)
         return
     switches = {"--strict": strict, "--all": everything, "--quiet": quiet}
-    command = [*_typed(words, given, imports or (), switches), "--seeds", str(seeds)]
+    options = given if artefacts is None else {**given, "artefacts": artefacts}
+    command = [*_typed(words, options, imports or (), switches), "--seeds", str(seeds)]
     of_seeds.train_seeds(recipes, command=command, resume=resume, everything=everything, quiet=quiet)
+    if artefacts is not None:
+        for one in recipes:
+            _write_artefacts(one)
 
 
 def _typed(
@@ -114,7 +123,31 @@ def _typed(
     return ["rl4lms", "train", *words, *(word for option in options for word in option), *flags]
 
 
-def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> None:
+def _check_artefacts(artefacts: str | None, dry_run: bool) -> None:
+    """Refuse files of nobody, and files of a run that is not."""
+    from rl4lms.errors import ConfigError, shown
+
+    if artefacts not in (None, "rl4lms"):
+        raise ConfigError(f"--artefacts {shown(artefacts)}: only rl4lms, the original RL4LMs; leave it out for none")
+    if artefacts is not None and dry_run:
+        raise ConfigError("--artefacts: a dry run writes nothing; leave it out")
+
+
+def _write_artefacts(recipe: Recipe) -> None:
+    """Write the original's files into the folder of a run that has ended; the first process alone."""
+    from rl4lms import distributed
+    from rl4lms.cli import common
+    from rl4lms.integrations.legacy.artefacts import write_artefacts
+    from rl4lms.runs.layout import RESULT_FILE
+    from rl4lms.training.run import run_folder
+
+    folder = run_folder(recipe)
+    if distributed.is_main() and (folder / RESULT_FILE).is_file():
+        names = ", ".join(path.name for path in write_artefacts(folder))
+        common.console().print(f"artefacts   {names}", soft_wrap=True, markup=False)
+
+
+def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool, artefacts: str | None) -> None:
     from rl4lms.cli import common, outcome
 
     common.quiet()
@@ -138,6 +171,8 @@ def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> Non
     else:
         out.print(f"evaluation  rl4lms report {shlex.quote(str(result.folder))}", soft_wrap=True, markup=False)
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
+    if artefacts is not None:
+        _write_artefacts(settings)
 
 
 def _settings(
