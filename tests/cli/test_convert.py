@@ -55,10 +55,13 @@ def test_a_folder_keeps_its_folders_and_one_refusal_costs_no_other_file(folder: 
         (folder / "old" / name).mkdir(parents=True)
         original(folder / "old" / name, **changes)
     (folder / "old" / "native.yaml").write_text("model: gpt2\n")
+    (folder / "old" / "mixed.yml").write_text((folder / "old" / "a" / "old.yml").read_text() + "model: gpt2\n")
     result = call("convert", "old", "--output", "new")
     assert result.exit_code == 2
     assert "2 files converted, 1 of them with faults that are repaired" in result.stdout
     assert "old/b/old.yml: refused\nerror: old/b/old.yml:" in result.stderr
+    assert "model: no key of the original" in result.stderr
+    assert "2 files refused" in result.stderr
     assert sorted(path.relative_to(folder / "new") for path in (folder / "new").rglob("*.yaml")) == [
         Path("a/old.yaml"),
         Path("c/old.yaml"),

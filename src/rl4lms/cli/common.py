@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -57,8 +58,9 @@ def read(
 
     if not is_run(path) and legacy.is_original(path):
         found = legacy.convert(path, strict)
-        for line in (f"{path}: a file of the original RL4LMs, which is run as:", *legacy.report(found)):
-            print(line, file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first one tells
+            for line in (f"{path}: a file of the original RL4LMs, which is run as:", *legacy.report(found)):
+                print(line, file=sys.stderr)
         return legacy.recipe_of(found, overrides, settings)
     if strict:
         raise ConfigError(f"--strict is about faults in files of the original RL4LMs, and {path} is none; leave it out")

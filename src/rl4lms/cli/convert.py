@@ -85,7 +85,7 @@ def _sources(files: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in files:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and legacy.is_original(file))
+            inside = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and _is_meant(file))
             if not inside:
                 raise ConfigError(f"{path}: no YAML file of the original RL4LMs is in it")
             found += inside
@@ -95,6 +95,17 @@ def _sources(files: list[Path]) -> list[Path]:
             read_file(path)  # says why it cannot be read
             raise ConfigError(f"{path}: is no file of the original RL4LMs, which have the keys datapool and alg")
     return list(dict.fromkeys(found))
+
+
+def _is_meant(file: Path) -> bool:
+    """Return whether a file of a folder is to be converted; one that cannot be says so when its turn comes."""
+    from rl4lms.errors import ConfigError
+    from rl4lms.integrations import legacy
+
+    try:
+        return legacy.is_original(file)
+    except ConfigError:
+        return True
 
 
 def _targets(sources: list[Path], files: list[Path], output: Path | None) -> list[Path]:

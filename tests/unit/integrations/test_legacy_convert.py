@@ -201,6 +201,9 @@ def test_greedy_sampled_and_beam_decoding(tmp_path: Path) -> None:
         ({"train_evaluation__metrics": "rouge"}, ["metrics: must be a list of `id` and `args`"]),
         ({"alg__kl_div": 3}, ["alg.kl_div: must be a mapping", "alg.kl_div.coeff: is required"]),
         ({"sweep": 1}, ["sweep: no key of the original"]),
+        ({"alg__args__gamma": 1.5}, ["alg.args.gamma: must be at most 1"]),
+        ({"alg__policy__args__generation_kwargs__top_p": 1.5}, ["generation_kwargs.top_p: must be at most 1"]),
+        ({"reward_fn": {"id": "mine.py:Mine", "args": {"name": "x"}}}, ["reward_fn.args.name: stands for the class"]),
     ],
 )
 def test_what_is_refused_says_where_and_what_instead(
@@ -335,7 +338,13 @@ def test_the_tables_have_the_names_and_defaults_of_this_library(name: str) -> No
         pytest.skip(f"{name} is not registered yet, and refused")
     fields = {f.alias or key: f for key, f in options_model(registry.algorithms, name).model_fields.items()}
     for option in algorithms.OPTIONS[name].values():
-        assert (fields[option.name].default != option.original) == option.differs, option
+        field = fields[option.name]
+        assert (field.default != option.original) == option.differs, option
+        limits = {
+            key: getattr(part, key) for part in field.metadata for key in ("ge", "gt", "le") if hasattr(part, key)
+        }
+        own = {key: getattr(option, key) for key in ("ge", "gt", "le") if getattr(option, key) is not None}
+        assert own == limits, option
     assert algorithms.ours(name)["minibatch_size"] == fields["minibatch_size"].default
 
 

@@ -22,7 +22,7 @@ class Option:
         name: of the option here.
         original: what the original does where nothing is said.
         differs: whether the option's default here is another one.
-        ge, gt: bounds.
+        ge, gt, le: bounds.
         whole: whether it is a whole number.
     """
 
@@ -31,12 +31,13 @@ class Option:
     differs: bool = False
     ge: float | None = None
     gt: float | None = None
+    le: float | None = None
     whole: bool = False
 
 
 _ACTOR_CRITIC = {
-    "gamma": Option("gamma", 0.99, differs=True, gt=0),
-    "gae_lambda": Option("gae_lambda", 0.95, ge=0),
+    "gamma": Option("gamma", 0.99, differs=True, gt=0, le=1),
+    "gae_lambda": Option("gae_lambda", 0.95, ge=0, le=1),
     "normalize_advantage": Option("whiten_advantages", True),
     "ent_coef": Option("ent_coef", 0.0, ge=0),
     "vf_coef": Option("vf_coef", 0.5, ge=0),
@@ -53,21 +54,21 @@ OPTIONS: dict[str, Mapping[str, Option]] = {
     "nlpo": _PPO,
     "a2c": {
         **_ACTOR_CRITIC,
-        "gae_lambda": Option("gae_lambda", 1.0, ge=0),
+        "gae_lambda": Option("gae_lambda", 1.0, ge=0, le=1),
         "normalize_advantage": Option("whiten_advantages", False, differs=True),
     },
-    # To be compared with the options of `algorithm: trpo` where it is registered; without it trpo is refused.
+    # Its learning rate and minibatches are those of the value function, there and here.
     "trpo": {
         "gamma": _ACTOR_CRITIC["gamma"],
         "gae_lambda": _ACTOR_CRITIC["gae_lambda"],
         "normalize_advantage": _ACTOR_CRITIC["normalize_advantage"],
         "target_kl": Option("target_kl", 0.01, gt=0),
-        "cg_max_steps": Option("cg_max_steps", 15, ge=1, whole=True),
+        "cg_max_steps": Option("cg_steps", 15, differs=True, ge=1, whole=True),
         "cg_damping": Option("cg_damping", 0.1, ge=0),
-        "line_search_shrinking_factor": Option("line_search_shrinking_factor", 0.8, gt=0),
-        "line_search_max_iter": Option("line_search_max_iter", 10, ge=1, whole=True),
-        "n_critic_updates": Option("n_critic_updates", 10, ge=1, whole=True),
-        "sub_sampling_factor": Option("sub_sampling_factor", 1, ge=1, whole=True),
+        "line_search_shrinking_factor": Option("line_search_shrink", 0.8, gt=0),
+        "line_search_max_iter": Option("line_search_steps", 10, ge=1, whole=True),
+        "n_critic_updates": Option("n_epochs", 10, ge=1, whole=True),
+        "sub_sampling_factor": Option("fisher_every", 1, ge=1, whole=True),
     },
 }
 #: Of each algorithm: learning rate, n_steps, batch_size (None: the whole rollout is one batch).
@@ -77,13 +78,14 @@ _SIZES: dict[str, tuple[float, int, int | None]] = {
     "a2c": (7e-4, 5, None),
     "trpo": (1e-3, 2048, 128),
 }
-_MINIBATCH = 64  # a2c's default here
+#: The defaults of `minibatch_size` here.
+_MINIBATCHES = {"ppo": 16, "nlpo": 16, "a2c": 64, "trpo": 64}
 
 
 def ours(name: str) -> Tree:
     """Return those defaults of an algorithm's options here that the original has as well, and of its minibatch."""
     same = {option.name: option.original for option in OPTIONS[name].values() if not option.differs}
-    return same | {"minibatch_size": _MINIBATCH if name == "a2c" else 16}
+    return same | {"minibatch_size": _MINIBATCHES[name]}
 
 
 def name_of(alg: Section) -> str:
@@ -120,7 +122,7 @@ def settings(name: str, alg: Section, env: Section, horizon: int) -> tuple[Tree,
             "batch_size", f"minibatch_size: {batch} tokens / {horizon}, rounded up: {plural(size, 'completion')}"
         )
     else:  # one optimiser step
-        algorithm["minibatch_size"] = max(prompts, _MINIBATCH)
+        algorithm["minibatch_size"] = max(prompts, _MINIBATCHES[name])
     optimizer: Tree = {"learning_rate": args.number("learning_rate", rate, gt=0)}
     optimizer["max_grad_norm"] = args.number("max_grad_norm", 0.5, gt=0)
     if name == "a2c" and args.flag("use_rms_prop", True):
@@ -139,7 +141,7 @@ def settings(name: str, alg: Section, env: Section, horizon: int) -> tuple[Tree,
 def _value(args: Section, key: str, option: Option) -> Any:
     if isinstance(option.original, bool):
         return args.flag(key, option.original)
-    return args.number(key, option.original, ge=option.ge, gt=option.gt, whole=option.whole)
+    return args.number(key, option.original, ge=option.ge, gt=option.gt, le=option.le, whole=option.whole)
 
 
 def _run(args: Section) -> Tree:

@@ -37,7 +37,7 @@ _TRAINING = {
     "ppo/explained_variance": "train/explained_variance",
 }
 # What an evaluation says of any policy, beside the metrics that were asked for.
-_DIAGNOSTICS = re.compile(r"reward(/.*)?|kl_.*|entropy|completion_tokens|terminated|masked/.*|sentence_.*")
+_DIAGNOSTICS = re.compile(r"reward(/.*)?|kl_.*|entropy|completion_tokens|terminated|masked/.*")
 # Diversity: the original has GEM's names.
 _LENGTHS = re.compile(r"(mean|std|median|min|max)_length")
 _DIVERSITY = re.compile(r"(distinct|vocab_size|unique|entropy|cond_entropy|msttr)-\d+|total_length|\w+_pred_length")
@@ -113,12 +113,18 @@ def _renamed(line: Mapping[str, Any], names: Mapping[str, str]) -> Numbers:
 
 def _metrics(results: Mapping[str, Any]) -> Numbers:
     """Return the metrics among the numbers of an evaluation by the original's names and on its scale."""
-    return {
-        name: value * scale
-        for key, value in results.items()
-        if value is not None and not _DIAGNOSTICS.fullmatch(key)
-        for name, scale in [_theirs(key)]
-    }
+    found = {}
+    for key in _asked_for(results):
+        if results[key] is not None:
+            name, scale = _theirs(key)
+            found[name] = results[key] * scale
+    return found
+
+
+def _asked_for(results: Mapping[str, Any]) -> list[str]:
+    """Return the keys of metrics, without those of single texts beside one of them all."""
+    single = {f"sentence_{key}" for key in results}
+    return [key for key in results if not _DIAGNOSTICS.fullmatch(key) and key not in single]
 
 
 def _theirs(key: str) -> tuple[str, float]:
@@ -135,13 +141,14 @@ def _theirs(key: str) -> tuple[str, float]:
 
 def _predictions(evaluation: Evaluation, split: str, affixes: tuple[str, str]) -> Iterator[Numbers]:
     """Return one record per completion; a metric that has no value of single texts has `n/a`."""
-    keys = [key for key in evaluation.results if not _DIAGNOSTICS.fullmatch(key)]
     for rows in evaluation.prompts.values():
         for row in rows:
             scores = {}
-            for key in keys:
+            for key in _asked_for(evaluation.results):
                 name, scale = _theirs(key)
-                scores[name] = "n/a" if row.get(key) is None else row[key] * scale
+                # of a metric of one's own; the original had no values of single texts for those that have a name there
+                value = row.get(key, None if key in NAMES else row.get(f"sentence_{key}"))
+                scores[name] = "n/a" if value is None else value * scale
             references = (f"<START-{n}>{text}<END-{n}>" for n, text in enumerate(row["references"], 1))
             yield {
                 "split_name": split,

@@ -90,5 +90,5 @@ def _sampling(kwargs: Section, longest: int) -> Settings:
     found["top_k"] = kwargs.number("top_k", TOP_K, ge=0, whole=True)
     if "top_k" not in kwargs and kwargs.values.get("do_sample"):
         kwargs.decide("top_k", f"top_k is not named: {TOP_K}, which transformers took")
-    found["top_p"] = float(kwargs.number("top_p", 1.0, gt=0))
+    found["top_p"] = float(kwargs.number("top_p", 1.0, gt=0, le=1))
     return found

@@ -25,11 +25,18 @@ _BLEURT = [f"bleurt-{size}-{length}" for size in ("tiny", "base", "large") for l
 _PY_ROUGE_BYTES = "cuts texts by bytes; this library cuts by words: length_limit_type: words with length_limit"
 
 
+def refuse_name(args: Section) -> None:
+    """Refuse an argument of a user's class that a recipe cannot hold."""
+    if "name" in args:
+        args.refuse("name", "stands for the class itself in a recipe; give the argument another name")
+
+
 def named(section: Section, kind: str, known: dict[str, Callable[[Section], Component]]) -> Component:
     """Return the component that `id` and `args` of a section name, with every argument mapped or refused."""
     name, args = section.text("id"), section.section("args", None)
     section.end()
     if is_path(name):  # a class of the user's, which takes its arguments itself
+        refuse_name(args)
         return {"name": name, **args.values}
     if name not in known:
         if name:
@@ -120,7 +127,7 @@ def _reference_perplexity(args: Section) -> Component:
 
 def rouge_l_max(args: Section) -> Component:
     """Return py-rouge's ROUGE-L."""
-    found: Component = {"name": "rouge_l_max", "alpha": args.number("alpha", 0.5, ge=0)}
+    found: Component = {"name": "rouge_l_max", "alpha": args.number("alpha", 0.5, ge=0, le=1)}
     found["weight_factor"] = args.number("weight_factor", 1.0, gt=0)
     found["stemmer"] = args.flag("stemming", True)
     args.number("max_n", None, whole=True), args.flag("apply_avg", None), args.flag("apply_best", None)

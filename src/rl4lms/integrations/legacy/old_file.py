@@ -150,6 +150,7 @@ class Section:
         *,
         ge: float | None = None,
         gt: float | None = None,
+        le: float | None = None,
         whole: bool = False,
     ) -> Any:
         """Return a number within bounds, or the default; an int where it is to be `whole`."""
@@ -166,6 +167,8 @@ class Section:
             self.refuse(key, f"must be at least {ge:g}, got {shown(value)}")
         elif gt is not None and value <= gt:
             self.refuse(key, f"must be above {gt:g}, got {shown(value)}")
+        elif le is not None and value > le:
+            self.refuse(key, f"must be at most {le:g}, got {shown(value)}")
         else:
             return int(value) if whole else value
         return 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rl4lms.errors import did_you_mean, shown
+from rl4lms.integrations.legacy.metrics import refuse_name
 from rl4lms.integrations.legacy.old_file import Section
 from rl4lms.plugins.files import is_path
 
@@ -122,6 +123,7 @@ def datapool(section: Section) -> Tree:
     name, args = section.text("id"), section.section("args", None)
     section.end()
     if is_path(name):
+        refuse_name(args)
         return {"task": {"name": name, **args.values}}
     if name in POOLS:
         found = POOLS[name](args)

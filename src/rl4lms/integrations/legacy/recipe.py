@@ -71,7 +71,7 @@ def recipe_text(found: Conversion, target: Path) -> str:
         ConfigError: a value is outside of what a recipe allows.
     """
     tree = {key: value for key, value in found.settings.items() if key != "name"}
-    tree = shortened(tree)
+    tree = shortened(tree, f"{found.path} (converted)")
     if found.settings["name"] != run_name(target):
         tree["name"] = found.settings["name"]
     comments = list(_comments(found))
@@ -88,15 +88,29 @@ def recipe_text(found: Conversion, target: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shortened(tree: Tree) -> Tree:
-    """Return the settings without those that change nothing, since the task's or the library's default is the same."""
+def shortened(tree: Tree, source: str) -> Tree:
+    """Return the settings without those that change nothing, since the task's or the library's default is the same.
+
+    Args:
+        tree: the settings.
+        source: what messages call them.
+
+    Raises:
+        ConfigError: a value is outside of what a recipe allows.
+    """
     tree = copy.deepcopy(tree)
-    whole = _resolved(tree)
+    whole = _resolved(tree, source)
+
+    def same() -> bool:
+        try:
+            return _resolved(tree, source) == whole
+        except ConfigError:
+            return False  # what is missing is required
 
     def drop(node: Tree) -> None:
         for key in list(node):
             value = node.pop(key)
-            if key not in ("task", "name") and _resolves_to(tree, whole):
+            if key not in ("task", "name") and same():
                 continue
             node[key] = value
             if isinstance(value, dict) and key != "task":
@@ -106,15 +120,8 @@ def shortened(tree: Tree) -> Tree:
     return tree
 
 
-def _resolves_to(tree: Tree, whole: Mapping[str, Any]) -> bool:
-    try:
-        return _resolved(tree) == whole
-    except ConfigError:
-        return False  # it is required
-
-
-def _resolved(tree: Tree) -> dict[str, Any]:
-    found = recipe_from_dict(copy.deepcopy(tree), "converted", unread=_UNREAD).model_dump(mode="json")
+def _resolved(tree: Tree, source: str) -> dict[str, Any]:
+    found = recipe_from_dict(copy.deepcopy(tree), source, unread=_UNREAD).model_dump(mode="json")
     if found["algorithm"] is not None:
         found["algorithm"] = algorithms.ours(found["algorithm"]["name"]) | found["algorithm"]
     if found["reward"] is not None:
