@@ -143,8 +143,9 @@ def _write_artefacts(recipe: Recipe) -> None:
 
     folder = run_folder(recipe)
     if distributed.is_main() and (folder / RESULT_FILE).is_file():
-        names = ", ".join(path.name for path in write_artefacts(folder))
-        common.console().print(f"artefacts   {names}", soft_wrap=True, markup=False)
+        files = write_artefacts(folder)
+        told = f"artefacts   {len(files)} files with the original's names, such as {files[-1].name}"
+        common.console().print(told, soft_wrap=True, markup=False)
 
 
 def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool, artefacts: str | None) -> None:

@@ -116,7 +116,7 @@ def test_train_writes_them_when_asked_to(tmp_path: Path, monkeypatch: pytest.Mon
 
     done = call("--artefacts", "rl4lms")
     assert done.exit_code == 0, done.output
-    assert "artefacts   config.json, log.txt, rollout_info.jsonl" in done.stdout
+    assert "artefacts   6 files with the original's names, such as epoch_0_val_split_predictions.json" in done.stdout
     assert (tmp_path / "run" / "epoch_0_val_split_predictions.json").is_file()
     assert "only rl4lms" in call("--artefacts", "trl").stderr
     refused = CliRunner().invoke(app, ["train", str(recipe), "--dry-run", "--artefacts", "rl4lms"])

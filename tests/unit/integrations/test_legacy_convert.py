@@ -199,7 +199,7 @@ def test_greedy_sampled_and_beam_decoding(tmp_path: Path) -> None:
         ({"alg__policy__id": "maskable_causal_lm_actor_critic_policy"}, ["with ppo write causal_lm_"]),
         ({"train_evaluation__metrics": [{"id": "summaCConv"}]}, ["the trained layer has to be converted"]),
         ({"train_evaluation__metrics": "rouge"}, ["metrics: must be a list of `id` and `args`"]),
-        ({"alg__kl_div": 3}, ["alg.kl_div: must be a mapping", "alg.kl_div.coeff: is required"]),
+        ({"alg__kl_div": 3}, ["alg.kl_div: must be a mapping (`key: value` lines), got 3"]),
         ({"sweep": 1}, ["sweep: no key of the original"]),
         ({"alg__args__gamma": 1.5}, ["alg.args.gamma: must be at most 1"]),
         ({"alg__policy__args__generation_kwargs__top_p": 1.5}, ["generation_kwargs.top_p: must be at most 1"]),
@@ -213,6 +213,14 @@ def test_what_is_refused_says_where_and_what_instead(
     message = refusal(path)
     assert all(reason in message for reason in reasons), message
     assert all(re.match(rf"{re.escape(str(path))}:\d+: ", line) for line in message.splitlines())
+
+
+def test_what_is_in_a_missing_block_is_not_asked_for(tmp_path: Path) -> None:
+    without = ("env", "alg.policy", "alg.kl_div", "train_evaluation", "reward_fn")
+    message = refusal(original(tmp_path, without=without, tokenizer=None))
+    keys = [line.split(": ")[1] for line in message.splitlines()]
+    assert sorted(keys) == sorted([*without, "tokenizer"])
+    assert all(line.endswith(": is required") for line in message.splitlines())
 
 
 def test_everything_that_is_refused_is_told_at_once(tmp_path: Path) -> None:

@@ -59,10 +59,19 @@ class Section:
         path: of it.
         where: of every key path of the file, `file:line`.
         notes: what is found.
+        known: False of a mapping that is missing, which has been told: nothing more is said about what is in it.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: KeyPath, where: Mapping[KeyPath, str], notes: Notes) -> None:
-        self.values, self.path, self.notes, self._where = values, path, notes, where
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        path: KeyPath,
+        where: Mapping[KeyPath, str],
+        notes: Notes,
+        known: bool = True,
+    ) -> None:
+        self.values, self.path, self._where, self._known = values, path, where, known
+        self.notes = notes if known else Notes()
         self._asked: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -103,12 +112,10 @@ class Section:
     def section(self, key: str, default: Any = REQUIRED) -> Section:
         """Return a mapping inside this one; an empty one where it is missing."""
         value = self._value(key, default)
-        if value is None:
-            value = {}
-        if not isinstance(value, Mapping):
+        known = self._known and (value is None or isinstance(value, Mapping))
+        if value is not REQUIRED and not known:
             self.refuse(key, f"must be a mapping (`key: value` lines), got {shown(value)}")
-            value = {}
-        return Section(value, (*self.path, key), self._where, self.notes)
+        return Section(value if isinstance(value, Mapping) else {}, (*self.path, key), self._where, self.notes, known)
 
     def sections(self, key: str) -> list[Section]:
         """Return the mappings of a list; none where it is missing."""
