@@ -14,7 +14,9 @@ import pytest
 from transformers import BertConfig, BertForSequenceClassification
 from typer.testing import CliRunner
 
+from rl4lms.cli import common
 from rl4lms.cli.main import app
+from rl4lms.cli.train import _write_artefacts
 from rl4lms.config import read_recipe
 from rl4lms.runs.recipe import read_run
 from tests.runs import metric_lines, save_tiny
@@ -105,6 +107,25 @@ def test_an_old_file_trains_as_it_is(folder: Path) -> None:
     save_tiny(folder / "other", "opt")
     assert call("train", old.name, "--model", "other", "--output", "c", *words, "training.iterations=1").exit_code == 0
     assert read_run(folder / "c").model.path == "other"
+
+
+def test_of_several_processes_the_first_tells_and_writes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `torchrun` numbers them; also after they have parted, when each would take itself for the first."""
+    old = original(folder)
+    told = {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        recipe = common.read(old, ["output_dir=run"])
+        told[rank] = capsys.readouterr().err
+        Path("run").mkdir(exist_ok=True)
+        Path("run/result.json").touch()
+        if rank == "1":
+            _write_artefacts(recipe)
+            assert [path.name for path in Path("run").iterdir()] == ["result.json"]
+    assert "a file of the original RL4LMs" in told["0"]
+    assert told["1"] == ""
 
 
 def test_strict_is_for_faults_of_old_files(folder: Path) -> None:

@@ -58,7 +58,7 @@ def read(
 
     if not is_run(path) and legacy.is_original(path):
         found = legacy.convert(path, strict)
-        if os.environ.get("RANK", "0") == "0":  # of several processes the first one tells
+        if is_first():
             for line in (f"{path}: a file of the original RL4LMs, which is run as:", *legacy.report(found)):
                 print(line, file=sys.stderr)
         return legacy.recipe_of(found, overrides, settings)
@@ -67,6 +67,11 @@ def read(
     if is_run(path):
         return read_run(path, list(overrides), unread, settings)
     return read_recipe(path, overrides, settings=settings)
+
+
+def is_first() -> bool:
+    """Return whether this is the first of several processes, also before they know of each other, and afterwards."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def run_imports(files: Iterable[Path] | None) -> None:

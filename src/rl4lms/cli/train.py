@@ -135,14 +135,13 @@ def _check_artefacts(artefacts: str | None, dry_run: bool) -> None:
 
 def _write_artefacts(recipe: Recipe) -> None:
     """Write the original's files into the folder of a run that has ended; the first process alone."""
-    from rl4lms import distributed
     from rl4lms.cli import common
     from rl4lms.integrations.legacy.artefacts import write_artefacts
     from rl4lms.runs.layout import RESULT_FILE
     from rl4lms.training.run import run_folder
 
     folder = run_folder(recipe)
-    if distributed.is_main() and (folder / RESULT_FILE).is_file():
+    if common.is_first() and (folder / RESULT_FILE).is_file():
         files = write_artefacts(folder)
         told = f"artefacts   {len(files)} files with the original's names, such as {files[-1].name}"
         common.console().print(told, soft_wrap=True, markup=False)
