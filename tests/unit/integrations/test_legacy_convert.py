@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rl4lms.integrations import legacy
 from rl4lms.integrations.legacy import algorithms, metrics, pools, rewards
 from rl4lms.plugins import registry
 from rl4lms.plugins.options import options_model
-from tests.unit.integrations.originals import original
+from tests.unit.integrations.originals import TREE, original
 
 DATA = os.environ.get("RL4LMS_TEST_DATA")
 CONFIGS = sorted(Path(DATA, "rl4lms_configs").rglob("*.yml")) if DATA else []
@@ -188,8 +189,11 @@ def test_greedy_sampled_and_beam_decoding(tmp_path: Path) -> None:
         ({"env__args__terminate_on_eos": False}, ["env.args.terminate_on_eos: only True"]),
         ({"env__args__priority_scale": 0.5}, ["env.args.priority_scale: 0.5 is not supported"]),
         ({"datapool__id": "crd3"}, ["datapool.id: there is no task on crd3", "data: {train: FILE}"]),
-        ({"datapool__id": "my_pool"}, ["datapool.id: no data pool", "docs/migration.md"]),
-        ({"reward_fn__id": "my_reward"}, ["reward_fn.id: no reward", "path/to/file.py:Class"]),
+        (
+            {"datapool__id": "my_pool"},
+            ["datapool.id: no data pool", "{id: path/to/file.py:task}, see docs/migration.md"],
+        ),
+        ({"reward_fn__id": "my_reward"}, ["reward_fn.id: no reward", "{id: path/to/file.py:Class}"]),
         ({"reward_fn__args__min_token": 3}, ["reward_fn.args.min_token: no key", "'min_tokens'"]),
         ({"reward_fn": {"id": "rouge", "args": {"rouge_type": "rouge9"}}}, ["rouge_type: must be rouge1 or"]),
         ({"alg__policy__args__generation_kwargs__num_beams": 4}, ["num_beams: rollouts must sample"]),
@@ -221,6 +225,36 @@ def test_what_is_in_a_missing_block_is_not_asked_for(tmp_path: Path) -> None:
     keys = [line.split(": ")[1] for line in message.splitlines()]
     assert sorted(keys) == sorted([*without, "tokenizer"])
     assert all(line.endswith(": is required") for line in message.splitlines())
+
+
+# Values that a key may be set to by mistake.
+MISTAKES: list[Any] = [None, 0, -1, 1.5, "x", "", "True,", True, [], {}, [1], {"a": 1}, 10**9, "1e-3", "0.5,", 1e-30]
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[str]:
+    """The dotted keys of everything in an old file."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        own = f"{path}.{key}".removeprefix(".")
+        yield own
+        yield from leaves(value, own)
+
+
+@pytest.mark.parametrize("path", list(leaves(TREE)))
+def test_whatever_a_key_is_set_to_there_is_a_recipe_or_a_message_with_its_line(tmp_path: Path, path: str) -> None:
+    for value in MISTAKES:
+        file = original(tmp_path, **{path.replace(".", "__"): value})
+        target = file.with_suffix(".yaml")
+        message = ""
+        try:
+            found = legacy.convert(file)
+            target.write_text(legacy.recipe_text(found, target))
+        except ConfigError as error:
+            message = str(error)
+        if message:
+            assert all(re.match(rf"{re.escape(str(file))}:\d+: ", line) for line in message.splitlines()), message
+            assert "object at" not in message
+        else:
+            assert read_recipe(target) == legacy.recipe_of(found)
 
 
 def test_everything_that_is_refused_is_told_at_once(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def named(section: Section, kind: str, known: dict[str, Callable[[Section], Comp
         return {"name": name, **args.values}
     if name not in known:
         if name:
-            own = "a class of your own: {{id: path/to/file.py:Class, args: ...}}, see docs/migration.md"
-            section.refuse("id", f"no {kind} {shown(name)} in the original; {did_you_mean(name, known)} Or {own}")
+            own = "a class of your own is {id: path/to/file.py:Class}, see docs/migration.md"
+            section.refuse("id", f"no {kind} {shown(name)} in the original ({own}); {did_you_mean(name, known)}")
         return {"name": name}
     found = known[name](args)
     args.end()

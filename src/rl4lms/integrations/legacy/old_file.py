@@ -127,13 +127,17 @@ class Section:
             return []
         return [Section(item, (*self.path, key, n), self._where, self.notes) for n, item in enumerate(value)]
 
-    def text(self, key: str, default: Any = REQUIRED, choices: Collection[str] = ()) -> Any:
-        """Return a text, or the default."""
+    def text(
+        self, key: str, default: Any = REQUIRED, choices: Collection[str] = (), *, may_be_empty: bool = False
+    ) -> Any:
+        """Return a text, or the default; one that is required says something unless it `may_be_empty`."""
         value = self._value(key, default)
         if value is default:
             return value if value is not REQUIRED else ""
         if not isinstance(value, str):
             self.refuse(key, f"must be text, got {shown(value)}")
+        elif not value and default is REQUIRED and not may_be_empty:
+            self.refuse(key, "is empty")
         elif choices and value not in choices:
             self.refuse(key, f"must be {' or '.join(choices)}, got {shown(value)}")
         else:

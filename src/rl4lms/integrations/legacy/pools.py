@@ -26,8 +26,8 @@ def _full(name: str, **options: Any) -> Tree:
 
 
 def _dummy(args: Section) -> Tree:
-    number = args.number("n_samples", 100, ge=1, whole=True)
-    return {"task": {"name": "one_prompt", "prompt": args.text("prompt"), "n_samples": number}}
+    number = args.number("n_samples", 100, ge=1, le=1_000_000, whole=True)
+    return {"task": {"name": "one_prompt", "prompt": args.text("prompt", may_be_empty=True), "n_samples": number}}
 
 
 def _imdb(args: Section) -> Tree:
@@ -132,6 +132,6 @@ def datapool(section: Section) -> Tree:
     if name in _ABSENT:
         section.refuse("id", f"there is no task on {name}; put its rows into a file: data: {{train: FILE}}")
     elif name:
-        own = "a pool of your own: {id: path/to/file.py:task, args: ...}, see docs/migration.md"
-        section.refuse("id", f"no data pool {shown(name)} in the original; {did_you_mean(name, POOLS)} Or {own}")
+        own = "a pool of your own is {id: path/to/file.py:task}, see docs/migration.md"
+        section.refuse("id", f"no data pool {shown(name)} in the original ({own}); {did_you_mean(name, POOLS)}")
     return {"task": {"name": name}}
