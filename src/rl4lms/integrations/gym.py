@@ -56,7 +56,7 @@ def text_gen(
         DataError: the data cannot be read.
         ModelError: the model cannot be read, or a KL term has no policies.
     """
-    return _made(1, model, data, reward, prompt, options)[0]
+    return text_gens(1, model, data, reward, prompt=prompt, **options)[0]
 
 
 def text_gen_vector(
@@ -72,7 +72,7 @@ def text_gen_vector(
     """Make a `TextGenVectorEnv`: what `gymnasium.make_vec("rl4lms/TextGen-v0", ...)` calls. Arguments and errors are
     those of `text_gen`.
     """
-    return TextGenVectorEnv(_made(num_envs, model, data, reward, prompt, options), autoreset_mode)
+    return TextGenVectorEnv(text_gens(num_envs, model, data, reward, prompt=prompt, **options), autoreset_mode)
 
 
 class TextGenVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
@@ -181,10 +181,10 @@ def _blocks(model: Any, prompt: Any = None) -> tuple[ModelConfig, PromptConfig]:
     return recipe.model, recipe.prompt
 
 
-def _made(
-    num_envs: int, model: Any, data: Any, reward: Any, prompt: Any, options: Mapping[str, Any]
+def text_gens(
+    num_envs: int, model: Any, data: Any, reward: Any, *, prompt: Any = None, **options: Any
 ) -> list[TextGenEnv]:
-    """Return environments that share everything but their episodes."""
+    """Make environments that share everything but their episodes. Arguments and errors are those of `text_gen`."""
     if isinstance(model, Models):
         lm, tokenizer, tokens = model.policy.lm, model.tokenizer, model.policy.tokens
         config = _blocks("<given>", prompt)[1]
