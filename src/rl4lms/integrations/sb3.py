@@ -146,7 +146,14 @@ class LanguageModel(nn.Module):
     def get_distribution(self, obs: dict[str, Tensor], action_masks: Any = None) -> Any:
         """Return the behaviour policy's distribution. TRPO takes second derivatives of it, which fused attention does
         not have: where gradients are on, attention is plain.
+
+        Raises:
+            ModelError: gradients are on, with gradient checkpointing: activations would be computed again fused.
         """
+        if torch.is_grad_enabled() and self.model_config.gradient_checkpointing:
+            raise ModelError(
+                "model.gradient_checkpointing: TRPO's second derivatives cannot go through it; set it false"
+            )
         plain = sdpa_kernel(SDPBackend.MATH) if torch.is_grad_enabled() else contextlib.nullcontext()
         with plain:
             return self._distribution(self._next(obs)[0], action_masks)

@@ -198,13 +198,13 @@ def test_the_kl_penalty_is_that_of_the_library(tmp_path: Path, family: str, opti
         stored.update(starts=buffer.episode_starts.copy(), obs={k: v.copy() for k, v in buffer.observations.items()})
 
     made.train = keep
-    made.learn(24, callback=KLPenalty(coef))
+    made.learn(24, callback=KLPenalty(coef), log_interval=None)
     policy, reference = (
         made.policy.policy,
         rl4lms.build_models(made.policy.model_config, torch.device("cpu")).ref_policy,
     )
     decoder = Decoder(made.policy.tokenizer, policy.tokens)
-    side, scored, checked = policy.family.padding_side, made.env.envs[0].reward, 0
+    side, scored, checked = policy.family.padding_side, made.env.envs[0].reward, list[torch.Tensor]()
     for env in range(4):
         begins = [*np.flatnonzero(stored["starts"][:, env]).tolist(), 6]
         assert begins[0] == 0
@@ -223,8 +223,9 @@ def test_the_kl_penalty_is_that_of_the_library(tmp_path: Path, family: str, opti
             torch.testing.assert_close(rewards[-1], torch.tensor(float(last)), atol=1e-5, rtol=0)
             torch.testing.assert_close(rewards[:-1], torch.zeros(end - begin - 1), atol=1e-5, rtol=0)
             assert kl.abs().max() > 1e-3
-            checked += end - begin
-    assert checked == 24
+            checked.append(kl)
+    assert len(torch.cat(checked)) == 24
+    assert made.logger.name_to_value["rollout/kl"] == pytest.approx(float(torch.cat(checked).mean()), abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, TRPO, MaskablePPO], ids=lambda kind: kind.__name__)
@@ -339,6 +340,8 @@ def test_what_does_not_fit_says_so(tmp_path: Path) -> None:
         agent(PPO, wide, env)
     with pytest.raises(ConfigError, match="positions"):
         TextGenVecEnv(model, PROMPTS, REWARD, prompt={"max_tokens": 79}, max_new_tokens=6)
+    with pytest.raises(ModelError, match="gradient_checkpointing"):
+        agent(TRPO, model | {"gradient_checkpointing": True}, env).learn(24)
     plain = PPO("MultiInputPolicy", env, n_steps=6, batch_size=12, device="cpu")
     with pytest.raises(ModelError, match="KLPenalty needs"):
         plain.learn(6, callback=KLPenalty(0.1))
