@@ -1,7 +1,7 @@
 """Reinforcement learning for language models, with any reward.
 
-Names below are imported on first use, so that `import rl4lms` loads neither torch nor transformers. It registers
-`rl4lms/TextGen-v0` with Gymnasium, which takes a tenth of a second.
+Names below are imported on first use, so that `import rl4lms` loads neither torch nor transformers.
+`rl4lms/TextGen-v0` is registered with Gymnasium.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
+from rl4lms.integrations.gym_id import register_when_imported
 
 if TYPE_CHECKING:
     from rl4lms import config as config
@@ -114,11 +114,7 @@ _LAZY = {
 }
 
 
-gymnasium.register(
-    "rl4lms/TextGen-v0",
-    entry_point="rl4lms.integrations.gym:text_gen",
-    vector_entry_point="rl4lms.integrations.gym:text_gen_vector",
-)
+register_when_imported()
 
 #: Parts that scripts use as `rl4lms.metrics.load`, without importing them first.
 _PARTS = ("config", "errors", "metrics", "rewards", "stats", "types")

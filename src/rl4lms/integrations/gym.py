@@ -1,6 +1,6 @@
 """`rl4lms/TextGen-v0` of Gymnasium: `TextGenEnv` from the names that recipes have, and many of them stepped together.
 
-`import rl4lms` registers the id; nothing here is imported before an environment is made.
+`import rl4lms` registers the id (`gym_id.py`); nothing here is imported before an environment is made.
 """
 
 from __future__ import annotations

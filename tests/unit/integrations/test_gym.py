@@ -65,10 +65,25 @@ def test_passes_the_checker_with_its_spec(folders: dict[str, str], family: str) 
     assert env.unwrapped.padding_side == ("left" if family == "gpt2" else "right")
 
 
-def test_importing_the_package_registers_it_and_loads_no_torch() -> None:
-    code = f"import rl4lms, gymnasium, sys; print(gymnasium.spec('{ID}').id, 'torch' in sys.modules)"
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import rl4lms; before = set(sys.modules); import gymnasium",
+        "import gymnasium; before = set(); import rl4lms",
+        "import rl4lms; before = set(sys.modules); importlib.util.find_spec('gymnasium'); import gymnasium.spaces",
+        "import rl4lms; before = set(sys.modules); import gymnasium; importlib.reload(gymnasium)",
+    ],
+    ids=["rl4lms first", "gymnasium first", "asked for before", "reloaded"],
+)
+def test_importing_the_package_registers_it_and_loads_nothing_heavy(imports: str) -> None:
+    code = (
+        f"import importlib.util, sys; {imports}; import gymnasium\n"
+        f"print(gymnasium.spec('{ID}').id, 'torch' in sys.modules, bool({{'numpy', 'gymnasium'}} & before))\n"
+        "print([finder for finder in sys.meta_path if 'rl4lms' in type(finder).__module__])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == [ID, "False"]
+    assert done.stdout.split() == [ID, "False", "False", "[]"]
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
