@@ -53,6 +53,7 @@ ELSEWHERE = {
     "core/padding.py": "rows of different length as one tensor, and back",
     "data": "rows of files",
     "plugins": "how a plug-in is called: by the parameters it names",
+    "integrations/gym_id.py": "asked at every import whether it is Gymnasium that is imported",
     "distributed.py": "several processes; on one its functions return what they are given",
     "metrics": "metrics; checks of columns that rewards share",
     "models": "how families of HF models are run: hidden states, head, cache, kernels, to the logits of HF's own code",

@@ -1,12 +1,15 @@
 """Reinforcement learning for language models, with any reward.
 
 Names below are imported on first use, so that `import rl4lms` loads neither torch nor transformers.
+`rl4lms/TextGen-v0` is registered with Gymnasium.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from rl4lms.integrations.gym_id import register_when_imported
 
 if TYPE_CHECKING:
     from rl4lms import config as config
@@ -110,6 +113,8 @@ _LAZY = {
     "Learner": "rl4lms.algorithms.learner:Learner",
 }
 
+
+register_when_imported()
 
 #: Parts that scripts use as `rl4lms.metrics.load`, without importing them first.
 _PARTS = ("config", "errors", "metrics", "rewards", "stats", "types")

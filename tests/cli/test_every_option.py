@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from rl4lms.cli.main import app
 from tests.runs import number_prompts, save_tiny
 from tests.tiny import tiny_lm, word_tokenizer
+from tests.unit.integrations.originals import original
 
 RECIPE = """
 model: {{path: lm, value: shared}}
@@ -42,6 +43,7 @@ USES = {
         "train run --resume --dry-run",
         "train --model lm --data numbers.jsonl --reward increasing_numbers prompt.max_tokens=8 --dry-run",
     ],
+    "convert": ["convert old.yml"],
     "evaluate": ["evaluate run", "evaluate nlpo", "evaluate new.yaml", "evaluate lm --data test.jsonl"],
     "compare": ["compare run nlpo", "compare run nlpo --evaluate"],
     "report": ["report nlpo", "report nlpo --evaluate"],
@@ -98,6 +100,8 @@ VALUES = {
     "train --algorithm": "nlpo",
     "train --output": "elsewhere",
     "train --seeds": "5-6",
+    "train --artefacts": "rl4lms",
+    "convert --output": "elsewhere.yaml",
     "evaluate --import": "plugin.py",
     "doctor --import": "plugin.py",
     "evaluate --split": "validation",
@@ -190,7 +194,9 @@ REPEATED = ("--metric", "--epochs", "--batch-size", "--device", "--base", "--tra
 # What a use amounts to without being told: the rows are preferences; a dry run shows no progress; nothing is written
 # over, and the task of the example is this one.
 SAID = [
-    *((use, "--force") for use in USES["init"]),  # test_init.py writes over a file
+    *(
+        (use, "--force") for use in (*USES["init"], *USES["convert"])
+    ),  # test_init.py and test_convert.py write over a file
     ("init fresh.yaml", "--task"),
     *((use, "--kind") for use in USES["reward train"] if "--train preferences" in use),
     *((use, "--quiet") for use in USES["train"] if "--dry-run" in use),
@@ -280,6 +286,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "gold.txt").write_text("x\nf f\n")
     (folder / "prompts2.txt").write_text("x\ny\n")
+    # texts of six tokens in an environment of five, which is a fault
+    original(folder, env__args__max_episode_length=5)
     for name, algorithm in (("run", "ppo"), ("nlpo", "nlpo"), ("new", "ppo")):
         (folder / f"{name}.yaml").write_text(RECIPE.format(algorithm=algorithm, folder=name))
     for name in ("run", "nlpo"):
@@ -356,7 +364,10 @@ def test_it_has_an_effect_or_is_refused(place: Path, plain: Any, tmp_path: Path,
 
 def test_every_option_is_tried() -> None:
     elsewhere = {verb for verb, uses in USES.items() if not uses}
-    wanted = {(verb, option) for verb, option, _ in options() if verb not in elsewhere} - {("init", "--force")}
+    wanted = {(verb, option) for verb, option, _ in options() if verb not in elsewhere} - {
+        ("init", "--force"),
+        ("convert", "--force"),
+    }
     tried = {
         (verb, option)
         for verb, option, _ in options()

@@ -91,6 +91,8 @@ def unsafe_reading(node: ast.Call, reader: str, path: Path) -> Iterator[str]:
     elif reader == "PeftModel":
         if path != ADAPTERS:
             yield f"{node.lineno}: {reader}.from_pretrained; adapters are read by rl4lms.models.adapter_folders"
+    elif reader == "GenerationConfig":
+        return  # a JSON file, read as nothing else
     elif path not in (LOADING, STAND_ALONE):
         yield f"{node.lineno}: {reader}.from_pretrained; weights are read by rl4lms.models.loading.load_pretrained"
     elif not {"trust_remote_code", "use_safetensors"} <= given:

@@ -22,7 +22,7 @@ from tests.docs.pages import ROOT, Block, blocks, recipe_of
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").glob("*.md")])
 # These run from top to bottom, see test_pages.py; README's Python builds a model first, see test_readme.py.
-IN_ORDER = {"docs/quickstart.md", "docs/chat.md", "docs/python-api.md", "docs/algorithms/own.md"}
+IN_ORDER = {"docs/quickstart.md", "docs/chat.md", "docs/python-api.md", "docs/sb3.md", "docs/algorithms/own.md"}
 ELSEWHERE = {*IN_ORDER, "README.md"}
 
 

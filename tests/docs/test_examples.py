@@ -210,14 +210,14 @@ def test_an_algorithm_of_ones_own_learns_from_a_recipe(tmp_path: Path, name: str
         algorithm=options,
         reward={"name": "increasing_numbers", "min_tokens": 6},
         rollout={"max_new_tokens": 6, "min_new_tokens": 6, "completions_per_prompt": 4},
-        optimizer={"learning_rate": 3e-3 if "Gspo" in name else 8e-3},
+        optimizer={"learning_rate": 3e-3 if "Gspo" in name else 5e-3},
         kl={"kl_coef": 0.01},
-        training={"iterations": 25, "prompts_per_iteration": 16},
+        training={"iterations": 25 if "Gspo" in name else 45, "prompts_per_iteration": 16},
         checkpoint={"every": 0},
     )
     result = rl4lms.train(recipe, progress=False)
     scores = metric_line_scores(result.folder)
-    assert sum(scores[-3:]) / 3 > scores[0] + 0.2, scores
+    assert sum(scores[-3:]) / 3 > sum(scores[:3]) / 3 + 0.2, scores
     line = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[1])
     assert line["train/first_ratio_error"] < 1e-4
     assert "train/value_loss" not in line

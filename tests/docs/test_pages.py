@@ -69,6 +69,14 @@ def test_chat(tmp_path: Path) -> None:
     assert [message["role"] for message in record["messages"]] == ["user", "assistant", "user"]
 
 
+def test_sb3(tmp_path: Path) -> None:
+    run_blocks([block for block in blocks(DOCS / "quickstart.md") if block.language == "python"][:3])
+    found = run_in_order(DOCS / "sb3.md")
+    assert found["infos"]["final_info"]["completion"].shape == (4,)
+    assert found["agent"].num_timesteps == 16 * 12 * 4
+    assert (tmp_path / "trained" / "model.safetensors").is_file()
+
+
 def test_every_public_name_is_in_the_table() -> None:
     text = (DOCS / "python-api.md").read_text(encoding="utf-8").partition("## All public names")[2]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]

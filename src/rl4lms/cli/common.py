@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -37,23 +38,40 @@ def read(
     overrides: Iterable[str] = (),
     unread: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
+    strict: bool = False,
 ) -> Recipe:
-    """Read a recipe, packaged or not; a run folder's recipe keeps the run in that folder.
+    """Read a recipe, packaged or not; a run folder's recipe keeps the run in that folder, and what a file of the
+    original RL4LMs amounts to is told on standard error.
 
     Args:
         path: of the recipe or run.
         overrides, settings: replace its own; see `read_recipe`.
         unread: of a run: blocks whose components need not be known.
+        strict: refuse a file of the original that has faults.
 
     Raises:
-        ConfigError: it cannot be understood.
+        ConfigError: it cannot be understood; or `strict`, and the file is none of the original.
     """
     from rl4lms.config import read_recipe
+    from rl4lms.integrations import legacy
     from rl4lms.runs.recipe import read_run
 
+    if not is_run(path) and legacy.is_original(path):
+        found = legacy.convert(path, strict)
+        if is_first():
+            for line in (f"{path}: a file of the original RL4LMs, which is run as:", *legacy.report(found)):
+                print(line, file=sys.stderr)
+        return legacy.recipe_of(found, overrides, settings)
+    if strict:
+        raise ConfigError(f"--strict is about faults in files of the original RL4LMs, and {path} is none; leave it out")
     if is_run(path):
         return read_run(path, list(overrides), unread, settings)
     return read_recipe(path, overrides, settings=settings)
+
+
+def is_first() -> bool:
+    """Return whether this is the first of several processes, also before they know of each other, and afterwards."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def run_imports(files: Iterable[Path] | None) -> None:

@@ -14,6 +14,7 @@ import rl4lms
 from rl4lms.cli import (
     check,
     compare,
+    convert,
     demo,
     doctor,
     evaluate,
@@ -100,6 +101,7 @@ app = typer.Typer(
 )
 app.command("init", epilog=init.EPILOG)(init.init)
 app.command("train", epilog=train.EPILOG)(train.train)
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("report", epilog=report.EPILOG)(report.report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +27,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe file, the name of one (rl4lms ls recipes), or a run folder with --resume; or --model.",
+            help="A recipe file, the name of one (rl4lms ls recipes), a file of the original RL4LMs, or a run folder "
+            "with --resume; or --model.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +53,13 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and what they amount to; train nothing.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a file of the original RL4LMs that has faults.")
+    ] = False,
+    artefacts: Annotated[
+        str | None,
+        typer.Option(help="rl4lms: at the end, also write the files of the original RL4LMs.", show_default=False),
+    ] = None,
     imports: Annotated[
         list[Path] | None,
         typer.Option("--import", help="Execute this Python file first, for what it registers (repeat the option)."),
@@ -72,6 +80,7 @@ def train(
     from rl4lms.errors import ConfigError
 
     common.run_imports(imports)
+    _check_artefacts(artefacts, dry_run)
     blocks = {
         "model": model,
         "data": data,
@@ -82,29 +91,63 @@ def train(
     }
     given = {key: value for key, value in blocks.items() if value is not None}
     wanted = None if seeds is None else of_seeds.parse(seeds)
-    settings = _settings(recipe, list(overrides or ()), given, resume, seeds)
+    settings = _settings(recipe, list(overrides or ()), given, resume, seeds, strict)
     if everything and (dry_run or quiet):
         raise ConfigError(
             f"--all: {'a dry run evaluates nothing' if dry_run else '--quiet shows no table'}; leave it out"
         )
     if wanted is None:
-        _dry_run([settings], resume) if dry_run else _train(settings, resume, everything, quiet)
+        _dry_run([settings], resume) if dry_run else _train(settings, resume, everything, quiet, artefacts)
         return
     words = [*([] if recipe is None else [recipe]), *(overrides or ())]
     recipes = of_seeds.recipes_of(settings, wanted, words)
     if dry_run:
         _dry_run(recipes, resume)
         return
-    for name, value in blocks.items():
-        words += [] if value is None else [f"--{'output' if name == 'output_dir' else name}", value]
-    words += [word for file in imports or () for word in ("--import", str(file))]
-    words += [*(["--all"] if everything else []), *(["--quiet"] if quiet else []), "--seeds", str(seeds)]
-    of_seeds.train_seeds(
-        recipes, command=["rl4lms", "train", *words], resume=resume, everything=everything, quiet=quiet
-    )
+    switches = {"--strict": strict, "--all": everything, "--quiet": quiet}
+    options = given if artefacts is None else {**given, "artefacts": artefacts}
+    command = [*_typed(words, options, imports or (), switches), "--seeds", str(seeds)]
+    of_seeds.train_seeds(recipes, command=command, resume=resume, everything=everything, quiet=quiet)
+    if artefacts is not None:
+        for one in recipes:
+            _write_artefacts(one)
 
 
-def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> None:
+def _typed(
+    words: Sequence[str], given: Mapping[str, str], imports: Iterable[Path], switches: Mapping[str, bool]
+) -> list[str]:
+    """Return the command as it was typed, without --resume and --seeds."""
+    options = [(f"--{'output' if name == 'output_dir' else name}", value) for name, value in given.items()]
+    options += [("--import", str(file)) for file in imports]
+    flags = [name for name, on in switches.items() if on]
+    return ["rl4lms", "train", *words, *(word for option in options for word in option), *flags]
+
+
+def _check_artefacts(artefacts: str | None, dry_run: bool) -> None:
+    """Refuse files of nobody, and files of a run that is not."""
+    from rl4lms.errors import ConfigError, shown
+
+    if artefacts not in (None, "rl4lms"):
+        raise ConfigError(f"--artefacts {shown(artefacts)}: only rl4lms, the original RL4LMs; leave it out for none")
+    if artefacts is not None and dry_run:
+        raise ConfigError("--artefacts: a dry run writes nothing; leave it out")
+
+
+def _write_artefacts(recipe: Recipe) -> None:
+    """Write the original's files into the folder of a run that has ended; the first process alone."""
+    from rl4lms.cli import common
+    from rl4lms.integrations.legacy.artefacts import write_artefacts
+    from rl4lms.runs.layout import RESULT_FILE
+    from rl4lms.training.run import run_folder
+
+    folder = run_folder(recipe)
+    if common.is_first() and (folder / RESULT_FILE).is_file():
+        files = write_artefacts(folder)
+        told = f"artefacts   {len(files)} files with the original's names, such as {files[-1].name}"
+        common.console().print(told, soft_wrap=True, markup=False)
+
+
+def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool, artefacts: str | None) -> None:
     from rl4lms.cli import common, outcome
 
     common.quiet()
@@ -128,10 +171,17 @@ def _train(settings: Recipe, resume: bool, everything: bool, quiet: bool) -> Non
     else:
         out.print(f"evaluation  rl4lms report {shlex.quote(str(result.folder))}", soft_wrap=True, markup=False)
     out.print(f"run folder  {result.folder}\nmodel       {result.model}", soft_wrap=True, markup=False)
+    if artefacts is not None:
+        _write_artefacts(settings)
 
 
 def _settings(
-    recipe: str | None, overrides: list[str], given: dict[str, str], resume: bool, seeds: str | None
+    recipe: str | None,
+    overrides: list[str],
+    given: dict[str, str],
+    resume: bool,
+    seeds: str | None,
+    strict: bool = False,
 ) -> Recipe:
     """Return what a recipe, or the options alone, amount to."""
     from rl4lms.cli import common
@@ -143,6 +193,8 @@ def _settings(
     if recipe is not None and "=" in recipe and not Path(recipe).exists():  # there is no recipe, and this is a setting
         overrides, recipe = [recipe, *overrides], None
     if recipe is None:
+        if strict:
+            raise ConfigError("--strict is about a file of the original RL4LMs, and none is named; leave it out")
         if "model" not in given and "task" not in given:
             raise ConfigError(
                 "name a recipe (rl4lms ls recipes), a task with its model (--task imdb), or a model with its prompts "
@@ -156,7 +208,8 @@ def _settings(
     resumed = resume and is_run(Path(recipe))
     if resumed and seeds is not None:
         raise ConfigError(f"--seeds {seeds}: {recipe} is the folder of one run; name the recipe, or leave --seeds out")
-    return common.read(Path(recipe) if resumed else common.find_recipe(recipe), overrides, settings=given)
+    path = Path(recipe) if resumed else common.find_recipe(recipe)
+    return common.read(path, overrides, settings=given, strict=strict)
 
 
 def _dry_run(recipes: Sequence[Recipe], resume: bool) -> None:

@@ -46,7 +46,7 @@ class Recipe(Block):
     )
     reward_faults: RewardFaultsConfig = RewardFaultsConfig()
     rollout: RolloutConfig = RolloutConfig()
-    mask: MaskConfig | None = Field(None, description="with any algorithm but nlpo")
+    mask: MaskConfig | None = Field(None, description="of any algorithm")
     kl: KLConfig = KLConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()

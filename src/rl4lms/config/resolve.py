@@ -51,6 +51,11 @@ def read_recipe(
         ConfigError: one line, `file:line: key.path: reason`, `override a.b=c: reason`, or `<arguments>: key: reason`.
     """
     draft = _Draft(*read_file(path))
+    if "alg" in draft.tree and "datapool" in draft.tree:
+        raise ConfigError(
+            f"{draft.where['alg',]}: alg: this is a file of the original RL4LMs; rl4lms train runs it as it is, and "
+            f"rl4lms convert {os.fspath(path)} makes a recipe of it"
+        )
     if "name" not in draft.tree and (name := run_name(path)):
         draft.tree["name"], draft.where["name",] = name, os.fspath(path)
     if settings:
@@ -58,20 +63,28 @@ def read_recipe(
     return _resolve(draft, overrides, unread)
 
 
-def recipe_from_dict(settings: Mapping[str, Any], source: str = "<arguments>", overrides: Iterable[str] = ()) -> Recipe:
+def recipe_from_dict(
+    values: Mapping[str, Any],
+    source: str = "<arguments>",
+    overrides: Iterable[str] = (),
+    unread: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Make a recipe from nested Python values. Config blocks, tuples and paths are accepted, and a function as
     `reward`.
 
     A function that is not registered becomes `file.py:name`, so that the dumped recipe can be run again; its options
-    are not checked. A key with dots, such as `rollout.top_p`, is a setting of that block; `overrides` are as those of
-    `read_recipe`.
+    are not checked. A key with dots, such as `rollout.top_p`, is a setting of that block; `overrides`, `unread` and
+    `settings` are as those of `read_recipe`.
 
     Raises:
         ConfigError: one line, `source: key.path: reason`.
     """
     draft = _Draft({}, {(): source})
-    draft.merge(settings, source)
-    return _resolve(draft, overrides)
+    draft.merge(values, source)
+    if settings:
+        draft.merge(settings, "<arguments>")
+    return _resolve(draft, overrides, unread)
 
 
 def run_name(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,7 @@ from rl4lms.data.conversations import answered, completion_given, prompt_given
 from rl4lms.data.given import texts_of
 from rl4lms.data.rows import SUFFIXES, Row, Rows, open_rows
 from rl4lms.data.saved import saved_splits
-from rl4lms.errors import DataError, cut, plural
+from rl4lms.errors import DataError, cut, nth_row, plural
 from rl4lms.types import ClassifierSpec, ModelSpec, Sample, Split
 
 _MAX_HOLDOUT = 128  # rows for each of validation and test, where nobody said how many
@@ -308,6 +308,18 @@ def _refuse_twins(rows: Rows, samples: Samples, hashes: array[int]) -> None:
                 f"samples, so make "
                 "them differ, or call the column something else"
             )
+
+
+def samples_of(rows: Iterable[Row], name: str) -> list[Sample]:
+    """Return rows that are in memory as samples; `name` is what messages call them.
+
+    Raises:
+        DataError: a row has no `prompt`, or a column of a wrong type.
+    """
+    return [
+        _sample(DataConfig(), row, number, lambda number=number: f"{name}, {nth_row(number)}", name)  # type: ignore[misc]
+        for number, row in enumerate(rows)
+    ]
 
 
 def _sample(c: DataConfig, row: Row, number: int, place: Callable[[], str], path: str) -> Sample:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     EncoderDecoderModel,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -80,6 +82,50 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
     Raises:
         ModelError: not a language model, or not loadable; the message names the path and the cause.
     """
+    found = _find(config)
+    options = {"config": found.config, "dtype": DTYPES[config.dtype], "revision": config.revision}
+    lm, missing = load_pretrained(found.loader, found.path, found.what, allow_pickle=config.allow_pickle, **options)
+    if missing:
+        raise ModelError(
+            f"model.path: {found.base!r} lacks weights of a language model, such as {missing[0]}; they would be random"
+        )
+    freeze_computed(lm)  # the warm start trains it, too
+    return lm.to(device).eval()
+
+
+def empty_lm(config: ModelConfig) -> PreTrainedModel:
+    """Return the LM that `load_lm` loads without its weights, for what its configuration alone says.
+
+    An adapter is loaded all the same, since it may bring tokens of its own.
+
+    Raises:
+        ModelError: as `load_lm`.
+    """
+    found = _find(config)
+    if found.base != found.path:
+        return load_lm(config, torch.device("cpu"))
+    make = found.loader if found.loader is EncoderDecoderModel else found.loader.from_config
+    with torch.device("meta"):
+        lm: PreTrainedModel = make(config=found.config)
+    with contextlib.suppress(OSError):  # there need be no such file
+        lm.generation_config = GenerationConfig.from_pretrained(found.base, revision=found.revision)
+    return lm
+
+
+class _Found(NamedTuple):
+    """What is known of a model before its weights are read: the class that loads it, its configuration, where it is,
+    where its base is if it is an adapter, and how messages about it begin.
+    """
+
+    loader: Any
+    config: Any
+    path: str
+    base: str
+    revision: str | None
+    what: str
+
+
+def _find(config: ModelConfig) -> _Found:
     path = here(config.path, f"model.path: cannot load {config.path!r} as a language model", config.revision)
     adapter = adapter_of(path, config.revision)
     base, revision = (path, config.revision) if adapter is None else adapter.model()
@@ -102,14 +148,7 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
             loader = EncoderDecoderModel
     except (OSError, ValueError) as error:
         raise ModelError(f"{what}: {_first_line(error)}") from error
-    options = {"config": hf_config, "dtype": DTYPES[config.dtype], "revision": config.revision}
-    lm, missing = load_pretrained(loader, path, what, allow_pickle=config.allow_pickle, **options)
-    if missing:
-        raise ModelError(
-            f"model.path: {base!r} lacks weights of a language model, such as {missing[0]}; they would be random"
-        )
-    freeze_computed(lm)  # the warm start trains it, too
-    return lm.to(device).eval()
+    return _Found(loader, hf_config, path, base, revision, what)
 
 
 def freeze_computed(lm: PreTrainedModel) -> None:

@@ -1,7 +1,7 @@
 """The policy: a language model with, optionally, a value function.
 
-`forward` is the log-prob pass and `generate` the only other entry; nothing outside calls the submodules, so that the
-module can be wrapped for distributed training.
+`forward` is the log-prob pass and `generate` the other entry of training; `next_token` is for libraries that go step by
+step. Nothing outside calls the submodules, so that the module can be wrapped for distributed training.
 """
 
 from __future__ import annotations
@@ -204,6 +204,45 @@ class Policy(nn.Module):
         """Return what the KL of another policy, full softmax at temperature 1, is taken from; see `forward`."""
         with torch.no_grad(), self.running():
             return Anchor(self._head, self.family.hidden(*batch))
+
+    def next_token(
+        self,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        completion_ids: Tensor,
+        completion_mask: Tensor,
+        *,
+        logits: bool = True,
+        values: bool = False,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Compute what follows B unfinished completions, which may be empty, with a graph where gradients are on.
+
+        Args:
+            prompt_ids, prompt_mask: (B, P), padded on the family's side.
+            completion_ids, completion_mask: (B, T), padded on the right.
+            logits, values: which outputs are wanted.
+
+        Returns:
+            Logits (B, V) of the next token, and the value (B,) of the state; float32, None for what was not asked for.
+        """
+        lengths = completion_mask.sum(-1, keepdim=True)
+        columns = torch.arange(int(lengths.max()) + 1, device=lengths.device)
+        # A place for the token to come, whose id is read by none before it
+        ids = nn.functional.pad(completion_ids, (0, 1), value=self.tokens.pad)[:, : len(columns)]
+        batch, last = (prompt_ids, prompt_mask, ids, columns <= lengths), (lengths[:, 0] + 1).cumsum(0) - 1
+        hidden, found, value = None, None, None
+        if logits:
+            with self.running():
+                hidden = self.family.hidden(*batch)[last]
+                found = self.family.head(hidden).float()
+        if values:
+            if self.value_head is None:
+                raise RuntimeError("this policy has no value function")
+            with self.running(self.value_adapter):
+                if hidden is None or not self.shares_trunk:
+                    hidden = self.value_family.hidden(*batch)[last]
+                value = self.value_head(hidden)
+        return found, value
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Compute logits by the policy's own adapter, also when a chunk is recomputed in the backward pass, after

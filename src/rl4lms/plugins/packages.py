@@ -20,6 +20,8 @@ EXTRAS = {
     "fastapi": "human",
     "uvicorn": "human",
     "statsmodels": "human",
+    "stable_baselines3": "sb3",
+    "sb3_contrib": "sb3",
 }
 
 

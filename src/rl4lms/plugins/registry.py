@@ -356,6 +356,7 @@ tasks = Registry(
             "cnn_daily_mail": ("tasks.summarization.task:CnnDailyMailTask", "highlights of a news article"),
             "dialogsum": ("tasks.summarization.task:DialogSumTask", "a summary of a dialogue"),
             "webnlg": ("tasks.webnlg.task:WebNlgTask", "some facts as text"),
+            "one_prompt": ("tasks.one_prompt.task:OnePromptTask", "one prompt many times, for toy rewards"),
         },
     ),
 )

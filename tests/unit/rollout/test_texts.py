@@ -169,7 +169,8 @@ def test_rewards_metrics_records_and_episodes_get_the_same_texts():
     score_rollout(spy("function"), rollout)
     assert given["function"] == given["metric"]
 
-    env = TextGenEnv(samples, engine.tokenizer, engine.policy.tokens, reward, prompt=PromptConfig(max_tokens=2))
+    prompt = PromptConfig(max_tokens=2)
+    env = TextGenEnv(samples, engine.tokenizer, engine.policy.tokens, reward, prompt=prompt, max_new_tokens=2)
     env.reset(options={"index": 2})
     for token in (5, 6):
         env.step(token)
