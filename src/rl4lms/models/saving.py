@@ -135,7 +135,8 @@ def check_saved(folder: Path, lm: PreTrainedModel, policy: Policy, tokenizer: Pr
     dtype: Any = str(lm.dtype).removeprefix("torch.")
     again = load_lm(ModelConfig(path=str(folder), architecture=architecture, dtype=dtype), torch.device("cpu"))
     names = differing(lm, again)
-    again.runs_in_groups = policy.lm.runs_in_groups  # how it is run is compared below, with the policy itself
+    # how it is run is compared below, with the policy itself
+    again.runs_in_groups, again.shares_prompts = policy.lm.runs_in_groups, policy.lm.shares_prompts
     tokens = special_tokens(again, tokenizer)
     wrong = f"its special tokens are {tokens}, for {policy.tokens}" if tokens != policy.tokens else ""
     error = float((probe_logprobs(policy).cpu() - probe_logprobs(Policy(again, policy.tokens))).abs().max())

@@ -161,34 +161,6 @@ def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
     return [rows.view(-1, n)[group].flatten() for group in group_by_length(lengths.tolist(), most // n)]
 
 
-def described(policy: Policy, rollout: Rollout, verify: Tensor | None, **options: Any) -> tuple[Pass, float]:
-    """Return what the log-prob pass says of a rollout of the policy as it is, and the largest difference in nats
-    between the log-probs of the two.
-
-    The sampler knows it already, so that the pass is run for some rows alone, to compare them. What the sampler does
-    not know, the values of another model, is computed.
-
-    Args:
-        policy: as it was sampled.
-        rollout: of the local engine.
-        verify: rows to compare. None: all of them, and the pass is what is returned: for precisions in which the two
-            differ by more than the last digits, which the first ratio would be full of.
-        options: of `Policy.forward`.
-
-    Raises:
-        ModelError: as `sampler_error`.
-    """
-    assert rollout.sampled is not None
-    if verify is None:
-        out = log_prob_pass(policy, rollout, **options)
-        return out, sampler_error(policy, rollout, out)
-    again = log_prob_pass(policy, rollout, verify, **options | {"values": False, "full": False, "entropy": False})
-    out = rollout.sampled
-    if options["values"] and out.values is None:
-        out = out._replace(values=log_prob_pass(policy, rollout, logprobs=False, values=True).values)
-    return out, sampler_error(policy, rollout, again, verify)
-
-
 @torch.no_grad()
 def log_prob_pass(policy: Policy, rollout: Rollout, rows: Tensor | None = None, **options: Any) -> Pass:
     """Run the pass over all rows, or some (b,), without gradients, in batches of similar length; every process over

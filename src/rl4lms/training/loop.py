@@ -35,7 +35,7 @@ from rl4lms.rewards.background import begin_scoring
 from rl4lms.rewards.call import RewardOutput, place_scores
 from rl4lms.rewards.composite import state_of
 from rl4lms.rewards.faults import counts
-from rl4lms.rollout.engine import LocalEngine, described, log_prob_pass
+from rl4lms.rollout.engine import LocalEngine, log_prob_pass, sampler_error
 from rl4lms.rollout.masking import Masking
 from rl4lms.runs.checkpoint import Checkpoints, TrainState
 from rl4lms.runs.failed_batch import save_batch
@@ -199,8 +199,14 @@ class Loop:
         reward = begin_scoring(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
             how = {"temperature": r.rollout.temperature, "values": self.algorithm.needs_value}
-            current, difference = described(models.policy, rollout, self._verified(rollout, step), **how)
-            reference = Pass()
+            # the sampler's numbers are the pass's, which some rows are compared with
+            rows = self._verified(rollout, step)
+            again, reference = log_prob_pass(models.policy, rollout, rows, **how), Pass()
+            difference = sampler_error(models.policy, rollout, again, rows)
+            current = again if rows is None else rollout.sampled or again
+            if self.algorithm.needs_value and current.values is None:
+                values = log_prob_pass(models.policy, rollout, logprobs=False, values=True).values
+                current = current._replace(values=values)
             if self.algorithm.needs_reference:
                 reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None
@@ -236,10 +242,10 @@ class Loop:
         return numbers
 
     def _verified(self, rollout: Rollout, step: int) -> Tensor | None:
-        """Return which rows the log-prob pass compares with the sampler: all in iteration 1, then some, others each
-        time. None: all of them, and their log-probs are the pass's.
+        """Return rows of which the log-probs are computed again; None: of all, and those are taken, since in less than
+        float32 the two differ by more than the last digits.
         """
-        wanted, n = self.recipe.rollout.verify_rows, len(rollout)
+        n, wanted = len(rollout), self.recipe.rollout.verify_rows
         if wanted is None or self.models.policy.compute_dtype != torch.float32:
             return None
         wanted = min(wanted, n) if step else n
