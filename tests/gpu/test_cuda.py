@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import rl4lms
 from rl4lms.config.generation import SamplingConfig
+from rl4lms.core.packing import Packed
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
 from rl4lms.core.token_masks import top_p_mask
@@ -76,6 +77,70 @@ def test_an_update_is_that_of_the_cpu(tmp_path: Path, family: str, algorithm: st
     for here, there in zip(lines["cpu"], lines["cuda"], strict=True):
         assert here["rollout/score"] == pytest.approx(there["rollout/score"], abs=1e-5)
         assert there["rollout/sampler_error"] <= 1e-4
+
+
+GROUPS: dict[str, Any] = {"rollout": {"completions_per_prompt": 4}, "training": {"prompts_per_iteration": 4}}
+MASK: dict[str, Any] = {"mask": {"source": "reference", "rule": "min_p", "min_p": 0.2}}
+OTHERS: dict[str, dict[str, Any]] = {
+    "a2c": {},
+    "trpo": {"cg_steps": 2},
+    "bandit_ppo": {"minibatch_size": 8},
+    "reinforce": {},
+    "rloo": GROUPS,
+    "grpo": {**GROUPS, "kl_estimator": "exact", "minibatch_size": 8},
+    "gspo": {**GROUPS, "minibatch_size": 8},
+    "cispo": {**GROUPS, "minibatch_size": 8},
+    "expert_iteration": GROUPS,
+}
+
+
+@pytest.mark.parametrize("algorithm", OTHERS)
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_an_update_of_the_others_is_that_of_the_cpu(
+    tmp_path: Path, family: str, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a mask, and with prompts that are shared wherever they can be."""
+    monkeypatch.setattr(Packed, "pays", lambda *given: True)
+    options = {"name": algorithm, **{k: v for k, v in OTHERS[algorithm].items() if k not in GROUPS}}
+    blocks = {k: v for k, v in OTHERS[algorithm].items() if k in GROUPS}
+    weights, lines = {}, {}
+    for device in ("cpu", "cuda"):
+        rate = {"name": "sgd", "learning_rate": 0.05}
+        loop = small_loop(
+            tmp_path, family, algorithm=options, optimizer=rate, device=device, output_dir=str(tmp_path / device),
+            **blocks, **MASK,
+        )  # fmt: skip
+        lines[device] = run_steps(loop, 2)
+        weights[device] = {name: p.detach().cpu() for name, p in loop.models.policy.named_parameters()}
+    for name, value in weights["cpu"].items():
+        moved = 1e-3 if algorithm == "trpo" else 1e-4  # conjugate gradients make rounding larger
+        assert (value - weights["cuda"][name]).abs().max() <= moved, name
+    for here, there in zip(lines["cpu"], lines["cuda"], strict=True):
+        assert here["rollout/score"] == pytest.approx(there["rollout/score"], abs=1e-5)
+        assert there["rollout/sampler_error"] <= 1e-4
+
+
+@pytest.mark.parametrize("precision", [{}, {"autocast": "bfloat16"}], ids=["float32", "autocast"])
+@pytest.mark.parametrize("algorithm", ["trpo", "grpo"])
+def test_trpo_and_grpo_learn(tmp_path: Path, algorithm: str, precision: dict[str, Any]) -> None:
+    groups = GROUPS if algorithm == "grpo" else {"training": {"prompts_per_iteration": 64}}
+    options = {"grpo": {"n_epochs": 2}, "trpo": {"target_kl": 0.1}}[algorithm]
+    recipe = small_recipe(
+        tmp_path,
+        device="cuda",
+        model=precision,
+        algorithm={"name": algorithm, **options},
+        kl={"kl_coef": 0.0},
+        checkpoint={"every": 0},
+        **{**groups, "training": {"iterations": 40, "prompts_per_iteration": 16 if algorithm == "grpo" else 64}},
+        optimizer={"learning_rate": 3e-3},
+    )
+    result = rl4lms.train(recipe, progress=False)
+    rewards = [row["rollout/score"] for row in result.history if "rollout/score" in row]
+    assert sum(rewards[-5:]) / 5 >= sum(rewards[:3]) / 3 + 0.2, rewards
+    if algorithm == "trpo":
+        steps = [row["train/step_kl"] for row in result.history if "train/step_kl" in row]
+        assert 0 < max(steps) <= 0.1
 
 
 @pytest.mark.parametrize(
