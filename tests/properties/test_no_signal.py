@@ -90,3 +90,18 @@ def test_explained_variance_of_returns_that_do_not_vary_is_not_a_number() -> Non
         )
     returns = 1000 + 0.05 * torch.randn(8, 6)
     assert explained_variance(returns.clone(), returns, mask) == 1
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+@pytest.mark.parametrize("model", [{}, {"value": "shared"}], ids=["separate", "shared"])
+def test_the_kl_of_a_policy_that_has_not_moved_is_zero(tmp_path: Path, family: str, model: dict[str, Any]) -> None:
+    """The sampler rounds otherwise than the reference's pass; a constant reward must not be beaten by that."""
+    settings: dict[str, Any] = {"kl": {"kl_coef": 0.5}, "rollout": {"max_new_tokens": 24, "temperature": 0.8}}
+    loop = small_loop(tmp_path, family, algorithm={"name": "ppo"}, model=model, **settings)
+    loop.reward = lambda completions, **columns: [1.0] * len(completions)
+    before = {name: p.clone() for name, p in loop.models.policy.lm.named_parameters()}
+    for numbers in run_steps(loop, 6):
+        assert numbers["rollout/kl_per_token"] == 0
+        assert numbers["rollout/kl_k3_per_token"] == 0
+        assert numbers["train/policy_loss"] == 0
+    assert all(torch.equal(before[name], p) for name, p in loop.models.policy.lm.named_parameters())

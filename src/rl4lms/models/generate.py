@@ -289,8 +289,7 @@ def generate(
         if settings.temperature == 0:
             token = masked.argmax(-1)
         else:
-            masked = masked / settings.temperature if settings.temperature != 1 else masked
-            token = draw(masked, keys[rows], t)
+            token = draw(masked / settings.temperature if settings.temperature != 1 else masked, keys[rows], t)
         written = rows[alive]
         ids[written, t], mask[written, t] = token[alive], True
         for name, column in decoders[0].describe(token, settings.temperature or 1.0, penalty)._asdict().items():
@@ -314,6 +313,6 @@ def generate(
             rows, token, alive = rows[keep], token[keep], alive[keep]
         for decoder in decoders:
             decoder.step(token)
-    token_mask = packed[:, :length] if restricted else None
     described = Pass(**{name: column[:, :length] for name, column in sampled.items()})
-    return Generation(ids[:, :length], mask[:, :length], terminated, described, token_mask)
+    packed_mask = packed[:, :length] if restricted else None
+    return Generation(ids[:, :length], mask[:, :length], terminated, described, packed_mask)

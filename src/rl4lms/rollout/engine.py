@@ -177,14 +177,17 @@ def log_prob_pass(policy: Policy, rollout: Rollout, rows: Tensor | None = None, 
 
 
 def sampler_error(policy: Policy, rollout: Rollout, again: Pass, rows: Tensor | None = None) -> float:
-    """Return the largest difference in nats between the sampler's log-probs and those of a pass over all rows, or some.
+    """Return the largest difference in nats between the sampler's log-probs, under the behaviour policy and under the
+    full softmax, and those of a pass over all rows, or some.
 
     Raises:
         ModelError: they differ by more than rounding, so what was sampled is not what is trained or measured.
     """
-    assert rollout.sampled_logprobs is not None and again.logprobs is not None
+    assert rollout.sampled is not None
     which = slice(None) if rows is None else rows
-    errors = (rollout.sampled_logprobs[which] - again.logprobs)[rollout.completion_mask[which]].abs()
+    columns = zip(rollout.sampled[:2], again[:2], strict=True)
+    pairs = [(ours[which] - theirs) for ours, theirs in columns if ours is not None and theirs is not None]
+    errors = torch.stack(pairs)[:, rollout.completion_mask[which]].abs()
     largest = float(errors.max())
     if disagreement := policy.disagreement(float(errors.mean()), largest):
         raise ModelError(

@@ -219,7 +219,11 @@ class Loop:
         experience = Experience(rollout, current.logprobs, scores, row_mask, reference.full_logprobs)
         experience.values = current.values
         if reference.full_logprobs is not None:
-            experience.kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
+            kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
+            # The sampler rounds otherwise than a pass does: what is no larger than that is no KL, and without a signal
+            # would be all there is to learn from
+            rounding = 0.0 if rows is None else max(4 * difference, 1e-6)
+            experience.kl = kl.masked_fill(kl.abs() <= rounding, 0.0)
         self.algorithm.credit(experience, self.state.kl_coef)
         # 5 advantages
         self.algorithm.advantages(experience)

@@ -266,10 +266,11 @@ def test_a_last_minibatch_of_one_row_joins_the_one_before(tmp_path: Path) -> Non
     loop = small_loop(
         tmp_path, training={"prompts_per_iteration": 9}, algorithm={"name": "ppo", "minibatch_size": 4, "n_epochs": 2}
     )
-    learner = loop.algorithm.learner
-    sizes = [len(rows) for rows in learner._minibatches(loop.algorithm, torch.arange(9), 0)]
+    learner, samples = loop.algorithm.learner, loop.samples
+    rollout = loop.engine.rollout(samples[:9], loop.recipe.rollout, stream="train", step=0)
+    sizes = [len(rows) for rows in learner._minibatches(loop.algorithm, rollout, torch.arange(9), 0)]
     assert sizes == [4, 5, 4, 5]
-    assert [len(rows) for rows in learner._minibatches(loop.algorithm, torch.arange(1), 0)] == [1, 1]
+    assert [len(rows) for rows in learner._minibatches(loop.algorithm, rollout, torch.arange(1), 0)] == [1, 1]
     assert loop.step(0)["train/updates"] == 4
 
 
