@@ -7,7 +7,7 @@ from torch import Tensor
 
 # How much longer attention takes for a pair of tokens in a mask of its own than behind a plain causal mask, which
 # half of the pairs are not computed for.
-_PAIR = 2.0
+_PAIR = 3.0
 
 
 class Packed:
