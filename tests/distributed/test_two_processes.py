@@ -30,8 +30,22 @@ SETTINGS: dict[str, Any] = {
 }
 # Of a minibatch of one row the second process has none, inside a mask and a nucleus; three rows of four have no score.
 IDLE = "nlpo gpt2 idle"
-ALL_CASES = [*CASES, IDLE]
-QUICK = ("ppo gpt2 shared", "nlpo gpt2 separate", "nlpo t5 lora", IDLE)
+# Every other algorithm; those of groups with minibatches of whole groups, whose prompts are computed once. Few conjugate
+# gradient steps, since each makes rounding larger.
+OTHERS: dict[str, dict[str, Any]] = {
+    "a2c": {"minibatch_size": 7, "ent_coef": 0.01},
+    "trpo": {"minibatch_size": 7, "n_epochs": 2, "cg_steps": 2, "cg_damping": 0.3, "target_kl": 0.05},
+    "bandit_ppo": {"minibatch_size": 7, "ent_coef": 0.01, "n_epochs": 2},
+    "reinforce": {"minibatch_size": 7, "baseline": "running"},
+    "rloo": {"minibatch_size": 8},
+    "grpo": {"minibatch_size": 8, "n_epochs": 2, "kl_estimator": "exact"},
+    "gspo": {"minibatch_size": 8, "n_epochs": 2},
+    "cispo": {"minibatch_size": 8, "n_epochs": 2},
+    "expert_iteration": {"minibatch_size": 7},
+}
+OTHER_CASES = [f"{name} {family} separate" for name in OTHERS for family in ("gpt2", "t5")]
+ALL_CASES = [*CASES, IDLE, *OTHER_CASES]
+QUICK = ("ppo gpt2 shared", "nlpo gpt2 separate", "nlpo t5 lora", IDLE, "trpo gpt2 separate", "grpo t5 separate")
 FEW = """
 def few(completions, **columns):
     return [float(len(text.split())) if row % 4 == 0 else None for row, text in enumerate(completions)]
@@ -40,6 +54,10 @@ def few(completions, **columns):
 
 def settings_of(case: str, folder: Path) -> tuple[str, dict[str, Any]]:
     algorithm, family, model = case.split()
+    if algorithm in OTHERS:
+        options = {"name": algorithm, **OTHERS[algorithm]}
+        mask = {"source": "reference", "rule": "top_k", "top_k": 12}
+        return family, {**SETTINGS, "algorithm": options, "model": MODELS[model], "mask": mask}
     options = {**ALGORITHMS[algorithm], "minibatch_size": 7, "ent_coef": 0.01, "n_epochs": 2}
     if case != IDLE:
         return family, {**SETTINGS, "algorithm": options, "model": MODELS[model]}
@@ -113,7 +131,8 @@ def test_two_processes_train_what_one_trains(two_processes: Path, case: str) -> 
     start = _start(two_processes, case)
     for name, value in weights.items():
         assert torch.equal(first_weights[name], second_weights[name]), name
-        assert (first_weights[name] - value).abs().max() <= 2e-6 * max(1.0, float(value.abs().max())), name
+        rounding = 2e-5 if case.startswith("trpo") else 2e-6
+        assert (first_weights[name] - value).abs().max() <= rounding * max(1.0, float(value.abs().max())), name
         if name in start:
             moved = max(moved, float((value - start[name]).abs().max()))
     assert moved > 1e-3  # a thousand times what two processes may differ by
