@@ -55,6 +55,24 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"supervised": {"max_steps": 12, "batch_size": 8, "learning_rate": 1e-3}},
     ),
 }
+_GROUPS: dict[str, Any] = {"completions_per_prompt": 4}
+_MASK = {"source": "lagged", "rule": "min_p", "min_p": 0.2, "refresh_every": 2}
+# The other algorithms; what a run remembers beside weights is here, too: a running mean, a mask that lags.
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "causal A2C in a lagged mask": ("gpt2", {"algorithm": {"name": "a2c"}, "mask": _MASK}),
+    "encoder-decoder TRPO": ("t5-untied", {"algorithm": {"name": "trpo", "cg_steps": 3}}),
+    "LoRA causal TRPO": ("gpt2", {"algorithm": {"name": "trpo", "cg_steps": 3}, "model": _LORA}),
+    "causal bandit": ("gpt2", {"algorithm": {"name": "bandit_ppo", "minibatch_size": 8}}),
+    "causal REINFORCE with a running mean": ("gpt2", {"algorithm": {"name": "reinforce", "baseline": "running"}}),
+    "encoder-decoder RLOO": ("t5-untied", {"algorithm": {"name": "rloo"}, "rollout": _GROUPS}),
+    "causal GRPO, exact KL": (
+        "gpt2",
+        {"algorithm": {"name": "grpo", "kl_estimator": "exact", "n_epochs": 2}, "rollout": _GROUPS},
+    ),
+    "encoder-decoder GSPO": ("t5-untied", {"algorithm": {"name": "gspo"}, "rollout": _GROUPS}),
+    "causal CISPO": ("gpt2", {"algorithm": {"name": "cispo"}, "rollout": _GROUPS}),
+    "causal expert iteration": ("gpt2", {"algorithm": {"name": "expert_iteration"}, "rollout": _GROUPS}),
+}
 # What each variant shows, for counting.
 KINDS = {
     "causal": lambda name: "causal" in name,
@@ -174,7 +192,7 @@ class Victim:
     """One variant: its uninterrupted run, and runs that are killed."""
 
     def __init__(self, name: str, folder: Path, nursery: Nursery) -> None:
-        family, settings = VARIANTS[name]
+        family, settings = (VARIANTS | OTHERS)[name]
         self.name, self.tally, self._nursery, self._folder = name, Tally(), nursery, folder
         settings = {**_BASE, **settings}
         settings["evaluation"] = {**_BASE["evaluation"], **settings["evaluation"]}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.sweep import KINDS, VARIANTS, Nursery, Tally, Victim, record, table
+from tests.faults.sweep import KINDS, OTHERS, VARIANTS, Nursery, Tally, Victim, record, table
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="no fork on this system: runs cannot be killed by the hundred"
@@ -85,6 +85,17 @@ def test_killed_and_resumed_equals_uninterrupted(
     victim.random_kills(1, random.Random(variant))
     assert victim.tally.injected.total() == 3
     assert victim.tally.random.total() == 1
+    assert victim.tally.equal == victim.tally.finished >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", OTHERS)
+def test_every_other_algorithm_killed_and_resumed(tmp_path: Path, nursery: Nursery, variant: str) -> None:
+    victim = Victim(variant, tmp_path / "victim", nursery)
+    victim.injected_kill(("checkpoint: policy torn", 2), ("metrics: torn line", 2))
+    victim.injected_kill(("checkpoint: after the rename", 1), ("reward", 3))
+    victim.random_kills(1, random.Random(variant))
+    assert victim.tally.injected.total() == 4
     assert victim.tally.equal == victim.tally.finished >= 2
 
 
