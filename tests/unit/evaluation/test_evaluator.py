@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,22 @@ def test_progress_counts_the_completions_that_there_are(tmp_path: Path) -> None:
     evaluate(progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (36, 36)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+@pytest.mark.parametrize("source", ["policy", "lagged", "reference"])
+def test_masked_decoding_afterwards_is_that_of_the_run(tmp_path: Path, source: str) -> None:
+    recipe = small_recipe(
+        tmp_path,
+        "t5-untied",
+        mask={"source": source, "rule": "top_k", "top_k": 4},
+        optimizer={"learning_rate": 1e-2},
+        evaluation={"generation": {"max_new_tokens": 6, "mask": True}, "prompts": 8},
+    )
+    then = run(recipe).metrics
+    now = evaluate_run(recipe, run_folder=tmp_path / "run", split="validation", masked=True).results
+    start = evaluate_run(recipe, run_folder=tmp_path / "run", split="validation", masked=True, start=True).results
+    for key in ("reward", "entropy", "kl_behaviour_per_token"):
+        assert now[key].mean == pytest.approx(then[f"eval/masked/{key}"], abs=1e-5), key
+    assert then["eval/masked/entropy"] < then["eval/entropy"]
+    assert start["entropy"].mean <= math.log(5) + 1e-6  # four tokens and the end
+    assert start["entropy"].mean != now["entropy"].mean
