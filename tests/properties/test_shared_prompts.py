@@ -119,3 +119,19 @@ def test_a_completion_without_a_reward_is_left_out_of_a_shared_prompt_as_well(tm
     numbers = run_steps(loop, 1)[0]
     assert numbers["rollout/masked_rows"] == 1
     assert numbers["train/updates"] == 2
+
+
+@pytest.mark.parametrize("window", [6, 140])
+def test_a_window_is_seen_wherever_the_config_has_it(window: int) -> None:
+    """One that is longer than what is tried at loading, too: Gemma 3 keeps its own in the config of the text part."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**sizes, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 40, "sliding_window": window}
+    vision = {**sizes, "image_size": 8, "patch_size": 4}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=39)
+    lm = Gemma3ForConditionalGeneration(config).eval()
+    lm.config.pad_token_id, lm.config.eos_token_id = 0, 1
+    policy = Policy(lm, special_tokens(lm, None))
+    assert isinstance(policy.family, CausalFamily)
+    assert not policy.family.shares_prompts

@@ -17,7 +17,7 @@ from torch import Tensor
 from rl4lms.algorithms.ppo import PPO
 from rl4lms.core.advantages import magnitude, place_last, whiten
 from rl4lms.core.logprobs import TokenLogprobs
-from rl4lms.core.losses import clipped_surrogate, value_loss
+from rl4lms.core.losses import clipped_surrogate, explained_variance, value_loss
 from rl4lms.plugins.options import Option
 from rl4lms.types import Experience, Tokens
 
@@ -47,6 +47,14 @@ class BanditPPO(PPO):
         if self.whiten_advantages:
             advantages = whiten(advantages, rows, magnitude(rows, returns, values))
         e.advantages, e.returns = advantages[:, None] * e.mask, returns[:, None] * e.mask
+
+    def update(self, experience: Experience, step: int) -> dict[str, float]:
+        """Run PPO's update; only the values of prompts are fitted, and explain anything."""
+        e, stats = experience, super().update(experience, step)
+        if "explained_variance" in stats:
+            assert e.values is not None and e.returns is not None
+            stats["explained_variance"] = explained_variance(e.values[:, :1], e.returns[:, :1], e.mask[:, :1])
+        return stats
 
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clipped surrogate of completions, negated, minus the entropy bonus of tokens."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from torch import Tensor
 
@@ -22,9 +22,12 @@ from rl4lms.types import Experience, Tokens
 class ExpertIteration(Algorithm):
     """Maximum likelihood of the best completions; the KL term is part of what makes one best."""
 
-    min_completions_per_prompt: ClassVar[int] = 2
-
     keep: Annotated[int, Option("completions of a prompt that are learned; fewer than there are", ge=1)] = 1
+
+    @property
+    def min_completions_per_prompt(self) -> int:  # type: ignore[override]
+        """One more than are kept: of all of them none is better."""
+        return self.keep + 1
 
     @property
     def needs_full_logprobs(self) -> bool:

@@ -9,6 +9,7 @@ family. `family_check` compares the result with the plain forward of the model w
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,12 +138,14 @@ class CausalFamily:
 
     Attributes:
         shares_prompts: whether a prompt and several completions of it may be one row (`family_check` finds out).
+        longest: how wide such a row may be: some models have buffers of as many columns as positions.
     """
 
     padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel, shares_prompts: bool = False) -> None:
         self.shares_prompts = shares_prompts
+        self.longest: float = math.inf
         trunks = [child for child in lm.children() if isinstance(child, PreTrainedModel)]
         if len(trunks) != 1:
             raise ModelError(f"{type(lm).__name__} is not supported: it is not one trunk and an output head")
@@ -178,7 +181,8 @@ class CausalFamily:
         if (n := len(completion_ids) // len(prompt_ids)) > 1:
             if self.shares_prompts:
                 packed = Packed(prompt_ids, prompt_mask, completion_ids, completion_mask)
-                if packed.pays(self.trunk.config.hidden_size):
+                text_config = self.trunk.config.get_text_config(decoder=True)
+                if packed.width <= self.longest and packed.pays(text_config.hidden_size):
                     return self.packed(packed)
             prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)

@@ -6,7 +6,9 @@ model's own forward on each row alone, without padding and without a cache.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,7 +56,7 @@ def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
         lm.runs_in_groups = in_groups
         lm.shares_prompts = not in_groups and _shares_prompts(lm, family)
     if isinstance(family, CausalFamily):
-        family.shares_prompts = lm.shares_prompts
+        family.shares_prompts, family.longest = lm.shares_prompts, position_windows(lm)[0] or math.inf
     return Grouped(family) if in_groups else family
 
 
@@ -66,8 +68,9 @@ def _shares_prompts(lm: PreTrainedModel, family: CausalFamily | EncoderDecoderFa
     """
     if not isinstance(family, CausalFamily) or not family.positions.accepted or family.positions.skip is not None:
         return False
-    settings = family.trunk.config.to_dict()
-    if any(value and re.search("(window|window_size|chunk_size)$", name) for name, value in settings.items()):
+    if not hasattr(family.trunk.config.get_text_config(decoder=True), "hidden_size"):
+        return False
+    if any(value and re.search("(window|window_size|chunk_size)$", name) for name, value in _settings(family.trunk)):
         return False
     family.shares_prompts = True
     try:
@@ -75,6 +78,16 @@ def _shares_prompts(lm: PreTrainedModel, family: CausalFamily | EncoderDecoderFa
     except ModelError:
         return False
     return True
+
+
+def _settings(trunk: PreTrainedModel) -> Iterator[tuple[str, Any]]:
+    """Yield every setting of a config by name, those of the configs inside it, too: Gemma's windows are in there."""
+    left = [trunk.config.to_dict()]
+    while left:
+        for name, value in left.pop().items():
+            yield str(name), value
+            if isinstance(value, dict):
+                left.append(value)
 
 
 @torch.no_grad()

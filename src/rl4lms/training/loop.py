@@ -222,7 +222,7 @@ class Loop:
             kl = (current.full_logprobs - reference.full_logprobs) * rollout.completion_mask
             # The sampler rounds otherwise than a pass does: what is no larger than that is no KL, and without a signal
             # would be all there is to learn from
-            rounding = 0.0 if rows is None else max(4 * difference, 1e-6)
+            rounding = 0.0 if rows is None else min(max(4 * difference, 1e-6), 1e-4)
             experience.kl = kl.masked_fill(kl.abs() <= rounding, 0.0)
         self.algorithm.credit(experience, self.state.kl_coef)
         # 5 advantages

@@ -366,6 +366,7 @@ def test_a_running_baseline_is_of_earlier_iterations_and_goes_on_after_a_checkpo
         ({"name": "gspo", "kl_in": "reward", "kl_estimator": "k1"}, "kl_estimator has no effect with kl_in: reward"),
         ({"name": "cispo", "kl_in": "reward", "kl_estimator": "exact"}, "kl_estimator has no effect"),
         ({"name": "expert_iteration"}, "rollout.completions_per_prompt: algorithm 'expert_iteration' compares"),
+        ({"name": "expert_iteration", "keep": 3}, "needs 4 or more, got 1"),
         ({"name": "bandit_ppo", "gamma": 0.9}, "gamma"),
         ({"name": "trpo", "target_kl": None}, "target_kl"),
     ],
