@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -88,7 +88,7 @@ def use_adapter(lm: PreTrainedModel, adapter: str | None) -> contextlib.Abstract
     The public setters of `peft` also move `requires_grad` along, which belongs to the optimiser and not to a forward
     pass.
     """
-    return _switched(
+    return _Switched(
         lm.lora_layers,
         [(layer._active_adapter if adapter is None else [adapter], adapter is None) for layer in lm.lora_layers],
     )
@@ -101,21 +101,30 @@ def recompute_contexts(
     active now.
     """
     layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "_disable_adapters")]
-    return contextlib.nullcontext(), _switched(
-        layers, [(layer._active_adapter, layer._disable_adapters) for layer in layers]
-    )
+    return contextlib.nullcontext(), _Switched(layers, _states(layers))
 
 
-@contextlib.contextmanager
-def _switched(layers: Sequence[Any], states: Sequence[tuple[Any, bool]]) -> Iterator[None]:
-    before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
-    try:
-        _switch(layers, states)
-        yield
-    finally:
-        _switch(layers, before)
+class _Switched:
+    """Layers with other adapters active. It can be entered any number of times: for a second derivative a checkpointed
+    module is computed more than once.
+    """
+
+    def __init__(self, layers: Sequence[Any], states: Sequence[tuple[Any, bool]]) -> None:
+        self._layers, self._states = layers, states
+        self._before: list[list[tuple[Any, bool]]] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_states(self._layers))
+        self._switch(self._states)
+
+    def __exit__(self, *_: object) -> None:
+        self._switch(self._before.pop())
+
+    def _switch(self, states: Sequence[tuple[Any, bool]]) -> None:
+        for layer, (active, disabled) in zip(self._layers, states, strict=True):
+            layer._active_adapter, layer._disable_adapters = active, disabled
 
 
-def _switch(layers: Sequence[Any], states: Sequence[tuple[Any, bool]]) -> None:
-    for layer, (active, disabled) in zip(layers, states, strict=True):
-        layer._active_adapter, layer._disable_adapters = active, disabled
+def _states(layers: Sequence[Any]) -> list[tuple[Any, bool]]:
+    """Return which adapters are active in each layer, and whether they are off."""
+    return [(layer._active_adapter, layer._disable_adapters) for layer in layers]

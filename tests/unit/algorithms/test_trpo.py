@@ -176,3 +176,17 @@ def test_a_snapshot_is_the_policy_as_it_was(tmp_path: Path, autocast: str | None
         assert same.abs().max() < 1e-6
         assert moved[rollout.completion_mask[rows]].min() > 1e-5
         assert all(torch.equal(kept[n], p) for n, p in policy.lm.named_parameters())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5-untied"])
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "target_modules": "all-linear"}], ids=["whole", "lora"])
+def test_checkpointed_layers_change_nothing(tmp_path: Path, family: str, lora: Any) -> None:
+    """They are computed again in each of the two backward passes, with the adapters of the first."""
+    moved = []
+    for checkpointed in (False, True):
+        model = {"lora": lora, "gradient_checkpointing": checkpointed}
+        loop = small_loop(tmp_path, family, algorithm={"name": "trpo", "cg_steps": 3}, model=model)
+        assert run_steps(loop, 1)[0]["train/step_fraction"] > 0
+        moved.append({n: p.detach().clone() for n, p in loop.models.policy.lm.named_parameters()})
+    for name, weights in moved[0].items():
+        assert (weights - moved[1][name]).abs().max() <= 1e-6, name
