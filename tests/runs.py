@@ -13,6 +13,7 @@ from rl4lms.config import merge_defaults, recipe_from_dict
 from rl4lms.config.recipe import Recipe
 from rl4lms.training.loop import Loop
 from rl4lms.training.run import assemble
+from rl4lms.types import Experience
 from tests.tiny import number_tokenizer, tiny_lm
 
 
@@ -84,6 +85,19 @@ def run_steps(loop: Loop, n: int) -> list[dict[str, float]]:
         numbers.append(loop.step(step))
         loop.state.step = step + 1
     return numbers
+
+
+def recorded(loop: Loop) -> list[Experience]:
+    """The experiences that updates of a loop will get, filled as it steps."""
+    seen: list[Experience] = []
+    update = loop.algorithm.update
+
+    def record(experience: Experience, step: int) -> dict[str, float]:
+        seen.append(experience)
+        return update(experience, step)
+
+    loop.algorithm.update = record  # type: ignore[method-assign]
+    return seen
 
 
 def fork_server() -> ForkServerContext:

@@ -86,7 +86,7 @@ LOG_KEYS = (
     LogKey(
         "rollout/removed_mass",
         "share",
-        "Probability that top-k, top-p, the minimum length and NLPO's mask take away from the tempered softmax, mean "
+        "Probability that top-k, top-p, the minimum length and a mask take away from the tempered softmax, mean "
         "over tokens; 0 without truncation.",
     ),
     LogKey("rollout/completion_tokens", "tokens", "Mean length of a completion, its EOS included."),
@@ -189,7 +189,7 @@ LOG_KEYS = (
     LogKey(
         "eval/masked/<key>",
         "as `eval/<key>`",
-        "The same evaluation inside NLPO's mask, with `evaluation.generation.mask`.",
+        "The same evaluation inside the mask, with `evaluation.generation.mask`.",
     ),
     LogKey(
         "eval/<metric>",

@@ -113,14 +113,12 @@ class Rollout:
         """The sampler's log-probs (B, T) under the behaviour policy."""
         return None if self.sampled is None else self.sampled.logprobs
 
-    def holds_groups(self, rows: Tensor) -> bool:
-        """Return whether rows (b,) are those of several completions per prompt, all of each, one after the other."""
+    def together(self, rows: Tensor) -> int:
+        """Return `group_size` where rows (b,) hold all completions of their prompts, one after the other; else 1."""
         n = self.group_size
-        if n == 1 or len(rows) % n:
-            return False
-        groups = rows.view(-1, n)
-        consecutive = bool((groups.diff(dim=-1) == 1).all())
-        return consecutive and not bool((groups[:, 0] % n).any())
+        groups = rows.view(-1, n) if len(rows) % n == 0 else rows[:0].view(-1, 1)
+        whole = len(groups) and bool((groups == groups[:, :1] // n * n + groups.new_tensor([*range(n)])).all())
+        return n if whole else 1
 
     def columns(self) -> dict[str, Any]:
         """Return what rewards and metrics are called with: `prompts` (what was seen of them), `full_prompts`,

@@ -12,8 +12,7 @@ from rl4lms.core.token_masks import min_p_mask, size, unpack
 from rl4lms.errors import ConfigError
 from rl4lms.rollout.engine import log_prob_pass
 from rl4lms.training.loop import Loop
-from rl4lms.types import Experience
-from tests.runs import run_steps, small_loop, small_recipe
+from tests.runs import recorded, run_steps, small_loop, small_recipe
 
 FAMILIES = ["gpt2", "t5-untied"]
 FAST = {"learning_rate": 1e-2}
@@ -94,14 +93,7 @@ def test_and_with_those_of_groups(tmp_path: Path, algorithm: str) -> None:
 
 
 def rollout_of(loop: Loop) -> Any:
-    seen: list[Experience] = []
-    update = loop.algorithm.update
-
-    def record(experience: Experience, step: int) -> dict[str, float]:
-        seen.append(experience)
-        return update(experience, step)
-
-    loop.algorithm.update = record  # type: ignore[method-assign]
+    seen = recorded(loop)
     loop.step(0)
     return seen[0].rollout
 

@@ -16,7 +16,7 @@ from rl4lms.rollout.engine import log_prob_pass
 from rl4lms.training.loop import Loop
 from rl4lms.types import Rollout
 from tests.marks import slow_but
-from tests.runs import run_steps, small_loop
+from tests.runs import recorded, run_steps, small_loop
 
 EVERYTHING = {"temperature": 0.7, "top_k": 15, "top_p": 0.95, "min_new_tokens": 3}
 
@@ -46,14 +46,7 @@ def test_the_mask_is_refreshed_and_rollouts_use_it(tmp_path: Path, family: str) 
     options = {"name": "nlpo", "mask_top_p": 0.6, "mask_update_every": 2}
     loop = small_loop(tmp_path, family, algorithm=options, optimizer={"learning_rate": 1e-2})
     before = {n: p.detach().clone() for n, p in loop.models.mask_policy.lm.named_parameters()}
-    seen: list[Rollout] = []
-    update = loop.algorithm.update
-
-    def record(experience: Any, step: int) -> dict[str, float]:
-        seen.append(experience.rollout)
-        return update(experience, step)
-
-    loop.algorithm.update = record  # type: ignore[method-assign]
+    seen = recorded(loop)
     refreshed = [numbers["train/mask_refreshed"] for numbers in run_steps(loop, 3)]
     assert refreshed == [0, 1, 0]
     after_second = dict(loop.models.mask_policy.lm.named_parameters())
@@ -63,10 +56,10 @@ def test_the_mask_is_refreshed_and_rollouts_use_it(tmp_path: Path, family: str) 
     initial = copy.deepcopy(loop.models.mask_policy)
     for name, parameter in initial.lm.named_parameters():
         parameter.data.copy_(before[name])
-    assert _nuclei_agree(initial, seen[0], 0.6)
-    assert _nuclei_agree(initial, seen[1], 0.6)
-    assert not _nuclei_agree(initial, seen[2], 0.6)
-    assert _nuclei_agree(loop.models.mask_policy, seen[2], 0.6)
+    assert _nuclei_agree(initial, seen[0].rollout, 0.6)
+    assert _nuclei_agree(initial, seen[1].rollout, 0.6)
+    assert not _nuclei_agree(initial, seen[2].rollout, 0.6)
+    assert _nuclei_agree(loop.models.mask_policy, seen[2].rollout, 0.6)
 
 
 @torch.no_grad()

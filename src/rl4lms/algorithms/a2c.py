@@ -14,8 +14,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from rl4lms.algorithms.base import check_one_pass
-from rl4lms.algorithms.ppo import ActorCritic
+from rl4lms.algorithms.base import ActorCritic, check_one_pass
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.plugins.options import Option
 from rl4lms.types import Tokens
@@ -37,8 +36,4 @@ class A2C(ActorCritic):
         """Return -A log π minus the entropy bonus, averaged over tokens."""
         assert old.advantages is not None
         loss = -(old.advantages * new.behaviour).sum() / old.n_tokens
-        stats = {"policy_loss": loss}
-        if new.entropy is not None:
-            entropy = new.entropy.sum() / old.n_tokens
-            loss, stats = loss - self.ent_coef * entropy, {**stats, "entropy": entropy}
-        return loss, stats
+        return self.with_entropy(loss, {}, new, old)

@@ -17,7 +17,7 @@ from torch import Tensor
 from rl4lms.algorithms.ppo import PPO
 from rl4lms.core.advantages import magnitude, place_last, whiten
 from rl4lms.core.logprobs import TokenLogprobs
-from rl4lms.core.losses import clipped_surrogate, explained_variance, value_loss
+from rl4lms.core.losses import clipped_loss, explained_variance, value_loss
 from rl4lms.plugins.options import Option
 from rl4lms.types import Experience, Tokens
 
@@ -61,13 +61,8 @@ class BanditPPO(PPO):
         assert old.advantages is not None
         log_ratio = old.sum_by_sequence(new.behaviour - old.logprobs)
         advantages = old.mean_by_sequence(old.advantages)
-        gain, clipped = clipped_surrogate(log_ratio, advantages, self.clip_range, self.clip_range)
-        loss = -gain.sum() / old.n_sequences
-        stats = {"policy_loss": loss, "clip_fraction": clipped.float().sum() / old.n_sequences}
-        if new.entropy is not None:
-            entropy = new.entropy.sum() / old.n_tokens
-            loss, stats = loss - self.ent_coef * entropy, {**stats, "entropy": entropy}
-        return loss, stats
+        loss, stats = clipped_loss(log_ratio, advantages, self.clip_range, self.clip_range, old.n_sequences)
+        return self.with_entropy(loss, stats, new, old)
 
     def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the weighted squared error of the values of prompts, those before the first tokens."""

@@ -11,9 +11,13 @@ from torch import Tensor
 
 from rl4lms.algorithms.learner import Learner
 from rl4lms.config.masks import MaskConfig
+from rl4lms.core.advantages import gae, magnitude, whiten
 from rl4lms.core.logprobs import TokenLogprobs
+from rl4lms.core.losses import value_loss
 from rl4lms.plugins.options import Option
 from rl4lms.types import Experience, Tokens
+
+Stats = Mapping[str, Tensor]
 
 
 @dataclass(kw_only=True)
@@ -112,6 +116,45 @@ class Algorithm(ABC):
         """
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state; the checkpoint has one: {', '.join(state)}")
+
+
+@dataclass(kw_only=True)
+class ActorCritic(Algorithm):
+    """What algorithms with a value function share: generalised advantages, the loss of the values, an entropy bonus."""
+
+    needs_value: ClassVar[bool] = True
+
+    vf_coef: Annotated[float, Option("weight of the value loss", ge=0)] = 0.5
+    ent_coef: Annotated[float, Option("weight of the entropy bonus; 0 saves the passes that it costs", ge=0)] = 0.0
+    gamma: Annotated[float, Option("discount γ of rewards, per token", gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Option("λ of the advantages: 0 trusts the values, 1 the returns", ge=0, le=1)] = 0.95
+    whiten_advantages: Annotated[bool, Option("bring them to mean 0 and deviation 1 over the iteration")] = True
+
+    @property
+    def needs_entropy(self) -> bool:
+        """Only for the entropy bonus."""
+        return self.ent_coef != 0
+
+    def advantages(self, experience: Experience) -> None:
+        """Compute GAE, whitened over the iteration's completion tokens."""
+        e = experience
+        values = self.learner.started_values(e)
+        e.advantages, e.returns = gae(e.rewards, values, e.mask, self.gamma, self.gae_lambda)
+        if self.whiten_advantages:
+            e.advantages = whiten(e.advantages, e.mask, magnitude(e.mask, e.rewards, values, e.returns))
+
+    def with_entropy(self, loss: Tensor, stats: Stats, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Stats]:
+        """Return the loss of the policy minus the entropy bonus, where there is one, and the statistics of both."""
+        if new.entropy is None:
+            return loss, {"policy_loss": loss, **stats}
+        entropy = new.entropy.sum() / old.n_tokens
+        return loss - self.ent_coef * entropy, {"policy_loss": loss, **stats, "entropy": entropy}
+
+    def value_loss(self, values: Tensor, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the weighted squared error of the values."""
+        assert old.returns is not None
+        loss = value_loss(values, old.returns, old.n_tokens)
+        return self.vf_coef * loss, {"value_loss": loss}
 
 
 def check_one_pass(name: str, n_epochs: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rl4lms.algorithms.group_relative import GroupRelative, check_kl
 from rl4lms.core.logprobs import TokenLogprobs
-from rl4lms.core.losses import clipped_surrogate
+from rl4lms.core.losses import clipped_loss
 from rl4lms.plugins.options import Option
 from rl4lms.types import Tokens
 
@@ -37,9 +37,9 @@ class GSPO(GroupRelative):
         assert old.advantages is not None
         log_ratio = old.mean_by_sequence(new.behaviour - old.logprobs)
         advantages = old.mean_by_sequence(old.advantages)
-        gain, clipped = clipped_surrogate(log_ratio, advantages, self.clip_range, self.clip_range_high)
-        loss = -gain.sum() / old.n_sequences
-        stats = {"policy_loss": loss, "clip_fraction": clipped.float().sum() / old.n_sequences}
+        low, high = self.clip_range, self.clip_range_high
+        loss, stats = clipped_loss(log_ratio, advantages, low, high, old.n_sequences)
+        stats = {"policy_loss": loss, **stats}
         if (kl := self.kl_of_tokens(new, old)) is not None:
             stats["kl_in_loss"] = old.mean_by_sequence(kl).sum() / old.n_sequences
             loss = loss + self._kl_coef * stats["kl_in_loss"]

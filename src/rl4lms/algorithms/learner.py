@@ -135,8 +135,8 @@ class Learner:
 
         Completions of one prompt are in one minibatch where they fit, so that a pass sees their prompt once.
         """
-        size, n = objective.minibatch_size, rollout.group_size
-        n = n if rollout.holds_groups(rows) and size % n == 0 else 1
+        size, n = objective.minibatch_size, rollout.together(rows)
+        n = n if size % n == 0 else 1
         for epoch in range(objective.n_epochs):
             order = permutation(len(rows) // n, self.seed, STREAMS["update"], step, epoch).to(rows.device)
             pieces = list(rows.view(-1, n)[order].flatten().split(size))
@@ -146,7 +146,7 @@ class Learner:
 
     def fit_values(self, objective: Objective, experience: Experience, step: int) -> dict[str, float]:
         """Train the value function alone, `n_epochs` over shuffled minibatches of completions; it must have weights of
-        its own. Returns averages of the statistics.
+        its own. Returns averages of the statistics, and how many steps there were.
 
         Raises:
             NonFiniteError: as in `update`.
@@ -156,7 +156,8 @@ class Learner:
             found.append(self.accumulate(objective, experience, minibatch, policy=False)[0])
             found[-1]["grad_norm"] = self._optimizer_step(found[-1]["loss"], minibatch)
         self.optimizer.zero_grad(set_to_none=True)
-        return {name: sum(stats[name] for stats in found) / len(found) for name in found[0]}
+        means = {name: sum(stats[name] for stats in found) / len(found) for name in found[0]}
+        return means | {"updates": float(len(found))}
 
     def policy_gradient(self, objective: Objective, experience: Experience) -> dict[str, float]:
         """Leave the gradient of the loss over the whole iteration in the parameters, and take no step; return
@@ -173,8 +174,7 @@ class Learner:
 
     def micro_batches(self, e: Experience, rows: Tensor) -> list[Tensor]:
         """Divide this process's share of some rows into what one pass holds, rows of similar length together."""
-        n = e.rollout.group_size if e.rollout.holds_groups(rows) else 1
-        share = distributed.share_of(rows.view(-1, n)).flatten()
+        share = distributed.share_of(rows.view(-1, e.rollout.together(rows))).flatten()
         return groups(e.rollout, share, self.config.micro_batch_size or len(share))
 
     def accumulate(

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rl4lms import distributed
+from rl4lms.algorithms.base import ActorCritic
 from rl4lms.algorithms.learner import Learner
-from rl4lms.algorithms.ppo import ActorCritic
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
 from rl4lms.core.trust_region import add_fisher_product, conjugate_gradient, flat_gradients, longest_step, split_like
@@ -55,11 +55,7 @@ class TRPO(ActorCritic):
         """Return the surrogate, the advantage times the ratio, and the entropy bonus, negated."""
         assert old.advantages is not None
         loss = -((new.behaviour - old.logprobs).exp() * old.advantages).sum() / old.n_tokens
-        stats = {"policy_loss": loss}
-        if new.entropy is not None:
-            entropy = new.entropy.sum() / old.n_tokens
-            loss, stats = loss - self.ent_coef * entropy, {**stats, "entropy": entropy}
-        return loss, stats
+        return self.with_entropy(loss, {}, new, old)
 
     def update(self, experience: Experience, step: int) -> dict[str, float]:
         """Take the step, then fit the value function."""
@@ -87,7 +83,7 @@ class TRPO(ActorCritic):
             fraction = kl = 0.0
         fitted = learner.fit_values(self, e, step)
         assert e.values is not None and e.returns is not None
-        stats |= {"value_loss": fitted["value_loss"], "grad_norm": float(gradient.norm()), "updates": 1.0}
+        stats |= {"value_loss": fitted["value_loss"], "grad_norm": float(gradient.norm()), "updates": fitted["updates"]}
         stats |= {"step_fraction": fraction, "step_kl": kl, "approx_kl": kl}
         return stats | {"explained_variance": explained_variance(e.values, e.returns, e.mask)}
 

@@ -65,7 +65,7 @@ class EvalGenerationConfig(SamplingConfig):
     completions_per_prompt: int = Field(
         1, ge=1, description="completions that are sampled of each prompt; errors are over prompts"
     )
-    mask: bool = Field(False, description="also decode inside NLPO's mask, reported as its own rows `masked/...`")
+    mask: bool = Field(False, description="also decode inside the mask, reported as its own rows `masked/...`")
 
     @model_validator(mode="after")
     def _beams(self) -> EvalGenerationConfig:

@@ -62,6 +62,16 @@ def clipped_surrogate(
     return out, out != plain
 
 
+def clipped_loss(
+    log_ratio: Tensor, advantages: Tensor, low: float, high: float, count: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return `clipped_surrogate` of some sequences, negated, and the share of those that are clipped, both sums divided
+    by `count`.
+    """
+    gain, clipped = clipped_surrogate(log_ratio, advantages, low, high)
+    return -gain.sum() / count, {"clip_fraction": clipped.float().sum() / count}
+
+
 def truncated_importance(log_ratio: Tensor, most: float) -> tuple[Tensor, Tensor]:
     """Return importance weights min(r, most), r = exp(log_ratio), as constants (Ionides, 2008; CISPO, arXiv 2506.13585,
     equation 5).

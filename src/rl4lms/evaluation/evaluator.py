@@ -107,7 +107,7 @@ class Evaluator:
     def __call__(
         self, mask_rule: MaskRule | None = None, progress: Callable[[int, int], None] | None = None
     ) -> EvalResult:
-        """Decode and score every prompt; with `mask_rule` inside NLPO's mask.
+        """Decode and score every prompt; with `mask_rule` inside that mask.
 
         With several processes the first measures the texts, and the others get means alone, without values and samples.
         The KL is that of the distribution that was sampled: full softmax at temperature 1 in `kl_per_token`, with

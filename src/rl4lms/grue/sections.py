@@ -24,7 +24,7 @@ _CURVES = (
     ("Training reward", "rollout/score", "score", "What RL optimises, on the completions that it trains on."),
     ("Distance from the start", "rollout/kl_per_sequence", "nats per completion", "KL to the model RL started from."),
     ("Entropy", "rollout/entropy", "nats per token", "Of what tokens are drawn from: for NLPO, inside the mask."),
-    ("Mask", "train/mask_size", "tokens allowed", "Mean size of NLPO's mask over the tokens of a rollout."),
+    ("Mask", "train/mask_size", "tokens allowed", "Mean size of the mask over the tokens of a rollout."),
 )
 
 

@@ -1,4 +1,4 @@
-"""Assembles the policies of a run from a config: the trained one, its frozen reference, NLPO's mask policy, the value
+"""Assembles the policies of a run from a config: the trained one, its frozen reference, a masking policy, the value
 function.
 """
 

@@ -1,7 +1,7 @@
 """The sampler: batched, KV-cached, the same for every family.
 
 The distribution a token is drawn from is exactly the behaviour policy of the log-prob pass: EOS ban below the minimum
-length, NLPO's mask, temperature, top-k, top-p, in this order, renormalised over what is left.
+length, the mask, temperature, top-k, top-p, in this order, renormalised over what is left.
 """
 
 from __future__ import annotations

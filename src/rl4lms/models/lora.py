@@ -1,4 +1,4 @@
-"""LoRA adapters (`peft`): one set of frozen base weights carries the policy, the value function and NLPO's mask policy.
+"""LoRA adapters (`peft`): one set of frozen base weights carries the policy, the value function and a masking policy.
 
 The base without any adapter is the model that RL starts from, hence the reference.
 """

@@ -75,7 +75,7 @@ class LocalEngine:
             stream: `train` or `evaluation`.
             step: of the training, so that iterations differ.
             completions_per_prompt: completions of each prompt, consecutive in the result.
-            mask_rule: NLPO's mask.
+            mask_rule: the mask of rollouts.
             progress: called with the number of rows that were finished.
         """
         n, policy, side = completions_per_prompt, self.policy, self.policy.family.padding_side
@@ -137,7 +137,7 @@ def run_pass(module: nn.Module, rollout: Rollout, rows: Tensor, *, masked: bool 
         masked: whether the behaviour policy is restricted to the rollout's token mask.
         options: of `Policy.forward`, such as `temperature`, `values`, `loss`.
     """
-    first = rows if not rollout.holds_groups(rows) else rows[:: rollout.group_size]
+    first = rows[:: rollout.together(rows)]
     prompts, completions = trim(rollout.prompt_mask[first]), trim(rollout.completion_mask[rows])
     token_mask = rollout.token_mask if masked else None
     out: Pass = module(
@@ -156,7 +156,7 @@ def groups(rollout: Rollout, rows: Tensor, most: int) -> list[Tensor]:
     """Divide rows (b,) of a rollout into groups of similar length, none larger than `most`: what one pass should
     hold. The completions of a prompt stay together where all of them are there.
     """
-    n = rollout.group_size if rollout.holds_groups(rows) and most >= rollout.group_size else 1
+    n = rollout.together(rows) if most >= rollout.group_size else 1
     lengths = (rollout.prompt_mask[rows].sum(-1) + rollout.completion_mask[rows].sum(-1)).view(-1, n).amax(-1)
     return [rows.view(-1, n)[group].flatten() for group in group_by_length(lengths.tolist(), most // n)]
 
@@ -167,7 +167,7 @@ def log_prob_pass(policy: Policy, rollout: Rollout, rows: Tensor | None = None, 
     some of them.
     """
     rows = torch.arange(len(rollout), device=rollout.prompt_ids.device) if rows is None else rows
-    n = rollout.group_size if rollout.holds_groups(rows) else 1
+    n = rollout.together(rows)
     mine = [i * n + j for i in distributed.share(len(rows) // n) for j in range(n)]
     batches = groups(rollout, rows[mine] if mine else rows[:n], _PASS_ROWS)
     parts = [run_pass(policy, rollout, batch, **options) for batch in batches]

@@ -39,7 +39,7 @@ def write_evaluation(
         model: whether the model that a run trained was evaluated, or the one that training starts from.
         step: iterations that it was trained for.
         split: where the prompts are from.
-        masked: whether it was decoded inside NLPO's mask.
+        masked: whether it was decoded inside the mask of rollouts.
     """
     write_text(path, _text(result, recipe, model=model, step=step, split=split, masked=masked))
 

@@ -41,7 +41,7 @@ CURVES = (
         "nats per token",
         "Of the distributions that tokens are drawn from: for NLPO, inside the mask.",
     ),
-    ("NLPO's mask", "train/mask_size", "tokens allowed", "Mean size of the mask over the tokens of a rollout."),
+    ("Mask", "train/mask_size", "tokens allowed", "Mean size of the mask over the tokens of a rollout."),
 )
 #: What tells of a run's health: log key, how a run's values are summed up, in words.
 _HEALTH: tuple[tuple[str, Callable[[Sequence[float]], float], str], ...] = (

@@ -198,15 +198,16 @@ class Loop:
             rollout = self.engine.rollout(samples, r.rollout, **how)
         reward = begin_scoring(self.reward, rollout, r.reward_faults) if distributed.is_main() else None
         with self._timed("pass"):
-            how = {"temperature": r.rollout.temperature, "values": self.algorithm.needs_value}
             # the sampler's numbers are the pass's, which some rows are compared with
-            rows = self._verified(rollout, step)
-            again, reference = log_prob_pass(models.policy, rollout, rows, **how), Pass()
+            rows, reference, values = self._verified(rollout, step), Pass(), self.algorithm.needs_value
+            how = {"temperature": r.rollout.temperature, "values": values and rows is None}
+            again = log_prob_pass(models.policy, rollout, rows, **how)
             difference = sampler_error(models.policy, rollout, again, rows)
-            current = again if rows is None else rollout.sampled or again
-            if self.algorithm.needs_value and current.values is None:
-                values = log_prob_pass(models.policy, rollout, logprobs=False, values=True).values
-                current = current._replace(values=values)
+            current = again if rows is None else rollout.sampled
+            assert current is not None
+            if values and current.values is None:
+                of_another = log_prob_pass(models.policy, rollout, logprobs=False, values=True)
+                current = current._replace(values=of_another.values)
             if self.algorithm.needs_reference:
                 reference = log_prob_pass(models.ref_policy, rollout, masked=False, entropy=False)
         assert current.logprobs is not None and current.full_logprobs is not None

@@ -18,20 +18,7 @@ from rl4lms.rollout.engine import run_pass
 from rl4lms.training.loop import Loop
 from rl4lms.types import Experience
 from tests.properties.test_logprob_parity import hf_logits
-from tests.runs import run_steps, small_loop
-
-
-def recorded(loop: Loop) -> list[Experience]:
-    """What the updates of a loop get."""
-    seen: list[Experience] = []
-    update = loop.algorithm.update
-
-    def record(experience: Experience, step: int) -> dict[str, float]:
-        seen.append(experience)
-        return update(experience, step)
-
-    loop.algorithm.update = record  # type: ignore[method-assign]
-    return seen
+from tests.runs import recorded, run_steps, small_loop
 
 
 def behaviour_logits(loop: Loop, e: Experience) -> Tensor:

@@ -157,6 +157,13 @@ class TestLora:
         assert torch.equal(mask(*inputs).full_logprobs, policy(*inputs).full_logprobs)
         assert {n.split(".")[-2] for n, _ in value_parameters(policy) if "lora" in n} == {"value"}
 
+    def test_they_train_under_autocast(self, tmp_path: Path, family: str) -> None:
+        """They are tried in float32, whatever a pass is computed in: rounding is no other model."""
+        loop = small_loop(tmp_path, family, model={"lora": {"r": 4}, "autocast": "bfloat16"})
+        before = {n: p.detach().clone() for n, p in loop.models.policy.named_parameters()}
+        run_steps(loop, 1)
+        assert any(not torch.equal(before[n], p) for n, p in loop.models.policy.named_parameters())
+
     def test_only_adapters_and_value_head_learn(self, tmp_path: Path, family: str) -> None:
         loop = small_loop(
             tmp_path,
