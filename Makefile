@@ -111,9 +111,12 @@ clean:
 DOOR_lm-eval = lm_eval[hf]
 DOOR_trl = trl
 DOOR_verifiers = verifiers
+# The last TRL with PPO that docs/from-trl.md is compared with: its source is read, and never imported.
+WHEEL_trl = trl==0.24.0
 .venv-doors-%/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv --clear .venv-doors-$*
 	.venv-doors-$*/bin/python $(PIP) -c constraints.txt torch
 	.venv-doors-$*/bin/python $(PIP) -c constraints.txt -e ".[grue]" pytest pytest-timeout hypothesis "$(DOOR_$*)"
+	$(if $(WHEEL_$*),.venv-doors-$*/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv-doors-$* $(WHEEL_$*))
 	@touch $@
