@@ -16,8 +16,8 @@ from rl4lms.grue.rescore import Prediction, Scorer
 from rl4lms.grue.spec import placed
 from rl4lms.integrations.lm_eval import MARK, SPLIT, prompt_of, recipe_of, whole_text
 
-# Two sums of the same float64 numbers in another order.
-_SAME = {"rel_tol": 1e-9, "abs_tol": 1e-12}
+# A classifier in float32 rounds otherwise for each batch (1e-9 was seen) and processor. What is kept is computed here.
+_SAME = {"rel_tol": 1e-4, "abs_tol": 1e-4}
 
 
 def add_results(

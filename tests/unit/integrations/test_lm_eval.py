@@ -109,7 +109,8 @@ def test_one_text_at_a_time_gives_the_numbers_of_all_at_once(tmp_path: Path, nam
     results = scorer(predictions, wanted=asked).results
     assert len(results) > 5
     for key, result in results.items():
-        assert said[f"{key},none"] == pytest.approx(result.mean, rel=1e-12), key
+        # imdb's classifier rounds in float32, and otherwise for each batch
+        assert said[f"{key},none"] == pytest.approx(result.mean, rel=1e-6 if name == "imdb" else 1e-12), key
     add_results(path, tmp_path / "grid", system="mine")
     (cell,) = find_cells(tmp_path / "grid")
     assert verify(cell, {}) == []
