@@ -22,7 +22,9 @@ PIP = -m pip install --quiet --disable-pip-version-check
 # Linux, so not even `newest` takes another unless asked: `make test-newest NEWEST_TORCH=torch` takes what pip takes.
 NEWEST_TORCH ?= $(shell grep '^torch==' constraints.txt)
 
-.PHONY: test-newest test-floor core-newest core-floor
+DOORS = lm-eval trl verifiers
+
+.PHONY: test-newest test-floor core-newest core-floor test-doors $(addprefix test-door-,$(DOORS))
 .PHONY: demo test test-all lint types cost bench bench-check bench-memory bench-metrics metrics-vs-people check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
@@ -46,6 +48,11 @@ core-newest: .venv-newest/.ready  ## the part of them that .ci/run runs
 
 core-floor: .venv-floor/.ready  ## the part of them that .ci/run runs
 	OMP_NUM_THREADS=1 .venv-floor/bin/python -m pytest -n $(JOBS) -m "not slow and not gpu" $(CORE)
+
+test-doors: $(addprefix test-door-,$(DOORS))  ## the doors to other libraries, each in an environment with the newest of its library
+
+$(addprefix test-door-,$(DOORS)): test-door-%: .venv-doors-%/.ready
+	OMP_NUM_THREADS=1 .venv-doors-$*/bin/python -m pytest -m doors tests/doors/test_$(subst -,_,$*).py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -75,7 +82,7 @@ metrics-vs-people: $(READY)  ## correlations of the metrics with human judgement
 check: lint types cost test
 
 clean:
-	rm -rf .venv .venv-newest .venv-floor build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-floor .venv-doors-* build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch first and through the constraints, so that nothing else picks another one
 .venv/.ready: pyproject.toml constraints.txt
@@ -98,4 +105,18 @@ clean:
 	.venv-floor/bin/python scripts/floor.py > .venv-floor/constraints.txt
 	.venv-floor/bin/python $(PIP) -c .venv-floor/constraints.txt torch
 	.venv-floor/bin/python $(PIP) -c .venv-floor/constraints.txt -e ".[dev]"
+	@touch $@
+
+# Constraints where the other library allows them: what it pins otherwise stays in its own environment.
+DOOR_lm-eval = lm_eval[hf]
+DOOR_trl = trl
+DOOR_verifiers = verifiers
+# The last TRL with PPO that docs/from-trl.md is compared with: its source is read, and never imported.
+WHEEL_trl = trl==0.24.0
+.venv-doors-%/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv-doors-$*
+	.venv-doors-$*/bin/python $(PIP) -c constraints.txt torch
+	.venv-doors-$*/bin/python $(PIP) -c constraints.txt -e ".[grue]" pytest pytest-timeout hypothesis "$(DOOR_$*)"
+	$(if $(WHEEL_$*),.venv-doors-$*/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv-doors-$* $(WHEEL_$*))
 	@touch $@

@@ -55,6 +55,8 @@ USES = {
     "grue reproduce": [],
     "grue submit": [],  # of a grid, see tests/unit/grue/test_submission.py
     "grue export": [],  # see test_export.py there
+    "grue to-lm-eval": [],  # see tests/unit/integrations/test_lm_eval.py, as the next
+    "grue from-lm-eval": [],
     "grue report": [],  # see test_page.py there, as the next
     "grue site": [],
     "human create": [],  # see tests/unit/human_eval/test_human_outputs.py, as invite, withdraw and password

@@ -24,6 +24,7 @@ from rl4lms.cli import (
     human_report,
     human_serve,
     init,
+    lm_eval,
     ls,
     metrics,
     report,
@@ -118,6 +119,8 @@ grue_app.command("run", epilog=grue.RUN_EPILOG)(grue.run)
 grue_app.command("table", epilog=grue.TABLE_EPILOG)(grue.table)
 grue_app.command("score", epilog=submissions.SCORE_EPILOG)(submissions.score)
 grue_app.command("submit", epilog=submissions.SUBMIT_EPILOG)(submissions.submit)
+grue_app.command("to-lm-eval", epilog=lm_eval.TO_EPILOG)(lm_eval.to_lm_eval)
+grue_app.command("from-lm-eval", epilog=lm_eval.FROM_EPILOG)(lm_eval.from_lm_eval)
 grue_app.command("report", epilog=submissions.REPORT_EPILOG)(submissions.report)
 grue_app.command("site", epilog=submissions.SITE_EPILOG)(submissions.site)
 grue_app.command("export", epilog=submissions.EXPORT_EPILOG)(submissions.export)

@@ -47,7 +47,7 @@ class Access:
             DataError: the file is damaged, or packed code was altered.
         """
         what = read_spec(place)
-        found = dict.fromkeys(_runs(_needed(what, training)))
+        found = foreign_code(_needed(what, training))
         packed = packed_code(place)
         if found and not self.run_code:
             where = [str(packed.get(file_of(name) or "", name)) for name in found]
@@ -100,6 +100,11 @@ def _needed(what: Cell | Outside, training: bool) -> list[Any]:
     if not training:
         return [what.blocks[key] for key in _SCORING]
     return [what.blocks, *([] if what.after is None else _needed(what.after, training))]
+
+
+def foreign_code(value: Any) -> list[str]:
+    """Return what parts of a recipe have this library run that is not of it: Python files, pickles, addresses."""
+    return list(dict.fromkeys(_runs(value)))
 
 
 def _runs(value: Any) -> Iterator[str]:

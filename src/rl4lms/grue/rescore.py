@@ -167,6 +167,7 @@ class Scorer:
         )
         records: list[dict[str, Any]] = [
             {"id": row.id, "prompt": sample.prompt, "completion": row.completion, "references": list(sample.references)}
+            | ({} if row.text is None else {"text": row.text})
             for row, sample in zip(predictions, samples, strict=True)
         ]
         for result in results:
