@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, T5Config
+from transformers import GPT2Config, LlamaConfig, M2M100Config, PretrainedConfig, Qwen2Config, T5Config
 
 from rl4lms import recipes
 from rl4lms.algorithms.base import Algorithm
@@ -32,7 +32,7 @@ PROCESS = 0.5 * GIB  # of Python and torch, as `--dry-run` says
 HEAD = """# Recipes for real models
 
 `rl4lms ls recipes` lists the recipes that come with the package; the head of each file says how to start it. The
-four below are for data and a reward of your own, which are named on the command line:
+five below are for data and a reward of your own, which are named on the command line:
 
 ```sh
 rl4lms train chat-lora data=prompts.jsonl reward=reward.py:score --dry-run   # what it amounts to, memory included
@@ -98,6 +98,14 @@ def flan_t5(width: int, inner: int, layers: int, heads: int) -> Any:
     return T5Config(**shape, d_kv=64, feed_forward_proj="gated-gelu")
 
 
+def nllb(width: int, inner: int, layers: int, heads: int) -> Any:
+    """Return the shape of an NLLB."""
+    shape: dict[str, Any] = {"d_model": width, "vocab_size": 256_206, "max_position_embeddings": 1024}
+    for side in ("encoder", "decoder"):
+        shape |= {f"{side}_layers": layers, f"{side}_attention_heads": heads, f"{side}_ffn_dim": inner}
+    return M2M100Config(**shape)
+
+
 def size(config: PretrainedConfig) -> ModelSize:
     """Return the size of a shape; of FLAN-T5 with its own output layer, which transformers learns from the weights."""
     found = size_of(empty(config))
@@ -110,6 +118,7 @@ MODELS: list[tuple[str, str, PretrainedConfig, list[str]]] = [
     ("gpt2-ppo", "openai-community/gpt2", GPT2Config(), []),
     ("flan-t5-ppo", "google/flan-t5-base", flan_t5(768, 2048, 12, 12), []),
     ("flan-t5-ppo", "google/flan-t5-large", flan_t5(1024, 2816, 24, 16), ["optimizer.micro_batch_size=4"]),
+    ("nllb-grpo", "facebook/nllb-200-distilled-600M", nllb(1024, 4096, 12, 16), []),
     ("chat-lora", "HuggingFaceTB/SmolLM2-135M-Instruct", llama(576, 1536, 30, 9, 3, 49_152), []),
     ("chat-lora", "HuggingFaceTB/SmolLM2-360M-Instruct", llama(960, 2560, 32, 15, 5, 49_152), []),
     ("chat-lora", "Qwen/Qwen2.5-0.5B-Instruct", qwen(896, 4864, 24, 14, 2), []),

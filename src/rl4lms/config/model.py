@@ -28,6 +28,13 @@ class ModelConfig(Block):
 
     path: str = Field(min_length=1, description="Hub id, local folder, or asset:<name> of the task")
     tokenizer: str | None = Field(None, description="Hub id or folder, if not that of the model")
+    source_language: str | None = Field(
+        None,
+        description="of prompts, for translation models whose tokenizer knows languages: its code, such as eng_Latn",
+    )
+    target_language: str | None = Field(
+        None, description="of completions, which begin with its code; saved with the model"
+    )
     architecture: Literal["auto", "causal", "encoder-decoder"] = Field(
         "auto", description="how the model is loaded, where its configuration leaves it open"
     )

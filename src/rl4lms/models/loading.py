@@ -28,7 +28,7 @@ from rl4lms.config.model import ModelConfig
 from rl4lms.data import hub
 from rl4lms.errors import ConfigError, ModelError, UnreachableModelError
 from rl4lms.models.adapter_folders import AdapterFolder, adapter_of, merge_adapter
-from rl4lms.models.targets import target_language
+from rl4lms.models.targets import begin_with_language, name_languages, target_language
 
 # Otherwise transformers asks a service to convert pickles on the Hub, and takes whatever it proposes.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -90,6 +90,8 @@ def load_lm(config: ModelConfig, device: torch.device) -> PreTrainedModel:
             f"model.path: {found.base!r} lacks weights of a language model, such as {missing[0]}; they would be random"
         )
     freeze_computed(lm)  # the warm start trains it, too
+    if config.target_language is not None:
+        begin_with_language(lm, load_tokenizer(config))
     return lm.to(device).eval()
 
 
@@ -298,6 +300,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(missing) from error
+    name_languages(tokenizer, config.source_language, config.target_language)
     # transformers makes an empty tokenizer where there are no files
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ModelError(missing)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rl4lms.errors import ModelError
 
 
 def encode_targets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], two_texts: bool) -> list[list[int]]:
@@ -32,6 +34,40 @@ def target_language(tokenizer: PreTrainedTokenizerBase | None) -> int | None:
         return None
     frame = tokenizer(text_target="")["input_ids"]  # the code and EOS, in either order
     return next((i for i in frame if i not in (tokenizer.eos_token_id, tokenizer.bos_token_id)), None)
+
+
+def name_languages(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> None:
+    """Set the languages of prompts and completions, each where one is named.
+
+    Raises:
+        ModelError: the tokenizer knows no languages, or not this one.
+    """
+    for option, attribute, code in (("source_language", "src_lang", source), ("target_language", "tgt_lang", target)):
+        if code is None:
+            continue
+        if not hasattr(tokenizer, "_switch_to_target_mode") or not hasattr(tokenizer, attribute):
+            raise ModelError(f"model.{option}: {type(tokenizer).__name__} knows no languages; leave the option out")
+        known = [name for token in tokenizer.all_special_tokens if (name := token.strip("_"))[0].isalpha()]  # __de__
+        if code not in known:
+            like = [name for name in known if name[:2].lower() == code[:2].lower()] or known[:3]
+            raise ModelError(
+                f"model.{option}: the tokenizer has no language {code!r}; among its codes: {', '.join(like)}"
+            )
+        setattr(tokenizer, attribute, code)
+
+
+def begin_with_language(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let completions of an encoder-decoder begin with the language that its tokenizer names, also where its own
+    generation config names another, and once it is saved.
+    """
+    language, start = target_language(tokenizer), lm.generation_config.decoder_start_token_id
+    start = lm.config.decoder_start_token_id if start is None else start
+    frame = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    if start is None or (start in tokenizer.all_special_ids and start not in frame):  # mBART's start is a language
+        lm.generation_config.decoder_start_token_id = lm.config.decoder_start_token_id = language
+        lm.generation_config.forced_bos_token_id = None
+    else:
+        lm.generation_config.forced_bos_token_id = language
 
 
 def has_target_mode(tokenizer: PreTrainedTokenizerBase) -> bool:

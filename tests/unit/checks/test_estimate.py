@@ -31,6 +31,7 @@ PUBLISHED = {  # millions of parameters, by the model cards
     "openai-community/gpt2": 124,
     "google/flan-t5-base": 248,
     "google/flan-t5-large": 783,
+    "facebook/nllb-200-distilled-600M": 615,
     "HuggingFaceTB/SmolLM2-135M-Instruct": 135,
     "HuggingFaceTB/SmolLM2-360M-Instruct": 362,
     "Qwen/Qwen2.5-0.5B-Instruct": 494,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from transformers import (
 from rl4lms.config.algorithms import SupervisedConfig
 from rl4lms.config.data import PromptConfig
 from rl4lms.config.generation import EvalGenerationConfig
-from rl4lms.models.loading import special_tokens
+from rl4lms.config.model import ModelConfig
+from rl4lms.errors import ModelError
+from rl4lms.models.loading import load_lm, load_tokenizer, special_tokens
 from rl4lms.models.policy import Policy
+from rl4lms.models.saving import save_lm
 from rl4lms.models.targets import encode_targets
 from rl4lms.models.text_nll import TextNll
 from rl4lms.rollout.engine import LocalEngine
@@ -29,6 +33,7 @@ from rl4lms.rollout.prompts import PromptEncoder
 from rl4lms.rollout.texts import Decoder
 from rl4lms.supervised.warm_start import fit
 from rl4lms.types import Sample
+from tests.runs import save_tiny
 from tests.tiny import number_tokenizer
 
 _SOURCE = ["one dog", "two dogs", "three cats", "four birds", "five mice", "six cows"]
@@ -167,3 +172,55 @@ def test_a_completion_that_continues_its_prompt_has_the_prompts_vocabulary() -> 
     assert encode_targets(tokenizer, ["a"], two_texts=True) == [[7]]
     assert encode_targets(tokenizer, ["a"], two_texts=False) == [[5]]
     assert encode_targets(number_tokenizer(), ["1 2"], two_texts=True) == [[4, 5]]
+
+
+@pytest.fixture
+def nllb_folder(tmp_path: Path) -> Path:
+    tokenizer = nllb()
+    m2m100(tokenizer, decoder_start_token_id=2).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def prefix_and_prompt(config: ModelConfig) -> tuple[tuple[int, ...], list[int]]:
+    lm, tokenizer = load_lm(config, torch.device("cpu")), load_tokenizer(config)
+    return special_tokens(lm, tokenizer).decoder_prefix, tokenizer("abc")["input_ids"]
+
+
+def test_a_recipe_names_the_languages_and_the_saved_model_keeps_them(nllb_folder: Path, tmp_path: Path) -> None:
+    french, german = nllb().convert_tokens_to_ids(["fra_Latn", "deu_Latn"])
+    config = ModelConfig(path=str(nllb_folder), source_language="fra_Latn", target_language="deu_Latn")
+    prefix, prompt = prefix_and_prompt(config)
+    assert (prefix, prompt[0], prompt[-1]) == ((2, german), french, 2)
+
+    lm, again = load_lm(config, torch.device("cpu")), tmp_path / "again"
+    save_lm(lm, load_tokenizer(config), again)
+    assert prefix_and_prompt(ModelConfig(path=str(again))) == (prefix, prompt)
+    ids = torch.tensor([prompt])
+    written = M2M100ForConditionalGeneration.from_pretrained(again).generate(ids, max_new_tokens=4)  # without us
+    assert written[0, :2].tolist() == [2, german]
+
+
+def test_a_named_language_wins_over_that_of_the_generation_config(nllb_folder: Path) -> None:
+    french, german = nllb().convert_tokens_to_ids(["fra_Latn", "deu_Latn"])
+    lm = M2M100ForConditionalGeneration.from_pretrained(nllb_folder)
+    lm.generation_config.forced_bos_token_id = french
+    lm.save_pretrained(nllb_folder)
+    assert prefix_and_prompt(ModelConfig(path=str(nllb_folder)))[0] == (2, french)
+    assert prefix_and_prompt(ModelConfig(path=str(nllb_folder), target_language="deu_Latn"))[0] == (2, german)
+    # mBART's start token is a language
+    lm.generation_config.forced_bos_token_id = None
+    lm.generation_config.decoder_start_token_id = lm.config.decoder_start_token_id = french
+    lm.save_pretrained(nllb_folder)
+    assert prefix_and_prompt(ModelConfig(path=str(nllb_folder)))[0] == (french,)
+    assert prefix_and_prompt(ModelConfig(path=str(nllb_folder), target_language="deu_Latn"))[0] == (german,)
+
+
+def test_languages_that_the_tokenizer_does_not_know_are_refused(nllb_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.target_language: .* no language 'deu'; among its codes: deu_Latn"):
+        load_tokenizer(ModelConfig(path=str(nllb_folder), target_language="deu"))
+    with pytest.raises(ModelError, match=r"model\.source_language: .* no language '<pad>'"):
+        load_tokenizer(ModelConfig(path=str(nllb_folder), source_language="<pad>"))
+    plain = save_tiny(tmp_path / "t5", "t5")
+    with pytest.raises(ModelError, match=r"model\.source_language: .* knows no languages"):
+        load_tokenizer(ModelConfig(path=str(plain), source_language="deu_Latn"))
