@@ -52,7 +52,7 @@ core-floor: .venv-floor/.ready  ## the part of them that .ci/run runs
 test-doors: $(addprefix test-door-,$(DOORS))  ## the doors to other libraries, each in an environment with the newest of its library
 
 $(addprefix test-door-,$(DOORS)): test-door-%: .venv-doors-%/.ready
-	OMP_NUM_THREADS=1 .venv-doors-$*/bin/python -m pytest -m doors tests/doors/test_$(subst -,_,$*).py
+	OMP_NUM_THREADS=1 .venv-doors-$*/bin/python -m pytest -m doors tests/doors/test_$(subst -,_,$*)*.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

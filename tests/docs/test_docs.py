@@ -21,8 +21,8 @@ from tests.docs.pages import ROOT, Block, blocks, recipe_of
 
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").glob("*.md")])
-# These run from top to bottom, see test_pages.py; README's Python builds a model first, see test_readme.py.
-IN_ORDER = {"docs/quickstart.md", "docs/chat.md", "docs/python-api.md", "docs/sb3.md", "docs/algorithms/own.md"}
+# These run from top to bottom, see test_pages.py and test_from_trl.py; README's Python builds a model first, see test_readme.py.
+IN_ORDER = {f"docs/{name}.md" for name in ("quickstart", "chat", "from-trl", "python-api", "sb3", "algorithms/own")}
 ELSEWHERE = {*IN_ORDER, "README.md"}
 
 
@@ -41,8 +41,9 @@ COMMANDS = [
 
 
 @pytest.fixture(autouse=True)
-def _registries_forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # documents name files of examples/
+def _registries_forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")  # documents name files of it, and may write others beside it
+    monkeypatch.chdir(tmp_path)
     for kind in (registry.rewards, registry.metrics, registry.tasks, registry.algorithms):
         monkeypatch.setattr(kind, "_entries", dict(kind._entries))
 

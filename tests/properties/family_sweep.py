@@ -16,18 +16,22 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedModel
 
 from rl4lms.config.generation import SamplingConfig
 from rl4lms.config.model import ModelConfig
+from rl4lms.core.packing import Packed
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
 from rl4lms.core.token_masks import top_p_mask
 from rl4lms.errors import ModelError
 from rl4lms.models.build import build_models
+from rl4lms.models.families import CausalFamily, EncoderDecoderFamily
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.groups import Grouped
 from rl4lms.models.loading import load_lm, special_tokens
@@ -41,6 +45,7 @@ MARK = "<!-- Below: python -m tests.properties.family_sweep --write -->"
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 CPU = torch.device("cpu")
 TOLERANCE = 1e-3
+SAME_GRADIENT = 1e-5  # of the largest
 # Token ids 3 to 98 are numbers
 PROMPTS = [[5 + (7 * i * k) % 80 for k in range(length)] for i, length in enumerate((20, 1, 7, 7, 12, 2), 1)]
 # What models of many kinds raise where something is not as they expect it
@@ -57,12 +62,15 @@ class Outcome:
     Attributes:
         family: such as `causal:llama`.
         result: "works", "works in groups", "refused", "not built" or "fails".
+        shares: how a prompt is computed once for its completions, "encoded once" or "one row", the latter maybe only
+            "without windows"; "no" where it is not, "" where it was not tried.
         adapters: the layers that LoRA works on, "refused", or "" where it was not tried.
         note: the message of what was refused.
     """
 
     family: str
     result: str
+    shares: str = ""
     adapters: str = ""
     note: str = ""
 
@@ -71,7 +79,7 @@ class Outcome:
         kind, name = self.family.split(":")
         # Sets of names are printed in any order
         note = re.sub(r"\{([^{}]*)\}", lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", self.note)
-        cells = (f"`{name}`", f"`{ARCHITECTURES[kind][name]}`", self.result, self.adapters, note)
+        cells = (f"`{name}`", f"`{ARCHITECTURES[kind][name]}`", self.result, self.shares, self.adapters, note)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -81,23 +89,74 @@ def outcome(family: str, folder: Path) -> Outcome:
         lm = zoo_lm(family)
     except FAULTS as error:  # of a config's own defaults, or a missing package: written into the table
         return Outcome(family, "not built", note=_first_line(error))
-    model, tokenizer = folder / "lm-zoo", number_tokenizer(95)
-    lm.generation_config.eos_token_id = MANY_EOS
-    lm.save_pretrained(model)
-    tokenizer.save_pretrained(model)
     try:
-        policy = build_models(ModelConfig(path=str(model)), CPU, value=False).policy
+        policy = loaded(lm, folder)
     except ModelError as error:
         return Outcome(family, "refused", note=str(error).replace(f"{folder}/", ""))
     result = "works in groups" if isinstance(policy.family, Grouped) else "works"
     try:
         _check_sampling(policy)
+        shares = sharing(family, policy)
         for value in ("separate", "shared"):
             _check_training(folder, value, {"value": value})
         adapters, note = _adapters(folder)
     except (AssertionError, RuntimeError, *FAULTS) as error:
         return Outcome(family, "fails", note=f"{type(error).__name__}: {_first_line(error)}")
-    return Outcome(family, result, adapters, note)
+    return Outcome(family, result, shares, adapters, note)
+
+
+def loaded(lm: PreTrainedModel, folder: Path) -> Policy:
+    """Save a model of the zoo with a tokenizer, and load it as a recipe does."""
+    model, tokenizer = folder / "lm-zoo", number_tokenizer(95)
+    lm.generation_config.eos_token_id = MANY_EOS
+    lm.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    return build_models(ModelConfig(path=str(model)), CPU, value=False).policy
+
+
+def sharing(family: str, policy: Policy) -> str:
+    """Compare gradients with a prompt for all its completions and a prompt for each; return the cell of the table."""
+    found = _check_sharing(policy)
+    if found != "no" or not isinstance(policy.family, CausalFamily):
+        return found
+    try:
+        lm = zoo_lm(family, windows=False)
+        plain = Policy(lm, special_tokens(lm, None))
+    except (ModelError, RuntimeError, *FAULTS):  # it is nothing without its windows
+        return found
+    return "without windows" if _check_sharing(plain) == "one row" else found
+
+
+def _check_sharing(policy: Policy) -> str:
+    """Return how the prompts are computed once, by what runs; "no" where they are computed again."""
+    packed, encode = CausalFamily.packed, EncoderDecoderFamily._encode
+    with (
+        mock.patch.object(Packed, "pays", return_value=True),  # also where it costs more: these models are tiny
+        mock.patch.object(CausalFamily, "packed", autospec=True, side_effect=packed) as rows,
+        mock.patch.object(EncoderDecoderFamily, "_encode", autospec=True, side_effect=encode) as encoded,
+    ):
+        shared = _gradient(policy, together=True)
+        ran = rows.call_count, sum(len(call.args[1]) for call in encoded.call_args_list)
+        apart = _gradient(policy, together=False)
+        assert rows.call_count == ran[0], "a prompt for each completion was packed"
+    error = float((shared - apart).abs().max() / apart.abs().max())
+    assert error <= SAME_GRADIENT, f"gradients of shared prompts differ by {error:.2g} of the largest"
+    return "one row" if ran[0] else "encoded once" if ran[1] == len(PROMPTS) else "no"
+
+
+def _gradient(policy: Policy, together: bool) -> torch.Tensor:
+    """Of a loss of all that a pass says, for three completions of each prompt."""
+    ids, mask = pad(PROMPTS, policy.tokens.pad, policy.family.padding_side)
+    rows = [[5 + (11 * i * k) % 80 for k in range(1 + i % 6)] for i in range(3 * len(PROMPTS))]
+    completions, real = pad(rows, policy.tokens.pad, "right")
+    if not together:
+        ids, mask = ids.repeat_interleave(3, 0), mask.repeat_interleave(3, 0)
+    out = policy(ids, mask, completions, real, temperature=0.8)
+    policy.zero_grad()
+    (out.logprobs.exp() + out.entropy * out.full_logprobs).sum().backward()
+    found = torch.cat([p.grad.flatten() for p in policy.lm.parameters() if p.grad is not None])
+    policy.zero_grad()
+    return found
 
 
 def _adapters(folder: Path) -> tuple[str, str]:
@@ -200,9 +259,15 @@ def table(outcomes: list[Outcome]) -> str:
     said = ", ".join(f"{number} {result}" for result, number in counts.most_common())
     lines = [f"\n`transformers` {transformers.__version__}, {len(outcomes)} families: {said}.\n"]
     for kind, title in (("causal", "Decoder-only models"), ("seq2seq", "Encoder-decoders")):
-        lines += [f"\n## {title}\n\n", "| family | class | result | LoRA | message |\n", "|---|---|---|---|---|\n"]
+        lines += [f"\n## {title}\n\n", "| family | class | result | shares prompts | LoRA | message |\n"]
+        lines += ["|---|---|---|---|---|---|\n"]
         lines += [found.row() + "\n" for found in outcomes if found.family.startswith(kind)]
     return "".join(lines)
+
+
+def committed_sharing(family: str) -> str:
+    """Return what docs/models.md says of the prompts of a family."""
+    return committed_rows()[family].split("|")[4].strip()
 
 
 def committed_rows() -> dict[str, str]:

@@ -145,11 +145,27 @@ def zoo_config(name: str) -> PreTrainedConfig:
     return _shrunk(config_class, OVERRIDES.get(name, OVERRIDES.get(model_type, {})))
 
 
-def zoo_lm(name: str, seed: int = 0) -> PreTrainedModel:
-    """A randomly initialised model whose distributions are far from uniform."""
+def _without_windows(config: PreTrainedConfig) -> None:
+    """Let every layer attend to all that is before, in the configs inside as well."""
+    for key, value in list(vars(config).items()):
+        if isinstance(value, PreTrainedConfig):
+            _without_windows(value)
+        elif key.endswith(("window", "window_size", "chunk_size")):
+            setattr(config, key, None)
+        elif key == "layer_types" and value is not None:
+            windows = ("sliding_attention", "chunked_attention")
+            setattr(config, key, ["full_attention" if kind in windows else kind for kind in value])
+
+
+def zoo_lm(name: str, seed: int = 0, windows: bool = True) -> PreTrainedModel:
+    """A randomly initialised model whose distributions are far from uniform, with or without the windows that a config
+    of its family has.
+    """
     torch.manual_seed(seed)
     kind, _ = name.split(":")
     config = zoo_config(name)
+    if not windows:
+        _without_windows(config)
     auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSeq2SeqLM
     lm = auto.from_config(config)
     for module in lm.modules():
