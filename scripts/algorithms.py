@@ -28,9 +28,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from rl4lms.grue.board import read_cells
+from rl4lms.grue.board import read_cells, read_groups
 from rl4lms.grue.curves import curves_of
-from rl4lms.stats.intervals import iqm, stratified_bootstrap_ci
+from rl4lms.grue.overall import overall_boards
+from rl4lms.grue.result import Decoding
+from rl4lms.stats.intervals import iqm
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("imdb", "commongen")
@@ -191,12 +193,12 @@ def run(study: str, tuning: Path, runs: Path, jobs: int) -> None:
 
 COLUMNS = {
     "imdb": {"sentiment": "second classifier", "gold_sentiment": "gold label", "derivable": "derivable"},
-    "commongen": {"meteor_exact_stem": "METEOR", "concept_coverage": "concepts", "derivable": "derivable"},
+    "commongen": {"concept_coverage": "concepts", "solved": "solved", "derivable": "derivable"},
 }
 ALL = {"reward": "reward", "kl_per_sequence": "KL, nats", "distinct-2": "distinct-2"}
 
 
-def values_of(runs: Path, task: str, decoding: str) -> dict[str, dict[str, list[float]]]:
+def values_of(runs: Path, task: str, decoding: Decoding) -> dict[str, dict[str, list[float]]]:
     """Return the values of all seeds by system and metric, what training cost among them."""
     found: dict[str, dict[str, list[float]]] = {}
     for _, result in sorted(read_cells(runs), key=lambda cell: cell[1].seed):
@@ -209,14 +211,23 @@ def values_of(runs: Path, task: str, decoding: str) -> dict[str, dict[str, list[
 
 
 def shown(values: Sequence[float]) -> str:
-    """Write the interquartile mean of some seeds with its 95 % interval."""
-    if len(set(values)) == 1:  # the model that nothing trained
-        return f"{values[0]:.3f}"
-    estimate = stratified_bootstrap_ci([values], iqm)
-    return f"{estimate.value:.3f} ({estimate.low:.3f}, {estimate.high:.3f})"
+    """Write the interquartile mean of the seeds, and the lowest and highest of them."""
+    return f"{iqm(values):.3f} ({min(values):.3f}–{max(values):.3f})"
 
 
-def table(study: str, tuning: Path, runs: Path, task: str, decoding: str) -> str:
+def overall(runs: Path, decoding: Decoding) -> str:
+    """Write the score over all tasks, normalised by their constants: interquartile means with 95 % intervals."""
+    (board,) = overall_boards(read_groups(runs, decoding))
+    ranked = sorted(board.rows.items(), key=lambda row: -row[1].iqm.value if row[1].iqm else 0.0)
+    lines = ["| system | rank | score, IQM of all runs | 95 % |", "|---|---|---:|---:|"]
+    for label, row in ranked:
+        assert row.iqm is not None
+        assert row.rank is not None
+        lines.append(f"| `{label}` | {row.rank} | {row.iqm.value:.3f} | {row.iqm.low:.3f}, {row.iqm.high:.3f} |")
+    return "\n".join(lines)
+
+
+def table(study: str, tuning: Path, runs: Path, task: str, decoding: Decoding) -> str:
     """Write the table of one task."""
     columns = ALL | COLUMNS[task]
     values, systems = values_of(runs, task, decoding), systems_of(study, task, chosen(tuning))
@@ -242,11 +253,12 @@ def draw(study: str, tuning: Path, runs: Path, task: str, path: Path) -> None:
             series[result.system].append(list(curves_of(place)["rollout/score"]))
     means = {label: np.mean([[value for _, value in run] for run in runs], 0) for label, runs in series.items()}
     columns = 5
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "curves"})  # text as text, and the same file each time
     figure, axes = plt.subplots(
         -(-len(labels) // columns), columns, figsize=(11, 2.1 * -(-len(labels) // columns)), sharex=True, sharey=True
     )
     for place, label in zip(axes.flat, labels, strict=False):
-        steps = [64 * (step + 1) for step, _ in series[label][0]]
+        steps = [64 * step for step, _ in series[label][0]]
         for run in series[label]:
             place.plot(steps, [value for _, value in run], color="#1f6feb", alpha=0.2, linewidth=0.7)
         place.plot(steps, means[labels[0]], color="#8c959f", linewidth=1.2, linestyle="--")
@@ -269,7 +281,7 @@ TITLES = {
     "released": "NLPO as published, and as its released code ran it",
 }
 FOLDERS = {"algorithms": "algorithms", "masks": "masks", "released": "nlpo-as-released"}
-DECODINGS = {
+DECODINGS: dict[Decoding, str] = {
     "shared": "decoded alike: temperature 1, top-p 0.9, no mask",
     "own": "each at its own decoding, a mask or top-k of its training included",
 }
@@ -287,11 +299,17 @@ def write(study: str, tuning: Path, runs: Path) -> None:
         f"python scripts/algorithms.py run {study} reports/algorithms/tuning.json runs/{study}\n"
         f"python scripts/algorithms.py write {study} reports/algorithms/tuning.json runs/{study}\n```",
         f"{SEEDS} seeds, 40 iterations of 64 completions (16 prompts with 4 where those of a prompt are compared), 128 "
-        "test prompts. Each number is the interquartile mean of the seeds with its 95 % interval. *KL* is that of the "
-        "full softmax from the start. Settings are those of the packaged recipes, with a step size for each system "
+        "test prompts. Each number is the interquartile mean of the seeds, with the lowest and highest. *KL* is of the "
+        "full softmax, from the start. Settings are those of the packaged recipes, with a step size for each system "
         "that `python scripts/algorithms.py tune` chose on validation prompts: the highest reward within "
         f"{KL_BUDGET:g} nats. *tokens* and *CPU s* are of a whole run.",
     ]
+    if study == "algorithms":
+        score = (
+            "The metrics of both tasks, each with 0 at the model that nothing trained and 1 at the references, as "
+            "`rl4lms grue table` computes them; ranks are 95 % intervals."
+        )
+        parts.append(f"## Both tasks, {DECODINGS['shared']}\n\n{score}\n\n{overall(runs, 'shared')}")
     values: dict[str, Any] = {}
     for task in STUDIES[study]:
         for decoding, words in DECODINGS.items():
@@ -306,6 +324,30 @@ def write(study: str, tuning: Path, runs: Path) -> None:
     values["made_with"] = {"git_commit": some.git_commit, "packages": some.packages, "processor": some.processor}
     (folder / "values.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     report.write_text("\n\n".join(parts) + f"\n{READING}{kept}", encoding="utf-8")
+
+
+BEGIN, END = "<!-- written by scripts/algorithms.py -->", "<!-- end -->"
+PAGES = {"dapo": "grpo", "dr_grpo": "grpo"}
+
+
+def write_pages(runs: Path) -> None:
+    """Write what was measured into the page of each algorithm, where its marks are."""
+    values = {task: values_of(runs, task, "shared") for task in TASKS}
+    columns = [(task, key) for task in TASKS for key in ("reward", next(iter(COLUMNS[task])), "kl_per_sequence")]
+    names = [f"{task}: {(ALL | COLUMNS[task])[key]}" for task, key in columns]
+    for page in dict.fromkeys(PAGES.get(label, label) for label in SYSTEMS):
+        lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(columns)]
+        own = [label for label in SYSTEMS if PAGES.get(label, label) == page]
+        for label in dict.fromkeys(["zero_shot", "ppo", *own]):
+            lines.append(
+                f"| `{label}` | " + " | ".join(shown(values[task][label][key]) for task, key in columns) + " |"
+            )
+        path = ROOT / "docs" / "algorithms" / f"{page}.md"
+        before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        if not after:
+            raise ValueError(f"{path.name} has no place for what was measured")
+        path.write_text("\n".join([before + BEGIN, *lines, END]) + after, encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -324,5 +366,7 @@ if __name__ == "__main__":
         tune(asked.tuning, asked.jobs)
     elif asked.verb == "write":
         write(asked.study, asked.tuning, asked.runs)
+        if asked.study == "algorithms":
+            write_pages(asked.runs)
     else:
         run(asked.study, asked.tuning, asked.runs, asked.jobs)
