@@ -151,6 +151,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ours", default=sys.executable, help="Python of this library (default: that of this script)")
     parser.add_argument("--trl", help="Python of the environment with TRL 1.16, for grpo and rloo")
     parser.add_argument("--trl-ppo", help="Python of the environment with TRL 0.11.4, for ppo")
+    parser.add_argument("--plain-products", action="store_true", help="ours without models/products.py")
     options = parser.parse_args()
     if len(options.pairs) != len(options.workload) or min(options.pairs) < 1:
         parser.error(f"--pairs: one number from 1 for each of the workloads {' '.join(options.workload)}")
@@ -170,9 +171,10 @@ def main() -> None:
             for name in options.algorithm:
                 peer = PEERS[name]
                 work = ["--folder", folder, "--algorithm", name, "--iterations", str(ITERATIONS[workload])]
+                own = ["--plain-products"] if options.plain_products else []
                 for _ in range(pairs):
                     pair = (
-                        measured(options.ours, "ours.py", work),
+                        measured(options.ours, "ours.py", [*work, *own]),
                         measured(getattr(options, peer.environment), peer.script, work),
                     )
                     same_work(pair)

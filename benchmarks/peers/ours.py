@@ -19,6 +19,7 @@ from same_work import COMPLETIONS, GROUP, KL_COEF, MAX_GRAD_NORM, Measurement, W
 from workloads import WORKLOADS, recipe, write_inputs
 
 from rl4lms.config import recipe_from_dict
+from rl4lms.models import products
 from rl4lms.rollout.engine import LocalEngine
 from rl4lms.runs.display import quiet_libraries
 from rl4lms.training.run import assemble
@@ -56,6 +57,8 @@ def main() -> None:
     work = Work(GROUP)
     measurement, plain = Measurement(work), LocalEngine.rollout
     quiet_libraries()
+    if work.plain_products:
+        products.pays = lambda: False
 
     def counted(engine: LocalEngine, *arguments: Any, **options: Any) -> Any:
         found = plain(engine, *arguments, **options)

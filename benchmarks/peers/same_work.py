@@ -47,6 +47,7 @@ class Work:
             up.
         data: file of the prompts, one JSON object with `prompt` a line.
         prompts: their texts; the word `w12` is token 12.
+        plain_products: whether this library is to leave matrix products to PyTorch, as it does on Intel's processors.
     """
 
     def __init__(self, algorithms: Iterable[str]) -> None:
@@ -54,8 +55,10 @@ class Work:
         parser.add_argument("--algorithm", choices=list(algorithms), required=True)
         parser.add_argument("--folder", type=Path, required=True, help="what ours.py --write has made")
         parser.add_argument("--iterations", type=int, default=1)
+        parser.add_argument("--plain-products", action="store_true", help="PyTorch's own matrix products (ours.py)")
         options = parser.parse_args()
         torch.set_num_threads(1)
+        self.plain_products = options.plain_products
         self.algorithm, self.iterations, folder = options.algorithm, options.iterations, options.folder
         self.group, self.passes = GROUP[self.algorithm], PASSES[self.algorithm]
         self.steps = self.passes * COMPLETIONS // MINIBATCH
@@ -71,6 +74,11 @@ class Work:
         return PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="w0", eos_token="never")
 
 
+def largest_gb() -> float:
+    """Return the largest resident memory so far, in 10^9 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
 class Measurement:
     """Counts what is done and clocks the last iteration.
 
@@ -78,7 +86,7 @@ class Measurement:
     """
 
     def __init__(self, work: Work) -> None:
-        self.work, self.steps, self.sampled = work, 0, [0, 0]
+        self.work, self.steps, self.sampled, self.loaded_gb = work, 0, [0, 0], 0.0
         self.seen: list[list[int]] = []
         register_optimizer_step_post_hook(self._stepped)
 
@@ -88,11 +96,12 @@ class Measurement:
 
     def started(self) -> None:
         self.steps, self.sampled, self.seen = 0, [0, 0], []
+        self.loaded_gb = self.loaded_gb or largest_gb()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def ended(self) -> None:
         self.cpu_s, self.wall_s = time.process_time() - self._cpu, time.perf_counter() - self._wall
-        self.max_rss_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        self.max_rss_gb = largest_gb()
 
     def rollout(self, prompt_ids: Iterable[Iterable[int]], lengths: Iterable[int]) -> None:
         """Note the prompts, one row for each completion, as the model was given them, and the completions' lengths."""
@@ -129,6 +138,7 @@ class Measurement:
                     "cpu_s": self.cpu_s,
                     "wall_s": self.wall_s,
                     "max_rss_gb": self.max_rss_gb,
+                    "loaded_rss_gb": self.loaded_gb,  # at most, before the first iteration
                     "load": os.getloadavg()[0],
                     "work": {
                         "prompts": hashlib.sha256(json.dumps(sorted(self.seen)).encode()).hexdigest(),
