@@ -10,7 +10,8 @@ refused. PPO has 64 prompts with one completion each, GRPO and RLOO 16 with four
 
 Every measurement is a fresh process, ours and the peer's in turn, so that what else the machine does slows both. On B
 the second iteration of a process is measured, on A the only one, after a tiny rollout. Seconds are those of the
-processor, memory is the largest resident one of the process. The last line is one JSON object with every figure.
+processor, memory is the largest resident one of the process. Each pair is a line of JSON as soon as it is there, the
+last line one JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -179,6 +180,8 @@ def main() -> None:
                     )
                     same_work(pair)
                     results.setdefault(f"{name} {workload}", []).append(pair)
+                    # At once: an hour of measurements is not to be lost with the last of them
+                    print(json.dumps({f"{name} {workload}": pair}), flush=True)
                     seconds = " and ".join(f"{record['cpu_s']:.2f}" for record in pair)
                     print(f"{name} {workload}: {seconds} CPU s", file=sys.stderr, flush=True)
     print(table(results))
