@@ -25,7 +25,7 @@ NEWEST_TORCH ?= $(shell grep '^torch==' constraints.txt)
 DOORS = lm-eval trl verifiers
 
 .PHONY: test-newest test-floor core-newest core-floor test-doors $(addprefix test-door-,$(DOORS))
-.PHONY: demo test test-all lint types cost bench bench-check bench-memory bench-metrics metrics-vs-people check clean
+.PHONY: demo test test-all lint types cost bench bench-check bench-memory bench-peers bench-metrics metrics-vs-people check clean
 
 demo: $(READY)  ## the paper's comparison in miniature: a table, texts before and after, an HTML report
 	$(BIN)/rl4lms demo --force
@@ -73,6 +73,9 @@ bench-check: $(READY)  ## workloads B and D against the ratios in benchmarks/bas
 bench-memory: $(READY)  ## 2,000 iterations of a tiny run: memory stays flat
 	$(BIN)/python benchmarks/flat_rss.py
 
+bench-peers: $(READY) .venv-peers-trl/.ready .venv-peers-trl-ppo/.ready  ## an iteration beside TRL's, each in an environment of its own, an hour
+	$(BIN)/python benchmarks/peers/compare.py --trl .venv-peers-trl/bin/python --trl-ppo .venv-peers-trl-ppo/bin/python
+
 bench-metrics: $(READY)  ## speed of every metric, alone and as a reward, a quarter of an hour; RL4LMS_TEST_DATA names the data
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/metrics_speed.py
 
@@ -82,7 +85,7 @@ metrics-vs-people: $(READY)  ## correlations of the metrics with human judgement
 check: lint types cost test
 
 clean:
-	rm -rf .venv .venv-newest .venv-floor .venv-doors-* build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-floor .venv-doors-* .venv-peers-* build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch first and through the constraints, so that nothing else picks another one
 .venv/.ready: pyproject.toml constraints.txt
@@ -119,4 +122,12 @@ WHEEL_trl = trl==0.24.0
 	.venv-doors-$*/bin/python $(PIP) -c constraints.txt torch
 	.venv-doors-$*/bin/python $(PIP) -c constraints.txt -e ".[grue]" pytest pytest-timeout hypothesis "$(DOOR_$*)"
 	$(if $(WHEEL_$*),.venv-doors-$*/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv-doors-$* $(WHEEL_$*))
+	@touch $@
+
+# Everything is pinned: what is compared with does not move.
+.venv-peers-%/.ready: benchmarks/peers/%.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv-peers-$*
+	.venv-peers-$*/bin/python $(PIP) -c benchmarks/peers/$*.txt torch
+	.venv-peers-$*/bin/python $(PIP) -r benchmarks/peers/$*.txt
 	@touch $@

@@ -7,11 +7,11 @@ shape, 64 prompts of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the 
 prompts of 256 tokens. D: B with 256 prompts and completions of geometric length. All generate at most 48 tokens and
 update with minibatches of 16 in 4 epochs; float32 and a shared trunk unless the variant says otherwise.
 
-*Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, measured
-before and after in the same process. The work is 15 forward passes, whatever the code really runs (one rollout, a
-policy and a reference pass, four epochs of three), and for a separate value LM 13 more of the blocks. *plain* is the
-efficiency of a forward and backward pass of one minibatch by the HF model alone: what the machine allows. The last line
-of the output is one JSON object with every figure.
+*Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, that of a
+linear layer as the models here have it, measured before and after in the same process. The work is 15 forward passes,
+whatever the code really runs (one rollout, a policy and a reference pass, four epochs of three), and for a separate
+value LM 13 more of the blocks. *plain* is the efficiency of a forward and backward pass of one minibatch by the HF
+model alone, with PyTorch's own products. The last line of the output is one JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
 
     from rl4lms.config import recipe_from_dict
     from rl4lms.models import generate
+    from rl4lms.models.products import fast_products
     from rl4lms.training.loop import Loop
     from rl4lms.training.run import assemble
 
@@ -97,13 +98,14 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
     if workload.prompt_tokens is None:
         generate.draw = forced_lengths(generate.draw, eos=1)
     a, b = torch.randn(1792, 768), torch.randn(768, 3072)
-    flop = 2 * 1792 * 768 * 3072
+    flop, linear = 2 * 1792 * 768 * 3072, torch.nn.Linear(768, 3072, bias=False).requires_grad_(False)
+    fast_products(linear)
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_inputs(workload, Path(folder))
         loop = assemble(
             recipe_from_dict(recipe(workload, variant, *inputs, Path(folder) / "run")), Path(folder) / "run"
         )
-    rates = [flop / timed(lambda: a @ b, 20)]
+    rates = [flop / timed(lambda: linear(a), 20)]
     warm_up = loop.engine.rollout(
         loop.samples[:2], loop.recipe.rollout, stream="evaluation", step=0, mask_rule=loop.masking and loop.masking.rule
     )
@@ -113,7 +115,7 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         numbers = loop.step(step)
         whole = {"iteration": time.process_time() - cpu, "wall": time.perf_counter() - wall}
         steps.append(whole | cpu_seconds | {"tokens": numbers["rollout/completion_tokens"] * workload.prompts})
-    rates.append(flop / timed(lambda: a @ b, 20))
+    rates.append(flop / timed(lambda: linear(a), 20))
     figures = {key: statistics.median(s[key] for s in steps) for key in steps[0]}
     rate = statistics.mean(rates)
     prompt_tokens = sum(len(row) for row in loop.engine.encoder(loop.samples[: workload.prompts]))
@@ -266,10 +268,12 @@ def ratios(r: dict[str, Any], by_name: dict[tuple[str, str], dict[str, Any]]) ->
 
 
 def processor() -> str:
-    """Return the vector instructions that torch uses, such as AVX2."""
+    """Return the vector instructions that torch uses, such as AVX2, and whether linear layers are oneDNN's."""
     import torch
 
-    return torch.backends.cpu.get_cpu_capability()
+    from rl4lms.models.products import pays
+
+    return torch.backends.cpu.get_cpu_capability() + (", oneDNN" if pays() else "")
 
 
 def native_bf16() -> bool:

@@ -22,6 +22,7 @@ from rl4lms.models.family_check import family_of
 from rl4lms.models.generate import Generation, Stop, beam_search, generate
 from rl4lms.models.loading import SpecialTokens
 from rl4lms.models.lora import use_adapter
+from rl4lms.models.products import fast_products
 from rl4lms.types import Pass
 
 # What was seen, with a margin: more means that two ways of computing a log-prob disagree.
@@ -75,6 +76,7 @@ class Policy(nn.Module):
         self.adapter = adapter
         self.autocast = autocast
         fuse_activations(lm)
+        fast_products(lm)
         self.family = family_of(lm, tokens.decoder_prefix)
         self.value_lm = None
         self.value_adapter: str | None = None
