@@ -1,17 +1,19 @@
 """Speed and memory of a training iteration: rollout, log-prob passes, update; and the rollout against HF `generate`.
 
-    python benchmarks/bench.py [--workload A B C D] [--variant ppo separate nlpo bf16 lora] [--threads 1] [--repeats 1]
+    python benchmarks/bench.py [--workload A B C D] [--variant ppo separate nlpo bf16 lora grpo] [--repeats 1]
 
 Every workload and variant runs in a fresh process: `Loop.step` of a recipe, as `rl4lms train` runs it. A: GPT-2-small's
 shape, 64 prompts of 64 tokens. B: 4 layers of width 256, vocabulary 4,096, the same batch. C: T5-small's shape, 64
 prompts of 256 tokens. D: B with 256 prompts and completions of geometric length. All generate at most 48 tokens and
-update with minibatches of 16 in 4 epochs; float32 and a shared trunk unless the variant says otherwise.
+update with minibatches of 16 in 4 epochs; float32 and a shared trunk unless the variant says otherwise. *grpo* has a
+quarter of the prompts, with four completions each, and no value function.
 
 *Efficiency* is the work that an iteration needs over CPU seconds times this machine's float32 matmul rate, that of a
 linear layer as the models here have it, measured before and after in the same process. The work is 15 forward passes,
 whatever the code really runs (one rollout, a policy and a reference pass, four epochs of three), and for a separate
-value LM 13 more of the blocks. *plain* is the efficiency of a forward and backward pass of one minibatch by the HF
-model alone, with PyTorch's own products. The last line of the output is one JSON object with every figure.
+value LM 13 more of the blocks; a prompt counts once for all its completions. *plain* is the efficiency of a forward and
+backward pass of one minibatch by the HF model alone, with PyTorch's own products. The last line of the output is one
+JSON object with every figure.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def arguments() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", nargs="+", choices=["A", "B", "C", "D"], default=["A", "B", "C", "D"])
-    parser.add_argument("--variant", nargs="+", choices=["ppo", "separate", "nlpo", "bf16", "lora"], default=None)
+    parser.add_argument(
+        "--variant", nargs="+", choices=["ppo", "separate", "nlpo", "bf16", "lora", "grpo"], default=None
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--repeats", type=int, default=1, help="iterations that are measured, after a warm-up; medians are shown"
@@ -52,9 +56,9 @@ def arguments() -> argparse.Namespace:
 def variants_of(workload: str) -> list[str]:
     """Return what is measured where `--variant` is not given."""
     return {
-        "A": ["ppo", "separate", "nlpo", "bf16", "lora"],
-        "B": ["ppo", "separate", "nlpo", "bf16"],
-        "C": ["ppo", "nlpo"],
+        "A": ["ppo", "separate", "nlpo", "bf16", "lora", "grpo"],
+        "B": ["ppo", "separate", "nlpo", "bf16", "grpo"],
+        "C": ["ppo", "nlpo", "grpo"],
         "D": ["ppo"],
     }[workload]
 
@@ -114,11 +118,12 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         wall, cpu = time.perf_counter(), time.process_time()
         numbers = loop.step(step)
         whole = {"iteration": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-        steps.append(whole | cpu_seconds | {"tokens": numbers["rollout/completion_tokens"] * workload.prompts})
+        steps.append(whole | cpu_seconds | {"tokens": numbers["rollout/completion_tokens"] * workload.completions})
     rates.append(flop / timed(lambda: linear(a), 20))
     figures = {key: statistics.median(s[key] for s in steps) for key in steps[0]}
     rate = statistics.mean(rates)
-    prompt_tokens = sum(len(row) for row in loop.engine.encoder(loop.samples[: workload.prompts]))
+    prompts = loop.samples[: loop.recipe.training.prompts_per_iteration]
+    prompt_tokens = sum(len(row) for row in loop.engine.encoder(prompts))
     blocks, head = forward_flop(loop.models.policy.lm, prompt_tokens, int(figures["tokens"]))
     needed = 15 * (blocks + head) + VARIANTS[variant][1] * blocks
     low = [m.bfloat16() for m in (a, b)]
@@ -145,10 +150,10 @@ def measure(name: str, variant: str, threads: int, repeats: int) -> dict[str, An
         out["bf16_over_float32_matmul"] = flop / statistics.mean(rates) / timed(lambda: low[0] @ low[1], 20)
     if variant in ("ppo", "bf16") and workload.prompt_tokens is not None:
         out["rollout_over_hf_generate"] = figures["rollout"] / hf_generate(
-            loop, workload.prompts, warm_up.prompt_ids[0].numel()
+            loop, workload.completions, warm_up.prompt_ids[0].numel()
         )
     if variant == "ppo" and workload.prompt_tokens is not None:
-        share = MINIBATCH / workload.prompts
+        share = MINIBATCH / workload.completions
         seconds = timed(plain_pass(workload.build(), workload.prompt_tokens), 3)
         out["plain_efficiency"] = 3 * (blocks + head) * share / rate / seconds
     return out

@@ -33,14 +33,14 @@ class Workload:
 
     Attributes:
         build: makes the model, with random weights.
-        prompts: number of prompts, each with one completion.
+        completions: of one iteration, each with a prompt of its own unless the variant has groups.
         prompt_tokens: length of every prompt, or None: geometric with mean 40, at most 160, and completions geometric
             with mean 24.
         summary: for the table.
     """
 
     build: Callable[[], PreTrainedModel]
-    prompts: int
+    completions: int
     prompt_tokens: int | None
     summary: str
 
@@ -66,13 +66,15 @@ WORKLOADS = {
     ),
 }
 
-# What a variant changes in the recipe, and forward-equivalents of the blocks that one iteration has beyond PPO's 15.
+# What a variant changes in the recipe (None takes a setting out of it), and forward-equivalents of the blocks that one
+# iteration has beyond PPO's 15.
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "ppo": ({}, 0),
     "separate": ({"model": {"value": "separate"}}, 13),  # one pass, and three in each of four epochs
     "nlpo": ({"algorithm": {"name": "nlpo", "mask_top_p": 0.9, "min_tokens_to_keep": 1}}, 0),
     "bf16": ({"model": {"autocast": "bfloat16"}}, 0),
     "lora": ({"model": {"lora": {"r": 8}}}, 0),
+    "grpo": ({"algorithm": {"name": "grpo"}, "model": {"value": None}, "rollout": {"completions_per_prompt": 4}}, 0),
 }
 
 
@@ -93,7 +95,7 @@ def write_inputs(workload: Workload, folder: Path) -> tuple[Path, Path]:
     lm.save_pretrained(folder / "model")
     PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder / "model")
     fixed = workload.prompt_tokens
-    lengths = [fixed] * workload.prompts if fixed is not None else geometric(workload.prompts, 40, 160, seed=0)
+    lengths = [fixed] * workload.completions if fixed is not None else geometric(workload.completions, 40, 160, seed=0)
     ids = np.random.default_rng(1).integers(3, vocab_size, (len(lengths), max(lengths)))
     rows = [{"prompt": " ".join(f"w{i}" for i in row[:n])} for row, n in zip(ids, lengths, strict=True)]
     data = folder / "prompts.jsonl"
@@ -113,12 +115,13 @@ def recipe(workload: Workload, variant: str, model: Path, data: Path, output: Pa
         "reward": {"name": f"{__file__}:reward"},
         "rollout": {"max_new_tokens": NEW_TOKENS, "batch_size": 64},
         "optimizer": {"learning_rate": 1e-6},
-        "training": {"iterations": 1, "prompts_per_iteration": workload.prompts},
+        "training": {"iterations": 1, "prompts_per_iteration": workload.completions},
         "evaluation": {"every": 0, "prompts": 1, "metrics": [{"name": "diversity"}], "on_training_data": True},
         "tracking": {"progress": False},
     }
     for block, settings in VARIANTS[variant][0].items():
-        tree[block] = {**tree[block], **settings}
+        tree[block] = {key: value for key, value in {**tree[block], **settings}.items() if value is not None}
+    tree["training"]["prompts_per_iteration"] //= tree["rollout"].get("completions_per_prompt", 1)
     return tree
 
 

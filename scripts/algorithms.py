@@ -141,19 +141,23 @@ def tune(results: Path, jobs: int) -> None:
 
 
 def chosen(results: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the step size of each task and system."""
+    return chosen_of(json.loads(results.read_text(encoding="utf-8")), KL_BUDGET)
+
+
+def chosen_of(rows: Sequence[dict[str, Any]], budget: float) -> dict[tuple[str, str], dict[str, float]]:
     """Return the step size of each task and system: the highest reward within the budget, or the lowest KL."""
-    rows = json.loads(results.read_text(encoding="utf-8"))
+
+    def merit(row: dict[str, Any]) -> tuple[bool, float]:
+        within = row["kl"] <= budget
+        return within, row["reward"] if within else -row["kl"]
+
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         key = (row["task"], row["system"])
-        if key not in best or _merit(row) > _merit(best[key]):
+        if key not in best or merit(row) > merit(best[key]):
             best[key] = row
     return {key: row["step"] for key, row in best.items()}
-
-
-def _merit(row: dict[str, Any]) -> tuple[bool, float]:
-    within = row["kl"] <= KL_BUDGET
-    return within, row["reward"] if within else -row["kl"]
 
 
 def systems_of(study: str, task: str, steps: dict[tuple[str, str], dict[str, float]]) -> dict[str, dict[str, Any]]:
@@ -245,12 +249,23 @@ def table(study: str, tuning: Path, runs: Path, task: str, decoding: Decoding) -
 
 
 def draw(study: str, tuning: Path, runs: Path, task: str, path: Path) -> None:
-    """Draw the reward of every system by completions sampled: its seeds, its mean, and the mean of the first system."""
-    labels = list(systems_of(study, task, chosen(tuning)))
-    series: dict[str, list[list[tuple[int, float]]]] = {label: [] for label in labels}
+    """Draw the reward of every system of a task by completions sampled."""
+    series: dict[str, list[list[tuple[int, float]]]] = {label: [] for label in systems_of(study, task, chosen(tuning))}
     for place, result in read_cells(runs):
         if result.task == task and result.decoding == "own" and result.system in series:
             series[result.system].append(list(curves_of(place)["rollout/score"]))
+    draw_curves(series, 64, path)
+
+
+def draw_curves(series: dict[str, list[list[tuple[int, float]]]], completions: int, path: Path) -> None:
+    """Draw the seeds of every system, their mean, and, in each plot, the mean of the first system.
+
+    Args:
+        series: (iteration, reward) of every seed, by system.
+        completions: that an iteration samples.
+        path: of the image.
+    """
+    labels = list(series)
     means = {label: np.mean([[value for _, value in run] for run in runs], 0) for label, runs in series.items()}
     columns = 5
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "curves"})  # text as text, and the same file each time
@@ -258,7 +273,7 @@ def draw(study: str, tuning: Path, runs: Path, task: str, path: Path) -> None:
         -(-len(labels) // columns), columns, figsize=(11, 2.1 * -(-len(labels) // columns)), sharex=True, sharey=True
     )
     for place, label in zip(axes.flat, labels, strict=False):
-        steps = [64 * step for step, _ in series[label][0]]
+        steps = [completions * step for step, _ in series[label][0]]
         for run in series[label]:
             place.plot(steps, [value for _, value in run], color="#1f6feb", alpha=0.2, linewidth=0.7)
         place.plot(steps, means[labels[0]], color="#8c959f", linewidth=1.2, linestyle="--")
