@@ -141,18 +141,19 @@ def write() -> None:
         "```sh\nexport RL4LMS_TEST_DATA=path/to/data\npython examples/real/prepare.py examples/real/data\n"
         "examples/real/classifiers.sh\npython scripts/real_algorithms.py tune\npython scripts/real_algorithms.py run\n"
         "python scripts/real_algorithms.py write\n```",
-        "A Llama of 260,032 parameters that was trained on TinyStories continues the first 12 words of real stories by 48 "
-        "tokens; the reward is the probability of *positive* under a classifier fine-tuned on SST-2, and the *second "
-        "classifier*, fine-tuned on rt-polarity, is not trained against "
+        "A Llama of 260,032 parameters that was trained on TinyStories continues the first 12 words of real stories by "
+        "48 tokens; the reward is the probability of *positive* under a classifier fine-tuned on SST-2, and the "
+        "*second classifier*, fine-tuned on rt-polarity, is not trained against "
         "([the example](../../examples/README.md), [PPO and NLPO for four times as long](../real-stories.md)). "
-        f"{len(SEEDS)} seeds, {CHANGED['training.iterations']} iterations of 64 completions (16 prompts with 4 where those "
-        "of a prompt are compared), a KL coefficient of 0.06 that stays as it is, a value LM of its own where there is one. 128 test prompts with two completions each, drawn at "
-        "temperature 1 from the full softmax. Each number is the interquartile mean of the seeds, with the lowest and "
-        "highest. The step size of each was chosen on validation prompts with a seed of its own: the highest reward "
-        f"within {KL_BUDGET:g} nats (`real-tuning.json`). *CPU s* are of a whole run with its two evaluations.",
+        f"{len(SEEDS)} seeds, {CHANGED['training.iterations']} iterations of 64 completions (16 prompts with 4 where "
+        "those of a prompt are compared), a KL coefficient of 0.06 that stays as it is, a value LM of its own where "
+        "there is one. 128 test prompts with two completions each, drawn at temperature 1 from the full softmax. Each "
+        "number is the interquartile mean of the seeds, with the lowest and highest. The step size of each was chosen "
+        "on validation prompts with a seed of its own: the highest reward within "
+        f"{KL_BUDGET:g} nats (`real-tuning.json`). *CPU s* are of a whole run with its two evaluations.",
         "\n".join(lines),
-        "![Reward by completions sampled](real.svg)\n\nReward of the rollouts: seeds, their mean, and, dashed, the mean "
-        "of the first system.",
+        "![Reward by completions sampled](real.svg)\n\nReward of the rollouts: seeds, their mean, and, dashed, "
+        "the mean of the first system.",
     ]
     REPORT.write_text("\n\n".join(parts) + f"\n{READING}{kept}", encoding="utf-8")
 

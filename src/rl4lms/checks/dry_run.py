@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm
+from rl4lms.algorithms.unused import unused
 from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
 from rl4lms.checks.paths import unchecked
 from rl4lms.config.recipe import Recipe
@@ -54,10 +56,10 @@ def describe(recipe: Recipe) -> list[Line]:
     lines = [Line("run folder", str(run_folder(r)))]
     if r.supervised is not None:
         lines.append(Line("warm start", _warm_start(r, len(task.supervised("train")))))
-    if not supervised_only:
+    if algorithm is not None:
         prompts = samples_of(task, "train")
         refuse_unread(r.prompt, prompts)
-        lines += _iteration_lines(r, len(prompts))
+        lines += _iteration_lines(r, algorithm, len(prompts))
         looked_at = prompts[:_PROMPTS_READ]
         if chats := sum(bool(sample.messages) for sample in looked_at):
             lines.append(Line("conversations", f"{chats:,} of the first {len(looked_at):,} training prompts"))
@@ -79,6 +81,7 @@ def describe(recipe: Recipe) -> list[Line]:
     if isinstance(task, FileTask) and (held := task.held_out()):
         lines.append(Line("held out", held))
     lines += [Line("note", shared)] if shared else []
+    lines += [Line("note", line) for line in (() if algorithm is None else unused(algorithm, r))]
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
     lines += [Line("not checked", f"{name} (not here; looked up on the Hub when it is loaded)") for name in from_hub]
     size = model_size(r, task.models)
@@ -96,7 +99,7 @@ def _rendered(r: Recipe, sample: Sample) -> str:
     return json.dumps(chat.text(chat.messages(sample)), ensure_ascii=False)
 
 
-def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
+def _iteration_lines(r: Recipe, algorithm: Algorithm, prompts: int) -> Iterator[Line]:
     assert r.algorithm is not None
     options = r.algorithm.options
     rows = r.training.prompts_per_iteration * r.rollout.completions_per_prompt
@@ -120,7 +123,7 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
             "updates", f"{options['n_epochs']} epochs x {per_epoch} minibatches = {per_iteration} per iteration{pieces}"
         )
         yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
-    yield Line("learning rate", _rates(r))
+    yield Line("learning rate", _rates(r, algorithm.needs_value))
     if "mask_update_every" in options:
         refreshes = r.training.iterations // options["mask_update_every"]
         yield Line("mask refreshes", f"{refreshes}, one every {plural(options['mask_update_every'], 'iteration')}")
@@ -129,11 +132,12 @@ def _iteration_lines(r: Recipe, prompts: int) -> Iterator[Line]:
     )
 
 
-def _rates(r: Recipe) -> str:
+def _rates(r: Recipe, needs_value: bool) -> str:
     c = r.optimizer
     trained = "all weights" if r.model.lora is None else "LoRA"
     why = "" if "learning_rate" in c.model_fields_set else f", the default for {trained}"
-    value = "" if c.value_learning_rate is None else f"; of the value function {c.value_learning_rate:g}"
+    separate = needs_value and c.value_learning_rate is not None
+    value = f"; of the value function {c.value_learning_rate:g}" if separate else ""
     return f"{c.learning_rate:g}{why}{value}"
 
 

@@ -14,10 +14,11 @@ from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import build_algorithm, mask_of
 from rl4lms.algorithms.learner import Learner
+from rl4lms.algorithms.unused import unused
 from rl4lms.config.model import ModelConfig
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.files import FileTask
-from rl4lms.errors import CheckpointError, ConfigError, Interrupted, plural
+from rl4lms.errors import CheckpointError, ConfigError, Interrupted
 from rl4lms.evaluation.build import metrics_of, reward_of
 from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
@@ -240,10 +241,10 @@ def _built(recipe: Recipe, device: torch.device, algorithm: Algorithm | None) ->
 
 def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, algorithm: Algorithm | None) -> None:
     """Say which metrics will be absent, which rows are trained on and evaluated, where that is not all of them, and
-    which settings have no effect in so few iterations.
+    which settings have no effect.
     """
     if algorithm is not None and distributed.is_main():
-        display.warn(without_effect(algorithm, recipe.training.iterations))
+        display.warn(unused(algorithm, recipe))
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)
@@ -266,21 +267,6 @@ def tell_adapter(display: Display, model: ModelConfig) -> None:
             "all of its weights are trained" if model.lora is None else "a new adapter on it is trained (model.lora)"
         )
         display.note(f"model: the adapter {model.path}, merged into its base {adapter.base}; {trained}")
-
-
-def without_effect(algorithm: Algorithm, iterations: int) -> list[str]:
-    """Return what is said of a run that is too short for something that its recipe names."""
-    if iterations == 0:
-        return [
-            "training.iterations is 0: nothing is learnt from the reward; the model is evaluated and saved as it is"
-        ]
-    every = getattr(algorithm, "mask_update_every", 0)
-    if every < iterations:
-        return []
-    return [
-        f"the mask stays that of the model before training: algorithm.mask_update_every is {every}, and there are "
-        f"{plural(iterations, 'iteration')}; set it below training.iterations"
-    ]
 
 
 def _with_models(

@@ -11,13 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 import rl4lms
-from rl4lms.algorithms.nlpo import NLPO
-from rl4lms.algorithms.ppo import PPO
 from rl4lms.config import read_recipe
 from rl4lms.config.model import ModelConfig
 from rl4lms.errors import ConfigError, DataError, RewardError
 from rl4lms.runs.display import Display
-from rl4lms.training.run import run, tell_adapter, without_effect
+from rl4lms.training.run import run, tell_adapter
 from tests.runs import number_prompts, save_tiny, small_loop, small_recipe
 
 
@@ -143,26 +141,6 @@ def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytes
 
 def unreachable(completions: list[str], **columns: Any) -> list[float]:
     raise ConnectionError("no answer")
-
-
-@pytest.mark.parametrize(
-    ("every", "iterations", "said"),
-    [
-        (10, 3, "algorithm.mask_update_every is 10, and there are 3 iterations; set it below training.iterations"),
-        (3, 3, "algorithm.mask_update_every is 3, and there are 3 iterations; set it below training.iterations"),
-        (2, 3, ""),
-        (
-            2,
-            0,
-            "training.iterations is 0: nothing is learnt from the reward; the model is evaluated and saved as it is",
-        ),
-    ],
-)
-def test_what_so_few_iterations_leave_without_effect(every: int, iterations: int, said: str) -> None:
-    found = " ".join(without_effect(NLPO(mask_update_every=every), iterations))
-    assert found.endswith(said)
-    assert bool(found) == bool(said)
-    assert (without_effect(PPO(), iterations) == []) == (iterations > 0)
 
 
 def test_a_mask_that_is_never_refreshed_is_told_at_the_start(
