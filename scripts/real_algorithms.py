@@ -50,6 +50,23 @@ def step_sizes(label: str) -> list[dict[str, float]]:
     return [{"optimizer.learning_rate": rate} for rate in RATES]
 
 
+def between(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, float]]]:
+    """Return one more step size for each system: between the largest that stayed within the budget and the next one, or
+    below the smallest where none did.
+    """
+    found = []
+    for label in SYSTEMS:
+        tried = sorted((next(iter(row["step"].values())), row["kl"]) for row in rows if row["system"] == label)
+        first = {key for row in rows if row["system"] == label for key in row["step"]}
+        sizes = [next(iter(step.values())) for step in step_sizes(label)]
+        within = [size for size, kl in tried if kl <= KL_BUDGET and size in sizes]
+        beyond = [size for size, kl in tried if kl > KL_BUDGET and size in sizes and size > max(within, default=0)]
+        if beyond:
+            low = max(within, default=min(beyond) / 2)
+            found.append((label, {key: float(f"{(low * min(beyond)) ** 0.5:.2g}") for key in first}))
+    return found
+
+
 def train(label: str, step: dict[str, float], seed: int, tuning: bool) -> dict[str, Any]:
     """Train once, and return what the evaluations before and after say."""
     import torch
@@ -166,6 +183,8 @@ if __name__ == "__main__":
     if asked.verb == "tune":
         tried = [(label, step, TUNING_SEED) for label in SYSTEMS for step in step_sizes(label)]
         grid(TUNING, tried, tuning=True, jobs=asked.jobs)
+        more = between(json.loads(TUNING.read_text(encoding="utf-8")))
+        grid(TUNING, [(label, step, TUNING_SEED) for label, step in more], tuning=True, jobs=asked.jobs)
     elif asked.verb == "run":
         sizes = chosen()
         grid(
