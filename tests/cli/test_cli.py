@@ -286,6 +286,15 @@ def test_evaluate_inside_the_mask_differs(finished, tmp_path):
     assert numbers[1]["entropy"]["mean"] < numbers[0]["entropy"]["mean"]
 
 
+def test_beams_know_no_mask(finished):
+    beams = ("evaluate", finished, "--split", "validation", "evaluation.generation.num_beams=2", "--quiet")
+    assert call(*beams).exit_code == 0
+    result = call(*beams, "--masked")
+    assert result.exit_code == 2
+    words = "--masked: beam search knows no mask, and evaluation.generation.num_beams is 2"
+    assert words in " ".join(result.output.split())
+
+
 def test_evaluate_a_recipe_is_its_model_before_training(tmp_path):
     path = recipe_file(tmp_path)
     result = call(

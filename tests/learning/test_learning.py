@@ -49,7 +49,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {},
     "nlpo": {"mask_top_p": 0.95, "mask_update_every": 5, "min_tokens_to_keep": 3},
     "a2c": {"minibatch_size": 16, "gae_lambda": 0.95},
-    "reinforce": {"minibatch_size": 16, "length_norm": "token", "norm_length": None},
+    "reinforce": {"minibatch_size": 16, "length_norm": "token"},
     "rloo": {"minibatch_size": 16},
     "grpo": {"minibatch_size": 16, "n_epochs": 2},
     "trpo": {"target_kl": 0.1, "cg_steps": 5, "minibatch_size": 64},

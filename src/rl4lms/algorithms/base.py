@@ -30,6 +30,8 @@ class Algorithm(ABC):
         needs_value: whether it has a value function.
         needs_reference: whether the log-probs of the reference policy are computed; without, `experience.kl` is None.
         whole_sequences: whether `loss` needs all tokens of its rows at once, because it is no sum over tokens.
+        own_step: whether it steps the policy itself, and the optimiser only the value function, which needs weights of
+            its own.
         min_completions_per_prompt: how many completions of a prompt it compares; a recipe with fewer is refused.
         learner: what it trains; there from `bind` on.
     """
@@ -37,6 +39,7 @@ class Algorithm(ABC):
     needs_value: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
     whole_sequences: ClassVar[bool] = False
+    own_step: ClassVar[bool] = False
     min_completions_per_prompt: ClassVar[int] = 1
 
     n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 1

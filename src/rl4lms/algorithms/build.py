@@ -6,6 +6,7 @@ from typing import Any
 
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.config.masks import MaskConfig
+from rl4lms.config.recipe import Recipe
 from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
 from rl4lms.plugins.building import build
@@ -50,6 +51,22 @@ def build_algorithm(component: Component, completions_per_prompt: int | None = N
             f"needs {needed} or more, got {completions_per_prompt}; with 4, a quarter of "
             "training.prompts_per_iteration makes as many completions"
         )
+    return algorithm
+
+
+def algorithm_of(recipe: Recipe) -> Algorithm | None:
+    """Build the algorithm of a recipe that is to be trained, or None where it is supervised alone.
+
+    Raises:
+        UnknownNameError, ConfigError: see `build_algorithm`; its step would move the value function too, or there is no
+            mask where one is named.
+    """
+    n = recipe.rollout.completions_per_prompt
+    algorithm, name = None if recipe.algorithm is None else build_algorithm(recipe.algorithm, n), recipe.algorithm_name
+    if algorithm is not None and algorithm.own_step and recipe.model.value == "shared":
+        raise ConfigError(f"model.value: shared; {name}'s bound holds for a value function of its own: use separate")
+    if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
+        raise ConfigError(f"evaluation.generation.mask: {name} has no mask to decode in; leave it out")
     return algorithm
 
 

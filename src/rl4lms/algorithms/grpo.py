@@ -34,7 +34,7 @@ class GRPO(GroupRelative):
     def check_options(length_norm: str, norm_length: int | None, kl_in: str, kl_estimator: str) -> None:
         """Refuse options without an effect."""
         check_kl(kl_in, kl_estimator)
-        check_length(length_norm, norm_length)
+        check_length(length_norm, norm_length, needed=True)
 
     def loss(self, new: TokenLogprobs, old: Tokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clipped surrogate, negated, and the KL term, both summed as `length_norm` says."""

@@ -17,6 +17,8 @@ LengthNorm = Annotated[
     ),
 ]
 NormLength = Annotated[int | None, Option("of constant: tokens that every completion's sum is divided by", ge=1)]
+# Of REINFORCE and its kin, whose policy gradient is the sum itself
+SumLength = Annotated[int | None, Option("of constant: tokens that a sum is divided by; null: 1, the sum", ge=1)]
 
 
 def total(values: Tensor, old: Tokens, length_norm: str, norm_length: int | None) -> Tensor:
@@ -25,18 +27,16 @@ def total(values: Tensor, old: Tokens, length_norm: str, norm_length: int | None
         return values.sum() / old.n_tokens
     if length_norm == "sequence":
         return (values / old.lengths[old.row]).sum() / old.n_sequences
-    assert norm_length is not None
-    return values.sum() / (old.n_sequences * norm_length)
+    return values.sum() / (old.n_sequences * (norm_length or 1))
 
 
-def check_length(length_norm: str, norm_length: int | None) -> None:
-    """Refuse a length without its use, and a use without its length.
+def check_length(length_norm: str, norm_length: int | None, needed: bool) -> None:
+    """Refuse a length without its use, and, where it is `needed`, a use without its length.
 
     Raises:
         ValueError: the message names both options.
     """
-    if (length_norm == "constant") != (norm_length is not None):
-        raise ValueError(
-            "norm_length belongs to length_norm: constant, which needs it"
-            + ("; 1 takes the sum" if norm_length is None else "; leave it out")
-        )
+    if length_norm != "constant" and norm_length is not None:
+        raise ValueError("norm_length belongs to length_norm: constant; leave it out")
+    if length_norm == "constant" and norm_length is None and needed:
+        raise ValueError("length_norm: constant needs norm_length; 1 takes the sum")

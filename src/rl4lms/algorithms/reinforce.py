@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from rl4lms.algorithms.base import Algorithm, check_one_pass
-from rl4lms.algorithms.lengths import LengthNorm, NormLength, check_length, total
+from rl4lms.algorithms.lengths import LengthNorm, SumLength, check_length, total
 from rl4lms.core.advantages import masked_mean
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.plugins.options import Option
@@ -31,7 +31,7 @@ class Reinforce(Algorithm):
     ] = "batch"
     decay: Annotated[float, Option("of running: how much of the mean stays in an iteration", ge=0, lt=1)] = 0.9
     length_norm: LengthNorm = "constant"
-    norm_length: NormLength = 1
+    norm_length: SumLength = None
 
     def __post_init__(self) -> None:
         self._mean: float | None = None
@@ -40,7 +40,7 @@ class Reinforce(Algorithm):
     def check_options(n_epochs: int, length_norm: str, norm_length: int | None, baseline: str, decay: float) -> None:
         """Refuse further passes, and options without an effect."""
         check_one_pass("reinforce", n_epochs)
-        check_length(length_norm, norm_length)
+        check_length(length_norm, norm_length, needed=False)
         if baseline != "running" and decay != 0.9:
             raise ValueError("decay belongs to baseline: running")
 

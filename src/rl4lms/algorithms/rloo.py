@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from rl4lms.algorithms.base import Algorithm, check_one_pass
-from rl4lms.algorithms.lengths import LengthNorm, NormLength, check_length, total
+from rl4lms.algorithms.lengths import LengthNorm, SumLength, check_length, total
 from rl4lms.core.groups import leave_one_out
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.plugins.options import Option
@@ -26,13 +26,13 @@ class RLOO(Algorithm):
 
     minibatch_size: Annotated[int, Option("completions per optimiser step", ge=1)] = 64
     length_norm: LengthNorm = "constant"
-    norm_length: NormLength = 1
+    norm_length: SumLength = None
 
     @staticmethod
     def check_options(n_epochs: int, length_norm: str, norm_length: int | None) -> None:
         """Refuse further passes, and options without an effect."""
         check_one_pass("rloo", n_epochs)
-        check_length(length_norm, norm_length)
+        check_length(length_norm, norm_length, needed=False)
 
     def advantages(self, experience: Experience) -> None:
         """Give every token the return of its completion less the mean of the others of its prompt."""

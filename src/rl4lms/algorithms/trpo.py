@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from rl4lms.algorithms.learner import Learner
 from rl4lms.core.logprobs import TokenLogprobs
 from rl4lms.core.losses import explained_variance
 from rl4lms.core.trust_region import add_fisher_product, conjugate_gradient, flat_gradients, longest_step, split_like
-from rl4lms.errors import ConfigError, NonFiniteError
+from rl4lms.errors import NonFiniteError
 from rl4lms.models.anchors import Snapshot, itself
 from rl4lms.models.policy import AnchorAt
 from rl4lms.plugins.options import Option
@@ -34,6 +34,8 @@ from rl4lms.types import Experience, Pass, Tokens
 class TRPO(ActorCritic):
     """A natural gradient step within a KL bound, and regressions of the value function."""
 
+    own_step: ClassVar[bool] = True
+
     n_epochs: Annotated[int, Option("passes of the value function's regression", ge=1)] = 10
     minibatch_size: Annotated[int, Option("completions per step of that regression", ge=1)] = 64
     target_kl: Annotated[float, Option("bound of the KL of a step, nats per token; never exceeded", gt=0)] = 0.01
@@ -44,10 +46,8 @@ class TRPO(ActorCritic):
     line_search_shrink: Annotated[float, Option("how much of a step the next one is", gt=0, lt=1)] = 0.8
 
     def bind(self, learner: Learner) -> None:
-        """Refuse a value function that the policy's weights are part of."""
+        """Take the weights that are stepped."""
         super().bind(learner)
-        if learner.policy.shares_trunk:
-            raise ConfigError("model.value: shared; trpo's bound holds for a value function of its own: use separate")
         groups = learner.optimizer.param_groups
         self._parameters = [p for group in groups if group["name"] == "policy" for p in group["params"]]
 

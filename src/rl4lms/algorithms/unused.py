@@ -9,16 +9,33 @@ from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import mask_of
 from rl4lms.config.recipe import Recipe
 from rl4lms.errors import plural
+from rl4lms.plugins.component import Block
 
 
 def unused(algorithm: Algorithm, recipe: Recipe) -> list[str]:
-    """Return a line for each setting without effect: there is no value function, or too few iterations."""
+    """Return a line for each setting without effect.
+
+    Args:
+        algorithm: of the recipe.
+        recipe: as its user wrote it; what has been dumped and read again names every setting.
+    """
     found = []
-    named = {"model.value": recipe.model, "optimizer.value_learning_rate": recipe.optimizer}
-    named_here = [key for key, block in named.items() if key.partition(".")[2] in block.model_fields_set]
-    if named_here and not algorithm.needs_value:
-        verb = "has" if len(named_here) == 1 else "have"
-        found.append(f"{' and '.join(named_here)} {verb} no effect: {recipe.algorithm_name} has no value function")
+    name, rates = recipe.algorithm_name, {"learning_rate", "value_learning_rate"} & _named(recipe.optimizer)
+    of_value = ["model.value"] if "value" in _named(recipe.model) else []
+    of_value += ["optimizer.value_learning_rate"] if "value_learning_rate" in rates else []
+    if of_value and not algorithm.needs_value:
+        verb = "has" if len(of_value) == 1 else "have"
+        found.append(f"{' and '.join(of_value)} {verb} no effect: {name} has no value function")
+    if algorithm.own_step and len(rates) == 2:
+        found.append(
+            f"optimizer.learning_rate has no effect: the size of {name}'s step is not the optimiser's, and the value "
+            "function has optimizer.value_learning_rate"
+        )
+    if algorithm.needs_exact_kl and recipe.kl.kl_coef == 0:
+        found.append(
+            "algorithm.kl_estimator: exact costs a pass of the reference in every pass of the update, for a term that "
+            "kl.kl_coef: 0 takes out; leave it out"
+        )
     iterations, mask = recipe.training.iterations, mask_of(algorithm, recipe.mask)
     if iterations == 0:
         return [
@@ -32,3 +49,8 @@ def unused(algorithm: Algorithm, recipe: Recipe) -> list[str]:
             f"{plural(iterations, 'iteration')}; set it below training.iterations"
         )
     return found
+
+
+def _named(block: Block) -> set[str]:
+    """Return the settings that the recipe names, and does not set to null."""
+    return {key for key in block.model_fields_set if getattr(block, key) is not None}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.build import build_algorithm
+from rl4lms.algorithms.build import algorithm_of
 from rl4lms.algorithms.unused import unused
 from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
 from rl4lms.checks.paths import unchecked
@@ -47,7 +47,7 @@ def describe(recipe: Recipe) -> list[Line]:
     check_trains(recipe)
     from_hub = unchecked(recipe)
     r, task = recipe, task_of(recipe)
-    algorithm = None if r.algorithm is None else build_algorithm(r.algorithm, r.rollout.completions_per_prompt)
+    algorithm = algorithm_of(r)
     check_files(r)
     light = without_models(r)
     reward_of(light, task)

@@ -59,6 +59,11 @@ def evaluate(
             "--masked decodes inside the mask that a run ended with: name the folder of a run that has one (nlpo, or a "
             "block `mask`)"
         )
+    if masked and recipe.decoding.num_beams > 1:
+        raise ConfigError(
+            f"--masked: beam search knows no mask, and evaluation.generation.num_beams is {recipe.decoding.num_beams}; "
+            "add evaluation.generation.num_beams=1"
+        )
     task = task_of(recipe)
     recipe = with_assets(recipe, task, None if display is None else display.report)
     metrics, absent = metrics_of(recipe, task)

@@ -12,7 +12,7 @@ import torch
 
 from rl4lms import distributed
 from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.build import build_algorithm, mask_of
+from rl4lms.algorithms.build import algorithm_of, mask_of
 from rl4lms.algorithms.learner import Learner
 from rl4lms.algorithms.unused import unused
 from rl4lms.config.model import ModelConfig
@@ -154,9 +154,7 @@ def assemble(
     callbacks = callbacks_of(callbacks)
     check_trains(recipe)
     asked, task, agreement = recipe, task_of(recipe), fingerprint(recipe)
-    algorithm = (
-        None if recipe.algorithm is None else build_algorithm(recipe.algorithm, recipe.rollout.completions_per_prompt)
-    )
+    algorithm = algorithm_of(recipe)
     prompts = samples_of(task, "train") if algorithm is not None else ()
     check_split(recipe, task, recipe.evaluation.split)
     check_best(recipe, task)
@@ -189,7 +187,7 @@ def assemble(
         algorithm.bind(learner)
     evaluator = build_evaluator(recipe, task, models, scored_by, metrics)
     evaluator.engine.encoder.check(prompts or evaluator.samples)
-    _tell(display, recipe, task, evaluator, algorithm)
+    _tell(display, asked, task, evaluator, algorithm)
     log = (RunLog if distributed.is_main() else SilentLog)(
         folder, recipe.tracking, recipe.name, recipe.model_dump(mode="json")
     )
@@ -280,8 +278,6 @@ def _with_models(
         recipe = with_assets(recipe, task)
     if algorithm is None:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"iterations": 0})})
-    if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
-        raise ConfigError(f"evaluation.generation.mask: {recipe.algorithm_name} has no mask to decode in; leave it out")
     return recipe
 
 

@@ -10,8 +10,10 @@ import pytest
 from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.unused import unused
 from rl4lms.checks.dry_run import describe
+from rl4lms.config import recipe_from_dict
+from rl4lms.errors import ConfigError
 from rl4lms.plugins import registry
-from tests.runs import small_recipe
+from tests.runs import small_loop, small_recipe
 
 LAGGED = {"source": "lagged", "refresh_every": 3}
 
@@ -63,7 +65,7 @@ def test_settings_of_a_value_function_are_said_where_there_is_none(tmp_path: Pat
     assert found == ([] if needs_value else [f"model.value has no effect: {name} has no value function"])
     both = said(tmp_path, 20, **settings, model=model, optimizer={"value_learning_rate": 1e-3})
     words = f"model.value and optimizer.value_learning_rate have no effect: {name} has no value function"
-    assert [line for line in both if "value function" in line] == ([] if needs_value else [words])
+    assert [line for line in both if "no value function" in line] == ([] if needs_value else [words])
 
 
 @pytest.mark.parametrize(("name", "needs_value"), [("ppo", True), ("rloo", False)])
@@ -79,3 +81,60 @@ def test_a_dry_run_says_the_same(tmp_path: Path, name: str, needs_value: bool) -
     rate = next(line.value for line in lines if line.name == "learning rate")
     assert rate == ("0.0001; of the value function 0.001" if needs_value else "0.0001")
     assert any("has no value function" in line.value for line in lines) != needs_value
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"learning_rate": 1e-4}, {"value_learning_rate": 1e-4}, {"learning_rate": 1e-4, "value_learning_rate": 1e-3}],
+)
+@pytest.mark.parametrize("name", registry.algorithms.names())
+def test_the_rate_of_a_step_that_is_not_the_optimisers_is_said(
+    tmp_path: Path, name: str, optimizer: dict[str, float]
+) -> None:
+    rollout = {"max_new_tokens": 4, "completions_per_prompt": 2}
+    recipe = {"output_dir": str(tmp_path), "model": "lm", "data": "d.jsonl", "reward": "bleu", "optimizer": optimizer}
+    made = recipe_from_dict(recipe | {"algorithm": {"name": name}, "rollout": rollout})
+    assert made.algorithm is not None
+    lines = [
+        line for line in unused(build_algorithm(made.algorithm), made) if line.startswith("optimizer.learning_rate")
+    ]
+    assert len(lines) == (name == "trpo" and len(optimizer) == 2)
+
+
+@pytest.mark.parametrize(("estimator", "kl_coef", "count"), [("exact", 0, 1), ("exact", 0.1, 0), ("k3", 0, 0)])
+def test_a_pass_for_a_term_without_weight_is_said(tmp_path: Path, estimator: str, kl_coef: float, count: int) -> None:
+    settings = {"algorithm": {"name": "grpo", "kl_estimator": estimator}, "kl": {"kl_coef": kl_coef}}
+    lines = said(tmp_path, 20, rollout={"max_new_tokens": 4, "completions_per_prompt": 2}, **settings)
+    assert len([line for line in lines if "kl_estimator" in line]) == count
+
+
+@pytest.mark.parametrize("name", registry.algorithms.names())
+@pytest.mark.parametrize("named", [True, False])
+def test_a_run_says_what_its_recipe_names_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, named: bool
+) -> None:
+    settings = {"model": {"value": "separate"}, "optimizer": {"value_learning_rate": 1e-3}} if named else {}
+    rollout = {"max_new_tokens": 4, "completions_per_prompt": 2}
+    training = {"iterations": 20, "prompts_per_iteration": 8}
+    loop = small_loop(tmp_path, algorithm={"name": name}, rollout=rollout, training=training, **settings)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "no effect" in line]
+    assert bool(lines) == (named and (not loop.algorithm.needs_value or name == "trpo"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"algorithm": {"name": "trpo"}, "model": {"value": "shared"}}, "model.value: shared; trpo's bound"),
+        ({"algorithm": {"name": "ppo"}, "evaluation": {"generation": {"mask": True}}}, "ppo has no mask to decode in"),
+        ({"algorithm": {"name": "nlpo"}, "mask": LAGGED}, "mask: NLPO has its own mask"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_the_dry_run_and_before_a_warm_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("rl4lms.training.run.warm_start", lambda *given: pytest.fail("the warm start began"))
+    settings = settings | {"supervised": {"max_steps": 1}}
+    with pytest.raises(ConfigError, match=words):
+        describe(small_recipe(tmp_path, **settings))
+    with pytest.raises(ConfigError, match=words):
+        small_loop(tmp_path, **settings)

@@ -155,10 +155,39 @@ def test_a2c_takes_one_step_by_rmsprop(tmp_path: Path) -> None:
         "eps": 1e-5,
         "learning_rate": 7e-4,
         "max_grad_norm": 0.5,
-        "weight_decay": 0.0,
+        "weight_decay": 1e-6,  # of every group of parameters, which counts more than what is RMSprop's own
     }
     adam = settings(original(tmp_path, alg__id="a2c", alg__args={"n_steps": 6, "use_rms_prop": False}))
     assert adam["optimizer"] == {"learning_rate": 7e-4, "max_grad_norm": 0.5, "weight_decay": 1e-6}
+
+
+@pytest.mark.parametrize("rmsprop", [True, False])
+def test_what_the_original_overwrites_of_an_optimizer_is_said(tmp_path: Path, rmsprop: bool) -> None:
+    """Groups of parameters have the policy's weight decay, and RMSprop arguments that the original names itself."""
+    args = {"n_steps": 6, "use_rms_prop": rmsprop, "rms_prop_eps": 1e-4}
+    policy = {"weight_decay": 0.05, "optimizer_kwargs": {"eps": 1e-3, "weight_decay": 0.2}}
+    path = original(
+        tmp_path, alg__id="a2c", alg__args=args, **{f"alg__policy__args__{k}": v for k, v in policy.items()}
+    )
+    found = legacy.convert(path)
+    assert found.settings["optimizer"]["weight_decay"] == 0.05
+    assert found.settings["optimizer"]["eps"] == (1e-4 if rmsprop else 1e-3)
+    kwargs = "alg.policy.args.optimizer_kwargs"
+    unneeded = (
+        [f"{kwargs}.weight_decay", f"{kwargs}.eps"] if rmsprop else ["alg.args.rms_prop_eps", f"{kwargs}.weight_decay"]
+    )
+    assert [key for key in found.notes.unneeded if "eps" in key or "weight_decay" in key] == unneeded
+
+
+@pytest.mark.parametrize("name", ["a2c", "trpo"])
+def test_a_key_that_only_other_algorithms_have_is_no_suggestion_of_itself(tmp_path: Path, name: str) -> None:
+    args = {"a2c": {"n_steps": 6, "batch_size": 64}, "trpo": {"n_steps": 6, "clip_range": 0.2}}[name]
+    with pytest.raises(ConfigError) as caught:
+        legacy.convert(original(tmp_path, alg__id=name, alg__args=args))
+    key = "batch_size" if name == "a2c" else "clip_range"
+    assert f"alg.args.{key}: " in str(caught.value)
+    assert f"did you mean {key!r}" not in str(caught.value)
+    assert name == "trpo" or "an iteration is one batch" in str(caught.value)
 
 
 def test_greedy_sampled_and_beam_decoding(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def settings(name: str, alg: Section, env: Section, horizon: int) -> tuple[Tree,
             "batch_size", f"minibatch_size: {batch} tokens / {horizon}, rounded up: {plural(size, 'completion')}"
         )
     else:  # one optimiser step
+        if "batch_size" in args:
+            args.refuse("batch_size", f"the original's {name} has none: an iteration is one batch; leave it out")
         algorithm["minibatch_size"] = max(prompts, _MINIBATCHES[name])
     optimizer: Tree = {"learning_rate": args.number("learning_rate", rate, gt=0)}
     optimizer["max_grad_norm"] = args.number("max_grad_norm", 0.5, gt=0)
@@ -170,7 +172,7 @@ def _run(args: Section) -> Tree:
     return new
 
 
-def policy(name: str, section: Section) -> tuple[Tree, Section, bool]:
+def policy(name: str, section: Section, rmsprop: bool) -> tuple[Tree, Section, bool]:
     """Return what `alg.policy` amounts to, its arguments, and whether the model is an encoder-decoder."""
     ids = [f"{mask}{kind}_lm_actor_critic_policy" for mask in ("", "maskable_") for kind in ("causal", "seq2seq")]
     kind, args = section.text("id"), section.section("args")
@@ -179,7 +181,7 @@ def policy(name: str, section: Section) -> tuple[Tree, Section, bool]:
     section.end()
     new: Tree = {"model": {"path": args.text("model_name")}}
     new["optimizer"] = {"weight_decay": args.number("weight_decay", 1e-6, ge=0)}
-    new["optimizer"] |= _optimizer(args.section("optimizer_kwargs", None))
+    new["optimizer"] |= _optimizer(args.section("optimizer_kwargs", None), rmsprop)
     if name == "nlpo":
         new["algorithm"] = _mask(args)
     elif kind.startswith("maskable_"):
@@ -196,8 +198,12 @@ def policy(name: str, section: Section) -> tuple[Tree, Section, bool]:
     return new, args, "seq2seq" in kind
 
 
-def _optimizer(args: Section) -> Tree:
-    new: Tree = {key: args.number(key, None, ge=0) for key in ("weight_decay", "eps") if key in args}
+def _optimizer(args: Section, rmsprop: bool) -> Tree:
+    """Return `optimizer_kwargs`. The original puts arguments of its own in their place where A2C has RMSprop, and gives
+    every group of parameters the policy's `weight_decay`.
+    """
+    args.unneeded("weight_decay", *(("eps",) if rmsprop else ()))
+    new: Tree = {} if rmsprop or "eps" not in args else {"eps": args.number("eps", None, ge=0)}
     args.neutral({"lr": ((), "alg.args.learning_rate sets it"), "betas": ((), "optimizer.betas of a recipe sets them")})
     args.end(("weight_decay", "eps"))
     return new

@@ -98,10 +98,9 @@ def _on_policy(name: str, root: Section, alg: Section) -> tuple[Tree, str]:
     args = env.section("args")
     horizon = args.number("max_episode_length", ge=1, whole=True)
     new, told = algorithms.settings(name, alg, env, horizon)
-    of_policy, policy, seq2seq = algorithms.policy(name, alg.section("policy"))
+    rmsprop = new["optimizer"].get("name") == "rmsprop"
+    of_policy, policy, seq2seq = algorithms.policy(name, alg.section("policy"), rmsprop)
     new = merge_defaults(of_policy, new)
-    if new["optimizer"].get("name") == "rmsprop":  # the original makes it with arguments of its own
-        new["optimizer"]["weight_decay"] = 0.0
     tokenizer = root.section("tokenizer")
     tokenizer.unneeded("truncation_side", "max_length")  # env.args.prompt_truncation_side and max_prompt_length count
     new["model"] |= _tokenizer(tokenizer, new["model"]["path"])

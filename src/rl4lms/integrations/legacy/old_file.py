@@ -204,7 +204,7 @@ class Section:
         names = {*self._asked, *known}
         for key in self.values:
             if key not in self._asked:
-                near = close_names(key, names)
+                near = close_names(key, names - {key})
                 self.refuse(key, f"no key of the original{f'; did you mean {near[0]!r}?' if near else ''}")
 
     def _value(self, key: str, default: Any) -> Any:
