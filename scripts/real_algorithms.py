@@ -104,8 +104,7 @@ def train(label: str, step: dict[str, float], seed: int, tuning: bool) -> dict[s
     if tuning:
         return row | {"reward": means[trained]["reward"], "kl": means[trained]["kl_per_sequence"]}
     curve = [round(value, 4) for _, value in history.series("rollout/score")]
-    row |= {"start": means["step-000000"], "curve": curve}
-    return row | {"masked": means[f"{trained}-masked"]} if f"{trained}-masked" in means else row
+    return row | {"start": means["step-000000"], "curve": curve}
 
 
 def grid(results: Path, wanted: list[tuple[str, dict[str, float], int]], tuning: bool, jobs: int) -> None:
@@ -148,8 +147,6 @@ def write() -> None:
             lines.append(line("before training", {}, [row["start"] for row in own]))
         cost = f"{np.median([row['cpu_s'] for row in own]):.0f}"
         lines.append(line(label, step, [row["values"] for row in own], cost))
-        if "masked" in own[0]:
-            lines.append(line(f"{label}, inside its mask", step, [row["masked"] for row in own]))
         curves[label] = [list(enumerate(row["curve"], start=1)) for row in own]
     draw_curves(curves, 64, FOLDER / "real.svg")
     kept = REPORT.read_text(encoding="utf-8").partition(READING)[2] if REPORT.exists() else ""
