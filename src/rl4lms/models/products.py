@@ -33,14 +33,24 @@ def pays() -> bool:
     )
 
 
+def _even(a: Tensor) -> Tensor:
+    """Return a matrix with rows of zeros below, so that their number is one of 8 in each octave.
+
+    oneDNN keeps something of every shape it has met. Where each batch has a shape of its own that costs time, and
+    memory far beyond what is kept: it lies between results, and what is freed there does not fit the next one.
+    """
+    step = 1 << max(0, a.shape[0].bit_length() - 4)
+    return nn.functional.pad(a, (0, 0, 0, -a.shape[0] % step)) if a.shape[0] % step else a
+
+
 class _Product(torch.autograd.Function):
     """A product a @ b (M, N) of (M, K) and (K, N), plus a bias (N,) or None; any number of times differentiable."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(a, b)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(a, b.t(), bias, "none", [], "")
-        return out
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(_even(a), b.t(), bias, "none", [], "")
+        return out[: a.shape[0]]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -48,7 +58,7 @@ class _Product(torch.autograd.Function):
         for_a, for_b, for_bias = ctx.needs_input_grad
         return (
             _Product.apply(grad, b.t(), None) if for_a else None,
-            _Product.apply(a.t(), grad, None) if for_b else None,
+            _Product.apply(_even(a).t(), _even(grad), None) if for_b else None,
             grad.sum(0) if for_bias else None,
         )
 
