@@ -123,6 +123,11 @@ RECIPES = {
         "override reward_faults.constant=1: reward_faults: constant has no effect unless exception, non_finite or "
         "timeout is `constant`",
     ),
+    "a name that no model can have": Bad(
+        f"train r.yaml model.path={'ab' * 400} --dry-run",
+        f"model.path: {('ab' * 400)[:57]}... is longer than names of files and models can be (800 characters)",
+    ),
+    "a name that no file can have": Bad(f"evaluate {'ab' * 400}.yaml", f"{('ab' * 400)[:57]}...: File name too long"),
     "a mask without NLPO": Bad(
         "train r.yaml 'evaluation.generation={mask: true}'",
         "evaluation.generation.mask: ppo has no mask to decode in; leave it out",

@@ -61,7 +61,7 @@ def scores_of(folder: Path) -> list[float]:
 @pytest.mark.parametrize("every", ["token", pytest.param("word", marks=pytest.mark.slow)])
 @pytest.mark.slow
 def test_a_policy_learns_from_dense_rewards(tmp_path: Path, every: str) -> None:
-    training = {"iterations": 16, "prompts_per_iteration": 64}
+    training = {"iterations": 32, "prompts_per_iteration": 64}
     algorithm = {"name": "ppo", "n_epochs": 4, "minibatch_size": 16, "gamma": 1.0}
     settings = {"optimizer": {"learning_rate": 3e-3}, "checkpoint": {"every": 0}, "kl": {"kl_coef": 0.0}}
     reward = {"name": "shaped", "every": every, "reward": SEQUENCE}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from rl4lms.config.recipe import Recipe
 from rl4lms.data.rows import SUFFIXES
-from rl4lms.errors import ConfigError
+from rl4lms.errors import ConfigError, cut
 from rl4lms.runs.layout import looks_like_path
 from rl4lms.supervised.assets import PREFIX
 
@@ -24,8 +24,12 @@ def unchecked(recipe: Recipe) -> list[str]:
     """
     left = []
     for key, name in _named(recipe):
-        if Path(name).exists():
+        if os.path.exists(name):  # of a name that no file can have, pathlib raises an error
             continue
+        if max(map(len, name.encode(errors="replace").split(b"/"))) > 255:
+            raise ConfigError(
+                f"{key}: {cut(name)} is longer than names of files and models can be ({len(name)} characters)"
+            )
         if looks_like_path(name) or name.lower().endswith(SUFFIXES):
             raise ConfigError(f"{key}: {name} is not there; correct the path, or name a model or data set of the Hub")
         if not key.startswith("data.") and not key.endswith(".corpus"):  # a dry run reads data, wherever they are

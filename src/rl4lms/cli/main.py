@@ -33,7 +33,7 @@ from rl4lms.cli import (
     submissions,
     train,
 )
-from rl4lms.errors import Rl4lmsError, close_names
+from rl4lms.errors import Rl4lmsError, close_names, cut
 
 
 class _Group(TyperGroup):
@@ -55,7 +55,8 @@ class _Group(TyperGroup):
         except OSError as error:
             if error.filename is None or error.errno not in _FILE_ERRORS:
                 raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            name = cut(str(error.filename)) if error.errno == errno.ENAMETOOLONG else error.filename
+            print(f"error: {name}: {error.strerror}", file=sys.stderr)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -89,7 +90,10 @@ def _plain(error: Any) -> str:
     return f"{unknown}; settings of a recipe are written as {' or '.join(f'{one}=VALUE' for one in meant[:3])}"
 
 
-_FILE_ERRORS = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
+_FILE_ERRORS = {
+    getattr(errno, name)
+    for name in ["EACCES", "EEXIST", "EISDIR", "ENAMETOOLONG", "ENOENT", "ENOSPC", "ENOTDIR", "EROFS"]
+}
 
 app = typer.Typer(
     cls=_Group,
