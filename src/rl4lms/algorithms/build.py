@@ -64,7 +64,7 @@ def algorithm_of(recipe: Recipe) -> Algorithm | None:
     n = recipe.rollout.completions_per_prompt
     algorithm, name = None if recipe.algorithm is None else build_algorithm(recipe.algorithm, n), recipe.algorithm_name
     if algorithm is not None and algorithm.own_step and recipe.model.value == "shared":
-        raise ConfigError(f"model.value: shared; {name}'s bound holds for a value function of its own: use separate")
+        raise ConfigError(f"model.value: shared; {name} steps the policy alone; use separate")
     if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
         raise ConfigError(f"evaluation.generation.mask: {name} has no mask to decode in; leave it out")
     return algorithm

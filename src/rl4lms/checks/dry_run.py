@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rl4lms.algorithms.base import Algorithm
-from rl4lms.algorithms.build import algorithm_of
+from rl4lms.algorithms.build import algorithm_of, mask_of
 from rl4lms.algorithms.unused import unused
 from rl4lms.checks.estimate import Estimate, ModelSize, estimate, model_size
 from rl4lms.checks.paths import unchecked
@@ -124,9 +124,10 @@ def _iteration_lines(r: Recipe, algorithm: Algorithm, prompts: int) -> Iterator[
         )
         yield Line("updates in all", f"{per_iteration * r.training.iterations:,}")
     yield Line("learning rate", _rates(r, algorithm.needs_value))
-    if "mask_update_every" in options:
-        refreshes = r.training.iterations // options["mask_update_every"]
-        yield Line("mask refreshes", f"{refreshes}, one every {plural(options['mask_update_every'], 'iteration')}")
+    mask = mask_of(algorithm, r.mask)
+    if mask is not None and mask.source == "lagged" and mask.refresh_every is not None:
+        refreshes = r.training.iterations // mask.refresh_every
+        yield Line("mask refreshes", f"{refreshes}, one every {plural(mask.refresh_every, 'iteration')}")
     yield Line(
         "tokens in all", f"up to {tokens * r.training.iterations:,} in {plural(r.training.iterations, 'iteration')}"
     )

@@ -91,8 +91,14 @@ def _plain(error: Any) -> str:
 
 
 _FILE_ERRORS = {
-    getattr(errno, name)
-    for name in ["EACCES", "EEXIST", "EISDIR", "ENAMETOOLONG", "ENOENT", "ENOSPC", "ENOTDIR", "EROFS"]
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EROFS,
 }
 
 app = typer.Typer(

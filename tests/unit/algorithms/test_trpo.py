@@ -140,7 +140,7 @@ def test_adapters_move_and_the_base_does_not(tmp_path: Path) -> None:
 
 
 def test_a_shared_trunk_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model.value: shared; trpo's bound holds for a value function of its own"):
+    with pytest.raises(ConfigError, match=r"model.value: shared; trpo steps the policy alone; use separate"):
         small_loop(tmp_path, algorithm={"name": "trpo"}, model={"value": "shared"})
 
 

@@ -68,6 +68,23 @@ def test_settings_of_a_value_function_are_said_where_there_is_none(tmp_path: Pat
     assert [line for line in both if "no value function" in line] == ([] if needs_value else [words])
 
 
+@pytest.mark.parametrize(
+    ("settings", "refreshes"),
+    [
+        ({"algorithm": {"name": "nlpo", "mask_update_every": 2}}, ["2, one every 2 iterations"]),
+        ({"algorithm": {"name": "trpo"}, "mask": LAGGED}, ["1, one every 3 iterations"]),
+        ({"algorithm": {"name": "ppo"}, "mask": LAGGED | {"refresh_every": None}}, []),
+        ({"algorithm": {"name": "ppo"}, "mask": {"source": "reference"}}, []),
+        ({"algorithm": {"name": "ppo"}}, []),
+    ],
+)
+def test_a_dry_run_counts_the_refreshes_of_any_lagged_mask(
+    tmp_path: Path, settings: dict[str, Any], refreshes: list[str]
+) -> None:
+    recipe = small_recipe(tmp_path, training={"iterations": 4, "prompts_per_iteration": 8}, **settings)
+    assert [line.value for line in describe(recipe) if line.name == "mask refreshes"] == refreshes
+
+
 @pytest.mark.parametrize(("name", "needs_value"), [("ppo", True), ("rloo", False)])
 def test_a_dry_run_says_the_same(tmp_path: Path, name: str, needs_value: bool) -> None:
     lines = describe(
@@ -124,7 +141,10 @@ def test_a_run_says_what_its_recipe_names_and_nothing_else(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"algorithm": {"name": "trpo"}, "model": {"value": "shared"}}, "model.value: shared; trpo's bound"),
+        (
+            {"algorithm": {"name": "trpo"}, "model": {"value": "shared"}},
+            "model.value: shared; trpo steps the policy alone",
+        ),
         ({"algorithm": {"name": "ppo"}, "evaluation": {"generation": {"mask": True}}}, "ppo has no mask to decode in"),
         ({"algorithm": {"name": "nlpo"}, "mask": LAGGED}, "mask: NLPO has its own mask"),
     ],
