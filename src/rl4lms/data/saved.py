@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rl4lms.data.hub import quiet_datasets
 from rl4lms.errors import DataError
 
 
@@ -29,8 +30,6 @@ def load_saved(path: str, split: str) -> Any:
     Raises:
         DataError: there is no such split, or the folder is damaged.
     """
-    import datasets
-
     splits = saved_splits(path)
     if splits and split not in splits:
         raise DataError(
@@ -38,7 +37,8 @@ def load_saved(path: str, split: str) -> Any:
             f"{Path(path) / splits[0]}"
         )
     try:
-        return datasets.load_from_disk(str(Path(path) / split if splits else path))
+        with quiet_datasets() as datasets:
+            return datasets.load_from_disk(str(Path(path) / split if splits else path))
     except Exception as error:  # damaged folders fail in many ways
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(f"{path}: this folder of a data set cannot be read: {reason}") from error

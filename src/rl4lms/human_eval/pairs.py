@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import special as scipy_special
-from scipy import stats as scipy_stats
+import scipy
 
 from rl4lms.errors import DataError
 from rl4lms.human_eval.table import Comparison
@@ -169,7 +168,7 @@ def two_way_strengths(comparisons: Sequence[Comparison], *, confidence: float = 
             found.append(Strength(system, own))
             continue
         total, freedom = combined(prompts, by_prompt.clusters - 1, raters, by_rater.clusters - 1, answers)
-        half = float(scipy_special.stdtrit(freedom, (1 + confidence) / 2)) * total**0.5
+        half = float(scipy.special.stdtrit(freedom, (1 + confidence) / 2)) * total**0.5
         found.append(Strength(system, Estimate(own.value, own.value - half, own.value + half, own.n, TWO_WAY)))
     return found
 
@@ -214,7 +213,7 @@ def _left(decided: Sequence[Comparison], confidence: float) -> Estimate | None:
     if not decided:
         return None
     chosen = sum((one.outcome == 1) == one.first_left for one in decided)
-    test = scipy_stats.binomtest(chosen, len(decided))
+    test = scipy.stats.binomtest(chosen, len(decided))
     interval = test.proportion_ci(confidence)
     return Estimate(
         chosen / len(decided),

@@ -22,15 +22,12 @@ from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any
 
-from nltk.stem.porter import PorterStemmer
-
+from rl4lms.metrics.nltk_parts import porter_stemmer
 from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.wordnet import installed_wordnet
 from rl4lms.metrics.words import SPACES, Watch
 from rl4lms.plugins.options import Option
-
-_STEMMER = PorterStemmer()
 
 Words = tuple[str, ...]
 Synonyms = Callable[[str], frozenset[str]]
@@ -157,4 +154,4 @@ def _analysed(text: str) -> tuple[Words, Words]:
 
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
-    return _STEMMER.stem(word)
+    return str(porter_stemmer().stem(word))

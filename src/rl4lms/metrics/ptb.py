@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from nltk.tokenize.destructive import NLTKWordTokenizer
+from rl4lms.metrics.nltk_parts import word_tokenizer
 
 # Whose period belongs to them, whatever follows; from the lexer's lists, those that occur in running text.
 _TITLES = "mr|mrs|ms|messrs|dr|drs|prof|gen|sen|rep|reps|gov|sgt|lt|col|capt|cmdr|maj|hon|rev|pres|st|ft|mt|rt|vs|nos|pp|cf|adm"
@@ -73,7 +73,6 @@ def ptb_words(text: str) -> tuple[str, ...]:
 
 _SENTENCE_END = re.compile(r"""(?<!\S)(\S+)\.["'”’)\]]*(\s+)(?=[^\sa-z])""")
 _ABBREVIATION = re.compile(rf"(?:{_TITLES}|{_SHORT}|[^\W\d_]|.*\..*)", re.IGNORECASE)
-_NLTK = NLTKWordTokenizer()
 # Sentences on which the tokenizer does no more than to split clitics, commas and the last period.
 _PLAIN_WORD = r"[^\W_]+(?:-[^\W_]+)*(?:'(?:s|m|d|ll|re|ve|t))?"
 _PLAIN = re.compile(rf"{_PLAIN_WORD}(?:,? +{_PLAIN_WORD})*(?: ?\.)?")
@@ -92,7 +91,7 @@ def treebank_words(text: str) -> list[str]:
             if sentence.endswith("."):
                 words.append(".")
         else:
-            words += _NLTK.tokenize(sentence)
+            words += word_tokenizer().tokenize(sentence)
     return words
 
 

@@ -23,8 +23,7 @@ from itertools import chain
 from operator import itemgetter, or_
 from typing import Annotated, Any, Literal, NamedTuple
 
-from nltk.stem.porter import PorterStemmer
-
+from rl4lms.metrics.nltk_parts import porter_stemmer
 from rl4lms.metrics.sentences import sentences as split_sentences
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.words import Tokenizer, Watch, characters, check_tokenizer, unicode_words
@@ -36,7 +35,6 @@ _log = logging.getLogger(__name__)
 KEYS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 _WORD = re.compile(r"[a-z0-9]+")
-_STEMMER = PorterStemmer()  # nltk's own extensions included, as in rouge-score
 
 
 Stemmer = Annotated[bool, Option("compare Porter stems (English) of words longer than three letters")]
@@ -370,4 +368,5 @@ _OVER_REFERENCES: dict[str, Callable[[Sequence[Score]], Score]] = {"max": _best,
 
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
-    return _STEMMER.stem(word) if len(word) > 3 else word
+    # nltk's own extensions included, as in rouge-score
+    return str(porter_stemmer().stem(word)) if len(word) > 3 else word

@@ -9,15 +9,12 @@ from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any
 
-from nltk.stem.porter import PorterStemmer
-
+from rl4lms.metrics.nltk_parts import porter_stemmer
 from rl4lms.metrics.rouge import TOKENIZERS, Prepared, WordsOf, lcs_length, places_of, union_hits, watch
 from rl4lms.metrics.support import check_references, signature
 from rl4lms.metrics.words import SPACES, Tokenizer, Watch, check_tokenizer
 from rl4lms.metrics.words import tokenizer as named_tokenizer
 from rl4lms.plugins.options import Option
-
-_STEMMER = PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM)
 
 
 class CocoRougeL:
@@ -153,4 +150,4 @@ def _reference(text: str, tokenizer: Tokenizer, stemmer: bool, max_words: int | 
 
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
-    return _STEMMER.stem(word) if len(word) > 3 else word
+    return str(porter_stemmer(original=True).stem(word)) if len(word) > 3 else word

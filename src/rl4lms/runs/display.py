@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from rl4lms.data.hub import quiet_datasets
 
 # Their deprecations are of their own calls among each other; one that this library causes is raised in its name.
 _LIBRARIES = r"(transformers|peft|accelerate|datasets|huggingface_hub|tokenizers|safetensors|torch|numpy|scipy)(\.|$)"
@@ -185,22 +188,20 @@ def without_bars() -> Iterator[None]:
     """Turn off the bars of `transformers` and `datasets` for a while, and the advice to pass an attention mask:
     it is given wherever the first or last token is the pad token, though nothing is padded.
     """
-    import datasets
     from transformers.utils import logging
 
-    bars, of_data = logging.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     of_models = getLogger("transformers.modeling_utils")
     of_models.addFilter(_is_no_advice)
     try:
-        yield
+        # What is not imported shows none; what loads data with it turns them off itself
+        with quiet_datasets() if "datasets" in sys.modules else contextlib.nullcontext():
+            yield
     finally:
         of_models.removeFilter(_is_no_advice)
         if bars:
             logging.enable_progress_bar()
-        if of_data:
-            datasets.enable_progress_bars()
 
 
 def quiet_libraries() -> None:
@@ -210,12 +211,14 @@ def quiet_libraries() -> None:
     is raised in the name of this library or of a user's file is shown, and so is every other kind of warning, and
     everything where `-W` or PYTHONWARNINGS ask for warnings.
     """
-    import datasets
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+    else:  # not imported for this, which takes 80 MB and half a second: it reads the setting if anything imports it
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not sys.warnoptions:
         for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.filterwarnings("ignore", category=kind, module=_LIBRARIES)

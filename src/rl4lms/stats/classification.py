@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import paired
@@ -28,7 +28,7 @@ def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float:
     n_negative = len(y) - n_positive
     if not n_positive or not n_negative:
         raise DataError("the area under a ROC curve needs positives and negatives")
-    ranks = scipy_stats.rankdata(x)
+    ranks = scipy.stats.rankdata(x)
     return float((ranks[is_positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special as scipy_special
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import Array, Estimate, Kind, check_confidence, finite, paired
@@ -108,10 +108,10 @@ def clustered_estimate(
     if not np.isfinite(variance):
         return Estimate(value, -np.inf, np.inf, n, method, None)
     error = float(np.sqrt(variance))
-    half = float(scipy_special.stdtrit(freedom, (1 + confidence) / 2)) * error
+    half = float(scipy.special.stdtrit(freedom, (1 + confidence) / 2)) * error
     p = None
     if test:
-        p = float(value == 0) if error == 0 else 2 * float(scipy_special.stdtr(freedom, -abs(value) / error))
+        p = float(value == 0) if error == 0 else 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
     return Estimate(value, value - half, value + half, n, method, p)
 
 
@@ -142,11 +142,11 @@ def clustered_share(
         return Estimate(mean, 0.0, 1.0, len(x), WILSON, None)
     # all alike: as many values as there are prompts, since raters of one prompt may not be independent
     size = mean * (1 - mean) / variance if variance > 0 else float(len(set(prompts)))
-    t = float(scipy_special.stdtrit(freedom, (1 + confidence) / 2))
+    t = float(scipy.special.stdtrit(freedom, (1 + confidence) / 2))
     middle = (mean + t * t / (2 * size)) / (1 + t * t / size)
     half = t * np.sqrt(mean * (1 - mean) / size + t * t / (4 * size * size)) / (1 + t * t / size)
     score = abs(mean - 0.5) / np.sqrt(0.25 / size)
-    p = 2 * float(scipy_special.stdtr(freedom, -score))
+    p = 2 * float(scipy.special.stdtr(freedom, -score))
     return Estimate(mean, max(0.0, float(middle - half)), min(1.0, float(middle + half)), len(x), WILSON, p)
 
 
@@ -200,5 +200,5 @@ def clustered_correlation(
     z, every = fisher_z(without[known], kind, n), float(fisher_z(value, kind, n))
     count = int(known.sum())
     error = float(np.sqrt((count - 1) / count * ((z - z.mean()) ** 2).sum()))
-    half = float(scipy_special.stdtrit(count - 1, (1 + confidence) / 2)) * error
+    half = float(scipy.special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     return Estimate(value, float(np.tanh(every - half)), float(np.tanh(every + half)), n, JACKKNIFE_Z)

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special as scipy_special
-from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import FISHER, MANY, Array, Estimate, Kind, miss, paired, percentile_estimate
@@ -105,7 +104,7 @@ def partial_correlation(
     found = percentile_estimate(value, draws[~np.isnan(draws)], confidence, n)
     degrees = n - 2 - k
     t = value * np.sqrt(degrees / max(1 - value * value, np.finfo(np.float64).tiny))
-    found = replace(found, p=float(2 * scipy_special.stdtr(degrees, -abs(t))))
+    found = replace(found, p=float(2 * scipy.special.stdtr(degrees, -abs(t))))
     if n >= MANY:
         return found
     low, high = _fisher(value, kind, n - k, confidence)
@@ -115,8 +114,8 @@ def partial_correlation(
 def _partial(x: Array, y: Array, others: Array, kind: Kind) -> float:
     """Return the partial correlation; NaN where nothing is left of a side."""
     if kind == "spearman":
-        x, y = scipy_stats.rankdata(x), scipy_stats.rankdata(y)
-        others = scipy_stats.rankdata(others, axis=0)
+        x, y = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
+        others = scipy.stats.rankdata(others, axis=0)
     explained = np.column_stack([np.ones(len(x)), others])
     left = []
     for side in (x, y):
@@ -136,7 +135,7 @@ def row_correlations(x: Array, y: Array, kind: Kind) -> Array:
         a, b = np.sign(x[:, place] - x[:, other]), np.sign(y[:, place] - y[:, other])
     else:
         if kind == "spearman":
-            x, y = scipy_stats.rankdata(x, axis=1), scipy_stats.rankdata(y, axis=1)
+            x, y = scipy.stats.rankdata(x, axis=1), scipy.stats.rankdata(y, axis=1)
         a, b = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
         # Or squares may vanish
         a, b = (side / np.maximum(np.abs(side).max(1, keepdims=True), np.finfo(np.float64).tiny) for side in (a, b))
@@ -156,8 +155,8 @@ def _pearson(x: Array, y: Array) -> float:
 
 _CORRELATIONS: dict[str, Callable[[Array, Array], float]] = {
     "pearson": _pearson,
-    "spearman": lambda x, y: _pearson(scipy_stats.rankdata(x), scipy_stats.rankdata(y)),
-    "kendall": lambda x, y: float(scipy_stats.kendalltau(x, y).statistic),
+    "spearman": lambda x, y: _pearson(scipy.stats.rankdata(x), scipy.stats.rankdata(y)),
+    "kendall": lambda x, y: float(scipy.stats.kendalltau(x, y).statistic),
 }
 
 
@@ -168,7 +167,7 @@ def _fisher(r: float, kind: Kind, n: int, confidence: float) -> tuple[float, flo
         return -1.0, 1.0
     z = float(fisher_z(r, kind, n))
     variance = {"pearson": 1.0, "spearman": 1 + np.tanh(z) ** 2 / 2, "kendall": 0.437}[kind] / degrees
-    half = scipy_special.ndtri(1 - miss(confidence, n) / 2) * np.sqrt(variance)
+    half = scipy.special.ndtri(1 - miss(confidence, n) / 2) * np.sqrt(variance)
     return min(r, float(np.tanh(z - half))), max(r, float(np.tanh(z + half)))
 
 
@@ -209,4 +208,4 @@ def williams_test(first: float, second: float, between: float, n: int) -> tuple[
     if error <= 0:  # the two are one variable
         return 0.0, 1.0
     t = (first - second) * float(np.sqrt((n - 1) * (1 + between) / error))
-    return t, 2 * float(scipy_stats.t(n - 3).sf(abs(t)))
+    return t, 2 * float(scipy.stats.t(n - 3).sf(abs(t)))

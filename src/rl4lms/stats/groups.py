@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import Array, check_confidence, finite
@@ -68,7 +68,7 @@ def anova(groups: Mapping[str, ArrayLike]) -> GroupTest:
     within = sum(len(one) for one in values) - len(values)
     if all(np.ptp(one) == 0 for one in values):
         raise DataError("within no group any value differs: an analysis of variance has nothing to compare with")
-    found = scipy_stats.f_oneway(*values)
+    found = scipy.stats.f_oneway(*values)
     return GroupTest("one-way ANOVA", float(found.statistic), (len(values) - 1, within), float(found.pvalue))
 
 
@@ -81,7 +81,7 @@ def tukey_hsd(groups: Mapping[str, ArrayLike], *, confidence: float = 0.95) -> l
     """
     check_confidence(confidence)
     values, names = _checked(groups), list(groups)
-    found = scipy_stats.tukey_hsd(*values)
+    found = scipy.stats.tukey_hsd(*values)
     interval = found.confidence_interval(confidence)
     return [
         PairTest(
@@ -106,7 +106,7 @@ def kruskal_wallis(groups: Mapping[str, ArrayLike]) -> GroupTest:
     values = _checked(groups)
     if np.ptp(np.concatenate(values)) == 0:
         raise DataError("all values are the same: their ranks tell no groups apart")
-    found = scipy_stats.kruskal(*values)
+    found = scipy.stats.kruskal(*values)
     return GroupTest("Kruskal-Wallis", float(found.statistic), (len(values) - 1,), float(found.pvalue))
 
 
@@ -122,14 +122,14 @@ def dunn(groups: Mapping[str, ArrayLike]) -> list[PairTest]:
     if np.ptp(everything) == 0:
         raise DataError("all values are the same: their ranks tell no groups apart")
     n = len(everything)
-    ranks = scipy_stats.rankdata(everything)
+    ranks = scipy.stats.rankdata(everything)
     means = [float(part.mean()) for part in np.split(ranks, np.cumsum([len(one) for one in values])[:-1])]
     _, ties = np.unique(everything, return_counts=True)
     variance = n * (n + 1) / 12 - float((ties**3 - ties).sum()) / (12 * (n - 1))
     pairs = list(combinations(range(len(names)), 2))
     errors = [np.sqrt(variance * (1 / len(values[i]) + 1 / len(values[j]))) for i, j in pairs]
     raw = [
-        2 * float(scipy_stats.norm.sf(abs(means[i] - means[j]) / error))
+        2 * float(scipy.stats.norm.sf(abs(means[i] - means[j]) / error))
         for (i, j), error in zip(pairs, errors, strict=True)
     ]
     return [

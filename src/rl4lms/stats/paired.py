@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from rl4lms.errors import DataError, plural
 from rl4lms.stats.intervals import mean_ci, mean_stderr
@@ -62,7 +62,7 @@ class Contrast:
             return None
         if self.stderr == 0:
             return float(self.value == 0)
-        return float(2 * special.stdtr(freedom, -abs(self.value) / self.stderr))
+        return float(2 * scipy.special.stdtr(freedom, -abs(self.value) / self.stderr))
 
 
 def contrast(
@@ -273,5 +273,5 @@ def _t_interval(
     if variance == 0 or weight == 0:
         return value, value, np.inf
     freedom = sum(part for part, _ in parts) ** 2 / weight
-    half = float(special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance))
+    half = float(scipy.special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance))
     return value - half, value + half, float(freedom)

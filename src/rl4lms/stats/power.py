@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats as scipy_stats
+import scipy
 
 from rl4lms.errors import DataError
 
@@ -46,8 +46,8 @@ def power_of_ratings(
     if difference == 0:
         return level
     # t² is noncentral F, which SciPy computes where its noncentral t fails, far from 0
-    critical = float(scipy_stats.t.ppf(1 - level / 2, items - 1))
-    return float(scipy_stats.ncf.sf(critical**2, 1, items - 1, (difference / error) ** 2))
+    critical = float(scipy.stats.t.ppf(1 - level / 2, items - 1))
+    return float(scipy.stats.ncf.sf(critical**2, 1, items - 1, (difference / error) ** 2))
 
 
 def items_for_ratings(

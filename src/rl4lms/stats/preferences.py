@@ -6,9 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy import stats as scipy_stats
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import Array, Estimate, check_confidence, finite
@@ -190,7 +190,7 @@ def _jackknife(
 def _estimate(value: float, error: float, n: int, clusters: int, confidence: float, *, test: bool = True) -> Estimate:
     if np.isinf(error):
         return Estimate(value, -np.inf, np.inf, n, JACKKNIFE_T)
-    t = scipy_stats.t(clusters - 1)
+    t = scipy.stats.t(clusters - 1)
     half = float(t.ppf((1 + confidence) / 2)) * error
     p = (2 * float(t.sf(abs(value) / error)) if error > 0 else float(value == 0)) if test else None
     return Estimate(value, value - half, value + half, n, JACKKNIFE_T, p)

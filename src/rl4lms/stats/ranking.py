@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special as scipy_special
 
 from rl4lms.errors import DataError
 from rl4lms.stats.base import FISHER, MANY, Array, Estimate, Kind, miss, percentile_estimate
@@ -101,7 +101,7 @@ def system_level_correlation(
     low, high = -1.0, 1.0
     if documents > 1:
         error = fisher_z(draws, kind, systems).std() * np.sqrt(documents / (documents - 1))
-        half = scipy_special.stdtrit(documents - 1, 1 - miss(confidence, documents) / 2) * error
+        half = scipy.special.stdtrit(documents - 1, 1 - miss(confidence, documents) / 2) * error
         low, high = np.tanh(fisher_z(every[0], kind, systems) + np.array([-half, half]))
     return Estimate(found.value, min(float(low), found.low), max(float(high), found.high), systems, FISHER)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
 from rl4lms.config.reader import read_text
 from rl4lms.errors import ConfigError, NonFiniteError
@@ -93,7 +93,7 @@ def of_ratings(predicted: Array, ratings: Array) -> Measures:
     spread = 0 < above.sum() < len(above)
     parts = np.array_split(np.argsort(predicted), min(10, len(predicted)))
     known = len(predicted) > 2 and np.ptp(predicted) > 0 and np.ptp(ratings) > 0
-    kinds = (scipy_stats.pearsonr, scipy_stats.spearmanr)
+    kinds = (scipy.stats.pearsonr, scipy.stats.spearmanr)
     pearson, spearman = (float(kind(predicted, ratings).statistic) if known else None for kind in kinds)
     return Measures(
         len(ratings),
@@ -116,7 +116,7 @@ def _in_order(predicted: Array, ratings: Array) -> float:
         return 0.5 if differ else math.nan
     # tau-b is the number of pairs in order minus that of the others, over the geometric mean of these two counts; n log
     # n, no n x n matrix
-    surplus = round(float(scipy_stats.kendalltau(predicted, ratings).statistic) * math.sqrt(differ * predicted_differ))
+    surplus = round(float(scipy.stats.kendalltau(predicted, ratings).statistic) * math.sqrt(differ * predicted_differ))
     return 0.5 + surplus / (2 * differ)
 
 

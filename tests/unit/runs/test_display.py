@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rl4lms.metrics import build, compute_all
 from rl4lms.runs.display import Display, quiet_libraries, with_prompt
@@ -123,3 +126,66 @@ def test_deprecations_inside_of_libraries_are_all_that_is_hidden(
     assert shown() == ([] if hidden else ["`x` is deprecated"])
     monkeypatch.setattr(sys, "warnoptions", ["default"])  # whoever asks for warnings gets them
     assert shown() == ["`x` is deprecated"]
+
+
+DISABLED = "print(datasets.are_progress_bars_disabled())"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("quiet_libraries()\nimport datasets\n" + DISABLED, "True"),
+        ("import datasets\nquiet_libraries()\n" + DISABLED, "True"),
+        ("import datasets\nwith without_bars():\n    " + DISABLED + "\n" + DISABLED, "True False"),
+        ("import datasets\ndatasets.disable_progress_bars()\nwith without_bars():\n    pass\n" + DISABLED, "True"),
+        ("with without_bars():\n    pass\nimport datasets\n" + DISABLED, "False"),
+    ],
+)
+def test_datasets_shows_no_bars_whenever_it_is_imported(code: str, said: str) -> None:
+    assert printed("from rl4lms.runs.display import quiet_libraries, without_bars\n" + code) == said.split()
+
+
+def printed(code: str, *arguments: str) -> list[str]:
+    """Return the words that Python prints, in an environment in which `datasets` may show bars."""
+    environment = {key: value for key, value in os.environ.items() if key != "HF_DATASETS_DISABLE_PROGRESS_BARS"}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_data_is_loaded_without_bars_which_are_left_as_they_were(tmp_path: Path) -> None:
+    code = """
+import sys, datasets
+from rl4lms.data.saved import load_saved
+datasets.Dataset.from_dict({"prompt": ["a", "b"]}).save_to_disk(sys.argv[1])
+loads = datasets.load_from_disk
+def load_from_disk(path):
+    print(datasets.are_progress_bars_disabled())
+    return loads(path)
+datasets.load_from_disk = load_from_disk
+load_saved(sys.argv[1], "train")
+print(datasets.are_progress_bars_disabled())
+datasets.disable_progress_bars()
+load_saved(sys.argv[1], "train")
+print(datasets.are_progress_bars_disabled())
+"""
+    lines = [word for word in printed(code, str(tmp_path / "saved")) if word in ("True", "False")]
+    assert lines == ["True", "False", "True", "True"]
+
+
+def test_a_run_imports_no_library_that_it_does_not_use(tmp_path: Path) -> None:
+    """Each takes tens of megabytes for as long as a run lasts, and half a second or more of its start."""
+    recipe = small_recipe(tmp_path, tracking={"progress": True}, evaluation={"every": 2})
+    (tmp_path / "recipe.yml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    code = """
+import sys
+from rl4lms.cli.main import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("\\nimported", *sorted({"datasets", "nltk", "pandas", "pyarrow", "scipy.stats", "sklearn"} & sys.modules.keys()))
+"""
+    words = printed(code, "train", str(tmp_path / "recipe.yml"), "training.iterations=2")
+    assert words[words.index("imported") :] == ["imported"]
