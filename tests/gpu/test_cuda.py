@@ -120,6 +120,33 @@ def test_an_update_of_the_others_is_that_of_the_cpu(
         assert there["rollout/sampler_error"] <= 1e-4
 
 
+@pytest.mark.parametrize("settings", [{}, {"gradient_checkpointing": True}, {"lora": {}}], ids=str)
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_an_update_with_flex_attention_is_that_with_sdpa(
+    tmp_path: Path, family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled, forward and backward. Its kernels want heads of at least 16."""
+    monkeypatch.setattr(Packed, "pays", lambda *given: True)
+    for part in (tiny_lm(family, width=64), number_tokenizer()):
+        part.save_pretrained(tmp_path / "lm")
+    weights, scores = {}, {}
+    for attention in ("auto", "flex"):
+        loop = small_loop(
+            tmp_path,
+            device="cuda",
+            model={"path": str(tmp_path / "lm"), "attention": attention, **settings},
+            algorithm={"name": "grpo", "minibatch_size": 8},
+            optimizer={"name": "sgd", "learning_rate": 0.05},
+            output_dir=str(tmp_path / attention),
+            **GROUPS,
+        )
+        scores[attention] = [line["rollout/score"] for line in run_steps(loop, 2)]
+        weights[attention] = {name: p.detach().cpu() for name, p in loop.models.policy.named_parameters()}
+    assert scores["flex"] == pytest.approx(scores["auto"], abs=1e-5)
+    for name, value in weights["auto"].items():
+        assert (value - weights["flex"][name]).abs().max() <= 1e-4, name
+
+
 @pytest.mark.parametrize("precision", [{}, {"autocast": "bfloat16"}], ids=["float32", "autocast"])
 @pytest.mark.parametrize("algorithm", ["trpo", "grpo"])
 def test_trpo_and_grpo_learn(tmp_path: Path, algorithm: str, precision: dict[str, Any]) -> None:

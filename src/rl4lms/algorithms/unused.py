@@ -31,6 +31,8 @@ def unused(algorithm: Algorithm, recipe: Recipe) -> list[str]:
             f"optimizer.learning_rate has no effect: the size of {name}'s step is not the optimiser's, and the value "
             "function has optimizer.value_learning_rate"
         )
+    if recipe.model.attention == "flex" and recipe.rollout.completions_per_prompt == 1:
+        found.append("model.attention: flex has no effect: each prompt has one completion")
     if algorithm.needs_exact_kl and recipe.kl.kl_coef == 0:
         found.append(
             "algorithm.kl_estimator: exact costs a pass of the reference in every pass of the update, for a term that "

@@ -132,5 +132,7 @@ def _of_model(name: str, asked: Asked) -> str:
     if asked.is_model and name in ("", "path"):
         return "the model to evaluate is the first argument; name it there"
     return (
-        f"an evaluation does not read model.{name}; leave it out" if name in ("value", "gradient_checkpointing") else ""
+        f"an evaluation does not read model.{name}; leave it out"
+        if name in ("value", "gradient_checkpointing", "attention")
+        else ""
     )

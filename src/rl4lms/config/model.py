@@ -48,6 +48,11 @@ class ModelConfig(Block):
     autocast: Literal["bfloat16", "float16"] | None = Field(
         None, description="torch.autocast for passes; weights keep `dtype`"
     )
+    attention: Literal["auto", "flex"] = Field(
+        "auto",
+        description="auto: what `transformers` takes; flex: on a GPU, flex attention for rows that hold a prompt and "
+        "its completions, which pays where these are long",
+    )
     gradient_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, more time"
     )

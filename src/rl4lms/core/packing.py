@@ -8,6 +8,7 @@ from torch import Tensor
 # How much longer attention takes for a pair of tokens in a mask of its own than behind a plain causal mask, which
 # half of the pairs are not computed for.
 _PAIR = 3.0
+_BLOCK = 128  # tokens, of flex attention: about so many pairs of each token are computed for nothing
 
 
 class Packed:
@@ -32,6 +33,7 @@ class Packed:
         begins = prompts[row] + (inputs.view(b, n).cumsum(-1) - inputs.view(b, n)).flatten()
         self.width = int((prompts + inputs.view(b, n).sum(-1)).max())
         self.unpacked = len(completion_ids), int((prompts[row] + inputs).max())
+        self._lengths = prompts[row].view(b, n), inputs.view(b, n)
 
         column = torch.arange(self.width, device=device)
         real = column < prompts[:, None]
@@ -65,11 +67,24 @@ class Packed:
             return seen
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
-    def pays(self, hidden_size: int) -> bool:
+    def pays(self, hidden_size: int, flex: bool = False) -> bool:
         """Return whether the prompts that are saved cost more than pairs of tokens that do not see each other.
 
         By the floating-point work of a transformer layer: 24 d^2 for each token and 4 d for each pair.
+
+        Args:
+            hidden_size: d.
+            flex: whether attention leaves out blocks of pairs that do not see each other.
         """
-        (rows, width), tokens = self.unpacked, self.ids.numel()
-        apart = rows * width * (6 * hidden_size + width / 2)
-        return tokens * (6 * hidden_size + _PAIR * self.width / 2) < apart
+        rows, width = self.unpacked
+        pairs = self.pairs(flex) if flex else _PAIR * self.pairs(flex)
+        return 6 * hidden_size * self.ids.numel() + pairs < rows * width * (6 * hidden_size + width / 2)
+
+    def pairs(self, flex: bool) -> float:
+        """Return about how many pairs of tokens attention computes; half of all, as behind a causal mask."""
+        tokens = self.ids.numel()
+        if not flex:
+            return tokens * self.width / 2
+        prompts, inputs = self._lengths
+        seen = (prompts[:, 0] ** 2 / 2).sum() + (inputs * (prompts + inputs / 2)).sum()
+        return float(seen) + tokens * _BLOCK

@@ -20,6 +20,7 @@ from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.adapter_check import check_adapter
 from rl4lms.models.family_check import check_family, family_of
+from rl4lms.models.flex import set_attention
 from rl4lms.models.loading import DTYPES, freeze_computed, load_lm, load_tokenizer, special_tokens
 from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
@@ -55,7 +56,7 @@ def build_models(
     Raises:
         ModelError: the model is not supported, or the options contradict each other.
     """
-    _refuse_contradictions(config, device)
+    refuse_contradictions(config, device.type)
     if lm is None:
         lm = load_lm(config, device)
     else:
@@ -67,7 +68,13 @@ def build_models(
     def wrap(model: PreTrainedModel, adapter: str | None = None) -> Policy:
         return Policy(model, tokens, adapter, autocast)
 
+    set_attention(lm, config.attention == "flex")
     family_of(lm, tokens.decoder_prefix)  # before adapters: what is refused is the model then
+    if config.attention == "flex" and not lm.shares_prompts:
+        raise ModelError(
+            f"model.attention: flex is for rows that hold a prompt and its completions, which {type(lm).__name__} "
+            "does not run; leave it out"
+        )
     if config.lora is not None:
         names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
         add_adapters(lm, config.lora, names)
@@ -102,7 +109,16 @@ def _check_adapters(policy: Policy, config: LoraConfig) -> None:
         ) from error
 
 
-def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
+def refuse_contradictions(config: ModelConfig, device: str) -> None:
+    """Refuse options of a model that cannot be had together.
+
+    Args:
+        config: the options.
+        device: its kind, or `auto` where that is not known.
+
+    Raises:
+        ModelError: it names them.
+    """
     if config.dtype != "float32" and config.lora is None:
         raise ModelError(
             f"model.dtype: {config.dtype} weights lose small updates, most of them at usual learning rates; "
@@ -112,6 +128,8 @@ def _refuse_contradictions(config: ModelConfig, device: torch.device) -> None:
         raise ModelError(
             f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights"
         )
+    if config.attention == "flex" and device == "cpu":
+        raise ModelError("model.attention: flex has no backward pass on a CPU; leave it out, or set device: cuda")
     if config.autocast == "float16":
         raise ModelError(
             "model.autocast: float16 loses small gradients without loss scaling, which there is none of; use bfloat16"

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -22,6 +23,7 @@ from rl4lms.core.packing import Packed
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import CACHE_NAMES, accepts, cache_name, roomy_cache
+from rl4lms.models.flex import ATTENTION, block_mask
 
 
 class _TrunkOutput(BaseModelOutput):
@@ -182,7 +184,8 @@ class CausalFamily:
             if self.shares_prompts:
                 packed = Packed(prompt_ids, prompt_mask, completion_ids, completion_mask)
                 text_config = self.trunk.config.get_text_config(decoder=True)
-                if packed.width <= self.longest and packed.pays(text_config.hidden_size):
+                flex = text_config._attn_implementation == ATTENTION
+                if packed.width <= self.longest and packed.pays(text_config.hidden_size, flex):
                     return self.packed(packed)
             prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
@@ -204,7 +207,8 @@ class CausalFamily:
 
     def packed(self, rows: Packed) -> Tensor:
         """Return hidden states (N, d) of rows that hold a prompt and its completions."""
-        mask = rows.mask(self.trunk.config._attn_implementation, self.trunk.dtype)
+        attention = self.trunk.config._attn_implementation
+        mask = block_mask(rows.part) if attention == ATTENTION else rows.mask(attention, self.trunk.dtype)
         states: Tensor = self._run(rows.ids, rows.positions, mask).last_hidden_state
         return states.flatten(0, 1).index_select(0, rows.before)
 
@@ -236,13 +240,14 @@ class CausalFamily:
         )
         return out.last_hidden_state[:, -1]
 
-    def _run(self, ids: Tensor, positions: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> Any:
+    def _run(self, ids: Tensor, positions: Tensor, attention_mask: Tensor | BlockMask | None, **kwargs: Any) -> Any:
         if self.positions.accepted:
             kwargs["position_ids"] = positions
         kwargs.setdefault("use_cache", False)
+        if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
+            attention_mask = attention_mask.long()  # as tokenizers give it: some models compute 1 - mask
         if attention_mask is not None:
-            # as tokenizers give it: some models compute 1 - mask. One of pairs is given as it is
-            kwargs["attention_mask"] = attention_mask.long() if attention_mask.ndim == 2 else attention_mask
+            kwargs["attention_mask"] = attention_mask
         return self.trunk(input_ids=ids, **kwargs)
 
 

@@ -66,6 +66,8 @@ def evaluate(
         )
     task = task_of(recipe)
     recipe = with_assets(recipe, task, None if display is None else display.report)
+    # For updates alone, and those on a GPU
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"attention": "auto"})})
     metrics, absent = metrics_of(recipe, task)
     try:
         reward = reward_of(recipe, task)

@@ -24,7 +24,7 @@ from rl4lms.evaluation.evaluator import Evaluator, build_evaluator
 from rl4lms.evaluation.leaks import check_best, check_split
 from rl4lms.models.adapter_folders import adapter_of
 from rl4lms.models.allocator import keep_freed_memory
-from rl4lms.models.build import Models, build_models
+from rl4lms.models.build import Models, build_models, refuse_contradictions
 from rl4lms.models.loading import check_window, resolve_device
 from rl4lms.plugins.files import refuse_while_executing
 from rl4lms.rewards import load_state, state_of
@@ -127,11 +127,14 @@ def run(
 
 
 def check_trains(recipe: Recipe) -> None:
-    """Refuse a recipe with neither an algorithm nor a warm start; evaluations have no use for either.
+    """Refuse a recipe with neither an algorithm nor a warm start, which evaluations have no use for, and what training
+    would refuse only when the model is built, after a warm start.
 
     Raises:
         ConfigError: there is nothing to train.
+        ModelError: options of the model contradict each other.
     """
+    refuse_contradictions(recipe.model, recipe.device)
     if recipe.algorithm is None and recipe.supervised is None:
         raise ConfigError(
             "algorithm: null, and there is no `supervised`: nothing would be trained; add a block `supervised` for the "

@@ -11,7 +11,7 @@ from rl4lms.algorithms.build import build_algorithm
 from rl4lms.algorithms.unused import unused
 from rl4lms.checks.dry_run import describe
 from rl4lms.config import recipe_from_dict
-from rl4lms.errors import ConfigError
+from rl4lms.errors import ConfigError, ModelError
 from rl4lms.plugins import registry
 from tests.runs import small_loop, small_recipe
 
@@ -147,6 +147,10 @@ def test_a_run_says_what_its_recipe_names_and_nothing_else(
         ),
         ({"algorithm": {"name": "ppo"}, "evaluation": {"generation": {"mask": True}}}, "ppo has no mask to decode in"),
         ({"algorithm": {"name": "nlpo"}, "mask": LAGGED}, "mask: NLPO has its own mask"),
+        ({"model": {"dtype": "bfloat16"}}, "model.dtype: bfloat16 weights lose small updates"),
+        ({"model": {"autocast": "float16"}}, "model.autocast: float16 loses small gradients"),
+        ({"model": {"attention": "flex"}}, "model.attention: flex has no backward pass on a CPU"),
+        ({"model": {"dtype": "bfloat16"}, "algorithm": None}, "model.dtype: bfloat16 weights lose small updates"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_the_dry_run_and_before_a_warm_start(
@@ -154,7 +158,19 @@ def test_what_cannot_be_trained_is_refused_by_the_dry_run_and_before_a_warm_star
 ) -> None:
     monkeypatch.setattr("rl4lms.training.run.warm_start", lambda *given: pytest.fail("the warm start began"))
     settings = settings | {"supervised": {"max_steps": 1}}
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((ConfigError, ModelError), match=words):
         describe(small_recipe(tmp_path, **settings))
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((ConfigError, ModelError), match=words):
         small_loop(tmp_path, **settings)
+
+
+def test_a_recipe_for_a_gpu_may_be_looked_at_without_one(tmp_path: Path) -> None:
+    for device in ("auto", "cuda"):
+        assert describe(small_recipe(tmp_path, device=device, model={"attention": "flex"}))
+
+
+@pytest.mark.parametrize(("completions", "count"), [(1, 1), (2, 0)])
+def test_attention_for_groups_is_said_where_there_are_none(tmp_path: Path, completions: int, count: int) -> None:
+    rollout = {"max_new_tokens": 4, "completions_per_prompt": completions}
+    lines = said(tmp_path, model={"attention": "flex"}, algorithm={"name": "reinforce"}, rollout=rollout)
+    assert [line.split(" has")[0] for line in lines] == ["model.attention: flex"] * count

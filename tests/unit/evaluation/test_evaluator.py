@@ -194,6 +194,18 @@ def test_progress_counts_the_completions_that_there_are(tmp_path: Path) -> None:
     assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_run_with_the_attention_of_a_gpu_is_evaluated_without_one(tmp_path: Path, masked: bool) -> None:
+    recipe = small_recipe(tmp_path, mask={"source": "policy", "rule": "top_k", "top_k": 4})
+    run(recipe)
+    model = recipe.model.model_copy(update={"attention": "flex"})
+    there = recipe.model_copy(update={"model": model})
+    found, plain = (
+        evaluate_run(given, run_folder=tmp_path / "run", split="validation", masked=masked) for given in (there, recipe)
+    )
+    assert found.results["reward"].mean == plain.results["reward"].mean
+
+
 @pytest.mark.parametrize("source", ["policy", "lagged", "reference"])
 def test_masked_decoding_afterwards_is_that_of_the_run(tmp_path: Path, source: str) -> None:
     recipe = small_recipe(
