@@ -5,6 +5,9 @@ They are not refused, so that one recipe serves several algorithms: `rl4lms trai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import mask_of
 from rl4lms.config.recipe import Recipe
@@ -12,16 +15,18 @@ from rl4lms.errors import plural
 from rl4lms.plugins.component import Block
 
 
-def unused(algorithm: Algorithm, recipe: Recipe) -> list[str]:
+def unused(algorithm: Algorithm, recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
     """Return a line for each setting without effect.
 
     Args:
         algorithm: of the recipe.
         recipe: as its user wrote it; what has been dumped and read again names every setting.
+        defaults: blocks of its task, which are for every algorithm: what is as they say is nobody's mistake.
     """
     found = []
-    name, rates = recipe.algorithm_name, {"learning_rate", "value_learning_rate"} & _named(recipe.optimizer)
-    of_value = ["model.value"] if "value" in _named(recipe.model) else []
+    name = recipe.algorithm_name
+    rates = {"learning_rate", "value_learning_rate"} & _named(recipe.optimizer, defaults.get("optimizer"))
+    of_value = ["model.value"] if "value" in _named(recipe.model, defaults.get("model")) else []
     of_value += ["optimizer.value_learning_rate"] if "value_learning_rate" in rates else []
     if of_value and not algorithm.needs_value:
         verb = "has" if len(of_value) == 1 else "have"
@@ -53,6 +58,7 @@ def unused(algorithm: Algorithm, recipe: Recipe) -> list[str]:
     return found
 
 
-def _named(block: Block) -> set[str]:
-    """Return the settings that the recipe names, and does not set to null."""
-    return {key for key in block.model_fields_set if getattr(block, key) is not None}
+def _named(block: Block, defaults: Mapping[str, Any] | None) -> set[str]:
+    """Return the settings that the recipe names, and does not set to null or to what its task says."""
+    usual = defaults or {}
+    return {key for key in block.model_fields_set if getattr(block, key) not in (None, usual.get(key))}

@@ -53,7 +53,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
                 yield lock
             except StorageError:
                 raise
-            except Rl4lmsError:
+            except (Rl4lmsError, OSError):
                 if folder in made and not something_to_lose(folder):
                     shutil.rmtree(folder, ignore_errors=True)
                     _remove_empty(made[1:])

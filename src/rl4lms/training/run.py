@@ -245,7 +245,7 @@ def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, al
     which settings have no effect.
     """
     if algorithm is not None and distributed.is_main():
-        display.warn(unused(algorithm, recipe))
+        display.warn(unused(algorithm, recipe, task.defaults))
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)
     c, prompts = recipe.evaluation, len(evaluator.samples)

@@ -13,6 +13,7 @@ from rl4lms.checks.dry_run import describe
 from rl4lms.config import recipe_from_dict
 from rl4lms.errors import ConfigError, ModelError
 from rl4lms.plugins import registry
+from rl4lms.tasks import task_of
 from tests.runs import small_loop, small_recipe
 
 LAGGED = {"source": "lagged", "refresh_every": 3}
@@ -22,7 +23,7 @@ def said(folder: Path, iterations: int = 4, **settings: Any) -> list[str]:
     training = {"iterations": iterations, "prompts_per_iteration": 16}
     recipe = small_recipe(folder, training=training, **settings)
     assert recipe.algorithm is not None
-    return unused(build_algorithm(recipe.algorithm, recipe.rollout.completions_per_prompt), recipe)
+    return unused(build_algorithm(recipe.algorithm, recipe.rollout.completions_per_prompt), recipe, {})
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_the_rate_of_a_step_that_is_not_the_optimisers_is_said(
     made = recipe_from_dict(recipe | {"algorithm": {"name": name}, "rollout": rollout})
     assert made.algorithm is not None
     lines = [
-        line for line in unused(build_algorithm(made.algorithm), made) if line.startswith("optimizer.learning_rate")
+        line for line in unused(build_algorithm(made.algorithm), made, {}) if line.startswith("optimizer.learning_rate")
     ]
     assert len(lines) == (name == "trpo" and len(optimizer) == 2)
 
@@ -174,3 +175,16 @@ def test_attention_for_groups_is_said_where_there_are_none(tmp_path: Path, compl
     rollout = {"max_new_tokens": 4, "completions_per_prompt": completions}
     lines = said(tmp_path, model={"attention": "flex"}, algorithm={"name": "reinforce"}, rollout=rollout)
     assert [line.split(" has")[0] for line in lines] == ["model.attention: flex"] * count
+
+
+@pytest.mark.parametrize("name", [name for name in registry.algorithms.names() if name not in ("nlpo", "ppo")])
+@pytest.mark.parametrize(("rate", "count"), [(None, 0), (2e-3, 1)])
+def test_what_a_task_sets_for_every_algorithm_is_nobodys_mistake(name: str, rate: float | None, count: int) -> None:
+    optimizer = {} if rate is None else {"value_learning_rate": rate}
+    blocks = {"task": {"name": "imdb", "edition": "mini"}, "rollout": {"completions_per_prompt": 4}}
+    recipe = recipe_from_dict(blocks | {"algorithm": {"name": name}, "optimizer": optimizer})
+    assert recipe.optimizer.value_learning_rate == (rate or 1e-3)
+    assert recipe.algorithm is not None
+    algorithm = build_algorithm(recipe.algorithm, 4)
+    lines = [line for line in unused(algorithm, recipe, task_of(recipe).defaults) if "rate" in line]
+    assert len(lines) == (count if not algorithm.needs_value else 0)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import rl4lms
 from rl4lms.config import read_recipe
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import ConfigError, DataError, RewardError
+from rl4lms.errors import ConfigError, DataError, RewardError, Rl4lmsError
 from rl4lms.runs.display import Display
 from rl4lms.training.run import run, tell_adapter
 from tests.runs import number_prompts, save_tiny, small_loop, small_recipe
@@ -171,3 +171,19 @@ def test_a_reserved_column_is_refused_at_the_start_with_its_file(tmp_path: Path)
     recipe = small_recipe(tmp_path, data={"train": str(path), "validation": str(path)})
     with pytest.raises(DataError, match=rf"^{path}: the column 'completions' has a name that is reserved"):
         run(recipe)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data": {"train": "x" * 300 + ".jsonl"}},
+        {"model": {"path": "x" * 300}},
+        {"reward": {"name": "x" * 300 + ".py:f"}},
+        {"data": {"train": "none.jsonl", "validation": "none.jsonl"}},
+    ],
+    ids=["data", "model", "reward", "no such file"],
+)
+def test_what_the_system_cannot_open_leaves_no_folder_behind(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises((Rl4lmsError, OSError)):
+        run(small_recipe(tmp_path, output_dir=str(tmp_path / "runs" / "one"), **settings))
+    assert not (tmp_path / "runs").exists()
