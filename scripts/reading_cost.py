@@ -14,10 +14,11 @@ optimiser step. Three figures are printed, and nothing that ran is left out of t
 
 A function counts with all its lines: signature, docstring, blank lines. What stands outside of functions (fields of
 data classes, constants, docstrings of classes and modules) is not executed by a step and not counted; the lines of the
-whole files are printed beside. Fails above 14 files or 1,108 lines of the RL part, or 300 lines of the stand-alone
+whole files are printed beside. Fails above 14 files or 1,115 lines of the RL part, or 300 lines of the stand-alone
 file. The aim for the RL part is 900 lines, which it has not reached: the limit is where it stands, so that it gets
-longer only by a decision. The last one, from 1,035: the sampler's numbers take the place of a log-prob pass, a prompt
-is computed once for its completions, and a loss may have a KL in closed form.
+longer only by a decision. The last ones, from 1,035: the sampler's numbers take the place of a log-prob pass, a prompt
+is computed once for its completions, and a loss may have a KL in closed form; from 1,108: on a CPU logits come in
+smaller pieces.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import rl4lms
 
-RL_FILES, RL_LINES, STAND_ALONE_LINES = 14, 1108, 300
+RL_FILES, RL_LINES, STAND_ALONE_LINES = 14, 1115, 300
 STAND_ALONE = Path(__file__).parents[1] / "examples" / "ppo_single_file.py"
 
 # Paths inside the package, folders or files. The more specific one decides: `models/policy.py` is not `models`.

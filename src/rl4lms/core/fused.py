@@ -65,7 +65,8 @@ def fused_loss(
             return Distributions(*how)
         return Anchored(lambda z: anchor.kl(z, piece, temperature, penalty), *how)
 
-    work = _Chunks(head, distributions, loss, list(chunks(len(token_ids), vocab_size)), whole)
+    pieces = list(chunks(len(token_ids), vocab_size, few=hidden.is_cpu and not whole))
+    work = _Chunks(head, distributions, loss, pieces, whole)
     return _FusedLoss.apply(work, hidden, *(p for p in parameters if p.requires_grad))
 
 

@@ -15,6 +15,8 @@ from rl4lms.core.kl import exact_kl
 
 # Logits of at most this many elements exist at a time: 64 MiB in float32.
 CHUNK_ELEMENTS = 1 << 24
+# A CPU is as fast with those of so many tokens, and holds less; below 4 MiB nothing is gained.
+FEW_TOKENS, FEW_ELEMENTS = 256, 1 << 20
 
 
 class TokenLogprobs(NamedTuple):
@@ -220,14 +222,15 @@ def chunked_token_logprobs(
     def run(piece: slice) -> TokenLogprobs:
         logits = head(hidden[piece])
         penalty = None if packed_mask is None else token_masks.penalty(packed_mask[piece], logits.shape[-1])
-        if torch.is_grad_enabled():
+        if graph:
             out = token_logprobs(logits, token_ids[piece], temperature, penalty, full=full, entropy=entropy)
         else:
             out = Distributions(logits, token_ids[piece], temperature, penalty, full, entropy).tokens()
         return out if anchor is None else out._replace(kl=anchor.kl(logits, piece, temperature, penalty))
 
-    pieces = list(chunks(len(token_ids), vocab_size))
-    again = torch.is_grad_enabled() and len(pieces) > 1
+    graph = torch.is_grad_enabled()
+    pieces = list(chunks(len(token_ids), vocab_size, few=hidden.is_cpu and not graph))
+    again = graph and len(pieces) > 1
     return joined([checkpoint(run, piece, use_reentrant=False) if again else run(piece) for piece in pieces])
 
 
@@ -237,8 +240,13 @@ def joined(parts: list[TokenLogprobs]) -> TokenLogprobs:
     return TokenLogprobs(*whole)
 
 
-def chunks(n: int, vocab_size: int) -> Iterator[slice]:
-    """Cut n tokens into equal pieces whose logits have at most `CHUNK_ELEMENTS` elements; at least one piece."""
-    pieces = max(1, math.ceil(n / max(1, CHUNK_ELEMENTS // vocab_size)))
+def chunks(n: int, vocab_size: int, few: bool = False) -> Iterator[slice]:
+    """Cut n tokens into equal pieces whose logits have at most `CHUNK_ELEMENTS` elements, or are of no more than
+    `FEW_TOKENS` tokens where few are wanted; at least one piece.
+    """
+    most = max(1, CHUNK_ELEMENTS // vocab_size)
+    if few:  # unless all of them are small
+        most = min(most, max(FEW_TOKENS, FEW_ELEMENTS // vocab_size))
+    pieces = max(1, math.ceil(n / most))
     size = max(1, math.ceil(n / pieces))
     return (slice(start, start + size) for start in range(0, max(n, 1), size))

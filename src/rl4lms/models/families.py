@@ -184,7 +184,7 @@ class CausalFamily:
             if self.shares_prompts:
                 packed = Packed(prompt_ids, prompt_mask, completion_ids, completion_mask)
                 text_config = self.trunk.config.get_text_config(decoder=True)
-                flex = text_config._attn_implementation == ATTENTION
+                flex = self.trunk.config._attn_implementation == ATTENTION
                 if packed.width <= self.longest and packed.pays(text_config.hidden_size, flex):
                     return self.packed(packed)
             prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))

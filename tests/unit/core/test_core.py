@@ -15,7 +15,7 @@ from scipy import stats
 from rl4lms.core import token_masks
 from rl4lms.core.advantages import masked_mean, place_last, whiten
 from rl4lms.core.kl import exact_kl, k1, k3, next_kl_coef
-from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs, token_logprobs
+from rl4lms.core.logprobs import TokenLogprobs, chunked_token_logprobs, chunks, token_logprobs
 from rl4lms.core.losses import ppo_policy_loss, value_loss
 from rl4lms.core.padding import GROUP_TOKENS, group_by_length, pad, trim, unpad
 from rl4lms.core.sampling import derive_key, draw, draw_keys, exponential_noise, permutation
@@ -205,6 +205,27 @@ class TestLogprobs:
             lambda h: h @ torch.zeros(4, 9), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 9
         )
         assert out.behaviour.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "few", "tokens"),
+    [
+        (4_096, True, 256),
+        (50_257, True, 256),
+        (250_000, True, 67),
+        (40, True, 26_214),
+        (4_096, False, 4_096),
+        (50_257, False, 333),
+    ],
+)
+def test_pieces_are_equal_and_hold_no_more_logits_than_they_may(vocab_size: int, few: bool, tokens: int) -> None:
+    for n in (0, 1, tokens, tokens + 1, 5 * tokens - 3):
+        pieces = list(chunks(n, vocab_size, few))
+        sizes = [min(piece.stop, n) - piece.start for piece in pieces]
+        assert [piece.start for piece in pieces] == [sum(sizes[:i]) for i in range(len(sizes))]
+        assert sum(sizes) == n
+        assert len(pieces) == max(1, -(-n // tokens))
+        assert max(sizes) - min(sizes) < len(sizes) + 1
 
 
 class TestKL:
