@@ -113,3 +113,9 @@ def test_a_broken_metric_is_found_before_training(tmp_path):
     found = verdicts(recipe, tmp_path / "scratch")
     assert found["evaluation"].status == "fail"
     assert "references" in found["evaluation"].why
+
+
+def test_options_that_contradict_each_other_are_a_verdict(tmp_path):
+    found = verdicts(small_recipe(tmp_path, model={"dtype": "bfloat16"}), tmp_path / "scratch")
+    assert found["set-up"].status == "fail"
+    assert "bfloat16 weights lose small updates" in found["set-up"].why

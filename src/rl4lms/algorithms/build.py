@@ -58,13 +58,15 @@ def algorithm_of(recipe: Recipe) -> Algorithm | None:
     """Build the algorithm of a recipe that is to be trained, or None where it is supervised alone.
 
     Raises:
-        UnknownNameError, ConfigError: see `build_algorithm`; its step would move the value function too, or there is no
-            mask where one is named.
+        UnknownNameError, ConfigError: see `build_algorithm`; its step would move the value function too or needs second
+            derivatives that there are none of, or there is no mask where one is named.
     """
     n = recipe.rollout.completions_per_prompt
     algorithm, name = None if recipe.algorithm is None else build_algorithm(recipe.algorithm, n), recipe.algorithm_name
     if algorithm is not None and algorithm.own_step and recipe.model.value == "shared":
         raise ConfigError(f"model.value: shared; {name} steps the policy alone; use separate")
+    if algorithm is not None and algorithm.own_step and recipe.model.attention == "flex":
+        raise ConfigError(f"model.attention: flex has no second derivatives, which {name} needs; leave it out")
     if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
         raise ConfigError(f"evaluation.generation.mask: {name} has no mask to decode in; leave it out")
     return algorithm

@@ -61,6 +61,9 @@ def examine(recipe: Recipe, folder: Path, *, rows: int = 32, display: Display | 
     except ConfigError as error:
         yield Verdict("recipe", "fail", "nothing to train", str(error))
         return
+    except ModelError as error:
+        yield Verdict("set-up", "fail", type(error).__name__, str(error))
+        return
     if recipe.algorithm is None:
         yield from _data(recipe, None)
         yield Verdict(

@@ -170,6 +170,12 @@ def test_a_recipe_for_a_gpu_may_be_looked_at_without_one(tmp_path: Path) -> None
         assert describe(small_recipe(tmp_path, device=device, model={"attention": "flex"}))
 
 
+def test_second_derivatives_are_not_had_from_flex_attention(tmp_path: Path) -> None:
+    settings = {"device": "cuda", "model": {"attention": "flex"}, "algorithm": {"name": "trpo"}}
+    with pytest.raises(ConfigError, match=r"model\.attention: flex has no second derivatives, which trpo needs"):
+        describe(small_recipe(tmp_path, **settings))
+
+
 @pytest.mark.parametrize(("completions", "count"), [(1, 1), (2, 0)])
 def test_attention_for_groups_is_said_where_there_are_none(tmp_path: Path, completions: int, count: int) -> None:
     rollout = {"max_new_tokens": 4, "completions_per_prompt": completions}
