@@ -31,7 +31,7 @@ def unused(algorithm: Algorithm, recipe: Recipe, defaults: Mapping[str, Any]) ->
     if of_value and not algorithm.needs_value:
         verb = "has" if len(of_value) == 1 else "have"
         found.append(f"{' and '.join(of_value)} {verb} no effect: {name} has no value function")
-    if algorithm.own_step and len(rates) == 2:
+    if algorithm.own_step and "learning_rate" in rates and recipe.optimizer.value_learning_rate is not None:
         found.append(
             f"optimizer.learning_rate has no effect: the size of {name}'s step is not the optimiser's, and the value "
             "function has optimizer.value_learning_rate"

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any, Literal
 
+from rl4lms.metrics.nltk_parts import word_tokenizer
 from rl4lms.metrics.ptb import treebank_words
 from rl4lms.metrics.sums import corpus_value, ratio
 from rl4lms.metrics.support import check_references, signature
@@ -36,6 +37,8 @@ class LocalRecall:
         ] = "treebank",
     ) -> None:
         self._words = _TOKENIZERS[tokenizer]
+        if tokenizer == "treebank":
+            word_tokenizer()  # not in the first call, which a reward may have little time for
         self._watch = Watch("local_recall", "set tokenizer: unicode or characters")
         self.signature = signature("local_recall", tok=tokenizer)
 

@@ -52,6 +52,7 @@ class MeteorExactStem:
         gamma: Annotated[float, Option("the largest fragmentation penalty", ge=0, le=1)] = 0.5,
     ) -> None:
         self._synonyms = self._find_synonyms()
+        porter_stemmer()  # not in the first call, which a reward may have little time for
         self._alpha, self._beta, self._gamma = alpha, beta, gamma
         stages = "exact+stem+wordnet" if self.key == "meteor" else "exact+stem"
         self._watch = Watch(self.key, SPACES)

@@ -1,5 +1,5 @@
-"""What metrics take of nltk, imported when a text first needs it: all of nltk comes with it, and what that finds
-installed (130 MB and a second and a half), and most runs have metrics and texts that need none of it.
+"""What metrics take of nltk, imported where a metric needs it: all of nltk comes with it, and what that finds installed
+(130 MB and a second and a half), and most runs have metrics and texts that need none of it.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ class _Rouge:
     def __init__(self, stemmer: bool, multi_reference: str, tokenizer: str, sentences: str, **shown: object) -> None:
         lines = _lines if sentences == "lines" else split_sentences
         self._words = Words(named_tokenizer(tokenizer, TOKENIZERS), stemmer, lines)
+        if stemmer:
+            porter_stemmer()  # not in the first call, which a reward may have little time for
         self._over_references = _OVER_REFERENCES[multi_reference]
         self.signature = signature(self.name, stemmer=stemmer, refs=multi_reference, tok=tokenizer, **shown)
         self._watch = watch(self.name)

@@ -91,6 +91,8 @@ class RougeLMax:
     ) -> None:
         self._alpha, self._root, self._stemmer, self._max_words = alpha, 1 / weight_factor, stemmer, max_words
         self._words = named_tokenizer(tokenizer, TOKENIZERS)
+        if stemmer:
+            porter_stemmer(original=True)  # not in the first call, which a reward may have little time for
         self._watch = watch("rouge_l_max")
         self.signature = signature(
             "rouge_l_max", alpha=alpha, weight_factor=weight_factor, stemmer=stemmer, max_words=max_words, tok=tokenizer

@@ -20,7 +20,7 @@ from rl4lms.config.model import LoraConfig, ModelConfig
 from rl4lms.errors import ModelError
 from rl4lms.models.adapter_check import check_adapter
 from rl4lms.models.family_check import check_family, family_of
-from rl4lms.models.flex import set_attention
+from rl4lms.models.flex import use_flex
 from rl4lms.models.loading import DTYPES, freeze_computed, load_lm, load_tokenizer, special_tokens
 from rl4lms.models.lora import add_adapters, belongs_to, recompute_contexts, renamed
 from rl4lms.models.policy import Policy
@@ -68,12 +68,12 @@ def build_models(
     def wrap(model: PreTrainedModel, adapter: str | None = None) -> Policy:
         return Policy(model, tokens, adapter, autocast)
 
-    set_attention(lm, config.attention == "flex")
+    use_flex(lm, config.attention == "flex")
     family_of(lm, tokens.decoder_prefix)  # before adapters: what is refused is the model then
     if config.attention == "flex" and not lm.shares_prompts:
         raise ModelError(
             f"model.attention: flex is for rows that hold a prompt and its completions, which {type(lm).__name__} "
-            "does not run; leave it out"
+            f"does not run with it ({lm.why_unshared}); leave it out"
         )
     if config.lora is not None:
         names = ["policy", *(["value"] if value and config.value == "separate" else []), *(["mask"] if mask else [])]
@@ -128,8 +128,8 @@ def refuse_contradictions(config: ModelConfig, device: str) -> None:
         raise ModelError(
             f"model.autocast: {config.autocast} with model.dtype: {config.dtype}; autocast expects float32 weights"
         )
-    if config.attention == "flex" and device == "cpu":
-        raise ModelError("model.attention: flex has no backward pass on a CPU; leave it out, or set device: cuda")
+    if config.attention == "flex" and device not in ("auto", "cuda"):
+        raise ModelError(f"model.attention: flex has no backward pass on {device}, only on cuda; leave it out")
     if config.autocast == "float16":
         raise ModelError(
             "model.autocast: float16 loses small gradients without loss scaling, which there is none of; use bfloat16"

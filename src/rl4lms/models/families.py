@@ -23,7 +23,7 @@ from rl4lms.core.packing import Packed
 from rl4lms.core.padding import Side
 from rl4lms.errors import ModelError
 from rl4lms.models.cache import CACHE_NAMES, accepts, cache_name, roomy_cache
-from rl4lms.models.flex import ATTENTION, block_mask
+from rl4lms.models.flex import block_mask
 
 
 class _TrunkOutput(BaseModelOutput):
@@ -140,13 +140,14 @@ class CausalFamily:
 
     Attributes:
         shares_prompts: whether a prompt and several completions of it may be one row (`family_check` finds out).
+        flex: whether such a row has flex attention.
         longest: how wide such a row may be: some models have buffers of as many columns as positions.
     """
 
     padding_side: Side = "left"
 
     def __init__(self, lm: PreTrainedModel, shares_prompts: bool = False) -> None:
-        self.shares_prompts = shares_prompts
+        self.shares_prompts, self.flex = shares_prompts, False
         self.longest: float = math.inf
         trunks = [child for child in lm.children() if isinstance(child, PreTrainedModel)]
         if len(trunks) != 1:
@@ -184,8 +185,7 @@ class CausalFamily:
             if self.shares_prompts:
                 packed = Packed(prompt_ids, prompt_mask, completion_ids, completion_mask)
                 text_config = self.trunk.config.get_text_config(decoder=True)
-                flex = self.trunk.config._attn_implementation == ATTENTION
-                if packed.width <= self.longest and packed.pays(text_config.hidden_size, flex):
+                if packed.width <= self.longest and packed.pays(text_config.hidden_size, self.flex):
                     return self.packed(packed)
             prompt_ids, prompt_mask = (x.repeat_interleave(n, 0) for x in (prompt_ids, prompt_mask))
         ids = torch.cat([prompt_ids, completion_ids[:, :-1]], dim=1)
@@ -207,8 +207,8 @@ class CausalFamily:
 
     def packed(self, rows: Packed) -> Tensor:
         """Return hidden states (N, d) of rows that hold a prompt and its completions."""
-        attention = self.trunk.config._attn_implementation
-        mask = block_mask(rows.part) if attention == ATTENTION else rows.mask(attention, self.trunk.dtype)
+        attention, dtype = self.trunk.config._attn_implementation, self.trunk.dtype
+        mask = block_mask(rows.part) if self.flex else rows.mask(attention, dtype)
         states: Tensor = self._run(rows.ids, rows.positions, mask).last_hidden_state
         return states.flatten(0, 1).index_select(0, rows.before)
 

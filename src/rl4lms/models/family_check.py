@@ -54,30 +54,34 @@ def family_of(lm: PreTrainedModel, decoder_prefix: tuple[int, ...]) -> Family:
             check_family(lm, Grouped(family))
             in_groups = True
         lm.runs_in_groups = in_groups
-        lm.shares_prompts = not in_groups and _shares_prompts(lm, family)
+        lm.why_unshared = "it runs in groups of one prompt length" if in_groups else _why_unshared(lm, family)
+        lm.shares_prompts = not lm.why_unshared
     if isinstance(family, CausalFamily):
+        family.flex = getattr(lm, "flex", False)
         family.shares_prompts, family.longest = lm.shares_prompts, position_windows(lm)[0] or math.inf
     return Grouped(family) if in_groups else family
 
 
-def _shares_prompts(lm: PreTrainedModel, family: CausalFamily | EncoderDecoderFamily) -> bool:
-    """Return whether a prompt and its completions may be one row of a decoder-only model.
+def _why_unshared(lm: PreTrainedModel, family: CausalFamily | EncoderDecoderFamily) -> str:
+    """Return why a prompt and its completions may not be one row; empty where they may, in a decoder-only model.
 
-    It may where attention takes a mask of pairs, and sees positions by their ids alone: tried, but for windows, which
+    They may where attention takes a mask of pairs, and sees positions by their ids alone: tried, but for windows, which
     may be longer than what is tried and count columns.
     """
-    if not isinstance(family, CausalFamily) or not family.positions.accepted or family.positions.skip is not None:
-        return False
+    if not isinstance(family, CausalFamily):
+        return "an encoder reads a prompt once for all of them"
+    if not family.positions.accepted or family.positions.skip is not None:
+        return "its positions are not given by ids alone"
     if not hasattr(family.trunk.config.get_text_config(decoder=True), "hidden_size"):
-        return False
+        return "its config has no hidden_size"
     if any(value and re.search("(window|window_size|chunk_size)$", name) for name, value in _settings(family.trunk)):
-        return False
-    family.shares_prompts = True
+        return "it has sliding windows or chunks"
+    family.shares_prompts, family.flex = True, getattr(lm, "flex", False)
     try:
         check_family(lm, family)
-    except ModelError:
-        return False
-    return True
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _settings(trunk: PreTrainedModel) -> Iterator[tuple[str, Any]]:

@@ -1,47 +1,32 @@
-"""Flex attention for rows that hold a prompt and its completions; for everything else the attention stays SDPA.
+"""Flex attention for rows that hold a prompt and its completions; with any other mask attention stays SDPA.
 
 SDPA computes all pairs of tokens of such a row, also those of different completions, which do not see each other.
 PyTorch's flex attention (https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html) computes blocks of
-128 x 128 pairs, and only those with a pair that does. It is compiled when it is first used, and a CPU has no backward
-pass of it.
+128 x 128 pairs, and only those with a pair that does. It is compiled when it is first used, has a backward pass on CUDA
+alone, and no second derivatives.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
-
-from rl4lms.errors import ModelError
-
-ATTENTION = "sdpa_and_flex"
 
 
-def set_attention(lm: PreTrainedModel, flex: bool) -> None:
-    """Let a model take `BlockMask`s, or no longer; with any other mask, or none, its attention is SDPA either way.
+def use_flex(lm: PreTrainedModel, flex: bool) -> None:
+    """Let rows of a prompt and its completions have flex attention from now on, or no longer.
 
-    Raises:
-        ModelError: its attention is not SDPA, or cannot be set.
+    Its attention stays `sdpa` by name, which some models ask for before they make their masks.
     """
-    if flex == (lm.config._attn_implementation == ATTENTION):
-        return
-    lm.runs_in_groups = None  # `family_check` tries it again
-    AttentionInterface.register(ATTENTION, _attend)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    if not flex:
-        lm.set_attn_implementation("sdpa")
-        return
-    if lm.config._attn_implementation == "sdpa":
-        lm.set_attn_implementation(ATTENTION)
-    if lm.config._attn_implementation != ATTENTION:
-        raise ModelError(
-            f"model.attention: flex takes the place of SDPA, which {type(lm).__name__} does not have; leave it out"
-        )
+    if flex != getattr(lm, "flex", False):
+        AttentionInterface.register("sdpa", _attend)
+        lm.flex, lm.runs_in_groups = flex, None  # `family_check` tries it again
 
 
 def _attend(
@@ -50,6 +35,12 @@ def _attend(
     attend = flex_attention_forward if isinstance(attention_mask, BlockMask) else sdpa_attention_forward
     found: tuple[Tensor, Tensor | None] = attend(module, query, key, value, attention_mask, **options)
     return found
+
+
+@cache
+def _compiled() -> Any:
+    """Return what makes a mask without a tensor of all pairs."""
+    return torch.compile(create_block_mask)
 
 
 def block_mask(part: Tensor) -> BlockMask:
@@ -63,7 +54,7 @@ def block_mask(part: Tensor) -> BlockMask:
         return ((part[row, key] == 0) | (part[row, key] == part[row, query])) & (key <= query)
 
     rows, width = part.shape
-    # Compiled, it holds no tensor of (b, L, L); what is compiled on a CPU would take longer than it saves
-    mask = create_block_mask(seen, rows, None, width, width, device=part.device, _compile=part.is_cuda)
-    mask.ndim = 4  # type: ignore[attr-defined]  # GPT-2 asks for it
+    make = _compiled() if part.is_cuda else create_block_mask
+    mask: Any = make(seen, rows, None, width, width, device=part.device)
+    mask.ndim = 4  # GPT-2 asks for it
     return mask

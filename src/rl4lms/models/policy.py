@@ -163,7 +163,7 @@ class Policy(nn.Module):
         """Run the log-prob pass, over real completion tokens only; nothing of size B x T x V is kept.
 
         Everything that is returned has a graph where gradients are on. Second derivatives exist without a `loss`,
-        within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none.
+        within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused attention has none, and flex neither.
 
         Args:
             prompt_ids, prompt_mask: (B, P), padded on the family's side; or (B / n, P), each that of n consecutive

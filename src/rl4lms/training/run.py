@@ -140,6 +140,8 @@ def check_trains(recipe: Recipe) -> None:
             "algorithm: null, and there is no `supervised`: nothing would be trained; add a block `supervised` for the "
             "warm start alone ({} for its defaults), or name an algorithm"
         )
+    if recipe.algorithm is None and recipe.model.attention == "flex":
+        raise ConfigError("model.attention: flex is for the updates of an algorithm; there is none, so leave it out")
 
 
 def assemble(
@@ -169,6 +171,7 @@ def assemble(
         raise ConfigError("reward: none is named; RL needs one, for example reward: {name: path/to/file.py:function}")
     metrics = distributed.only_main(functools.partial(metrics_of, recipe, task)) or ([], {})
     device = resolve_device(recipe.device)
+    refuse_contradictions(recipe.model, device.type)
     tell_adapter(display, recipe.model)
     if recipe.supervised is not None:
         with stop.during("the warm start", at_once=True):

@@ -150,7 +150,7 @@ def test_a_run_says_what_its_recipe_names_and_nothing_else(
         ({"algorithm": {"name": "nlpo"}, "mask": LAGGED}, "mask: NLPO has its own mask"),
         ({"model": {"dtype": "bfloat16"}}, "model.dtype: bfloat16 weights lose small updates"),
         ({"model": {"autocast": "float16"}}, "model.autocast: float16 loses small gradients"),
-        ({"model": {"attention": "flex"}}, "model.attention: flex has no backward pass on a CPU"),
+        ({"model": {"attention": "flex"}}, "model.attention: flex has no backward pass on cpu"),
         ({"model": {"dtype": "bfloat16"}, "algorithm": None}, "model.dtype: bfloat16 weights lose small updates"),
     ],
 )
@@ -181,6 +181,15 @@ def test_attention_for_groups_is_said_where_there_are_none(tmp_path: Path, compl
     rollout = {"max_new_tokens": 4, "completions_per_prompt": completions}
     lines = said(tmp_path, model={"attention": "flex"}, algorithm={"name": "reinforce"}, rollout=rollout)
     assert [line.split(" has")[0] for line in lines] == ["model.attention: flex"] * count
+
+
+def test_a_rate_beside_one_of_the_tasks_is_said(tmp_path: Path) -> None:
+    blocks = {"task": {"name": "imdb", "edition": "mini"}, "algorithm": {"name": "trpo"}}
+    for optimizer, count in (({}, 0), ({"learning_rate": 1e-4}, 1), ({"value_learning_rate": 1e-4}, 0)):
+        recipe = recipe_from_dict(blocks | {"optimizer": optimizer})
+        assert recipe.algorithm is not None
+        lines = unused(build_algorithm(recipe.algorithm), recipe, task_of(recipe).defaults)
+        assert len([line for line in lines if line.startswith("optimizer.learning_rate")]) == count
 
 
 @pytest.mark.parametrize("name", [name for name in registry.algorithms.names() if name not in ("nlpo", "ppo")])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import rl4lms
 from rl4lms.config import read_recipe
 from rl4lms.config.model import ModelConfig
-from rl4lms.errors import ConfigError, DataError, RewardError, Rl4lmsError
+from rl4lms.errors import ConfigError, DataError, RewardError, StorageError
 from rl4lms.runs.display import Display
 from rl4lms.training.run import run, tell_adapter
 from tests.runs import number_prompts, save_tiny, small_loop, small_recipe
@@ -174,16 +174,28 @@ def test_a_reserved_column_is_refused_at_the_start_with_its_file(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "error", "words"),
     [
-        {"data": {"train": "x" * 300 + ".jsonl"}},
-        {"model": {"path": "x" * 300}},
-        {"reward": {"name": "x" * 300 + ".py:f"}},
-        {"data": {"train": "none.jsonl", "validation": "none.jsonl"}},
+        ({"data": {"train": "x" * 300 + ".jsonl"}}, OSError, "File name too long"),
+        ({"model": {"path": "x" * 300}}, OSError, "File name too long"),
+        ({"reward": {"name": "x" * 300 + ".py:f"}}, OSError, "File name too long"),
+        ({"data": {"train": "none.jsonl", "validation": "none.jsonl"}}, DataError, "none.jsonl: no such file"),
     ],
     ids=["data", "model", "reward", "no such file"],
 )
-def test_what_the_system_cannot_open_leaves_no_folder_behind(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with pytest.raises((Rl4lmsError, OSError)):
+def test_what_the_system_cannot_open_leaves_no_folder_behind(
+    tmp_path: Path, settings: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
         run(small_recipe(tmp_path, output_dir=str(tmp_path / "runs" / "one"), **settings))
+    assert not isinstance(caught.value, StorageError)  # nothing was wrong with the run folder
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_file_of_somebodys_code_is_not_taken_for_one_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rl4lms.training.run.samples_of", lambda *given: (tmp_path / "words.txt").read_text())
+    with pytest.raises(FileNotFoundError, match=r"words\.txt"):
+        run(small_recipe(tmp_path, output_dir=str(tmp_path / "runs" / "one")))
     assert not (tmp_path / "runs").exists()
