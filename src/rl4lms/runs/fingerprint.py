@@ -22,6 +22,7 @@ _FREE = (
     "name",
     "output_dir",
     "device",
+    "model.attention",
     "tracking",
     "checkpoint.every",
     "checkpoint.keep_last",

@@ -26,6 +26,7 @@ from rl4lms.models.build import checkpoint_layers
 from rl4lms.models.families import CausalFamily
 from rl4lms.models.family_check import family_of
 from rl4lms.models.flex import block_mask, use_flex
+from rl4lms.runs.fingerprint import fingerprint
 from rl4lms.training.run import assemble
 from tests.runs import small_recipe
 from tests.tiny import tiny_lm
@@ -156,3 +157,8 @@ def test_a_warm_start_alone_has_no_use_for_it(tmp_path: Path) -> None:
     settings = {"algorithm": None, "supervised": {"max_steps": 1}, "model": {"attention": "flex"}}
     with pytest.raises(ConfigError, match="flex is for the updates of an algorithm; there is none"):
         describe(small_recipe(tmp_path, device="cuda", **settings))
+
+
+def test_a_run_may_go_on_without_it(tmp_path: Path) -> None:
+    recipes = [small_recipe(tmp_path, model={"attention": attention}) for attention in ("auto", "flex")]
+    assert fingerprint(recipes[0]) == fingerprint(recipes[1])
