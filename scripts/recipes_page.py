@@ -64,7 +64,7 @@ Python and kernel launches cost for each token is not in it.
 - cache of a rollout: rows × positions × 2 × layers × key-value heads × size of a head × bytes
 - activations of a micro-batch: for every position, the inputs and outputs of all linear layers; with gradient
   checkpointing those of one layer, and the hidden states between layers
-- a chunk of logits: at most 2²⁴ numbers, three times, in float32
+- a chunk of logits: at most 2²⁴ numbers, three times, in float32; with `device: cpu` no more than that of 256 tokens
 - arithmetic: two operations for each weight of a linear layer and position, the output layer on completions alone;
   a rollout (two inside a mask), two passes, and in each epoch a forward and a backward pass (2, with LoRA 1). A
   separate value function adds a pass and its epochs

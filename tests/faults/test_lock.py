@@ -158,3 +158,23 @@ def test_a_folder_that_is_deleted_or_replaced_is_noticed(tmp_path: Path, replace
             (folder / ".lock").write_text("theirs")
     assert (folder / ".lock").exists() == replaced
     shutil.rmtree(tmp_path / "elsewhere")
+
+
+def test_whoever_comes_second_leaves_the_folder_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found no folder, and would have made it."""
+    folder = tmp_path / "runs" / "one"
+
+    class Taken:
+        def __init__(self, folder: Path) -> None:
+            (folder / "config.resolved.yaml").write_text("of the first")
+
+        def __enter__(self) -> None:
+            raise CheckpointError("another process is training in this run folder")
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr("rl4lms.runs.folder.RunLock", Taken)
+    with pytest.raises(CheckpointError, match="another process"):
+        run(small_recipe(tmp_path, output_dir=str(folder)))
+    assert (folder / "config.resolved.yaml").read_text() == "of the first"

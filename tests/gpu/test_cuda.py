@@ -16,6 +16,7 @@ from rl4lms.core.packing import Packed
 from rl4lms.core.padding import pad
 from rl4lms.core.sampling import draw_keys
 from rl4lms.core.token_masks import top_p_mask
+from rl4lms.models import flex
 from rl4lms.models.generate import MaskRule
 from rl4lms.models.loading import special_tokens
 from rl4lms.models.policy import Policy
@@ -120,7 +121,11 @@ def test_an_update_of_the_others_is_that_of_the_cpu(
         assert there["rollout/sampler_error"] <= 1e-4
 
 
-@pytest.mark.parametrize("settings", [{}, {"gradient_checkpointing": True}, {"lora": {}}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"gradient_checkpointing": True}, {"lora": {}}, {"autocast": "bfloat16"}, {"lora": {}, "dtype": "bfloat16"}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_an_update_with_flex_attention_is_that_with_sdpa(
     tmp_path: Path, family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -129,6 +134,9 @@ def test_an_update_with_flex_attention_is_that_with_sdpa(
     monkeypatch.setattr(Packed, "pays", lambda *given: True)
     for part in (tiny_lm(family, width=64), number_tokenizer()):
         part.save_pretrained(tmp_path / "lm")
+    calls = []
+    plain = flex.flex_attention_forward
+    monkeypatch.setattr(flex, "flex_attention_forward", lambda *args, **kw: calls.append(1) or plain(*args, **kw))
     weights, scores = {}, {}
     for attention in ("auto", "flex"):
         loop = small_loop(
@@ -140,11 +148,14 @@ def test_an_update_with_flex_attention_is_that_with_sdpa(
             output_dir=str(tmp_path / attention),
             **GROUPS,
         )
+        calls.clear()
         scores[attention] = [line["rollout/score"] for line in run_steps(loop, 2)]
+        assert bool(calls) == (attention == "flex")
         weights[attention] = {name: p.detach().cpu() for name, p in loop.models.policy.named_parameters()}
-    assert scores["flex"] == pytest.approx(scores["auto"], abs=1e-5)
+    low = "bfloat16" in settings.values()  # whose rounding may change a draw of the second iteration
+    assert scores["flex"][: 1 if low else 2] == pytest.approx(scores["auto"][: 1 if low else 2], abs=1e-5)
     for name, value in weights["auto"].items():
-        assert (value - weights["flex"][name]).abs().max() <= 1e-4, name
+        assert (value - weights["flex"][name]).abs().max() <= (1e-2 if low else 1e-4), name
 
 
 @pytest.mark.parametrize("precision", [{}, {"autocast": "bfloat16"}], ids=["float32", "autocast"])

@@ -32,6 +32,7 @@ class Algorithm(ABC):
         whole_sequences: whether `loss` needs all tokens of its rows at once, because it is no sum over tokens.
         own_step: whether it steps the policy itself, and the optimiser only the value function, which needs weights of
             its own.
+        second_derivatives: whether it differentiates a log-prob pass twice.
         min_completions_per_prompt: how many completions of a prompt it compares; a recipe with fewer is refused.
         learner: what it trains; there from `bind` on.
     """
@@ -40,6 +41,7 @@ class Algorithm(ABC):
     needs_reference: ClassVar[bool] = True
     whole_sequences: ClassVar[bool] = False
     own_step: ClassVar[bool] = False
+    second_derivatives: ClassVar[bool] = False
     min_completions_per_prompt: ClassVar[int] = 1
 
     n_epochs: Annotated[int, Option("passes over the completions of an iteration", ge=1)] = 1

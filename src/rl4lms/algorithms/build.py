@@ -65,7 +65,7 @@ def algorithm_of(recipe: Recipe) -> Algorithm | None:
     algorithm, name = None if recipe.algorithm is None else build_algorithm(recipe.algorithm, n), recipe.algorithm_name
     if algorithm is not None and algorithm.own_step and recipe.model.value == "shared":
         raise ConfigError(f"model.value: shared; {name} steps the policy alone; use separate")
-    if algorithm is not None and algorithm.own_step and recipe.model.attention == "flex":
+    if algorithm is not None and algorithm.second_derivatives and recipe.model.attention == "flex":
         raise ConfigError(f"model.attention: flex has no second derivatives, which {name} needs; leave it out")
     if mask_of(algorithm, recipe.mask) is None and recipe.decoding.mask:
         raise ConfigError(f"evaluation.generation.mask: {name} has no mask to decode in; leave it out")

@@ -35,6 +35,7 @@ class TRPO(ActorCritic):
     """A natural gradient step within a KL bound, and regressions of the value function."""
 
     own_step: ClassVar[bool] = True
+    second_derivatives: ClassVar[bool] = True
 
     n_epochs: Annotated[int, Option("passes of the value function's regression", ge=1)] = 10
     minibatch_size: Annotated[int, Option("completions per step of that regression", ge=1)] = 64

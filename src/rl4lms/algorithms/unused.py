@@ -15,15 +15,20 @@ from rl4lms.errors import plural
 from rl4lms.plugins.component import Block
 
 
-def unused(algorithm: Algorithm, recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
+def unused(algorithm: Algorithm | None, recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
     """Return a line for each setting without effect.
 
     Args:
         algorithm: of the recipe.
-        recipe: as its user wrote it; what has been dumped and read again names every setting.
+        recipe: as its user wrote it.
         defaults: blocks of its task, which are for every algorithm: what is as they say is nobody's mistake.
     """
     found = []
+    if recipe.model.attention == "flex" and (algorithm is None or recipe.rollout.completions_per_prompt == 1):
+        why = "nothing is sampled" if algorithm is None else "each prompt has one completion"
+        found.append(f"model.attention: flex has no effect: {why}")
+    if algorithm is None:
+        return found
     name = recipe.algorithm_name
     rates = {"learning_rate", "value_learning_rate"} & _named(recipe.optimizer, defaults.get("optimizer"))
     of_value = ["model.value"] if "value" in _named(recipe.model, defaults.get("model")) else []
@@ -36,8 +41,6 @@ def unused(algorithm: Algorithm, recipe: Recipe, defaults: Mapping[str, Any]) ->
             f"optimizer.learning_rate has no effect: the size of {name}'s step is not the optimiser's, and the value "
             "function has optimizer.value_learning_rate"
         )
-    if recipe.model.attention == "flex" and recipe.rollout.completions_per_prompt == 1:
-        found.append("model.attention: flex has no effect: each prompt has one completion")
     if algorithm.needs_exact_kl and recipe.kl.kl_coef == 0:
         found.append(
             "algorithm.kl_estimator: exact costs a pass of the reference in every pass of the update, for a term that "
@@ -59,6 +62,10 @@ def unused(algorithm: Algorithm, recipe: Recipe, defaults: Mapping[str, Any]) ->
 
 
 def _named(block: Block, defaults: Mapping[str, Any] | None) -> set[str]:
-    """Return the settings that the recipe names, and does not set to null or to what its task says."""
+    """Return the settings that the recipe names, and does not set to null or to what its task says; none of a recipe
+    that was dumped, as that of a resumed run, which names all of them.
+    """
+    if block.model_fields_set >= type(block).model_fields.keys():
+        return set()
     usual = defaults or {}
     return {key for key in block.model_fields_set if getattr(block, key) not in (None, usual.get(key))}

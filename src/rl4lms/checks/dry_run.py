@@ -81,7 +81,7 @@ def describe(recipe: Recipe) -> list[Line]:
     if isinstance(task, FileTask) and (held := task.held_out()):
         lines.append(Line("held out", held))
     lines += [Line("note", shared)] if shared else []
-    lines += [Line("note", line) for line in (() if algorithm is None else unused(algorithm, r, task.defaults))]
+    lines += [Line("note", line) for line in unused(algorithm, r, task.defaults)]
     lines += [Line(f"absent: {name}", why) for name, why in absent.items()]
     lines += [Line("not checked", f"{name} (not here; looked up on the Hub when it is loaded)") for name in from_hub]
     size = model_size(r, task.models)

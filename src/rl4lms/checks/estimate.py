@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from rl4lms.algorithms.base import Algorithm
 from rl4lms.algorithms.build import mask_of
 from rl4lms.config.recipe import Recipe
-from rl4lms.core.logprobs import CHUNK_ELEMENTS
+from rl4lms.core.logprobs import chunks
 from rl4lms.models.loading import DTYPES
 from rl4lms.supervised import assets
 from rl4lms.types import ModelSpec
@@ -115,13 +115,15 @@ def estimate(recipe: Recipe, size: ModelSize, algorithm: Algorithm | None) -> Es
     passes = decoders + 2 + of_update
     of_value = separate * (1 + of_update)  # without the output layer
     body, head = _forward_flop(size, prompt, new)
+    whole = algorithm is not None and algorithm.whole_sequences
+    at_once = next(chunks(piece * new, size.vocab_size, few=r.device == "cpu" and not whole)).stop
     return Estimate(
         copies=copies,
         weights=weights,
         trained=trained,
         training_state=state,
         cache=rows * (prompt + new) * size.cache_per_token * item * decoders,
-        logits=3 * 4 * min(piece * new * size.vocab_size, CHUNK_ELEMENTS),  # with log-probs and gradients
+        logits=3 * 4 * at_once * size.vocab_size,  # with log-probs and gradients
         activations=piece * _kept(r, size, prompt, new),
         saving=size.parameters * (item if r.model.lora is None else 2 * 4),
         flop=completions * (passes * (body + head) + of_value * body),

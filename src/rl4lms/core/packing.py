@@ -86,5 +86,8 @@ class Packed:
         if not flex:
             return tokens * self.width / 2
         prompts, inputs = self._lengths
+        prompts = prompts[:, :1]
+        behind = self.width - prompts - inputs.sum(-1, keepdim=True)
+        inputs = torch.cat([inputs, behind], -1)  # padding sees what one more completion would
         seen = (prompts[:, 0] ** 2 / 2).sum() + (inputs * (prompts + inputs / 2)).sum()
         return float(seen) + tokens * _BLOCK

@@ -195,7 +195,7 @@ def without_bars() -> Iterator[None]:
     of_models = getLogger("transformers.modeling_utils")
     of_models.addFilter(_is_no_advice)
     try:
-        # What is not imported shows none; what loads data with it turns them off itself
+        # Not imported for this: what loads data with it turns them off itself
         with quiet_datasets() if "datasets" in sys.modules else contextlib.nullcontext():
             yield
     finally:

@@ -16,8 +16,8 @@ from rl4lms.config.data import is_template
 from rl4lms.config.recipe import Recipe
 from rl4lms.plugins.files import is_path
 
-# Settings that a resumed run may change: they do not move the numbers, or (`reward_faults`) let a run that stopped be
-# continued.
+# Settings that a resumed run may change: they move no number beyond rounding, or (`reward_faults`) let a run that
+# stopped be continued.
 _FREE = (
     "name",
     "output_dir",

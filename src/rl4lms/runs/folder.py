@@ -37,27 +37,33 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> Iterator[RunLock]
     if resume:
         refuse_nothing_to_resume(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        with storage_errors(folder, lambda: how_to_go_on(folder)):
+
+    def own_errors() -> contextlib.AbstractContextManager[None]:
+        return storage_errors(folder, lambda: how_to_go_on(folder))
+
+    with contextlib.ExitStack() as held:
+        with own_errors():
             folder.mkdir(parents=True, exist_ok=True)
-            with RunLock(folder) as lock:
-                if not resume and something_to_lose(folder):
-                    raise ConfigError(
-                        f"{folder}: the run folder is not empty; add --resume (in Python: resume=True) to continue it, "
-                        "or name another output_dir"
-                    )
-                tidy(folder)
-                if not resume:
-                    write_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
-                    write_config(folder, recipe)
+            lock = held.enter_context(RunLock(folder))
+            if not resume and something_to_lose(folder):
+                raise ConfigError(
+                    f"{folder}: the run folder is not empty; add --resume (in Python: resume=True) to continue it, or "
+                    "name another output_dir"
+                )
+            tidy(folder)
+            if not resume:
+                write_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
+                write_config(folder, recipe)
+        try:
+            with own_errors():  # which asks whether the folder is still there, so it goes after that
                 yield lock
-    except StorageError:
-        raise
-    except (Rl4lmsError, OSError):  # outside of `storage_errors`, which asks whether the folder is still there
-        if folder in made and folder.is_dir() and not something_to_lose(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            _remove_empty(made[1:])
-        raise
+        except StorageError:
+            raise
+        except (Rl4lmsError, OSError):
+            if folder in made and not something_to_lose(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                _remove_empty(made[1:])
+            raise
 
 
 def refuse_nothing_to_resume(folder: Path) -> None:

@@ -127,8 +127,8 @@ def run(
 
 
 def check_trains(recipe: Recipe) -> None:
-    """Refuse a recipe with neither an algorithm nor a warm start, which evaluations have no use for, and what training
-    would refuse only when the model is built, after a warm start.
+    """Refuse a recipe with neither an algorithm nor a warm start, which evaluations have no use for, and options that
+    building the model would refuse, which is after a warm start.
 
     Raises:
         ConfigError: there is nothing to train.
@@ -140,8 +140,6 @@ def check_trains(recipe: Recipe) -> None:
             "algorithm: null, and there is no `supervised`: nothing would be trained; add a block `supervised` for the "
             "warm start alone ({} for its defaults), or name an algorithm"
         )
-    if recipe.algorithm is None and recipe.model.attention == "flex":
-        raise ConfigError("model.attention: flex is for the updates of an algorithm; there is none, so leave it out")
 
 
 def assemble(
@@ -235,7 +233,8 @@ def _built(recipe: Recipe, device: torch.device, algorithm: Algorithm | None) ->
     """Return the models, which have room for the recipe's prompts and completions, and its chat template."""
     value, mask = algorithm is not None and algorithm.needs_value, mask_of(algorithm, recipe.mask)
     lagged = mask is not None and mask.source == "lagged"
-    models = build_models(recipe.model, device, value=value, mask=lagged)
+    model = recipe.model if algorithm is not None else recipe.model.model_copy(update={"attention": "auto"})
+    models = build_models(model, device, value=value, mask=lagged)
     if recipe.prompt.chat_template is not None:  # so that the model that is saved has it
         models.tokenizer.chat_template = template_of(recipe.prompt)
     longest = max(recipe.rollout.max_new_tokens, recipe.decoding.max_new_tokens)
@@ -247,7 +246,7 @@ def _tell(display: Display, recipe: Recipe, task: Task, evaluator: Evaluator, al
     """Say which metrics will be absent, which rows are trained on and evaluated, where that is not all of them, and
     which settings have no effect.
     """
-    if algorithm is not None and distributed.is_main():
+    if distributed.is_main():
         display.warn(unused(algorithm, recipe, task.defaults))
     for name, why in evaluator.absent.items():
         display.console.print(f"the metric {name!r} will be absent: {why}", markup=False, soft_wrap=True)

@@ -203,3 +203,14 @@ def test_what_a_task_sets_for_every_algorithm_is_nobodys_mistake(name: str, rate
     algorithm = build_algorithm(recipe.algorithm, 4)
     lines = [line for line in unused(algorithm, recipe, task_of(recipe).defaults) if "rate" in line]
     assert len(lines) == (count if not algorithm.needs_value else 0)
+
+
+def test_a_recipe_that_was_dumped_is_nobodys_words(tmp_path: Path) -> None:
+    settings = {"model": {"value": "separate"}, "optimizer": {"value_learning_rate": 1e-3}}
+    rollout = {"max_new_tokens": 4, "completions_per_prompt": 2}
+    recipe = small_recipe(tmp_path, algorithm={"name": "grpo"}, rollout=rollout, **settings)
+    assert recipe.algorithm is not None
+    algorithm = build_algorithm(recipe.algorithm, 2)
+    assert len([line for line in unused(algorithm, recipe, {}) if "value function" in line]) == 1
+    again = recipe_from_dict(recipe.model_dump(mode="json"))
+    assert not [line for line in unused(algorithm, again, {}) if "value function" in line]
